@@ -1,0 +1,70 @@
+//! Time, handed in.
+//!
+//! Whatever decides takes `now` as a value. Only the shell reads a [`Clock`], so that a test can
+//! set the time instead of waiting for it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time, in milliseconds since the Unix epoch.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// The same moment in whole seconds.
+    pub fn as_secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// `self + duration`, at most the end of time.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time from `earlier` to `self`; zero where `earlier` is the later one.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Where the shell reads the time.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The system's wall clock.
+    #[default]
+    System,
+    /// The system's clock moved forward by so many milliseconds, which tests advance by hand.
+    Shifted(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// Reads the time.
+    pub fn now(&self) -> UnixMillis {
+        let system = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        match self {
+            Self::System => UnixMillis(system),
+            Self::Shifted(by) => UnixMillis(system.saturating_add(by.load(Ordering::Relaxed))),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The key ring (PROTOCOL.md 3, 4).

@@ -1,0 +1,1 @@
+//! `X-Forwarded-*` and who the client is.

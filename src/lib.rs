@@ -1,0 +1,21 @@
+//! Cloakroom: a session-aware reverse proxy.
+//!
+//! The application's session cookies stay at the counter, the browser carries one sealed ticket.
+//! ARCHITECTURE.md has the bird's-eye view; the modules below point down only (a test checks it).
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod cookie;
+pub mod crypto;
+pub mod demo;
+pub mod headers;
+pub mod listen;
+pub mod proxy;
+pub mod routing;
+pub mod session;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,131 @@
+//! A session policy: the named set of rules that routes refer to.
+
+use std::time::Duration;
+
+use http::Method;
+
+use crate::cookie::enforce::SameSite;
+use crate::routing::path::PathRule;
+
+/// How a policy treats the application's session cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They never reach the browser; they live in the record.
+    Vault,
+}
+
+/// The ticket's cookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketCookie {
+    /// The whole cookie-name with its prefix: `__Host-shop`, `__Secure-shop`, or `shop` where
+    /// `insecure_cookies` is on.
+    pub name: String,
+    pub same_site: SameSite,
+    /// The `Domain` of a policy that spans subdomains; the scope of the ticket is then this
+    /// domain, else the exact host.
+    pub domain: Option<String>,
+    /// `Secure` is left out only under `insecure_cookies`.
+    pub secure: bool,
+}
+
+/// Lifetimes (OWASP's terms).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub idle: Duration,
+    pub absolute: Duration,
+    pub renew_every: Duration,
+    pub grace: Duration,
+}
+
+/// The request part of a rule: a method and a path.
+#[derive(Clone, Debug)]
+pub struct RequestPart {
+    /// Any method where `None`.
+    pub method: Option<Method>,
+    pub path: PathRule,
+}
+
+/// The success part of a rule: all that is given must hold for the response.
+#[derive(Clone, Debug, Default)]
+pub struct SuccessPart {
+    /// One of these status codes; any where empty.
+    pub status: Vec<u16>,
+    /// `Location` leads to this path (its query and, where it is absolute, its origin aside).
+    pub location: Option<PathRule>,
+    /// A response header is present, with this value where one is given.
+    pub header: Option<(http::HeaderName, Option<String>)>,
+    /// A cookie of this name is set (not deleted).
+    pub sets_cookie: Option<String>,
+}
+
+/// What makes a request a login, and a response a success (rule 17).
+#[derive(Clone, Debug)]
+pub struct LoginRule {
+    /// `None`: the success part alone decides (rule 21).
+    pub request: Option<RequestPart>,
+    pub success: SuccessPart,
+    /// Cross-site login requests are refused unless allowed (rule 24).
+    pub cross_site: CrossSite,
+}
+
+/// Whether cross-site login requests are let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossSite {
+    Deny,
+    Allow,
+}
+
+/// What makes a request a logout. Its success defaults to any status below 400.
+#[derive(Clone, Debug)]
+pub struct LogoutRule {
+    pub request: RequestPart,
+    pub success: SuccessPart,
+}
+
+/// Which requests of one session take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serialize {
+    Off,
+    Login,
+}
+
+/// What a jar holds at most (rule 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JarLimits {
+    pub cookies: usize,
+    pub bytes: usize,
+}
+
+impl Default for JarLimits {
+    fn default() -> Self {
+        Self { cookies: 64, bytes: 8 * 1024 }
+    }
+}
+
+/// A checked session policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its name in the configuration; part of every ticket's associated data.
+    pub name: String,
+    pub mode: Mode,
+    pub cookie: TicketCookie,
+    /// Cookie-names that make up the application's session. A trailing `*` matches any rest.
+    pub app_cookies: Vec<String>,
+    pub timeouts: Timeouts,
+    pub login: Vec<LoginRule>,
+    pub logout: Vec<LogoutRule>,
+    pub serialize: Serialize,
+    pub jar: JarLimits,
+    /// New anonymous records per minute and network prefix (/24, /56).
+    pub anonymous_per_minute: u32,
+}
+
+impl Policy {
+    /// Whether a cookie of this name belongs to the application's session.
+    pub fn owns(&self, cookie_name: &[u8]) -> bool {
+        self.app_cookies.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => cookie_name.starts_with(prefix.as_bytes()),
+            None => cookie_name == pattern.as_bytes(),
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! Endpoints and how one is chosen: pure on (event, now). Opens no connections.
+
+use std::time::Duration;
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Smooth weighted round robin, as nginx does it.
+    RoundRobin,
+    /// The endpoint kept in the session's record; round robin where there is none.
+    Session,
+}
+
+/// Where an endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    Inet(std::net::SocketAddr),
+    Unix(std::path::PathBuf),
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSettings {
+    pub address: Address,
+    /// At least 1.
+    pub weight: u32,
+}
+
+/// How long to wait for an upstream (nginx's `proxy_*_timeout`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub read: Duration,
+    pub write: Duration,
+    /// An idle kept connection is closed after this; below the application server's own limit.
+    pub keepalive: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            read: Duration::from_secs(60),
+            write: Duration::from_secs(60),
+            keepalive: Duration::from_secs(4),
+        }
+    }
+}
+
+/// TLS to the endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The name that is sent and verified.
+    pub server_name: String,
+    /// A PEM bundle of authorities in place of the system's.
+    pub ca: Option<std::path::PathBuf>,
+}
+
+/// A named group of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub name: String,
+    pub balance: Balance,
+    pub endpoints: Vec<EndpointSettings>,
+    pub timeouts: Timeouts,
+    pub tls: Option<TlsSettings>,
+}
