@@ -1,0 +1,239 @@
+//! The key ring on disk.
+//!
+//! A ring is written beside its place and then put there in one step, so that a reader (a reload, a
+//! crash in between) meets the old text, the new text or none.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::keyring::{KEYRING_BYTES_MAX, Keyring, KeyringError};
+use super::random;
+
+impl Keyring {
+    /// Reads a ring from a file. Its permissions are not held against it: see
+    /// [`permissions_warning`].
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::File`], and those of [`Keyring::parse`].
+    pub fn load(path: &Path) -> Result<Self, KeyringError> {
+        let read_error = failed("read", path);
+        // The whole room at once, since a buffer that grows leaves copies of itself behind.
+        let mut text = Zeroizing::new(String::with_capacity(KEYRING_BYTES_MAX + 1));
+        let bound = KEYRING_BYTES_MAX as u64 + 1;
+        File::open(path)
+            .and_then(|file| file.take(bound).read_to_string(&mut text))
+            .map_err(read_error)?;
+        Self::parse(&text)
+    }
+
+    /// Writes a new file, mode 0600, synced. What is there already stays as it is, even where two
+    /// processes start at the same moment.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::Exists`], [`KeyringError::File`] (also where the file system has no hard
+    /// links), [`KeyringError::Random`].
+    pub fn save_new(&self, path: &Path) -> Result<(), KeyringError> {
+        let draft = Draft::write(self, path)?;
+        // Unlike a rename, a link never replaces what is there.
+        fs::hard_link(&draft.path, path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => KeyringError::Exists(path.to_owned()),
+            _ => failed("create", path)(error),
+        })?;
+        drop(draft);
+        sync_directory(path)
+    }
+
+    /// Replaces a file that is there, keeping its mode and owner: `keys rotate` run by root must
+    /// not take the ring away from the service. A symbolic link stays one.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::File`], [`KeyringError::Random`].
+    pub fn replace(&self, path: &Path) -> Result<(), KeyringError> {
+        let path = &fs::canonicalize(path).map_err(failed("find", path))?;
+        let present = fs::metadata(path).map_err(failed("read", path))?;
+        let draft = Draft::write(self, path)?;
+        fchown(&draft.file, Some(present.uid()), Some(present.gid()))
+            .and_then(|()| {
+                draft.file.set_permissions(Permissions::from_mode(present.mode() & 0o7777))
+            })
+            .and_then(|()| draft.file.sync_all())
+            .and_then(|()| fs::rename(&draft.path, path))
+            .map_err(failed("replace", path))?;
+        sync_directory(path)
+    }
+}
+
+/// Says so where others than the file's owner may read or write it.
+///
+/// Not for systemd's credentials directory, whose files may show a group that is nobody's.
+pub fn permissions_warning(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.mode();
+    let reach = match mode & 0o077 {
+        0 => return None,
+        bits if bits & 0o007 != 0 => "every user of this machine",
+        _ => "its group",
+    };
+    Some(format!(
+        "{} is open to {reach} (mode {:04o}): whoever has the keys can forge tickets; chmod 0600",
+        path.display(),
+        mode & 0o7777
+    ))
+}
+
+/// A file beside the place where it will be; removed when dropped.
+struct Draft {
+    file: File,
+    path: PathBuf,
+}
+
+impl Draft {
+    fn write(keyring: &Keyring, beside: &Path) -> Result<Self, KeyringError> {
+        let mut name = beside.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{:016x}", u64::from_be_bytes(random::bytes()?)));
+        let path = beside.with_file_name(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed("create", &path))?;
+        let mut draft = Self { file, path };
+        // Once more, since the umask may have taken even the owner's rights away.
+        draft
+            .file
+            .set_permissions(Permissions::from_mode(0o600))
+            .and_then(|()| draft.file.write_all(keyring.to_json().as_bytes()))
+            .and_then(|()| draft.file.sync_all())
+            .map_err(failed("write", &draft.path))?;
+        Ok(draft)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After a rename it is not there any more; otherwise nothing better can be done here.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Makes the entry in the directory as durable as the file.
+fn sync_directory(of: &Path) -> Result<(), KeyringError> {
+    let directory = match of.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed("sync", directory))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyringError {
+    let path = path.to_owned();
+    move |source| KeyringError::File { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixMillis;
+
+    fn ring() -> Keyring {
+        Keyring::generate(UnixMillis(1_760_000_000_000)).unwrap()
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_new_file_is_private_and_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyring.json");
+        let ring = ring();
+        ring.save_new(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(permissions_warning(&path), None);
+        assert_eq!(*Keyring::load(&path).unwrap().to_json(), *ring.to_json());
+        assert_eq!(names(directory.path()), ["keyring.json"], "no draft is left behind");
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyring.json");
+        fs::write(&path, "mine").unwrap();
+        assert!(matches!(ring().save_new(&path), Err(KeyringError::Exists(at)) if at == path));
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(names(directory.path()), ["keyring.json"], "no draft is left behind");
+
+        let dangling = directory.path().join("dangling.json");
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        assert!(matches!(ring().save_new(&dangling), Err(KeyringError::Exists(_))));
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_mode_and_its_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("a.json"), directory.path().join("b.json"));
+        let mut ring = ring();
+        ring.save_new(&path).unwrap();
+        set_mode(&path, 0o640);
+        std::os::unix::fs::symlink("a.json", &link).unwrap();
+        ring.rotate(UnixMillis(1)).unwrap();
+        ring.replace(&link).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(*Keyring::load(&path).unwrap().to_json(), *ring.to_json());
+        assert_eq!(names(directory.path()).len(), 2, "no draft is left behind");
+    }
+
+    #[test]
+    fn missing_and_oversized_files_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyring.json");
+        let missing = Keyring::load(&path).unwrap_err();
+        assert!(
+            missing.to_string().starts_with(&format!("cannot read {}: ", path.display())),
+            "{missing}"
+        );
+        assert!(matches!(ring().replace(&path), Err(KeyringError::File { action: "find", .. })));
+        fs::write(&path, " ".repeat(KEYRING_BYTES_MAX + 1)).unwrap();
+        assert!(matches!(Keyring::load(&path), Err(KeyringError::TooLarge)));
+        fs::write(&path, b"\xff").unwrap();
+        assert!(matches!(Keyring::load(&path), Err(KeyringError::File { action: "read", .. })));
+    }
+
+    #[test]
+    fn open_permissions_are_reported_not_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyring.json");
+        ring().save_new(&path).unwrap();
+        let check = |mode, expected: Option<&str>| {
+            set_mode(&path, mode);
+            let warning = permissions_warning(&path);
+            let found = warning.as_deref();
+            assert_eq!(found.is_some(), expected.is_some(), "{mode:o}: {found:?}");
+            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "{found:?}");
+            assert!(Keyring::load(&path).is_ok());
+        };
+        check(0o600, None);
+        check(0o400, None);
+        check(0o640, Some("its group (mode 0640)"));
+        check(0o620, Some("its group (mode 0620)"));
+        check(0o644, Some("every user"));
+        check(0o602, Some("every user"));
+        assert_eq!(permissions_warning(&directory.path().join("none")), None);
+    }
+}
