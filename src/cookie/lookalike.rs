@@ -1,0 +1,277 @@
+//! Telling a ticket from what a sloppy reader would take for one.
+//!
+//! Browsers guard `__Host-` and `__Secure-` by the bytes of a name. Whoever reads names less
+//! literally can be given an unguarded cookie under another spelling, planted from a sibling
+//! domain: `\u{2000}__Host-sid` (servers that trim Unicode white space), `__%48ost-sid` (servers
+//! that decode names), `..Host-sid` (PHP writes `_` for `.`), a nameless cookie whose value is
+//! `__Host-sid=…`, `$Version=1,__Host-sid=…` (RFC 2109 readers split at commas). A worker must see
+//! none of these, and they are worth a count: nobody sends them by accident.
+
+/// How close a cookie comes to the ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// The very name, byte for byte.
+    Same,
+    /// Another spelling that somebody could read as the ticket, or as a cookie with a guarded
+    /// prefix that no browser has guarded.
+    Lookalike,
+    Other,
+}
+
+/// Compares a cookie with the ticket's whole name (`__Host-shop`).
+///
+/// A cookie that carries a guarded prefix openly, under another name, is [`Likeness::Other`]:
+/// applications have such cookies too.
+pub fn likeness(name: &[u8], value: &[u8], ticket_name: &[u8]) -> Likeness {
+    if name == ticket_name {
+        return Likeness::Same;
+    }
+    let planted = reads_as(name, ticket_name)
+        || (is_disguised(name) && is_guarded(name))
+        || (name.is_empty() && {
+            let leading = until(value, b'=');
+            reads_as(leading, ticket_name) || is_guarded(leading)
+        })
+        || value
+            .split(|byte| *byte == b',')
+            .skip(1)
+            .any(|inner| reads_as(until(inner, b'='), ticket_name));
+    if planted { Likeness::Lookalike } else { Likeness::Other }
+}
+
+/// Whether some reader takes `name` for `ticket_name`.
+fn reads_as(name: &[u8], ticket_name: &[u8]) -> bool {
+    [Reader::Trimming, Reader::Php].into_iter().any(|reader| {
+        // PHP makes an array `a` of a cookie named `a[b]`.
+        [name, until(name, b'[')]
+            .into_iter()
+            .any(|name| reader.read(name).eq(reader.read(ticket_name)))
+    })
+}
+
+/// Whether some reader sees a guarded prefix.
+fn is_guarded(name: &[u8]) -> bool {
+    [Reader::Trimming, Reader::Php].into_iter().any(|reader| {
+        [&b"__host-"[..], b"__secure-"]
+            .into_iter()
+            .any(|prefix| reader.read(name).take(prefix.len()).eq(prefix.iter().copied()))
+    })
+}
+
+/// Whether a name does not begin as a browser's guarded prefixes do (in any case of letters).
+fn is_disguised(name: &[u8]) -> bool {
+    ![&b"__host-"[..], b"__secure-"].into_iter().any(|prefix| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    })
+}
+
+/// How sloppy readers read a name. All of them decode `%xx` and fold ASCII case.
+#[derive(Clone, Copy)]
+enum Reader {
+    /// Overlooks everything that is not printable ASCII, and quotes.
+    Trimming,
+    /// Writes `_` for what cannot be in a variable's name.
+    Php,
+}
+
+impl Reader {
+    fn read(self, name: &[u8]) -> Reading<'_> {
+        Reading { rest: name, reader: self, begun: false }
+    }
+}
+
+struct Reading<'a> {
+    rest: &'a [u8],
+    reader: Reader,
+    begun: bool,
+}
+
+impl Iterator for Reading<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        loop {
+            let byte = self.decoded()?.to_ascii_lowercase();
+            match (self.reader, byte) {
+                (Reader::Trimming, 0..=b' ' | 0x7f.. | b'"' | b'\'') => {}
+                (Reader::Php, b' ' | b'\t'..=b'\r') if !self.begun => {}
+                (Reader::Php, b' ' | b'.' | b'[' | b'+') => {
+                    self.begun = true;
+                    return Some(b'_');
+                }
+                (_, byte) => {
+                    self.begun = true;
+                    return Some(byte);
+                }
+            }
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// The next byte, with `%xx` decoded, also where it is encoded several times over.
+    fn decoded(&mut self) -> Option<u8> {
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        let mut byte = first;
+        while byte == b'%' {
+            let Some(([high, low], rest)) = self.rest.split_first_chunk() else { break };
+            let (Some(high), Some(low)) = (hex_digit(*high), hex_digit(*low)) else { break };
+            self.rest = rest;
+            byte = high << 4 | low;
+        }
+        Some(byte)
+    }
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn until(bytes: &[u8], end: u8) -> &[u8] {
+    bytes.split(|byte| *byte == end).next().unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::pairs;
+    use super::Likeness::{Lookalike, Other, Same};
+    use super::*;
+
+    /// Checks the one cookie of a field against the ticket `__Host-shop`.
+    #[track_caller]
+    fn check(field: impl AsRef<[u8]>, expected: Likeness) {
+        let field = field.as_ref();
+        let pair = pairs(field).next().expect("a cookie");
+        let found = likeness(pair.name, pair.value, b"__Host-shop");
+        assert_eq!(found, expected, "{}", field.escape_ascii());
+    }
+
+    #[test]
+    fn only_the_very_bytes_are_the_ticket() {
+        check("__Host-shop=t", Same);
+        check(" __Host-shop = t", Same);
+        check("__Host-shop=", Same);
+        check("__Host-shop=a,__Host-shop=b", Same);
+    }
+
+    #[test]
+    fn letters_in_another_case() {
+        check("__host-shop=t", Lookalike);
+        check("__HOST-SHOP=t", Lookalike);
+        check("__Host-Shop=t", Lookalike);
+    }
+
+    #[test]
+    fn surrounded_by_what_servers_trim() {
+        for space in [
+            "\u{b}", "\u{c}", "\r", "\n", "\0", "\x1c", "\x1f", "\x7f", "\u{85}", "\u{a0}",
+            "\u{1680}", "\u{2000}", "\u{2003}", "\u{200a}", "\u{200b}", "\u{2028}", "\u{2029}",
+            "\u{202f}", "\u{205f}", "\u{2060}", "\u{3000}", "\u{feff}", "\"", "'",
+        ] {
+            check(format!("{space}__Host-shop=t"), Lookalike);
+            check(format!("__Host-shop{space}=t"), Lookalike);
+            check(format!("{space} {space}__Host-shop{space}=t"), Lookalike);
+            check(format!("{space}__Secure-other=t"), Lookalike);
+        }
+        // The same characters in Latin-1, one byte each.
+        check(b"\x85__Host-shop=t", Lookalike);
+        check(b"\xa0__Host-shop=t", Lookalike);
+        check(b"__Ho\0st-shop=t", Lookalike);
+    }
+
+    #[test]
+    fn written_with_percent_signs() {
+        check("%5F%5FHost-shop=t", Lookalike);
+        check("%5f%5fhost%2dshop=t", Lookalike);
+        check("__%48ost-shop=t", Lookalike);
+        check("__Host-sho%70=t", Lookalike);
+        check("__%2548ost-shop=t", Lookalike);
+        check("__%252548ost-shop=t", Lookalike);
+        check("%20__Host-shop=t", Lookalike);
+        check("%E2%80%80__Host-shop=t", Lookalike);
+        check("__Host-shop%00=t", Lookalike);
+        check("__%48ost-other=t", Lookalike);
+        check("__Host-shop%=t", Other);
+        check("__Host-shop%7=t", Other);
+        check("__Host-shop%zz=t", Other);
+    }
+
+    #[test]
+    fn as_php_would_name_a_variable() {
+        check("..Host-shop=t", Lookalike);
+        check("._Host-shop=t", Lookalike);
+        check("_ Host-shop=t", Lookalike);
+        check("_[Host-shop=t", Lookalike);
+        check("_+Host-shop=t", Lookalike);
+        check("%2E_Host-shop=t", Lookalike);
+        check("__Host-shop[0]=t", Lookalike);
+        check("__host-shop[]=t", Lookalike);
+        check("..Host-other=t", Lookalike);
+    }
+
+    #[test]
+    fn nameless_cookies_that_become_named() {
+        check("=__Host-shop=t", Lookalike);
+        check("=__Host-other=t", Lookalike);
+        check("=__Secure-x", Lookalike);
+        check("__Host-shop", Lookalike);
+        check("__Host-other", Lookalike);
+        check("__secure-other", Lookalike);
+        check("\u{2000}__Host-", Lookalike);
+        check("=\u{a0}__Host-shop=t", Lookalike);
+        check("=foo=__Host-shop", Other);
+        check("foo", Other);
+        check("=", Other);
+    }
+
+    #[test]
+    fn hidden_behind_a_comma() {
+        check("$Version=1,__Host-shop=evil", Lookalike);
+        check("$Version=1, __Host-shop=evil", Lookalike);
+        check("a=\"b\", __host-shop =evil", Lookalike);
+        check("a=b,c,\u{2000}__Host-shop=evil,d", Lookalike);
+        check("$Version=1", Other);
+        check("a=b,c=d", Other);
+        check("a=__Host-shop=t", Other);
+        check("a={\"x\":1,\"__Host-shopping\":2}", Other);
+    }
+
+    #[test]
+    fn the_application_may_use_prefixes_itself() {
+        check("__Host-csrf=x", Other);
+        check("__Secure-csrf=x", Other);
+        check("__host-csrf=x", Other);
+        check("__Host-shop2=x", Other);
+        check("__Host-sho=x", Other);
+        check("__Host-=x", Other);
+        check("__Secure-shop=x", Other);
+        check("shop=x", Other);
+        check("_Host-shop=x", Other);
+        check("___Host-shop=x", Other);
+        check("x__Host-shop=x", Other);
+        check("EGG_SESS.sig=x", Other);
+        check("wp-settings-1=a%3Db%26c%3D__Host-shop", Other);
+        check("caf\u{e9}=\u{a0}", Other);
+    }
+
+    #[test]
+    fn a_ticket_without_prefix_has_lookalikes_too() {
+        let check = |name: &[u8], value: &[u8], expected| {
+            assert_eq!(likeness(name, value, b"shop.v1"), expected, "{}", name.escape_ascii());
+        };
+        check(b"shop.v1", b"t", Same);
+        check(b"Shop.v1", b"t", Lookalike);
+        check(b"shop_v1", b"t", Lookalike);
+        check(b"", b"shop.v1=t", Lookalike);
+        check(b"", b"shop.v1", Lookalike);
+        check(b"", b"__Host-x", Lookalike);
+        check(b"shop.v2", b"t", Other);
+        check(b"shop-v1", b"t", Other);
+    }
+}
