@@ -1,4 +1,9 @@
 //! Matching: request targets are normalised before anything is matched; then host name, then path.
 
+mod fold;
+pub mod host;
+mod normalise;
 pub mod path;
+mod reference;
 pub mod table;
+mod text;

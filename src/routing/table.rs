@@ -1,1 +1,418 @@
-//! The table of servers and routes.
+//! The table of servers and routes: which one answers for a host and a path.
+//!
+//! Servers are chosen as nginx chooses them (`server_name`): the exact name, the longest name with
+//! a leading `*`, the longest with a trailing `*`, the default. Routes as nginx's prefix
+//! locations: the longest prefix, byte for byte, without regard to where segments end.
+
+use std::collections::HashMap;
+
+use super::fold;
+use super::host::{BadHost, Host, is_name};
+use super::path::{BadPath, NormalPath};
+
+/// What a table is built from: one virtual host.
+#[derive(Clone, Debug)]
+pub struct ServerEntry<T> {
+    /// `shop.example.com`, `*.example.com`, `.example.com` (both), `www.example.*`, an address
+    /// (`[::1]` for IPv6), `""` (requests without a host), or `_` (the default server; the first
+    /// one where no server has it). In any case.
+    pub names: Vec<String>,
+    pub routes: Vec<RouteEntry<T>>,
+}
+
+/// What a table is built from: one route.
+#[derive(Clone, Debug)]
+pub struct RouteEntry<T> {
+    /// As written in the configuration; begins with `/`.
+    pub prefix: String,
+    /// Whether it also matches without regard to ASCII case and to path parameters, and where a
+    /// path lacks just the prefix's trailing slash: for routes that `require` something and are
+    /// not `exact`. Matching too much costs a login there, too little lets somebody in.
+    pub folded: bool,
+    pub payload: T,
+}
+
+/// Servers and their routes, compiled.
+#[derive(Clone, Debug)]
+pub struct Table<T> {
+    names: Names,
+    /// By server, each in the order in which routes are tried.
+    servers: Vec<Vec<Route<T>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Route<T> {
+    prefix: Box<[u8]>,
+    folded: bool,
+    payload: T,
+}
+
+/// Who answers.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found<'t, T> {
+    /// The server's index in the list that the table was built from.
+    pub server: usize,
+    /// `None` where the server has no route for the path: 404.
+    pub route: Option<&'t T>,
+}
+
+impl<T> Table<T> {
+    /// Compiles servers.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn build(servers: Vec<ServerEntry<T>>) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        if servers.is_empty() {
+            mistakes.push(Mistake::NoServers);
+        }
+        let mut names = Names::default();
+        let mut compiled = Vec::with_capacity(servers.len());
+        for (server, entry) in servers.into_iter().enumerate() {
+            for name in &entry.names {
+                if let Err(mistake) = names.insert(name, server) {
+                    mistakes.push(mistake);
+                }
+            }
+            compiled.push(compile_routes(server, entry.routes, &mut mistakes));
+        }
+        if mistakes.is_empty() { Ok(Self { names, servers: compiled }) } else { Err(mistakes) }
+    }
+
+    /// Finds who answers for a `Host` field (or `:authority`) and a path.
+    ///
+    /// # Errors
+    /// [`BadHost`]: 400.
+    pub fn find(&self, host: &[u8], path: &NormalPath) -> Result<Found<'_, T>, BadHost> {
+        Ok(self.find_host(&Host::parse(host)?, path))
+    }
+
+    /// The same, for a host that was parsed before.
+    pub fn find_host(&self, host: &Host<'_>, path: &NormalPath) -> Found<'_, T> {
+        let server = self.names.find(host.as_str());
+        Found { server, route: self.route(server, path) }
+    }
+
+    /// The route of a server for a path.
+    pub fn route(&self, server: usize, path: &NormalPath) -> Option<&T> {
+        let path = path.as_bytes();
+        let routes = self.servers.get(server)?;
+        routes.iter().find(|route| route.matches(path)).map(|route| &route.payload)
+    }
+}
+
+impl<T> Route<T> {
+    fn matches(&self, path: &[u8]) -> bool {
+        if self.folded {
+            return fold::starts_with(path, &self.prefix);
+        }
+        path.starts_with(&self.prefix)
+    }
+}
+
+/// Normalises and sorts routes: the longest first, and of two as long the folded one.
+fn compile_routes<T>(
+    server: usize,
+    entries: Vec<RouteEntry<T>>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Route<T>> {
+    let mut routes: Vec<Route<T>> = Vec::with_capacity(entries.len());
+    for (index, RouteEntry { prefix: written, folded, payload }) in entries.into_iter().enumerate()
+    {
+        let mistake = |error| Mistake::Path { server, route: index, path: written.clone(), error };
+        let normal = match NormalPath::from_config(&written) {
+            Ok(normal) => normal,
+            Err(error) => {
+                mistakes.push(mistake(error));
+                continue;
+            }
+        };
+        let mut prefix: Box<[u8]> = normal.as_bytes().into();
+        if folded {
+            if prefix.contains(&b';') {
+                mistakes.push(mistake(BadPath::Parameters));
+                continue;
+            }
+            prefix.make_ascii_lowercase();
+        }
+        if routes.iter().any(|other| other.prefix == prefix && other.folded == folded) {
+            mistakes.push(Mistake::DuplicateRoute { server, route: index, path: written });
+            continue;
+        }
+        routes.push(Route { prefix, folded, payload });
+    }
+    routes.sort_by_key(|route| (std::cmp::Reverse(route.prefix.len()), !route.folded));
+    routes
+}
+
+/// What is wrong with a table's servers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mistake {
+    #[error("there is no server")]
+    NoServers,
+    #[error(
+        "servers[{server}].names: `{name}` is not a name: write `shop.example.com`, \
+         `*.example.com`, `www.example.*` or `_`, without port"
+    )]
+    Name { server: usize, name: String },
+    #[error("servers[{server}].names: `{name}` already belongs to servers[{other}]")]
+    DuplicateName { server: usize, name: String, other: usize },
+    #[error("servers[{server}].routes[{route}].path: `{path}`: {error}")]
+    Path { server: usize, route: usize, path: String, error: BadPath },
+    #[error("servers[{server}].routes[{route}].path: `{path}` is there twice")]
+    DuplicateRoute { server: usize, route: usize, path: String },
+}
+
+/// Server names.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    exact: HashMap<Box<str>, usize>,
+    /// `*.example.com` by `.example.com`.
+    leading: HashMap<Box<str>, usize>,
+    /// `www.example.*` by `www.example.`.
+    trailing: HashMap<Box<str>, usize>,
+    default: Option<usize>,
+}
+
+impl Names {
+    fn insert(&mut self, written: &str, server: usize) -> Result<(), Mistake> {
+        let bad = || Mistake::Name { server, name: written.to_owned() };
+        let taken = |other| Mistake::DuplicateName { server, name: written.to_owned(), other };
+        let lower = written.to_ascii_lowercase();
+        if lower == "_" {
+            return match *self.default.get_or_insert(server) {
+                holder if holder == server => Ok(()),
+                holder => Err(taken(holder)),
+            };
+        }
+        let mut put =
+            |map: fn(&mut Self) -> &mut HashMap<Box<str>, usize>, key: &str| match *map(self)
+                .entry(key.into())
+                .or_insert(server)
+            {
+                holder if holder == server => Ok(()),
+                holder => Err(taken(holder)),
+            };
+        if let Some(parent) = lower.strip_prefix('.') {
+            put(|names| &mut names.exact, Some(parent).filter(|p| is_name(p)).ok_or_else(bad)?)?;
+            return put(|names| &mut names.leading, &lower);
+        }
+        if let Some(parent) = lower.strip_prefix("*.") {
+            return match is_name(parent) {
+                true => put(|names| &mut names.leading, &lower[1..]),
+                false => Err(bad()),
+            };
+        }
+        if let Some(stem) = lower.strip_suffix(".*") {
+            return match is_name(stem) {
+                true => put(|names| &mut names.trailing, &lower[..lower.len() - 1]),
+                false => Err(bad()),
+            };
+        }
+        match Host::parse(lower.as_bytes()) {
+            Ok(host) if host.port().is_none() && !lower.ends_with(':') => {
+                put(|names| &mut names.exact, host.as_str())
+            }
+            _ => Err(bad()),
+        }
+    }
+
+    fn find(&self, host: &str) -> usize {
+        if let Some(server) = self.exact.get(host) {
+            return *server;
+        }
+        let dots = || host.match_indices('.').map(|(at, _)| at);
+        // From the left, suffixes become shorter; from the right, prefixes do.
+        if !self.leading.is_empty()
+            && let Some(server) = dots().find_map(|at| self.leading.get(&host[at..]))
+        {
+            return *server;
+        }
+        if !self.trailing.is_empty()
+            && let Some(server) = dots().rev().find_map(|at| self.trailing.get(&host[..=at]))
+        {
+            return *server;
+        }
+        self.default.unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(names: &[&str], routes: &[(&str, bool)]) -> ServerEntry<String> {
+        ServerEntry {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            routes: routes
+                .iter()
+                .map(|(prefix, folded)| RouteEntry {
+                    prefix: (*prefix).to_owned(),
+                    folded: *folded,
+                    payload: format!("{prefix}{}", if *folded { " folded" } else { "" }),
+                })
+                .collect(),
+        }
+    }
+
+    #[track_caller]
+    fn check_server(names: &[&[&str]], cases: &[(&str, usize)]) {
+        let table = Table::build(names.iter().map(|names| server(names, &[])).collect())
+            .expect("good servers");
+        let path = NormalPath::from_target(b"/").expect("a good path");
+        for (host, expected) in cases {
+            let found = table.find(host.as_bytes(), &path).expect("a good host");
+            assert_eq!(found.server, *expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn servers_are_chosen_in_nginx_order() {
+        check_server(
+            &[
+                &["example.com", "www.example.com"],
+                &["*.example.com"],
+                &["*.shop.example.com"],
+                &["www.example.*"],
+                &["www.*"],
+                &["_"],
+                &[".example.net"],
+                &["[::1]", "192.0.2.1"],
+                &["UPPER.example.com"],
+                &[""],
+            ],
+            &[
+                ("example.com", 0),
+                ("WWW.Example.Com:443", 0),
+                ("www.example.com.", 0),
+                ("a.example.com", 1),
+                ("a.b.example.com", 1),
+                ("shop.example.com", 1),
+                ("a.shop.example.com", 2),
+                ("a.b.shop.example.com", 2),
+                ("www.example.org", 3),
+                ("www.example.co.uk", 3),
+                ("www.else.org", 4),
+                ("www", 5),
+                ("else.org", 5),
+                ("notexample.com", 5),
+                ("example.net", 6),
+                ("a.example.net", 6),
+                ("[0:0::1]:8080", 7),
+                ("192.0.2.1", 7),
+                ("upper.example.com", 8),
+                ("", 9),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_first_server_is_the_default_where_none_says_so() {
+        check_server(&[&["a.example"], &["b.example"]], &[("c.example", 0), ("", 0)]);
+    }
+
+    #[test]
+    fn a_bad_host_is_no_server() {
+        let table = Table::build(vec![server(&["_"], &[("/", false)])]).expect("a good server");
+        let path = NormalPath::from_target(b"/").expect("a good path");
+        assert_eq!(table.find(b"a/b", &path), Err(BadHost));
+    }
+
+    #[track_caller]
+    fn check_route(routes: &[(&str, bool)], cases: &[(&str, Option<&str>)]) {
+        let table = Table::build(vec![server(&["_"], routes)]).expect("good routes");
+        for (target, expected) in cases {
+            let path = NormalPath::from_target(target.as_bytes()).expect("a good target");
+            let found = table.find(b"h", &path).expect("a good host");
+            assert_eq!(found.route.map(String::as_str), *expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        check_route(
+            &[("/", false), ("/static/", false), ("/static/img", false), ("/a%20b", false)],
+            &[
+                ("/", Some("/")),
+                ("/static", Some("/")),
+                ("/static/", Some("/static/")),
+                ("/STATIC/", Some("/")),
+                ("/static/x", Some("/static/")),
+                ("/static/imgs", Some("/static/img")),
+                ("/static/../x", Some("/")),
+                ("/x/%2e%2e/static%2fimg", Some("/static/img")),
+                ("/a%20b", Some("/a%20b")),
+            ],
+        );
+        check_route(&[("/a", false)], &[("/b", None), ("/a", Some("/a")), ("/ab", Some("/a"))]);
+        check_route(&[], &[("/", None)]);
+    }
+
+    #[test]
+    fn guarded_routes_are_not_walked_around() {
+        let folded = Some("/account/ folded");
+        check_route(
+            &[("/", false), ("/account/", true), ("/account/help/", false), ("/Open", false)],
+            &[
+                ("/account/", folded),
+                ("/account", folded),
+                ("/ACCOUNT", folded),
+                ("/Account/x", folded),
+                ("//account/x", folded),
+                ("/account;v=1/x", folded),
+                ("/;/account/x", folded),
+                ("/%61ccount/x", folded),
+                ("/account/help/x", Some("/account/help/")),
+                ("/ACCOUNT/help/x", folded),
+                ("/account/HELP/", folded),
+                ("/accounting", Some("/")),
+                ("/open", Some("/")),
+                ("/Open", Some("/Open")),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_guard_wins_over_a_plain_route_as_long() {
+        check_route(
+            &[("/ACCOUNT/", false), ("/account/", true), ("/account", false)],
+            &[
+                ("/ACCOUNT/", Some("/account/ folded")),
+                ("/account", Some("/account/ folded")),
+                ("/accounts", Some("/account")),
+            ],
+        );
+    }
+
+    #[test]
+    fn mistakes_are_reported_all_at_once() {
+        let mistakes = Table::build(vec![
+            server(&["a.example", "A.example"], &[("x", false), ("/a", false), ("//a", false)]),
+            server(&["A.Example", "*.*", "~^a$", "b:80", "*.a.*", "a b", "*"], &[("/;x", true)]),
+            server(&["_", "*.example"], &[]),
+            server(&["_", "*.EXAMPLE"], &[("/a", true), ("/a", false)]),
+        ])
+        .expect_err("everything is wrong");
+        let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let expected = [
+            "servers[0].routes[0].path: `x`: it is not a path",
+            "servers[0].routes[2].path: `//a` is there twice",
+            "servers[1].names: `A.Example` already belongs to servers[0]",
+            "servers[1].names: `*.*` is not a name",
+            "servers[1].names: `~^a$` is not a name",
+            "servers[1].names: `b:80` is not a name",
+            "servers[1].names: `*.a.*` is not a name",
+            "servers[1].names: `a b` is not a name",
+            "servers[1].names: `*` is not a name",
+            "servers[1].routes[0].path: `/;x`: it contains `;`",
+            "servers[3].names: `_` already belongs to servers[2]",
+            "servers[3].names: `*.EXAMPLE` already belongs to servers[2]",
+        ];
+        assert_eq!(texts.len(), expected.len(), "{texts:#?}");
+        for (text, expected) in texts.iter().zip(expected) {
+            assert!(text.starts_with(expected), "{text}");
+        }
+        let none = Table::<()>::build(Vec::new()).expect_err("no servers");
+        assert_eq!(none, [Mistake::NoServers]);
+    }
+}
