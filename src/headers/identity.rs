@@ -1,1 +1,163 @@
 //! `X-Session-*`: removed from what clients send, set from the record (rule 30).
+//!
+//! Workers believe these names, so a client's own never get through: in no spelling, on no route,
+//! with or without a session, in heads and in trailers.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Edits, spelling};
+use crate::clock::UnixMillis;
+
+/// The hashed identifier of the session: stable while the record lives, useless as a ticket.
+pub const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+/// The subject that the application confirmed (rule 23), in UTF-8.
+pub const SESSION_SUBJECT: HeaderName = HeaderName::from_static("x-session-subject");
+/// Whole seconds since the session began.
+pub const SESSION_AGE: HeaderName = HeaderName::from_static("x-session-age");
+/// When the session began, in Unix seconds.
+pub const SESSION_CREATED: HeaderName = HeaderName::from_static("x-session-created");
+/// When its last login was, in Unix seconds; absent before the first.
+pub const SESSION_AUTHENTICATED: HeaderName = HeaderName::from_static("x-session-authenticated");
+/// What an application says in a response about its session; never passed on, in either direction.
+pub const COMMAND: HeaderName = HeaderName::from_static("cloakroom-session");
+
+/// Whether a field name, of a head or a trailer, belongs to Cloakroom: every `X-Session-…` and
+/// `Cloakroom-Session`, in any case and with `_` for `-`.
+pub fn is_reserved(name: &str) -> bool {
+    spelling::begins(name, "x-session-") || spelling::is(name, "cloakroom-session")
+}
+
+/// What workers learn of a session. Without `Debug`: its parts are not for logs.
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    /// The hashed identifier, in visible ASCII.
+    pub id: &'a str,
+    /// Only a confirmed one.
+    pub subject: Option<&'a str>,
+    pub created: UnixMillis,
+    pub authenticated: Option<UnixMillis>,
+}
+
+/// Takes the reserved fields out of a request's head, and puts those of its session in.
+pub fn edits(headers: &HeaderMap, identity: Option<&Identity<'_>>, now: UnixMillis) -> Edits {
+    let remove = headers.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
+    let mut set = Vec::new();
+    if let Some(identity) = identity {
+        set.reserve_exact(5);
+        if let Ok(id) = HeaderValue::from_str(identity.id) {
+            set.push((SESSION_ID, id));
+        }
+        if let Some(subject) = identity.subject.and_then(subject_value) {
+            set.push((SESSION_SUBJECT, subject));
+        }
+        set.push((SESSION_AGE, now.since(identity.created).as_secs().into()));
+        set.push((SESSION_CREATED, identity.created.as_secs().into()));
+        if let Some(authenticated) = identity.authenticated {
+            set.push((SESSION_AUTHENTICATED, authenticated.as_secs().into()));
+        }
+    }
+    Edits { remove, set }
+}
+
+/// The subject as a field value, where a worker is sure to read what we wrote: a value that it would
+/// trim (RFC 9110 section 5.5) might be another user's name.
+fn subject_value(subject: &str) -> Option<HeaderValue> {
+    if subject.is_empty() || subject.trim() != subject || subject.contains(char::is_control) {
+        return None;
+    }
+    HeaderValue::from_bytes(subject.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_reserved_in_every_spelling() {
+        for (name, expected) in [
+            ("X-Session-Id", true),
+            ("x_session_id", true),
+            ("X-SESSION_Subject", true),
+            ("x-session-anything", true),
+            ("x-session-", true),
+            ("x-session", false),
+            ("x-sessions", false),
+            ("session-id", false),
+            ("Cloakroom-Session", true),
+            ("CLOAKROOM_SESSION", true),
+            ("cloakroom-session-id", false),
+            ("cloakroom-sessio", false),
+            ("", false),
+        ] {
+            assert_eq!(is_reserved(name), expected, "{name}");
+        }
+    }
+
+    fn claimed() -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for name in ["x-session-subject", "x_session_subject", "cloakroom_session", "x-other"] {
+            let name = HeaderName::from_static(name);
+            headers.append(name.clone(), HeaderValue::from_static("mallory"));
+            headers.append(name, HeaderValue::from_static("mallory"));
+        }
+        headers
+    }
+
+    /// The fields of a head that claims everything, after the edits.
+    fn sent(identity: Option<&Identity<'_>>) -> Vec<String> {
+        let mut headers = claimed();
+        edits(&headers, identity, UnixMillis(90_999)).apply(&mut headers);
+        let mut sent: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.as_bytes().escape_ascii()))
+            .collect();
+        sent.sort();
+        sent
+    }
+
+    #[test]
+    fn what_a_client_claims_is_removed_without_a_session_too() {
+        assert_eq!(sent(None), ["x-other: mallory", "x-other: mallory"]);
+    }
+
+    #[test]
+    fn the_record_says_who_it_is() {
+        let identity = Identity {
+            id: "0a1b2c",
+            subject: Some("alice"),
+            created: UnixMillis(30_500),
+            authenticated: Some(UnixMillis(60_000)),
+        };
+        assert_eq!(
+            sent(Some(&identity)),
+            [
+                "x-other: mallory",
+                "x-other: mallory",
+                "x-session-age: 60",
+                "x-session-authenticated: 60",
+                "x-session-created: 30",
+                "x-session-id: 0a1b2c",
+                "x-session-subject: alice",
+            ]
+        );
+    }
+
+    #[test]
+    fn subjects_that_a_worker_could_misread_are_left_out() {
+        for (subject, expected) in [
+            ("alice@example.com", Some(&b"alice@example.com"[..])),
+            ("zoë", Some("zoë".as_bytes())),
+            ("two words", Some(b"two words")),
+            (" alice", None),
+            ("alice\u{a0}", None),
+            ("", None),
+            ("alice\r\nX-Admin: 1", None),
+            ("a\tb", None),
+            ("a\0", None),
+            ("a\u{85}b", None),
+        ] {
+            let value = subject_value(subject);
+            assert_eq!(value.as_ref().map(HeaderValue::as_bytes), expected, "{subject:?}");
+        }
+    }
+}

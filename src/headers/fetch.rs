@@ -1,0 +1,209 @@
+//! Where a request comes from: Fetch Metadata (W3C `Sec-Fetch-*`) and `Origin` (RFC 6454 section 7).
+//!
+//! For rules 10 and 24 (cross-site requests) and 31 (navigations are redirected). `Referer` is not
+//! consulted: pages may withhold it.
+
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::{HeaderMap, Method};
+
+/// How the site that a request comes from relates to ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    SameOrigin,
+    SameSite,
+    CrossSite,
+    /// `Sec-Fetch-Site: none`: the user typed an address or opened a bookmark.
+    UserInitiated,
+    /// The client does not say: an old browser, or none.
+    Unknown,
+}
+
+/// Classifies a request, whose `Host` (or `:authority`) is `host`.
+///
+/// `Sec-Fetch-Site` decides where it is given once, with a value of the standard; given twice, no
+/// browser sent it, and it counts as cross-site. Otherwise `Origin` decides: with our host, any
+/// scheme and any port, the site is the same; every other one, and `null`, is cross-site. A sibling
+/// domain is cross-site then, since registrable domains are not known here: refused too much.
+pub fn site(headers: &HeaderMap, host: &[u8]) -> Site {
+    let mut values = headers.get_all("sec-fetch-site").iter();
+    if let Some(value) = values.next() {
+        if values.next().is_some() {
+            return Site::CrossSite;
+        }
+        match value.as_bytes() {
+            b"same-origin" => return Site::SameOrigin,
+            b"same-site" => return Site::SameSite,
+            b"cross-site" => return Site::CrossSite,
+            b"none" => return Site::UserInitiated,
+            // "Servers should ignore" values to come (Fetch Metadata, section 2).
+            _ => {}
+        }
+    }
+    let mut origins = headers.get_all(ORIGIN).iter().peekable();
+    if origins.peek().is_none() {
+        return Site::Unknown;
+    }
+    match origins.all(|origin| is_origin_of(origin.as_bytes(), host)) {
+        true => Site::SameSite,
+        false => Site::CrossSite,
+    }
+}
+
+/// Whether a request is known to come from another site.
+pub fn is_cross_site(headers: &HeaderMap, host: &[u8]) -> bool {
+    site(headers, host) == Site::CrossSite
+}
+
+/// Whether a browser will show the answer as a page, so that it can be redirected to a login form:
+/// `Sec-Fetch-Mode: navigate`, or without Fetch Metadata a GET or HEAD that asks for HTML and is not
+/// marked as a script's.
+pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    if let Some(mode) = headers.get("sec-fetch-mode") {
+        return mode == "navigate";
+    }
+    matches!(*method, Method::GET | Method::HEAD)
+        && !headers.contains_key("x-requested-with")
+        && headers.get_all(ACCEPT).iter().any(|accept| names_html(accept.as_bytes()))
+}
+
+/// Whether a request is a CORS preflight (Fetch standard, section 4.8), which carries no cookies.
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn names_html(accept: &[u8]) -> bool {
+    accept.split(|byte| *byte == b',').any(|range| {
+        let media_type = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        media_type.eq_ignore_ascii_case(b"text/html")
+            || media_type.eq_ignore_ascii_case(b"application/xhtml+xml")
+    })
+}
+
+/// Whether a serialised origin has this host; `null` has none.
+fn is_origin_of(origin: &[u8], host: &[u8]) -> bool {
+    let Some(scheme_length) = origin.windows(3).position(|three| three == b"://") else {
+        return false;
+    };
+    let ours = without_port(host);
+    !ours.is_empty() && without_port(&origin[scheme_length + 3..]).eq_ignore_ascii_case(ours)
+}
+
+/// An authority's host, without port and trailing dot. An IPv6 literal keeps its brackets.
+fn without_port(authority: &[u8]) -> &[u8] {
+    let literal_length = match authority.first() {
+        Some(b'[') => authority.iter().position(|byte| *byte == b']').unwrap_or(0),
+        _ => 0,
+    };
+    let port = authority[literal_length..].iter().position(|byte| *byte == b':');
+    let host = &authority[..port.map_or(authority.len(), |at| literal_length + at)];
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn head(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[track_caller]
+    fn check(fields: &[(&'static str, &'static str)], host: &str, expected: Site) {
+        let headers = head(fields);
+        assert_eq!(site(&headers, host.as_bytes()), expected, "{fields:?} at {host}");
+        assert_eq!(is_cross_site(&headers, host.as_bytes()), expected == Site::CrossSite);
+    }
+
+    #[test]
+    fn fetch_metadata_decides() {
+        let evil = ("origin", "https://evil.example");
+        for (value, expected) in [
+            ("same-origin", Site::SameOrigin),
+            ("same-site", Site::SameSite),
+            ("cross-site", Site::CrossSite),
+            ("none", Site::UserInitiated),
+            ("", Site::CrossSite),
+            ("same-planet", Site::CrossSite),
+        ] {
+            check(&[("sec-fetch-site", value), evil], "shop.example", expected);
+        }
+        check(&[("sec-fetch-site", "same-planet")], "shop.example", Site::Unknown);
+        check(
+            &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")],
+            "shop.example",
+            Site::CrossSite,
+        );
+    }
+
+    #[test]
+    fn without_fetch_metadata_the_origin_decides() {
+        for (origin, host, expected) in [
+            ("https://shop.example", "shop.example", Site::SameSite),
+            ("https://Shop.Example:8443", "shop.example", Site::SameSite),
+            ("http://shop.example", "SHOP.example.:443", Site::SameSite),
+            ("https://[::1]:8443", "[::1]", Site::SameSite),
+            ("https://[::1]", "[::2]:443", Site::CrossSite),
+            ("https://evil.example", "shop.example", Site::CrossSite),
+            ("https://a.shop.example", "shop.example", Site::CrossSite),
+            ("https://shop.example.evil", "shop.example", Site::CrossSite),
+            ("https://evilshop.example", "shop.example", Site::CrossSite),
+            ("https://shop.example@evil.example", "shop.example", Site::CrossSite),
+            ("null", "shop.example", Site::CrossSite),
+            ("null", "null", Site::CrossSite),
+            ("", "", Site::CrossSite),
+            ("https://", "", Site::CrossSite),
+            ("https://[", "shop.example", Site::CrossSite),
+        ] {
+            check(&[("origin", origin)], host, expected);
+        }
+        check(&[], "shop.example", Site::Unknown);
+        check(
+            &[("origin", "https://shop.example"), ("origin", "https://evil.example")],
+            "shop.example",
+            Site::CrossSite,
+        );
+    }
+
+    #[test]
+    fn navigations_are_told_from_scripts() {
+        let html = ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+        for (method, fields, expected) in [
+            (Method::GET, &[("sec-fetch-mode", "navigate")][..], true),
+            (Method::POST, &[("sec-fetch-mode", "navigate")], true),
+            (Method::GET, &[("sec-fetch-mode", "cors"), html], false),
+            (Method::GET, &[("sec-fetch-mode", "no-cors"), html], false),
+            (Method::GET, &[html], true),
+            (Method::HEAD, &[html], true),
+            (Method::POST, &[html], false),
+            (Method::GET, &[("accept", "*/*")], false),
+            (Method::GET, &[("accept", "application/json")], false),
+            (Method::GET, &[("accept", "image/*"), ("accept", "*/*, Text/HTML;q=0.1")], true),
+            (Method::GET, &[html, ("x-requested-with", "XMLHttpRequest")], false),
+            (Method::GET, &[], false),
+        ] {
+            assert_eq!(is_navigation(&method, &head(fields)), expected, "{method} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn preflights_have_an_origin_and_name_a_method() {
+        let origin = ("origin", "https://a.example");
+        let asks = ("access-control-request-method", "PUT");
+        for (method, fields, expected) in [
+            (Method::OPTIONS, &[origin, asks][..], true),
+            (Method::OPTIONS, &[origin], false),
+            (Method::OPTIONS, &[asks], false),
+            (Method::GET, &[origin, asks], false),
+        ] {
+            assert_eq!(is_preflight(&method, &head(fields)), expected, "{method} {fields:?}");
+        }
+    }
+}
