@@ -1,1 +1,383 @@
-//! To be written.
+//! One pure step from what is known of a request to what is to be done with it.
+
+use crate::clock::UnixMillis;
+use crate::cookie::enforce::SameSite;
+use crate::session::event::{Cause, Event, NotMade, Reject};
+use crate::session::exchange::{Bond, Held, Silence};
+use crate::session::outcome::{Lookup, RecordKey};
+use crate::session::policy::Policy;
+use crate::session::record::{Record, State, UNSETTLED};
+use crate::session::ticket::Ticket;
+
+/// What is known of a request besides its ticket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// The request part of a login rule fits.
+    pub is_login: bool,
+    /// … and no such rule allows cross-site requests.
+    pub refuses_cross_site: bool,
+    pub is_cross_site: bool,
+    pub is_preflight: bool,
+    /// The route requires a login.
+    pub requires_login: bool,
+    /// It has waited for a pending login as long as it may.
+    pub has_waited: bool,
+}
+
+/// A ticket that opened and the record that it selects.
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    pub ticket: &'a Ticket,
+    pub key: RecordKey,
+    pub lookup: Lookup<(u64, Record)>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Forward; where `touch` is given, write it first: an attempt, whose failure does not matter.
+    Forward {
+        bond: Bond,
+        touch: Option<Record>,
+    },
+    /// A login: make the record `pending` in the store, then forward with [`Bond::Login`].
+    /// Look up and decide again if another version is there.
+    Suspend {
+        held: Held,
+        pending: Record,
+    },
+    /// A login of this record is on its way: look again, at most two seconds long.
+    Wait(RecordKey),
+    /// The record was moved a while ago: whether its successor was ever presented decides.
+    /// Look the successor up and ask [`successor`].
+    AskSuccessor {
+        moved: RecordKey,
+        successor: RecordKey,
+    },
+    Refuse(Refusal),
+}
+
+/// Why a request does not reach a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 503, with `Retry-After`.
+    StoreDown,
+    /// 403 (rule 24).
+    CrossSiteLogin,
+    /// A redirect for navigations, 401 for everything else (rule 31).
+    LoginRequired,
+}
+
+/// Decides on a request. `claim` is `None` where no ticket opened.
+pub fn decide(
+    policy: &Policy,
+    claim: Option<Claim<'_>>,
+    facts: Facts,
+    now: UnixMillis,
+) -> (Verdict, Option<Event>) {
+    if facts.is_preflight {
+        return (forward(Bond::Silent(Silence::Preflight)), None);
+    }
+    if facts.is_login && facts.is_cross_site && facts.refuses_cross_site {
+        return (Verdict::Refuse(Refusal::CrossSiteLogin), None);
+    }
+    let (verdict, event) = match claim {
+        None => (forward(Bond::Free), None),
+        Some(claim) => on_claim(policy, claim, facts, now),
+    };
+    (require(verdict, facts), event)
+}
+
+/// Decides on a request whose record was moved, once its successor was looked up (rule 22).
+/// The record returned, if any, is to be written first.
+pub fn successor(
+    moved: RecordKey,
+    lookup: &Lookup<(u64, Record)>,
+    facts: Facts,
+) -> (Verdict, Option<Record>) {
+    let (bond, unseen) = match lookup {
+        Lookup::Unavailable => return (Verdict::Refuse(Refusal::StoreDown), None),
+        Lookup::Found((_, record)) if record.state == State::Live && !record.presented => {
+            (Bond::Free, Some(record.clone().into_state(State::Ended)))
+        }
+        Lookup::Found((_, record)) if record.state != State::Ended => {
+            (Bond::Silent(Silence::Moved(moved)), None)
+        }
+        Lookup::Found(_) | Lookup::NotFound | Lookup::Revoked => (Bond::Free, None),
+    };
+    (require(forward(bond), facts), unseen)
+}
+
+/// Whether the application may make a session in answer to a request without a ticket: not where
+/// `SameSite` may have held the ticket back, which a new one would overwrite (rule 10).
+pub fn may_make(same_site: SameSite, is_safe: bool, facts: Facts) -> Result<(), NotMade> {
+    let withheld = facts.is_cross_site
+        && match same_site {
+            SameSite::Strict => true,
+            SameSite::Lax => !is_safe,
+            SameSite::None => false,
+        };
+    if withheld && !facts.is_login { Err(NotMade::CrossSite) } else { Ok(()) }
+}
+
+fn forward(bond: Bond) -> Verdict {
+    Verdict::Forward { bond, touch: None }
+}
+
+fn require(verdict: Verdict, facts: Facts) -> Verdict {
+    match &verdict {
+        Verdict::Forward { bond, .. }
+            if facts.requires_login
+                && bond.record().is_none_or(|record| record.authenticated.is_none()) =>
+        {
+            Verdict::Refuse(Refusal::LoginRequired)
+        }
+        _ => verdict,
+    }
+}
+
+fn on_claim(
+    policy: &Policy,
+    claim: Claim<'_>,
+    facts: Facts,
+    now: UnixMillis,
+) -> (Verdict, Option<Event>) {
+    let Claim { ticket, key, lookup } = claim;
+    let (version, record) = match lookup {
+        Lookup::Found(found) => found,
+        Lookup::Unavailable => return (Verdict::Refuse(Refusal::StoreDown), None),
+        // Never merely expired: a late request must not kill the ticket that came after it.
+        Lookup::NotFound | Lookup::Revoked => return (forward(Bond::Free), None),
+    };
+    if ticket.counter != record.counter || !ticket.secret.proves(&record.secret(ticket.counter)) {
+        let event = Event::TicketRejected { reason: Reject::WrongSecret };
+        return (forward(Bond::Free), Some(event));
+    }
+    let ended = |cause| (forward(Bond::Free), Some(Event::Ended { id: key, cause }));
+    if now >= record.ends_at {
+        return ended(Cause::Absolute);
+    }
+    match record.state {
+        State::Ended => (forward(Bond::Free), None),
+        State::Moved { successor, at } if now.since(at) > UNSETTLED => {
+            (Verdict::AskSuccessor { moved: key, successor }, None)
+        }
+        State::Moved { .. } => (forward(Bond::Silent(Silence::Moved(key))), None),
+        State::Pending { since } if now.since(since) > UNSETTLED => ended(Cause::PendingTimedOut),
+        State::Pending { .. } if facts.has_waited => {
+            (forward(Bond::Silent(Silence::Pending(key))), None)
+        }
+        State::Pending { .. } => (Verdict::Wait(key), None),
+        State::Live if now >= record.idle_until => ended(Cause::Idle),
+        State::Live => {
+            let touched = record.touched(policy.timeouts.idle, now);
+            let held = Held { key, version, record };
+            if facts.is_login {
+                let pending = touched.unwrap_or_else(|| held.record.clone());
+                let pending = pending.into_state(State::Pending { since: now });
+                (Verdict::Suspend { held, pending }, None)
+            } else {
+                (Verdict::Forward { bond: Bond::Live(held), touch: touched }, None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::session::jar::Jar;
+    use crate::session::record::{Seed, Standing};
+    use crate::session::tests::policy;
+    use crate::session::ticket::{Secret, Selector};
+
+    const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
+    const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16] };
+    const NEXT: RecordKey = RecordKey { tag: [3; 8], id: [4; 16] };
+    const PLAIN: Facts = Facts {
+        is_login: false,
+        refuses_cross_site: true,
+        is_cross_site: false,
+        is_preflight: false,
+        requires_login: false,
+        has_waited: false,
+    };
+    const LOGIN: Facts = Facts { is_login: true, ..PLAIN };
+
+    fn record() -> Record {
+        let timeouts = policy().timeouts;
+        let record =
+            Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &timeouts, NOW);
+        Record { presented: true, ..record }
+    }
+
+    fn ticket(record: &Record) -> Ticket {
+        Ticket {
+            tag: KEY.tag,
+            selector: Selector([5; 16]),
+            counter: 0,
+            secret: record.secret(0),
+            issued: NOW.as_secs(),
+            flags: 0,
+        }
+    }
+
+    fn on(record: Record, facts: Facts, secs: u64) -> Verdict {
+        let ticket = ticket(&record);
+        let claim = Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, record)) };
+        decide(&policy(), Some(claim), facts, NOW.plus(Duration::from_secs(secs))).0
+    }
+
+    fn state(state: State) -> Record {
+        record().into_state(state)
+    }
+
+    #[test]
+    fn without_a_ticket_there_is_no_session() {
+        assert_eq!(decide(&policy(), None, PLAIN, NOW).0, forward(Bond::Free));
+        assert_eq!(decide(&policy(), None, LOGIN, NOW).0, forward(Bond::Free));
+        let required = Facts { requires_login: true, ..PLAIN };
+        let refused = Verdict::Refuse(Refusal::LoginRequired);
+        assert_eq!(decide(&policy(), None, required, NOW).0, refused);
+    }
+
+    #[test]
+    fn a_live_record_goes_along() {
+        let Verdict::Forward { bond: Bond::Live(held), touch: None } = on(record(), PLAIN, 1)
+        else {
+            panic!("not forwarded with its record");
+        };
+        assert_eq!((held.key, held.version), (KEY, 9));
+    }
+
+    /// PROTOCOL 9: the first time that a ticket comes back is noted.
+    #[test]
+    fn the_first_presentation_is_written() {
+        let unseen = Record { presented: false, ..record() };
+        let Verdict::Forward { touch: Some(touched), .. } = on(unseen, PLAIN, 1) else {
+            panic!("nothing to write");
+        };
+        assert!(touched.presented);
+    }
+
+    /// PROTOCOL 8: an outage refuses; "not there" does not.
+    #[test]
+    fn unavailable_is_not_not_found() {
+        let ticket = ticket(&record());
+        let check = |lookup, expected| {
+            let claim = Claim { ticket: &ticket, key: KEY, lookup };
+            assert_eq!(decide(&policy(), Some(claim), PLAIN, NOW).0, expected);
+        };
+        check(Lookup::Unavailable, Verdict::Refuse(Refusal::StoreDown));
+        check(Lookup::NotFound, forward(Bond::Free));
+        check(Lookup::Revoked, forward(Bond::Free));
+    }
+
+    #[test]
+    fn a_wrong_secret_or_counter_is_no_session() {
+        let record = record();
+        for wrong in [
+            Ticket { secret: Secret([0; 16]), ..ticket(&record) },
+            Ticket { counter: 1, ..ticket(&record) },
+            Ticket { counter: 1, secret: record.secret(1), ..ticket(&record) },
+        ] {
+            let claim =
+                Claim { ticket: &wrong, key: KEY, lookup: Lookup::Found((9, record.clone())) };
+            let (verdict, event) = decide(&policy(), Some(claim), PLAIN, NOW);
+            assert_eq!(verdict, forward(Bond::Free));
+            assert_eq!(event, Some(Event::TicketRejected { reason: Reject::WrongSecret }));
+        }
+    }
+
+    #[test]
+    fn expiry_is_decided_from_now() {
+        let free = forward(Bond::Free);
+        assert_ne!(on(record(), PLAIN, 1799), free);
+        assert_eq!(on(record(), PLAIN, 1800), free);
+        let busy = Record { idle_until: NOW.plus(Duration::from_secs(50_000)), ..record() };
+        assert_ne!(on(busy.clone(), PLAIN, 43_199), free);
+        assert_eq!(on(busy, PLAIN, 43_200), free);
+    }
+
+    /// PROTOCOL 18, 20: a login suspends its record; others wait, then go without.
+    #[test]
+    fn a_login_makes_its_record_pending() {
+        let Verdict::Suspend { held, pending } = on(record(), LOGIN, 5) else {
+            panic!("the login is not suspended");
+        };
+        assert_eq!(held.version, 9);
+        assert_eq!(pending.state, State::Pending { since: NOW.plus(Duration::from_secs(5)) });
+        let pending = || state(State::Pending { since: NOW });
+        assert_eq!(on(pending(), PLAIN, 1), Verdict::Wait(KEY));
+        assert_eq!(on(pending(), LOGIN, 1), Verdict::Wait(KEY), "a second login waits too");
+        let waited = Facts { has_waited: true, ..PLAIN };
+        assert_eq!(on(pending(), waited, 3), forward(Bond::Silent(Silence::Pending(KEY))));
+        assert_eq!(on(pending(), PLAIN, 31), forward(Bond::Free));
+    }
+
+    /// PROTOCOL 22: a moved record's ticket has neither jar nor ticket, until it is clear that
+    /// its successor never arrived.
+    #[test]
+    fn a_moved_record_is_silent() {
+        let moved = || state(State::Moved { successor: NEXT, at: NOW });
+        let silent = forward(Bond::Silent(Silence::Moved(KEY)));
+        assert_eq!(on(moved(), PLAIN, 1), silent);
+        assert_eq!(on(moved(), LOGIN, 1), silent);
+        let ask = Verdict::AskSuccessor { moved: KEY, successor: NEXT };
+        assert_eq!(on(moved(), PLAIN, 31), ask);
+
+        let seen = Lookup::Found((1, record()));
+        assert_eq!(successor(KEY, &seen, PLAIN), (silent, None));
+        let unseen = Record { presented: false, ..record() };
+        let (verdict, write) = successor(KEY, &Lookup::Found((1, unseen)), PLAIN);
+        assert_eq!(verdict, forward(Bond::Free));
+        assert_eq!(write.map(|record| record.state), Some(State::Ended));
+        assert_eq!(successor(KEY, &Lookup::NotFound, PLAIN).0, forward(Bond::Free));
+        let down = Verdict::Refuse(Refusal::StoreDown);
+        assert_eq!(successor(KEY, &Lookup::Unavailable, PLAIN), (down, None));
+    }
+
+    #[test]
+    fn what_has_ended_is_no_session() {
+        assert_eq!(on(state(State::Ended), PLAIN, 1), forward(Bond::Free));
+        let moved_and_over = state(State::Moved { successor: NEXT, at: NOW });
+        assert_eq!(on(moved_and_over, PLAIN, 43_200), forward(Bond::Free));
+    }
+
+    /// PROTOCOL 31: only a record that logged in satisfies `require: login`.
+    #[test]
+    fn require_needs_a_login() {
+        let required = Facts { requires_login: true, ..PLAIN };
+        let refused = Verdict::Refuse(Refusal::LoginRequired);
+        assert!(matches!(on(record(), required, 1), Verdict::Forward { .. }));
+        let anonymous = Record { authenticated: None, ..record() };
+        assert_eq!(on(anonymous, required, 1), refused);
+        assert_eq!(on(state(State::Moved { successor: NEXT, at: NOW }), required, 1), refused);
+        let preflight = Facts { is_preflight: true, ..required };
+        assert_eq!(on(record(), preflight, 1), forward(Bond::Silent(Silence::Preflight)));
+    }
+
+    /// PROTOCOL 24 and 10.
+    #[test]
+    fn cross_site_requests_neither_log_in_nor_make_sessions() {
+        let login = Facts { is_cross_site: true, ..LOGIN };
+        let refused = Verdict::Refuse(Refusal::CrossSiteLogin);
+        assert_eq!(on(record(), login, 1), refused);
+        assert_eq!(decide(&policy(), None, login, NOW).0, refused);
+        let allowed = Facts { refuses_cross_site: false, ..login };
+        assert_eq!(decide(&policy(), None, allowed, NOW).0, forward(Bond::Free));
+
+        let foreign = Facts { is_cross_site: true, ..PLAIN };
+        let check = |same_site, is_safe, facts, expected| {
+            assert_eq!(may_make(same_site, is_safe, facts), expected, "{same_site:?} {is_safe}");
+        };
+        check(SameSite::Lax, true, foreign, Ok(()));
+        check(SameSite::Lax, false, foreign, Err(NotMade::CrossSite));
+        check(SameSite::Strict, true, foreign, Err(NotMade::CrossSite));
+        check(SameSite::None, false, foreign, Ok(()));
+        check(SameSite::Lax, false, PLAIN, Ok(()));
+        check(SameSite::Lax, false, allowed, Ok(()));
+    }
+}

@@ -1,1 +1,242 @@
-//! To be written.
+//! What happened to a session, as a value: the session core says it, telemetry writes it down.
+//!
+//! Pure data, no I/O. Events name records by their hashed key only; nothing here can carry a
+//! ticket, a secret or a cookie-value.
+
+use crate::session::outcome::RecordKey;
+
+/// Something that an auditor wants to know about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A record was made for a visitor (rule 9).
+    Created { id: RecordKey },
+    /// A login succeeded: `old` was taken out of service before `new` was made (rule 19).
+    Login { old: Option<RecordKey>, new: RecordKey, subject: Option<String> },
+    /// A request matched a login rule, its answer was not a success.
+    LoginFailed,
+    /// A record's life is over (rule 26).
+    Ended { id: RecordKey, cause: Cause },
+    /// A ticket was presented that is no ticket of ours (rule 5).
+    TicketRejected { reason: Reject },
+    /// A late response was kept from touching a record that was moved or ended (rule 25).
+    Fenced { id: RecordKey },
+    /// 503 in place of an answer whose session cookie could not be stored (rule 8).
+    Withheld { id: Option<RecordKey> },
+    /// No record was made, though the application set a session cookie.
+    NotMade { cause: NotMade },
+    /// A request waited for another one of the same session (rules 18 and 32).
+    Waited,
+}
+
+impl Event {
+    /// Its kind: the event without its data.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Created { .. } => Kind::Created,
+            Self::Login { .. } => Kind::Login,
+            Self::LoginFailed => Kind::LoginFailed,
+            Self::Ended { cause: Cause::Logout, .. } => Kind::Logout,
+            Self::Ended { .. } => Kind::Ended,
+            Self::TicketRejected { .. } => Kind::TicketRejected,
+            Self::Fenced { .. } => Kind::Fenced,
+            Self::Withheld { .. } => Kind::Withheld,
+            Self::NotMade { .. } => Kind::NotMade,
+            Self::Waited => Kind::Waited,
+        }
+    }
+
+    /// Its name in the audit log and in metrics.
+    pub fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+}
+
+/// An [`Event`] without its data, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Created,
+    Login,
+    LoginFailed,
+    Logout,
+    Ended,
+    TicketRejected,
+    Fenced,
+    Withheld,
+    NotMade,
+    Waited,
+}
+
+impl Kind {
+    /// Every kind, in the order of declaration.
+    pub const ALL: &'static [Self] = &[
+        Self::Created,
+        Self::Login,
+        Self::LoginFailed,
+        Self::Logout,
+        Self::Ended,
+        Self::TicketRejected,
+        Self::Fenced,
+        Self::Withheld,
+        Self::NotMade,
+        Self::Waited,
+    ];
+
+    /// Its name in the audit log and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Login => "login",
+            Self::LoginFailed => "login_failed",
+            Self::Logout => "logout",
+            Self::Ended => "ended",
+            Self::TicketRejected => "ticket_rejected",
+            Self::Fenced => "fenced",
+            Self::Withheld => "withheld",
+            Self::NotMade => "not_made",
+            Self::Waited => "waited",
+        }
+    }
+}
+
+/// Why a record ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nobody used it for the policy's idle time.
+    Idle,
+    /// It reached the policy's absolute end.
+    Absolute,
+    /// A logout rule.
+    Logout,
+    /// The application deleted its session cookies.
+    AppDeleted,
+    /// A login that nobody settled (rule 20).
+    PendingTimedOut,
+    /// A login that was cut after it had been forwarded: the worker may have logged the old
+    /// identifier in.
+    LoginAborted,
+    /// The ticket of a login's new record never came back (rule 22).
+    SuccessorUnseen,
+}
+
+impl Cause {
+    /// Every cause, in the order of declaration.
+    pub const ALL: &'static [Self] = &[
+        Self::Idle,
+        Self::Absolute,
+        Self::Logout,
+        Self::AppDeleted,
+        Self::PendingTimedOut,
+        Self::LoginAborted,
+        Self::SuccessorUnseen,
+    ];
+
+    /// Its name in the audit log and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Absolute => "absolute",
+            Self::Logout => "logout",
+            Self::AppDeleted => "app_deleted",
+            Self::PendingTimedOut => "pending_timed_out",
+            Self::LoginAborted => "login_aborted",
+            Self::SuccessorUnseen => "successor_unseen",
+        }
+    }
+}
+
+/// Why a ticket is no ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// Not canonical base64url, a wrong length or version.
+    Malformed,
+    /// Sealed with a key that is not in the ring.
+    UnknownKey,
+    /// It does not open: changed, or made for another host, policy or cookie.
+    Forged,
+    /// The request carries more than one.
+    Duplicate,
+    /// Longer than any ticket.
+    Oversized,
+    /// It opened, but its secret is none that its record ever had (rule 2).
+    WrongSecret,
+}
+
+impl Reject {
+    /// Every reason, in the order of declaration.
+    pub const ALL: &'static [Self] = &[
+        Self::Malformed,
+        Self::UnknownKey,
+        Self::Forged,
+        Self::Duplicate,
+        Self::Oversized,
+        Self::WrongSecret,
+    ];
+
+    /// Its name in the audit log and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownKey => "unknown_key",
+            Self::Forged => "forged",
+            Self::Duplicate => "duplicate",
+            Self::Oversized => "oversized",
+            Self::WrongSecret => "wrong_secret",
+        }
+    }
+}
+
+/// Why no record was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotMade {
+    /// The request was cross-site in a way that withholds tickets (rule 10).
+    CrossSite,
+    /// The network prefix has made too many (rule 9).
+    RateLimited,
+    /// The cookies do not fit a jar (rule 9).
+    JarFull,
+}
+
+impl NotMade {
+    /// Every cause, in the order of declaration.
+    pub const ALL: &'static [Self] = &[Self::CrossSite, Self::RateLimited, Self::JarFull];
+
+    /// Its name in the audit log and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CrossSite => "cross_site",
+            Self::RateLimited => "rate_limited",
+            Self::JarFull => "jar_full",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_in_order_of_declaration_and_names_are_unique() {
+        fn check<T: Copy>(all: &[T], index: fn(T) -> usize, name: fn(T) -> &'static str) {
+            for (position, item) in all.iter().enumerate() {
+                assert_eq!(index(*item), position, "{} is out of order", name(*item));
+                let twins = all.iter().filter(|other| name(**other) == name(*item)).count();
+                assert_eq!(twins, 1, "{} names two", name(*item));
+            }
+        }
+        check(Kind::ALL, |kind| kind as usize, Kind::name);
+        check(Cause::ALL, |cause| cause as usize, Cause::name);
+        check(Reject::ALL, |reason| reason as usize, Reject::name);
+        check(NotMade::ALL, |cause| cause as usize, NotMade::name);
+        assert_eq!(Kind::ALL.len(), Kind::Waited as usize + 1, "a kind is missing from the list");
+        assert_eq!(Cause::ALL.len(), Cause::SuccessorUnseen as usize + 1);
+        assert_eq!(Reject::ALL.len(), Reject::WrongSecret as usize + 1);
+        assert_eq!(NotMade::ALL.len(), NotMade::JarFull as usize + 1);
+    }
+
+    #[test]
+    fn an_event_prints_no_whole_identifier() {
+        let id = RecordKey { tag: [0xaa; 8], id: [0xbb; 16] };
+        let printed = format!("{:?}", Event::Ended { id, cause: Cause::Idle });
+        assert_eq!(printed, "Ended { id: bbbbbbbb.., cause: Idle }");
+    }
+}

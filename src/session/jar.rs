@@ -1,1 +1,264 @@
-//! To be written.
+//! The vault's cookie jar: the application's session cookies, kept as a browser would keep them
+//! (RFC 6265bis, sections 5.7 and 5.8; PROTOCOL.md 7, 9, 11).
+//!
+//! `Secure` and `HttpOnly` play no part: the jar never leaves the proxy's side.
+
+use std::fmt;
+
+use crate::clock::UnixMillis;
+use crate::cookie::response::{Lifetime, SetCookie};
+use crate::session::policy::JarLimits;
+
+/// One cookie. Two are the same if name, domain, host-only flag and path are.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cookie {
+    name: Vec<u8>,
+    value: Vec<u8>,
+    domain: String,
+    host_only: bool,
+    path: Vec<u8>,
+    /// Absent: for the session.
+    expires: Option<UnixMillis>,
+}
+
+impl fmt::Debug for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cookie({}=[redacted])", self.name.escape_ascii())
+    }
+}
+
+impl Cookie {
+    fn is(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.host_only == other.host_only
+            && self.path == other.path
+            && self.domain == other.domain
+    }
+
+    fn bytes(&self) -> usize {
+        self.name.len() + self.value.len() + self.domain.len() + self.path.len()
+    }
+}
+
+/// What one `Set-Cookie` field asks of a jar. Merging is by the single cookie (rule 11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    Put(Cookie),
+    /// Carries the identity only.
+    Delete(Cookie),
+}
+
+impl Edit {
+    /// Reads a parsed field that answers a request for `path` on `host` (lower-case, no port).
+    ///
+    /// `None` where a browser would ignore the field: a `Domain` that the host is not in.
+    pub fn read(field: &SetCookie<'_>, host: &str, path: &[u8], now: UnixMillis) -> Option<Self> {
+        let domain = field
+            .domain()
+            .filter(|domain| !domain.is_empty())
+            .map(|domain| String::from_utf8_lossy(domain).to_ascii_lowercase());
+        let host_only = domain.as_deref().is_none_or(|domain| domain == host && is_address(host));
+        let domain = match domain {
+            Some(domain) if domain == host || is_subdomain(host, &domain) => domain,
+            Some(_) => return None,
+            None => host.to_owned(),
+        };
+        let path = match field.path() {
+            Some(path) if path.first() == Some(&b'/') => path.to_vec(),
+            _ => default_path(path).to_vec(),
+        };
+        let mut cookie = Cookie {
+            name: field.name().to_vec(),
+            value: Vec::new(),
+            domain,
+            host_only,
+            path,
+            expires: None,
+        };
+        match field.lifetime(now) {
+            Lifetime::Expired => return Some(Self::Delete(cookie)),
+            Lifetime::Session => {}
+            Lifetime::Until(end) => cookie.expires = Some(end),
+        }
+        cookie.value = field.value().to_vec();
+        Some(Self::Put(cookie))
+    }
+
+    /// Whether it stores something.
+    pub fn is_put(&self) -> bool {
+        matches!(self, Self::Put(_))
+    }
+}
+
+/// The cookies of one session, in order of creation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Jar {
+    cookies: Vec<Cookie>,
+}
+
+impl Jar {
+    /// Whether nothing is left in it.
+    pub fn is_empty(&self) -> bool {
+        self.cookies.is_empty()
+    }
+
+    /// Applies edits in order and forgets what has expired. Says how many cookies did not fit.
+    pub fn apply(&mut self, edits: &[Edit], limits: JarLimits, now: UnixMillis) -> usize {
+        let mut left_out = 0;
+        self.cookies.retain(|cookie| cookie.expires.is_none_or(|end| end > now));
+        for edit in edits {
+            match edit {
+                Edit::Delete(gone) => self.cookies.retain(|cookie| !cookie.is(gone)),
+                Edit::Put(new) => {
+                    let at = self.cookies.iter().position(|cookie| cookie.is(new));
+                    let replaced = at.map_or(0, |at| self.cookies[at].bytes());
+                    let bytes = self.cookies.iter().map(Cookie::bytes).sum::<usize>();
+                    if bytes - replaced + new.bytes() > limits.bytes
+                        || (at.is_none() && self.cookies.len() >= limits.cookies)
+                    {
+                        left_out += 1;
+                        continue;
+                    }
+                    match at {
+                        // The creation-time of the old cookie is kept: so is its place.
+                        Some(at) => self.cookies[at] = new.clone(),
+                        None => self.cookies.push(new.clone()),
+                    }
+                }
+            }
+        }
+        left_out
+    }
+
+    /// The `name=value` pairs for a request to `host` and `path`: longer paths first, then the
+    /// older cookie (RFC 6265bis, section 5.8.3).
+    pub fn pairs(&self, host: &str, path: &[u8], now: UnixMillis) -> Vec<Vec<u8>> {
+        let mut fitting: Vec<&Cookie> = self
+            .cookies
+            .iter()
+            .filter(|cookie| cookie.expires.is_none_or(|end| end > now))
+            .filter(|cookie| {
+                cookie.domain == host || (!cookie.host_only && is_subdomain(host, &cookie.domain))
+            })
+            .filter(|cookie| path_matches(path, &cookie.path))
+            .collect();
+        fitting.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
+        fitting
+            .into_iter()
+            .map(|cookie| match cookie.name.as_slice() {
+                b"" => cookie.value.clone(),
+                name => [name, b"=", &cookie.value].concat(),
+            })
+            .collect()
+    }
+}
+
+/// RFC 6265bis, section 5.1.3: a suffix behind a dot, and not of an IP address.
+fn is_subdomain(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')) && !is_address(host)
+}
+
+fn is_address(host: &str) -> bool {
+    host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+}
+
+/// RFC 6265bis, section 5.1.4.
+fn default_path(request_path: &[u8]) -> &[u8] {
+    match request_path.iter().rposition(|&byte| byte == b'/') {
+        Some(0) | None => b"/",
+        Some(at) if request_path[0] == b'/' => &request_path[..at],
+        Some(_) => b"/",
+    }
+}
+
+/// RFC 6265bis, section 5.1.4.
+fn path_matches(request_path: &[u8], cookie_path: &[u8]) -> bool {
+    request_path.strip_prefix(cookie_path).is_some_and(|rest| {
+        rest.is_empty() || cookie_path.ends_with(b"/") || rest.starts_with(b"/")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
+
+    fn edit(field: &str, host: &str, path: &str) -> Option<Edit> {
+        let parsed = SetCookie::parse(field.as_bytes()).expect("a readable field");
+        Edit::read(&parsed, host, path.as_bytes(), NOW)
+    }
+
+    fn jar(fields: &[&str]) -> Jar {
+        let mut jar = Jar::default();
+        for field in fields {
+            let edit = edit(field, "shop.example.com", "/a/b").expect("an accepted field");
+            jar.apply(&[edit], JarLimits::default(), NOW);
+        }
+        jar
+    }
+
+    fn sent(jar: &Jar, host: &str, path: &str, now: UnixMillis) -> String {
+        let pairs = jar.pairs(host, path.as_bytes(), now);
+        String::from_utf8(pairs.join(&b"; "[..])).expect("text")
+    }
+
+    #[test]
+    fn cookies_come_back_where_they_belong() {
+        let check = |fields: &[&str], host: &str, path: &str, expected: &str| {
+            assert_eq!(sent(&jar(fields), host, path, NOW), expected, "{fields:?} {host}{path}");
+        };
+        let here = "shop.example.com";
+        check(&["a=1; path=/"], here, "/", "a=1");
+        check(&["a=1"], here, "/a/c", "a=1"); // default-path of /a/b is /a
+        check(&["a=1"], here, "/ab", "");
+        check(&["a=1; path=/x"], here, "/x", "a=1");
+        check(&["a=1; path=/x"], here, "/xy", "");
+        check(&["a=1; path=/x/"], here, "/x", "");
+        check(&["a=1; path=/x/"], here, "/x/y", "a=1");
+        check(&["a=1; path=relative"], here, "/a/", "a=1");
+        check(&["a=1; path=/", "b=2; path=/a", "c=3; path=/"], here, "/a/b", "b=2; a=1; c=3");
+        check(&["a=1; path=/", "a=2; path=/"], here, "/", "a=2");
+        check(&["a=1; path=/", "a=2; path=/a"], here, "/a", "a=2; a=1");
+        check(&["a=1; path=/", "b=2; path=/", "a=3; path=/"], here, "/", "a=3; b=2");
+        check(&["a=1; path=/; domain=example.com"], "www.example.com", "/", "a=1");
+        check(&["a=1; path=/; domain=.Example.COM"], "www.example.com", "/", "a=1");
+        check(&["a=1; path=/"], "www.example.com", "/", "");
+        check(&["a=\"quoted x\"; path=/"], here, "/", "a=\"quoted x\"");
+    }
+
+    #[test]
+    fn a_foreign_domain_is_ignored() {
+        for domain in ["example.org", "other.example.com", "com.evil", "hop.example.com"] {
+            assert_eq!(edit(&format!("a=1; domain={domain}"), "shop.example.com", "/"), None);
+        }
+        assert_eq!(edit("a=1; domain=0.0.1", "127.0.0.1", "/"), None);
+        assert!(edit("a=1; domain=127.0.0.1", "127.0.0.1", "/").is_some());
+    }
+
+    #[test]
+    fn cookies_are_deleted_and_expire() {
+        let check = |fields: &[&str], now: UnixMillis, expected: &str| {
+            assert_eq!(sent(&jar(fields), "shop.example.com", "/", now), expected, "{fields:?}");
+        };
+        check(&["a=1; path=/", "a=; path=/; max-age=0"], NOW, "");
+        check(&["a=1; path=/", "a=; path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT"], NOW, "");
+        check(&["a=1; path=/", "a=; path=/x; max-age=0"], NOW, "a=1");
+        check(&["a=1; path=/; max-age=10"], UnixMillis(NOW.0 + 9_999), "a=1");
+        check(&["a=1; path=/; max-age=10"], UnixMillis(NOW.0 + 10_000), "");
+        check(&["a=1; path=/; max-age=10; expires=Thu, 01 Jan 1970 00:00:00 GMT"], NOW, "a=1");
+    }
+
+    /// PROTOCOL 9: a jar has its limits; what does not fit leaves the rest alone.
+    #[test]
+    fn a_full_jar_takes_nothing_more() {
+        let limits = JarLimits { cookies: 2, bytes: 100 };
+        let mut jar = Jar::default();
+        let put = |field: &str| edit(field, "h", "/").expect("an accepted field");
+        assert_eq!(jar.apply(&[put("a=1"), put("b=2"), put("c=3")], limits, NOW), 1);
+        assert_eq!(sent(&jar, "h", "/", NOW), "a=1; b=2");
+        assert_eq!(jar.apply(&[put(&format!("a={}", "x".repeat(100)))], limits, NOW), 1);
+        assert_eq!(jar.apply(&[put("b=new")], limits, NOW), 0, "replacing needs no new place");
+        assert_eq!(sent(&jar, "h", "/", NOW), "a=1; b=new");
+    }
+}

@@ -2,11 +2,62 @@
 //!
 //! Values and `now` in, decisions out. No I/O, no clock, no randomness of its own.
 
+pub mod carried;
 pub mod decide;
 pub mod event;
+pub mod exchange;
 pub mod jar;
+pub mod matching;
 pub mod outcome;
 pub mod policy;
 pub mod record;
 pub mod settle;
 pub mod ticket;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::cookie::enforce::SameSite;
+    use crate::routing::path::PathRule;
+    use crate::session::policy::{
+        CrossSite, JarLimits, LoginRule, LogoutRule, Mode, Policy, RequestPart, Serialize,
+        SuccessPart, TicketCookie, Timeouts,
+    };
+
+    /// The policy that the tests of this module share.
+    pub(super) fn policy() -> Policy {
+        let path = |path: &str| PathRule::new(path, false).expect("a good path");
+        let post = |at: &str| RequestPart { method: Some(http::Method::POST), path: path(at) };
+        Policy {
+            name: "shop".to_owned(),
+            mode: Mode::Vault,
+            cookie: TicketCookie {
+                name: "__Host-shop".to_owned(),
+                same_site: SameSite::Lax,
+                domain: None,
+                secure: true,
+            },
+            app_cookies: vec!["EGG_SESS".to_owned(), "EGG_SESS.sig".to_owned()],
+            timeouts: Timeouts {
+                idle: Duration::from_secs(1800),
+                absolute: Duration::from_secs(43_200),
+                renew_every: Duration::from_secs(900),
+                grace: Duration::from_secs(60),
+            },
+            login: vec![LoginRule {
+                request: Some(post("/login")),
+                success: SuccessPart {
+                    status: vec![302],
+                    location: Some(path("/account/")),
+                    ..SuccessPart::default()
+                },
+                cross_site: CrossSite::Deny,
+            }],
+            logout: vec![LogoutRule { request: post("/logout"), success: SuccessPart::default() }],
+            serialize: Serialize::Login,
+            jar: JarLimits::default(),
+            anonymous_per_minute: 60,
+        }
+    }
+}

@@ -12,6 +12,13 @@ pub struct RecordKey {
     pub id: [u8; 16],
 }
 
+impl RecordKey {
+    /// The whole hashed selector, for a worker (`X-Session-Id`); never for a log.
+    pub fn to_hex(self) -> String {
+        self.id.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 impl fmt::Debug for RecordKey {
     /// The first four bytes of the hashed selector: enough to follow a session through the logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,51 @@
+//! What is noted of a request when it is admitted (PROTOCOL.md 25).
+
+use crate::session::outcome::RecordKey;
+use crate::session::record::Record;
+
+/// A record as it was read: its key and the version that compare-and-set refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub key: RecordKey,
+    pub version: u64,
+    pub record: Record,
+}
+
+/// Why an exchange has an empty jar and sets no ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// A login took its record's place (rule 22).
+    Moved(RecordKey),
+    /// A login of its record is still on its way after the wait (rule 18).
+    Pending(RecordKey),
+    /// A CORS preflight (rule 31).
+    Preflight,
+}
+
+/// How an exchange is tied to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bond {
+    /// To none; the application may make one.
+    Free,
+    /// To a live record, whose jar goes along.
+    Live(Held),
+    /// It is a login: its record is pending, its jar goes along (rule 18).
+    Login(Held),
+    /// Neither jar nor ticket.
+    Silent(Silence),
+}
+
+impl Bond {
+    /// The record whose jar goes along.
+    pub fn record(&self) -> Option<&Record> {
+        self.held().map(|held| &held.record)
+    }
+
+    /// The record that it holds, with key and version.
+    pub fn held(&self) -> Option<&Held> {
+        match self {
+            Self::Live(held) | Self::Login(held) => Some(held),
+            Self::Free | Self::Silent(_) => None,
+        }
+    }
+}

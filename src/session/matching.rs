@@ -1,0 +1,167 @@
+//! Which requests are logins and logouts, and which answers a success (PROTOCOL.md 17, 21, 24).
+
+use http::header::LOCATION;
+use http::{HeaderMap, Method};
+
+use crate::routing::path::NormalPath;
+use crate::session::policy::{CrossSite, LoginRule, Policy, RequestPart, SuccessPart};
+
+impl RequestPart {
+    /// Whether a request fits.
+    pub fn matches(&self, method: &Method, path: &NormalPath) -> bool {
+        self.method.as_ref().is_none_or(|wanted| wanted == method) && self.path.matches(path)
+    }
+}
+
+impl SuccessPart {
+    /// Whether an answer fits; `cookies` are the names that it sets (not deletes).
+    pub fn matches(&self, status: u16, headers: &HeaderMap, cookies: &[&[u8]]) -> bool {
+        (self.status.is_empty() || self.status.contains(&status))
+            && self.location.as_ref().is_none_or(|path| {
+                let location = headers.get(LOCATION);
+                location.is_some_and(|value| path.matches_location(value.as_bytes()))
+            })
+            && self.header.as_ref().is_none_or(|(name, wanted)| {
+                headers.get_all(name).iter().any(|value| {
+                    wanted.as_ref().is_none_or(|wanted| value.as_bytes() == wanted.as_bytes())
+                })
+            })
+            && self
+                .sets_cookie
+                .as_ref()
+                .is_none_or(|name| cookies.iter().any(|set| *set == name.as_bytes()))
+    }
+
+    /// Whether it demands nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self { status, location, header, sets_cookie } = self;
+        status.is_empty() && location.is_none() && header.is_none() && sets_cookie.is_none()
+    }
+}
+
+impl Policy {
+    /// The login rules whose request part fits.
+    fn logins<'a>(
+        &'a self,
+        method: &'a Method,
+        path: &'a NormalPath,
+    ) -> impl Iterator<Item = &'a LoginRule> {
+        self.login.iter().filter(move |rule| {
+            rule.request.as_ref().is_some_and(|request| request.matches(method, path))
+        })
+    }
+
+    /// Whether a request is a login attempt.
+    pub fn is_login(&self, method: &Method, path: &NormalPath) -> bool {
+        self.logins(method, path).next().is_some()
+    }
+
+    /// Whether every login rule that fits refuses cross-site requests (rule 24).
+    pub fn refuses_cross_site_login(&self, method: &Method, path: &NormalPath) -> bool {
+        self.logins(method, path).all(|rule| rule.cross_site == CrossSite::Deny)
+    }
+
+    /// Whether a request matches a logout rule.
+    pub fn is_logout(&self, method: &Method, path: &NormalPath) -> bool {
+        self.logout.iter().any(|rule| rule.request.matches(method, path))
+    }
+
+    /// Whether an answer completes a login: by a rule whose request part fits, or by one that has
+    /// none (rule 21).
+    pub fn has_logged_in(
+        &self,
+        (method, path): (&Method, &NormalPath),
+        (status, headers, cookies): (u16, &HeaderMap, &[&[u8]]),
+    ) -> bool {
+        self.login.iter().any(|rule| {
+            rule.request.as_ref().is_none_or(|request| request.matches(method, path))
+                && rule.success.matches(status, headers, cookies)
+        })
+    }
+
+    /// Whether an answer completes a logout: where a rule demands nothing, any status below 400.
+    pub fn has_logged_out(
+        &self,
+        (method, path): (&Method, &NormalPath),
+        (status, headers, cookies): (u16, &HeaderMap, &[&[u8]]),
+    ) -> bool {
+        self.logout.iter().any(|rule| {
+            rule.request.matches(method, path)
+                && rule.success.matches(status, headers, cookies)
+                && (!rule.success.is_empty() || status < 400)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests::policy;
+
+    fn path(path: &str) -> NormalPath {
+        NormalPath::from_target(path.as_bytes()).expect("a good path")
+    }
+
+    /// PROTOCOL 17: matching too much costs a spare rotation, too little lets somebody in.
+    #[test]
+    fn logins_are_recognised_in_every_spelling() {
+        let policy = policy();
+        for spelling in ["/login", "/LOGIN", "/login/", "//login", "/%6cogin", "/x/../Login/?a=b"] {
+            assert!(policy.is_login(&Method::POST, &path(spelling)), "{spelling}");
+            assert!(!policy.is_login(&Method::GET, &path(spelling)), "{spelling}");
+        }
+        for other in ["/", "/login/x", "/loginx", "/x/login"] {
+            assert!(!policy.is_login(&Method::POST, &path(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_success_meets_every_condition() {
+        let policy = policy();
+        let login = path("/login");
+        let check = |status, location: Option<&'static str>, expected: bool| {
+            let mut headers = HeaderMap::new();
+            if let Some(location) = location {
+                headers.insert(LOCATION, location.parse().expect("a header value"));
+            }
+            let got = policy.has_logged_in((&Method::POST, &login), (status, &headers, &[]));
+            assert_eq!(got, expected, "{status} {location:?}");
+        };
+        check(302, Some("/account/"), true);
+        check(302, Some("https://shop.example.com/account?x=1"), true);
+        check(302, Some("/login?failed"), false);
+        check(302, None, false);
+        check(200, Some("/account/"), false);
+    }
+
+    #[test]
+    fn a_success_may_be_a_header_or_a_cookie() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-auth", "ok".parse().expect("a header value"));
+        let header = |value: Option<&str>| SuccessPart {
+            header: Some((http::HeaderName::from_static("x-auth"), value.map(str::to_owned))),
+            ..SuccessPart::default()
+        };
+        assert!(header(None).matches(200, &headers, &[]));
+        assert!(header(Some("ok")).matches(200, &headers, &[]));
+        assert!(!header(Some("no")).matches(200, &headers, &[]));
+        assert!(!header(None).matches(200, &HeaderMap::new(), &[]));
+        let cookie = SuccessPart { sets_cookie: Some("user".to_owned()), ..SuccessPart::default() };
+        assert!(cookie.matches(200, &headers, &[b"other", b"user"]));
+        assert!(!cookie.matches(200, &headers, &[b"User"]));
+    }
+
+    #[test]
+    fn a_logout_succeeds_with_any_status_below_400() {
+        let policy = policy();
+        let logout = path("/logout");
+        let check = |status, expected| {
+            let answer = (status, &HeaderMap::new(), &[][..]);
+            assert_eq!(policy.has_logged_out((&Method::POST, &logout), answer), expected);
+        };
+        check(200, true);
+        check(302, true);
+        check(403, false);
+        check(500, false);
+    }
+}

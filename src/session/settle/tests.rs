@@ -1,0 +1,481 @@
+//! The machine against a small store that fails when told to.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::*;
+use crate::cookie::response::SetCookie;
+use crate::session::record::Seed;
+use crate::session::tests::policy;
+use crate::session::ticket::Selector;
+
+const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
+const OLD: RecordKey = RecordKey { tag: [1; 8], id: [1; 16] };
+
+/// What one store operation meets besides the store itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It is not carried out and not answered.
+    Lost,
+    /// It is carried out, but the answer is lost.
+    AnswerLost,
+}
+
+#[derive(Default)]
+struct Store {
+    records: HashMap<RecordKey, (u64, Record)>,
+    /// The fault of the n-th operation.
+    faults: HashMap<usize, Fault>,
+    /// Another writer gets in before the n-th operation.
+    rival: Option<(usize, fn(&mut Record))>,
+    operations: usize,
+    made: u8,
+    limit_reached: bool,
+}
+
+impl Store {
+    fn with(record: Record) -> Self {
+        Self { records: HashMap::from([(OLD, (7, record))]), ..Self::default() }
+    }
+
+    fn held(&self) -> Held {
+        let (version, record) = self.records[&OLD].clone();
+        Held { key: OLD, version, record }
+    }
+
+    fn state(&self) -> &State {
+        &self.records[&OLD].1.state
+    }
+
+    /// The jars of all records that lend theirs.
+    fn jars(&self) -> Vec<String> {
+        let mut jars: Vec<String> = self
+            .records
+            .values()
+            .filter(|(_, record)| record.state == State::Live)
+            .map(|(_, record)| cookies(record))
+            .collect();
+        jars.sort();
+        jars
+    }
+
+    fn carry_out(&mut self, step: Step) -> Result<Effect, Outcome> {
+        if matches!(step, Step::Load(_) | Step::Create { .. } | Step::Replace { .. }) {
+            self.operations += 1;
+            if let Some((at, change)) = self.rival
+                && at == self.operations
+            {
+                let (version, record) = self.records.get_mut(&OLD).expect("the old record");
+                *version += 1;
+                change(record);
+            }
+        }
+        let fault = self.faults.get(&self.operations).copied();
+        let lost = fault == Some(Fault::Lost);
+        Err(match step {
+            Step::Done(effect) => return Ok(effect),
+            Step::Fresh(Standing::Anonymous) if self.limit_reached => {
+                Outcome::Refused(NotMade::RateLimited)
+            }
+            Step::Fresh(_) => {
+                self.made += 1;
+                let n = 100 + self.made;
+                let key = RecordKey { tag: [n; 8], id: [n; 16] };
+                let (tag, selector) = ([n; 8], Selector([n; 16]));
+                Outcome::Fresh(Fresh { tag, selector, seed: Seed([n; 32]), key })
+            }
+            Step::Load(_) if fault.is_some() => Outcome::Loaded(Lookup::Unavailable),
+            Step::Load(key) => Outcome::Loaded(
+                self.records.get(&key).cloned().map_or(Lookup::NotFound, Lookup::Found),
+            ),
+            Step::Create { fresh, record } => {
+                if !lost {
+                    self.records.insert(fresh.key, (1, *record));
+                }
+                Outcome::Created(if fault.is_some() {
+                    Created::Unavailable
+                } else {
+                    Created::Created
+                })
+            }
+            Step::Replace { key, version, record, .. } => {
+                let found = self.records.get(&key).map(|(version, _)| *version);
+                let replaced = match found {
+                    None => Replaced::Gone,
+                    Some(found) if found != version => Replaced::Conflict,
+                    Some(_) => {
+                        if !lost {
+                            self.records.insert(key, (version + 1, *record));
+                        }
+                        Replaced::Replaced
+                    }
+                };
+                Outcome::Replaced(if fault.is_some() { Replaced::Unavailable } else { replaced })
+            }
+        })
+    }
+
+    fn run(&mut self, (mut settle, mut step): (Settle<'_>, Step)) -> Effect {
+        loop {
+            match self.carry_out(step) {
+                Ok(effect) => return effect,
+                Err(outcome) => step = settle.next(outcome),
+            }
+        }
+    }
+
+    fn settle(&mut self, bond: Bond, answer: Answer) -> Effect {
+        self.settle_at(bond, answer, NOW)
+    }
+
+    fn settle_at(&mut self, bond: Bond, answer: Answer, now: UnixMillis) -> Effect {
+        let policy = policy();
+        self.run(Settle::begin(&policy, bond, Ok(()), answer, now))
+    }
+}
+
+fn cookies(record: &Record) -> String {
+    let pairs = record.jar.pairs("h", b"/", NOW);
+    String::from_utf8(pairs.join(&b"; "[..])).expect("text")
+}
+
+fn edits(fields: &[&str]) -> Vec<Edit> {
+    let read = |field: &&str| {
+        let parsed = SetCookie::parse(field.as_bytes()).expect("a readable field");
+        Edit::read(&parsed, "h", b"/", NOW).expect("an accepted field")
+    };
+    fields.iter().map(read).collect()
+}
+
+fn record(state: State) -> Record {
+    let mut jar = Jar::default();
+    jar.apply(&edits(&["EGG_SESS=x"]), policy().jar, NOW);
+    let timeouts = policy().timeouts;
+    Record { state, ..Record::new(Seed([1; 32]), jar, Standing::Anonymous, &timeouts, NOW) }
+}
+
+fn live() -> Store {
+    Store::with(record(State::Live))
+}
+
+fn pending() -> Store {
+    Store::with(record(State::Pending { since: NOW }))
+}
+
+fn setting(fields: &[&str]) -> Answer {
+    Answer { edits: edits(fields), ..Answer::default() }
+}
+
+fn success(fields: &[&str]) -> Answer {
+    Answer { is_login: true, logged_in: true, ..setting(fields) }
+}
+
+fn failure(fields: &[&str]) -> Answer {
+    Answer { is_login: true, ..setting(fields) }
+}
+
+fn logout(fields: &[&str]) -> Answer {
+    Answer { logged_out: true, ..setting(fields) }
+}
+
+fn sets(effect: &Effect) -> bool {
+    matches!(effect.ticket, TicketEffect::Set(_))
+}
+
+fn expires(effect: &Effect) -> bool {
+    matches!(effect.ticket, TicketEffect::Expire)
+}
+
+fn keeps(effect: &Effect) -> bool {
+    matches!(effect.ticket, TicketEffect::Keep)
+}
+
+/// PROTOCOL 9: the first session cookie makes a record, nothing else does.
+#[test]
+fn a_session_begins_with_the_first_session_cookie() {
+    let mut store = Store::default();
+    let effect = store.settle(Bond::Free, setting(&["EGG_SESS=new"]));
+    assert!(sets(&effect));
+    assert_eq!(store.jars(), ["EGG_SESS=new"]);
+    for nothing in [setting(&[]), setting(&["EGG_SESS=; max-age=0"]), success(&[])] {
+        let mut store = Store::default();
+        let effect = store.settle(Bond::Free, nothing);
+        assert!(keeps(&effect) && !effect.withheld);
+        assert_eq!(store.operations, 0, "nothing to store");
+    }
+}
+
+#[test]
+fn new_sessions_are_limited_but_logins_are_not() {
+    let mut store = Store { limit_reached: true, ..Store::default() };
+    let effect = store.settle(Bond::Free, setting(&["EGG_SESS=new"]));
+    assert!(keeps(&effect) && !effect.withheld);
+    assert_eq!(effect.events, [Event::NotMade { cause: NotMade::RateLimited }]);
+    assert!(sets(&store.settle(Bond::Free, success(&["EGG_SESS=new"]))));
+
+    let policy = policy();
+    let cross_site = Err(NotMade::CrossSite);
+    let answer = setting(&["EGG_SESS=new"]);
+    let effect = store.run(Settle::begin(&policy, Bond::Free, cross_site, answer, NOW));
+    assert_eq!(effect.events, [Event::NotMade { cause: NotMade::CrossSite }]);
+}
+
+/// PROTOCOL 8: an answer whose session cookie could not be stored is withheld; others are not.
+#[test]
+fn what_could_not_be_stored_is_withheld() {
+    for fault in [Fault::Lost, Fault::AnswerLost] {
+        let down = HashMap::from([(1, fault), (2, fault), (3, fault)]);
+        let mut store = Store { faults: down.clone(), ..Store::default() };
+        let effect = store.settle(Bond::Free, setting(&["EGG_SESS=new"]));
+        assert!(effect.withheld && keeps(&effect));
+
+        let mut store = Store { faults: down.clone(), ..live() };
+        let held = store.held();
+        let effect = store.settle(Bond::Live(held.clone()), setting(&["EGG_SESS=new"]));
+        assert!(effect.withheld && keeps(&effect));
+        let effect = store.settle(Bond::Live(held), setting(&[]));
+        assert!(!effect.withheld, "nothing had to be stored");
+    }
+}
+
+/// PROTOCOL 11: what merges is the single cookie, never the whole jar.
+#[test]
+fn two_writers_of_different_cookies_lose_nothing() {
+    let mut store = live();
+    let held = store.held();
+    store.settle(Bond::Live(held.clone()), setting(&["EGG_SESS=x2"]));
+    store.settle(Bond::Live(held), setting(&["EGG_SESS.sig=s2"]));
+    assert_eq!(store.jars(), ["EGG_SESS=x2; EGG_SESS.sig=s2"]);
+}
+
+#[test]
+fn an_answer_without_session_cookies_writes_nothing() {
+    let mut store = live();
+    let held = store.held();
+    let effect = store.settle(Bond::Live(held), setting(&[]));
+    assert_eq!(store.operations, 0);
+    assert!(keeps(&effect));
+}
+
+/// PROTOCOL 19: success moves the old record, then makes the new one, then sets its ticket.
+#[test]
+fn a_login_moves_the_session_to_a_new_record() {
+    let mut store = pending();
+    let held = store.held();
+    let effect = store.settle(Bond::Login(held), success(&["EGG_SESS.sig=s"]));
+    let TicketEffect::Set(new) = &effect.ticket else { panic!("no new ticket") };
+    assert_eq!(*store.state(), State::Moved { successor: new.0.key, at: NOW });
+    assert_eq!(cookies(&store.records[&OLD].1), "", "jars are moved, never copied");
+    assert_eq!(store.jars(), ["EGG_SESS=x; EGG_SESS.sig=s"]);
+    assert!(new.1.authenticated.is_some());
+    assert_eq!(effect.events, [Event::Login { old: Some(OLD), new: new.0.key, subject: None }]);
+}
+
+/// PROTOCOL 17, 19: a failed attempt grants nothing and changes no ticket.
+#[test]
+fn a_failed_login_gives_the_session_back() {
+    let mut store = pending();
+    let held = store.held();
+    let effect = store.settle(Bond::Login(held), failure(&["EGG_SESS=y"]));
+    assert!(keeps(&effect));
+    assert_eq!(*store.state(), State::Live);
+    assert_eq!(store.jars(), ["EGG_SESS=y"]);
+    assert!(store.records[&OLD].1.authenticated.is_none());
+}
+
+/// PROTOCOL 19: whatever the store does at whichever step, there are never two live records with
+/// X, and no ticket is set for a session that is not there.
+#[test]
+fn a_login_is_whole_or_withheld() {
+    for at in 1..=2 {
+        for fault in [Fault::Lost, Fault::AnswerLost] {
+            let mut store = Store { faults: HashMap::from([(at, fault)]), ..pending() };
+            let held = store.held();
+            let effect = store.settle(Bond::Login(held), success(&["EGG_SESS=x"]));
+            assert!(effect.withheld && keeps(&effect), "operation {at}: {fault:?}");
+            assert!(store.jars().len() <= 1, "operation {at}: {fault:?}");
+            assert_ne!(*store.state(), State::Live, "the worker may have logged X in");
+        }
+    }
+}
+
+/// PROTOCOL 20: a login that took longer than others wait is withheld.
+#[test]
+fn an_overdue_login_is_withheld() {
+    let late = NOW.plus(UNSETTLED + Duration::from_millis(1));
+    for answer in [success(&["EGG_SESS=x"]), failure(&[])] {
+        let mut store = pending();
+        let held = store.held();
+        let effect = store.settle_at(Bond::Login(held), answer, late);
+        assert!(effect.withheld);
+        assert_eq!(store.jars(), [""; 0]);
+    }
+}
+
+/// PROTOCOL 20, 26: a login cut off after it was forwarded ends its session; before, nothing
+/// happened.
+#[test]
+fn an_aborted_login_ends_its_session() {
+    let check = |forwarded, state| {
+        let mut store = pending();
+        let held = store.held();
+        let policy = policy();
+        store.run(Settle::abort(&policy, Bond::Login(held), false, forwarded, NOW));
+        assert_eq!(*store.state(), state, "forwarded: {forwarded}");
+    };
+    check(true, State::Ended);
+    check(false, State::Live);
+}
+
+#[test]
+fn an_aborted_logout_ends_its_session() {
+    let check = |is_logout, forwarded, state| {
+        let mut store = live();
+        let held = store.held();
+        let policy = policy();
+        store.run(Settle::abort(&policy, Bond::Live(held), is_logout, forwarded, NOW));
+        assert_eq!(*store.state(), state);
+    };
+    check(true, true, State::Ended);
+    check(true, false, State::Live);
+    check(false, true, State::Live);
+}
+
+/// PROTOCOL 25: a late answer changes nothing once its record was moved, ended or suspended.
+#[test]
+fn late_answers_are_fenced() {
+    let moved = State::Moved { successor: OLD, at: NOW };
+    for state in [moved, State::Ended, State::Pending { since: NOW }] {
+        let mut store = live();
+        let held = store.held();
+        let now = record(State::Live).into_state(state.clone());
+        store.records.insert(OLD, (8, now.clone()));
+        let effect = store.settle(Bond::Live(held.clone()), setting(&["EGG_SESS=late"]));
+        assert!(keeps(&effect) && !effect.withheld);
+        assert_eq!(effect.events, [Event::Fenced { id: OLD }]);
+        // … nor does a late logout or deletion.
+        let effect = store.settle(Bond::Live(held.clone()), logout(&[]));
+        assert!(keeps(&effect), "{state:?}");
+        let effect = store.settle(Bond::Live(held), setting(&["EGG_SESS=; max-age=0"]));
+        assert!(keeps(&effect), "{state:?}");
+        assert_eq!(store.records[&OLD], (8, now));
+    }
+}
+
+/// PROTOCOL 8: a record that is gone is not resurrected, and its ticket is not expired.
+#[test]
+fn a_late_answer_does_not_resurrect_what_is_gone() {
+    let mut store = live();
+    let held = store.held();
+    store.records.clear();
+    let effect = store.settle(Bond::Live(held), setting(&["EGG_SESS=late"]));
+    assert!(keeps(&effect) && !effect.withheld);
+    assert!(store.records.is_empty());
+}
+
+/// PROTOCOL 18: while a login goes on, another writer's change makes it read again; whatever
+/// took its place withholds it.
+#[test]
+fn a_login_survives_a_touch_but_no_rival() {
+    let check = |change: fn(&mut Record), withheld: bool| {
+        let mut store = Store { rival: Some((1, change)), ..pending() };
+        let held = store.held();
+        let effect = store.settle(Bond::Login(held), success(&["EGG_SESS.sig=s"]));
+        assert_eq!(effect.withheld, withheld);
+        assert_eq!(sets(&effect), !withheld);
+        assert!(store.jars().len() <= 1);
+    };
+    check(|record| record.presented = true, false);
+    check(|record| record.state = State::Ended, true);
+    check(|record| record.state = State::Moved { successor: OLD, at: NOW }, true);
+    check(|record| record.state = State::Pending { since: UnixMillis(NOW.0 + 1) }, true);
+}
+
+/// PROTOCOL 22: double submit and lost answers.
+#[test]
+fn a_login_on_a_moved_record_sets_a_ticket_with_its_own_cookies_only() {
+    let moved = || {
+        Store::with(
+            record(State::Moved { successor: OLD, at: NOW })
+                .into_state(State::Moved { successor: OLD, at: NOW }),
+        )
+    };
+    for silence in [Silence::Moved(OLD), Silence::Pending(OLD)] {
+        let mut store = moved();
+        let effect = store.settle(Bond::Silent(silence), success(&["EGG_SESS=own"]));
+        assert!(sets(&effect), "{silence:?}");
+        assert_eq!(store.jars(), ["EGG_SESS=own"]);
+        let effect = moved().settle(Bond::Silent(silence), failure(&["EGG_SESS=own"]));
+        assert!(keeps(&effect));
+        let effect = moved().settle(Bond::Silent(silence), setting(&["EGG_SESS=own"]));
+        assert!(keeps(&effect));
+    }
+    // … and none while the first login is still on its way.
+    let effect = pending().settle(Bond::Silent(Silence::Pending(OLD)), success(&["EGG_SESS=own"]));
+    assert!(keeps(&effect) && !effect.withheld);
+}
+
+/// PROTOCOL 21: where only the answer tells, the same steps are taken when it arrives.
+#[test]
+fn a_login_that_only_the_answer_tells_moves_the_live_record() {
+    let mut store = live();
+    let held = store.held();
+    let answer = Answer { logged_in: true, ..setting(&["EGG_SESS=y"]) };
+    let effect = store.settle(Bond::Live(held), answer);
+    assert!(sets(&effect));
+    assert!(matches!(store.state(), State::Moved { .. }));
+    assert_eq!(store.jars(), ["EGG_SESS=y"]);
+}
+
+/// PROTOCOL 26: logout and deletion by the application end the session.
+#[test]
+fn logout_ends_the_session() {
+    let mut store = live();
+    let held = store.held();
+    let effect = store.settle(Bond::Live(held), logout(&[]));
+    assert!(expires(&effect));
+    assert_eq!(*store.state(), State::Ended);
+    assert_eq!(cookies(&store.records[&OLD].1), "");
+
+    let mut store = live();
+    let held = store.held();
+    let effect = store.settle(Bond::Live(held), setting(&["EGG_SESS=; max-age=0"]));
+    assert!(expires(&effect));
+    assert_eq!(effect.events, [Event::Ended { id: OLD, cause: Cause::AppDeleted }]);
+
+    // Rails answers a logout with a new anonymous session: that is a new record.
+    let mut store = live();
+    let held = store.held();
+    let effect = store.settle(Bond::Live(held), logout(&["EGG_SESS=anonymous"]));
+    assert!(sets(&effect));
+    assert_eq!(*store.state(), State::Ended);
+    assert_eq!(store.jars(), ["EGG_SESS=anonymous"]);
+}
+
+/// PROTOCOL 26: a logout that the store did not acknowledge is not acknowledged either.
+#[test]
+fn a_logout_that_was_not_stored_is_withheld() {
+    let mut store = Store { faults: HashMap::from([(1, Fault::Lost)]), ..live() };
+    let held = store.held();
+    let effect = store.settle(Bond::Live(held), logout(&[]));
+    assert!(effect.withheld && keeps(&effect));
+}
+
+/// `balance: session`: the endpoint stays with the session, through a login too.
+#[test]
+fn the_endpoint_is_kept_in_the_record() {
+    let at = |answer: Answer, endpoint: &str| Answer { endpoint: Some(endpoint.into()), ..answer };
+    let mut store = Store::default();
+    let effect = store.settle(Bond::Free, at(setting(&["EGG_SESS=n"]), "127.0.0.1:7001"));
+    let TicketEffect::Set(new) = &effect.ticket else { panic!("no ticket") };
+    assert_eq!(new.1.endpoint.as_deref(), Some("127.0.0.1:7001"));
+
+    let mut store = live();
+    let held = store.held();
+    store.settle(Bond::Live(held), at(setting(&[]), "127.0.0.1:7002"));
+    assert_eq!(store.records[&OLD].1.endpoint.as_deref(), Some("127.0.0.1:7002"));
+    let held = store.held();
+    let before = store.operations;
+    store.settle(Bond::Live(held), at(setting(&[]), "127.0.0.1:7002"));
+    assert_eq!(store.operations, before, "it stayed: nothing to write");
+}
