@@ -1,5 +1,10 @@
 //! Endpoints and how one is chosen: pure on (event, now). Opens no connections.
 
+pub mod balance;
+pub mod group;
+pub mod health;
+
+use std::fmt;
 use std::time::Duration;
 
 /// How an endpoint is chosen.
@@ -9,6 +14,10 @@ pub enum Balance {
     RoundRobin,
     /// The endpoint kept in the session's record; round robin where there is none.
     Session,
+    /// The endpoint with the fewest requests under way for its weight.
+    LeastConn,
+    /// By the client's network: the first three octets of IPv4, the whole of IPv6.
+    IpHash,
 }
 
 /// Where an endpoint listens.
@@ -16,6 +25,17 @@ pub enum Balance {
 pub enum Address {
     Inet(std::net::SocketAddr),
     Unix(std::path::PathBuf),
+}
+
+impl fmt::Display for Address {
+    /// `127.0.0.1:7001`, `[::1]:7001` or `unix:/run/app.sock`, as in the configuration. A session's
+    /// record keeps its endpoint in this form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// One endpoint.
