@@ -3,18 +3,33 @@
 //! Engines see keys, versions and sealed bytes; what a record means is `session`'s, sealing and
 //! opening is [`records`]'s. An engine that cannot answer says `Unavailable`, never "not there".
 
+#[cfg(test)]
+mod contract;
+pub mod health;
 pub mod memory;
 pub mod records;
 pub mod redis;
 pub mod sql;
+mod throttle;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Removed, Replaced};
+use crate::store::health::Health;
+
+/// The longest sealed record that an engine takes; a longer one is `Unavailable`. What a record
+/// may hold is `session`'s to limit, far below; this bounds what a mistake there could cost.
+pub const SEALED_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest time that an engine is asked to keep a record: ten years. A longer one is cut.
+const KEEP_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// A sealed record and the version that compare-and-set refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +50,8 @@ pub trait SessionStore: Send + Sync + Debug {
 
     /// Replaces the record if it still has version `expected`; the new version is
     /// `expected + 1`. Repeating the call with the same bytes answers `Replaced` again, as long
-    /// as nothing else was written.
+    /// as nothing else was written. It is by their bytes that calls are told apart: two that
+    /// compete must not bring the same ones, which the nonce of a sealed record sees to.
     async fn replace(
         &self,
         key: RecordKey,
@@ -45,11 +61,22 @@ pub trait SessionStore: Send + Sync + Debug {
         durability: Durability,
     ) -> Replaced;
 
-    /// Removes the record if it is there.
+    /// Removes the record if it is there, with the durability of a revocation.
     async fn remove(&self, key: RecordKey) -> Removed;
 
     /// Whether the store answers now.
     async fn ping(&self) -> bool;
+
+    /// Makes the engine ready on the calling runtime. To be awaited once on every runtime that
+    /// will use the store. It waits at most about a second and does not fail where the store is
+    /// down: the engine goes on trying in the background.
+    async fn start(&self) {}
+
+    /// Tells whether the store answers. The engine logs the edges itself. Where it cannot go
+    /// down the channel is closed, and stays at [`Health::Up`].
+    fn health(&self) -> watch::Receiver<Health> {
+        watch::channel(Health::Up).1
+    }
 }
 
 /// An engine behind a pointer.
@@ -61,7 +88,50 @@ pub enum Settings {
     /// In this process; gone with it.
     Memory,
     /// A SQLite file in WAL mode.
-    Sqlite(std::path::PathBuf),
+    Sqlite(PathBuf),
     /// A Redis server.
     Redis(redis::Settings),
+}
+
+/// Why a store could not be opened. The operator has to act on every one of these; a Redis server
+/// that cannot be reached is not among them.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("store: {0}")]
+    Settings(String),
+    #[error("store: cannot {action} {path}: {source}", path = path.display())]
+    File { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("store: {path} cannot be used as a session database: {reason}", path = path.display())]
+    Database { path: PathBuf, reason: String },
+    #[error(
+        "store: {path} was written by a newer version of this program (schema {found}, this one \
+         knows {known}); start the newer version, or name another file", path = path.display()
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "store: {path} is a database of another program; name another file", path = path.display()
+    )]
+    Foreign { path: PathBuf },
+}
+
+/// Opens the store. To be awaited on the control runtime, which must outlive every use of the
+/// store: the SQL engine works there. Then [`SessionStore::start`] on every runtime.
+///
+/// # Errors
+/// [`StoreError`], where the settings or the file cannot work; not where a server is down.
+pub async fn open(settings: &Settings, clock: Clock) -> Result<SharedStore, StoreError> {
+    Ok(match settings {
+        Settings::Memory => Arc::new(memory::MemoryStore::new(clock)),
+        Settings::Sqlite(path) => Arc::new(sql::SqlStore::open(path, clock).await?),
+        Settings::Redis(settings) => Arc::new(redis::RedisStore::open(settings)?),
+    })
+}
+
+/// Whether an engine takes a record of this size; says so in the log where not.
+fn fits(key: RecordKey, sealed: &[u8]) -> bool {
+    let fits = sealed.len() <= SEALED_BYTES_MAX;
+    if !fits {
+        tracing::error!(record = ?key, bytes = sealed.len(), "record too large for the store");
+    }
+    fits
 }

@@ -1,0 +1,488 @@
+//! The contract on a real server, and what only a server does: be stopped, hang, come back, fill
+//! up, be demoted, have replicas.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::contract::{self, Bench, Elapse, key};
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// What the supervisor may take to be connected again.
+const RECOVERY: Duration = Duration::from_secs(2);
+/// What a look-up may take while the server is not known to be down.
+const LOOKUP: Duration = Duration::from_millis(200);
+
+/// A `redis-server` of its own on a free port, killed when dropped.
+struct Server {
+    process: Child,
+    port: u16,
+    directory: TempDir,
+    options: &'static [&'static str],
+}
+
+impl Server {
+    fn start(options: &'static [&'static str]) -> Self {
+        // Another may take the port before the server has it, which then ends at once.
+        for _ in 0..10 {
+            let directory = tempfile::tempdir().expect("a directory");
+            let port = free_port();
+            if let Some(process) = launch(&directory, port, options) {
+                return Self { process, port, directory, options };
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    fn restart(&mut self) {
+        self.kill();
+        self.process = launch(&self.directory, self.port, self.options).expect("the same port");
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("a child of ours");
+        self.process.wait().expect("a child of ours");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status();
+        assert!(status.expect("kill is installed").success());
+    }
+
+    fn cli(&self, arguments: &[&str]) -> String {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output();
+        let output = output.expect("redis-cli is installed");
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn store(&self) -> RedisStore {
+        store(&self.url())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// None where the server ended before it answered.
+fn launch(directory: &TempDir, port: u16, options: &[&str]) -> Option<Child> {
+    let mut server = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
+        .arg(directory.path())
+        .args(["--repl-diskless-sync-delay", "0"])
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed");
+    let began = Instant::now();
+    while server.try_wait().expect("a child of ours").is_none() {
+        if answers(port) {
+            return Some(server);
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "redis-server does not answer");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// Whether a server has loaded its data, or wants a password.
+fn answers(port: u16) -> bool {
+    let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let mut line = String::new();
+    connection.write_all(b"PING\r\n").is_ok()
+        && BufReader::new(connection).read_line(&mut line).is_ok()
+        && (line.starts_with("+PONG") || line.starts_with("-NOAUTH"))
+}
+
+fn settings(url: &str) -> Settings {
+    Settings { url: RedisUrl::parse(url).expect("a valid URL"), namespace: "test".to_owned() }
+}
+
+fn store(url: &str) -> RedisStore {
+    RedisStore::open(&settings(url)).expect("valid settings")
+}
+
+const IN_MEMORY: &[&str] = &["--save", "", "--appendonly", "no"];
+const ON_DISK: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+
+async fn bench() -> Bench {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    Bench { store: Arc::new(store), elapse: Elapse::Really, keep_alive: Box::new(server) }
+}
+
+contract::suite!(bench);
+
+fn found(version: u64, sealed: &[u8]) -> Lookup<Stored> {
+    Lookup::Found(Stored { version, sealed: sealed.to_vec() })
+}
+
+async fn becomes(store: &RedisStore, wanted: Health, within: Duration) {
+    let mut health = store.health();
+    let became = timeout(within, health.wait_for(|health| *health == wanted)).await;
+    became.unwrap_or_else(|_| panic!("not {wanted:?} within {within:?}")).expect("store is open");
+}
+
+async fn is_unavailable(store: &RedisStore, within: Duration) {
+    let began = Instant::now();
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
+    assert!(began.elapsed() < within, "took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_unavailable_at_once_and_a_restarted_one_comes_back_by_itself() {
+    let mut server = Server::start(ON_DISK);
+    let store = server.store();
+    store.start().await;
+    assert_eq!(*store.health().borrow(), Health::Up);
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    for _ in 0..2 {
+        server.kill();
+        is_unavailable(&store, LOOKUP).await;
+        becomes(&store, Health::Down, RECOVERY).await;
+        is_unavailable(&store, Duration::from_millis(20)).await;
+        assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
+        assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
+        assert!(!store.ping().await);
+        let lost = store.replace(key(1), 1, b"two", HOUR, Durability::Replica).await;
+        assert_eq!(lost, Replaced::Unavailable);
+
+        server.process = launch(&server.directory, server.port, ON_DISK).expect("the same port");
+        becomes(&store, Health::Up, RECOVERY).await;
+        assert_eq!(store.load(key(1)).await, found(1, b"one"));
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_server_is_unavailable_within_the_deadline_and_is_then_not_waited_for() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store();
+    store.start().await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    server.signal("-STOP");
+    is_unavailable(&store, LOOKUP).await;
+    let began = Instant::now();
+    assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
+    assert!(began.elapsed() < Duration::from_millis(600), "took {:?}", began.elapsed());
+    becomes(&store, Health::Down, RECOVERY).await;
+    is_unavailable(&store, Duration::from_millis(20)).await;
+    assert!(!store.ping().await);
+
+    server.signal("-CONT");
+    becomes(&store, Health::Up, RECOVERY).await;
+    assert_eq!(store.load(key(1)).await, found(1, b"one"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_at_the_start_delays_it_by_a_second_and_is_used_once_it_is_there() {
+    let mut server = Server::start(IN_MEMORY);
+    server.kill();
+    let store = server.store();
+    assert_eq!(*store.health().borrow(), Health::Starting);
+    let began = Instant::now();
+    store.start().await;
+    assert!(began.elapsed() < START_PATIENCE + Duration::from_millis(500));
+    assert_eq!(*store.health().borrow(), Health::Down);
+    is_unavailable(&store, Duration::from_millis(20)).await;
+    server.restart();
+    becomes(&store, Health::Up, RECOVERY).await;
+    assert_eq!(store.load(key(1)).await, Lookup::NotFound);
+}
+
+#[tokio::test]
+async fn a_call_whose_connection_breaks_under_it_goes_on_over_the_next_one() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
+    for version in 1..=3 {
+        // This runtime does not run meanwhile: the loss is noticed by the call that follows.
+        server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        let sealed = format!("{version}");
+        let outcome =
+            store.replace(key(1), version, sealed.as_bytes(), HOUR, Durability::Master).await;
+        assert_eq!(outcome, Replaced::Replaced);
+        server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        assert_eq!(store.load(key(1)).await, found(version + 1, sealed.as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_loaded_again() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    for version in 1..=3 {
+        server.cli(&["SCRIPT", "FLUSH"]);
+        if version == 1 {
+            assert_eq!(store.create(key(1), b"1", HOUR).await, Created::Created);
+        }
+        let outcome = store.replace(key(1), version, b"x", HOUR, Durability::Master).await;
+        assert_eq!(outcome, Replaced::Replaced);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_a_record_is_unavailable_never_not_found() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    let name = store.namespace.key(key(1));
+    for (what, command) in [
+        ("a list", &["RPUSH", &name, "x"][..]),
+        ("a short string", &["SET", &name, "short"]),
+        ("an empty string", &["SET", &name, ""]),
+        ("a string of version zero", &["SETRANGE", &name, "12", "x"]),
+    ] {
+        server.cli(command);
+        assert_eq!(store.load(key(1)).await, Lookup::Unavailable, "{what}");
+        let created = store.create(key(1), b"x", HOUR).await;
+        assert_ne!(created, Created::Created, "{what}");
+        let replaced = store.replace(key(1), 1, b"x", HOUR, Durability::Master).await;
+        assert!(matches!(replaced, Replaced::Unavailable | Replaced::Conflict), "{what}");
+        assert_eq!(*store.health().borrow(), Health::Up, "{what} is no outage");
+        assert_eq!(store.remove(key(1)).await, Removed::Removed, "{what}");
+        assert_eq!(store.load(key(1)).await, Lookup::NotFound, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_writes_and_still_answers_look_ups() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    assert_eq!(server.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+    assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
+    let replaced = store.replace(key(1), 1, b"two", HOUR, Durability::Master).await;
+    assert_eq!(replaced, Replaced::Unavailable);
+    assert_eq!(store.load(key(1)).await, found(1, b"one"));
+    assert_eq!(*store.health().borrow(), Health::Up);
+}
+
+#[tokio::test]
+async fn a_server_that_is_made_a_replica_is_no_longer_used_until_it_is_a_master_again() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store();
+    store.start().await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let refused = store.replace(key(1), 1, b"two", HOUR, Durability::Master).await;
+    assert_eq!(refused, Replaced::Unavailable);
+    becomes(&store, Health::Down, RECOVERY).await;
+    is_unavailable(&store, Duration::from_millis(20)).await;
+
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    becomes(&store, Health::Up, RECOVERY).await;
+    assert_eq!(store.load(key(1)).await, found(1, b"one"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_made_a_replica_is_noticed_without_a_write() {
+    let server = Server::start(IN_MEMORY);
+    let mut store = server.store();
+    let fleet = Arc::get_mut(&mut store.fleet).expect("not started yet");
+    fleet.set_heartbeat(Duration::from_millis(25));
+    store.start().await;
+    server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    becomes(&store, Health::Down, RECOVERY).await;
+}
+
+fn attach(replica: &Server, master: &Server) {
+    replica.cli(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+    let began = Instant::now();
+    while !master.cli(&["INFO", "replication"]).contains("state=online") {
+        assert!(began.elapsed() < Duration::from_secs(20), "the replica does not come online");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn waits(server: &Server) -> bool {
+    server.cli(&["INFO", "commandstats"]).contains("cmdstat_wait:")
+}
+
+#[tokio::test]
+async fn a_durable_write_is_on_a_replica_when_it_is_acknowledged() {
+    let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
+    attach(&replica, &master);
+    let store = master.store().patient();
+    store.start().await;
+    let name = store.namespace.key(key(1));
+    assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
+    for version in 1..=20 {
+        let sealed = format!("number {version}");
+        let outcome =
+            store.replace(key(1), version, sealed.as_bytes(), HOUR, Durability::Replica).await;
+        assert_eq!(outcome, Replaced::Replaced);
+        assert!(replica.cli(&["GET", &name]).ends_with(&sealed), "at {version}");
+    }
+    assert!(waits(&master));
+    assert_eq!(store.remove(key(1)).await, Removed::Removed);
+    assert_eq!(replica.cli(&["EXISTS", &name]), "0");
+}
+
+#[tokio::test]
+async fn a_dead_replica_delays_durable_writes_once_and_fails_none() {
+    let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
+    attach(&replica, &master);
+    let store = Arc::new(master.store());
+    store.start().await;
+    for n in 0..16 {
+        assert_eq!(store.create(key(n), b"one", HOUR).await, Created::Created);
+    }
+    replica.signal("-STOP");
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let store = store.clone();
+        writes.spawn(
+            async move { store.replace(key(n), 1, b"two", HOUR, Durability::Replica).await },
+        );
+    }
+    let outcomes = writes.join_all().await;
+    assert!(outcomes.iter().all(|outcome| *outcome == Replaced::Replaced), "{outcomes:?}");
+    replica.signal("-CONT");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_attached_later_is_waited_for() {
+    let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
+    let mut store = master.store();
+    let fleet = Arc::get_mut(&mut store.fleet).expect("not started yet");
+    fleet.set_heartbeat(Duration::from_millis(25));
+    store.start().await;
+    assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
+    let outcome = store.replace(key(1), 1, b"x", HOUR, Durability::Replica).await;
+    assert_eq!(outcome, Replaced::Replaced);
+    assert!(!waits(&master), "a server without replicas is not asked to wait");
+    attach(&replica, &master);
+    let began = Instant::now();
+    let mut version = 2;
+    while !waits(&master) {
+        assert!(began.elapsed() < Duration::from_secs(20), "the replica goes unnoticed");
+        let outcome = store.replace(key(1), version, b"x", HOUR, Durability::Replica).await;
+        assert_eq!(outcome, Replaced::Replaced, "the change of connections costs no call");
+        version += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_used_and_a_wrong_one_is_an_outage() {
+    let server = Server::start(&["--save", "", "--requirepass", "hunter2"]);
+    let with_password =
+        |password: &str| store(&format!("redis://:{password}@127.0.0.1:{}/1", server.port));
+    let store = with_password("hunter2");
+    store.start().await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    let stranger = with_password("wrong");
+    stranger.start().await;
+    is_unavailable(&stranger, Duration::from_millis(20)).await;
+    assert_eq!(*stranger.health().borrow(), Health::Down);
+}
+
+#[tokio::test]
+async fn namespaces_and_databases_are_apart() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    let mut other_settings = settings(&server.url());
+    other_settings.namespace = "other".to_owned();
+    let other_namespace = RedisStore::open(&other_settings).expect("valid settings").patient();
+    let other_database = self::store(&format!("{}/1", server.url())).patient();
+    for store in [&store, &other_namespace, &other_database] {
+        store.start().await;
+        assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    }
+    assert_eq!(store.remove(key(1)).await, Removed::Removed);
+    assert_eq!(other_namespace.load(key(1)).await, found(1, b"one"));
+    assert_eq!(other_database.load(key(1)).await, found(1, b"one"));
+
+    other_settings.namespace = "a{b}".to_owned();
+    let refused = RedisStore::open(&other_settings);
+    assert!(matches!(refused, Err(StoreError::Settings(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_runtime_without_a_connection_uses_anothers_and_an_ended_runtime_is_forgotten() {
+    let server = Server::start(IN_MEMORY);
+    let store = Arc::new(server.store().patient());
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable, "started nowhere");
+    let (started, is_started) = tokio::sync::oneshot::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let worker = std::thread::spawn({
+        let store = store.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                store.start().await;
+                started.send(()).expect("the test waits");
+                ended.await.expect("the test says when");
+            });
+        }
+    });
+    is_started.await.expect("the worker runs");
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    end.send(()).expect("the worker waits");
+    worker.join().expect("no panic");
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
+    store.start().await;
+    assert_eq!(store.load(key(1)).await, found(1, b"one"));
+}
+
+#[tokio::test]
+async fn starting_twice_connects_once_and_a_dropped_store_leaves_no_connection() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store();
+    store.start().await;
+    store.start().await;
+    let clients = || server.cli(&["CLIENT", "LIST"]).matches("name=cloakroom-").count();
+    assert_eq!(clients(), 1);
+    drop(store);
+    let began = Instant::now();
+    while clients() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(10), "the connection stays open");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_careless_servers_settings_are_remarked_upon() {
+    let server =
+        Server::start(&["--save", "", "--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
+    let store = server.store().patient();
+    store.start().await;
+    let connections = store.fleet.pick().expect("started");
+    let asked = advice::ask(&mut connections.main.clone()).await.expect("no access list");
+    let advice = advice::advise(&asked);
+    assert_eq!(advice.len(), 2, "{advice:?}");
+    assert!(advice[0].contains("allkeys-lru") && advice[1].contains("appendonly"), "{advice:?}");
+}
+
+#[test]
+fn a_store_prints_without_its_password() {
+    let store = store("redis://alice:hunter2@cache/1");
+    assert!(!format!("{store:?}").contains("hunter2"));
+    let settings = settings("redis://alice:hunter2@cache/1");
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    assert!(!format!("{settings:?}").contains("alice"));
+}

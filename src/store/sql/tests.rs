@@ -1,0 +1,260 @@
+//! The contract on a file, and what only a file has: permissions, foreign and newer files, other
+//! processes, and being killed.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicU64;
+
+use sqlx::{ConnectOptions, Connection};
+
+use super::*;
+use crate::store::SharedStore;
+use crate::store::contract::{self, Bench, Elapse, count_up, counted, key};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn bench() -> Bench {
+    let directory = tempfile::tempdir().expect("a directory");
+    let shift = Arc::new(AtomicU64::new(0));
+    let clock = Clock::Shifted(shift.clone());
+    let store = SqlStore::open(&directory.path().join("a/records.db"), clock).await;
+    let store = Arc::new(store.expect("a new file"));
+    Bench { store, elapse: Elapse::Shift(shift), keep_alive: Box::new(directory) }
+}
+
+contract::suite!(bench);
+
+async fn open(path: &Path) -> SharedStore {
+    Arc::new(SqlStore::open(path, Clock::System).await.expect("a usable file"))
+}
+
+fn sqlite3(path: &Path, sql: &str) -> String {
+    let output = Command::new("sqlite3").arg(path).arg(sql).output().expect("sqlite3 is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().expect("a file").permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn file_and_directory_are_for_their_owner_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("state/deep/records.db");
+    let store = open(&path).await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    assert_eq!(mode(&directory.path().join("state")), 0o700);
+    assert_eq!(mode(path.parent().expect("a directory")), 0o700);
+    for suffix in ["", "-wal", "-shm"] {
+        assert_eq!(mode(&path.with_file_name(format!("records.db{suffix}"))), 0o600, "{suffix}");
+    }
+    drop(store);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("our file");
+    let _again = open(&path).await;
+    assert_eq!(mode(&path), 0o600, "permissions that others were given are withdrawn");
+}
+
+#[tokio::test]
+async fn records_survive_a_restart_of_the_store() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    for version in 1..=3 {
+        let store = open(&path).await;
+        let outcome = match version {
+            1 => store.create(key(1), b"1", HOUR).await == Created::Created,
+            _ => {
+                let sealed = format!("{version}");
+                store
+                    .replace(key(1), version - 1, sealed.as_bytes(), HOUR, Durability::Master)
+                    .await
+                    == Replaced::Replaced
+            }
+        };
+        assert!(outcome, "version {version}");
+    }
+    let sealed = b"3".to_vec();
+    assert_eq!(open(&path).await.load(key(1)).await, Lookup::Found(Stored { version: 3, sealed }));
+}
+
+#[tokio::test]
+async fn the_file_is_in_wal_mode_and_only_durable_writes_sync_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = SqlStore::open(&path, Clock::System).await.expect("a new file");
+    assert_eq!(sqlite3(&path, "PRAGMA journal_mode; PRAGMA user_version"), "wal\n1");
+    for (pool, normal_or_full) in
+        [(&store.pools.readers, 1), (&store.pools.writer, 1), (&store.pools.durable, 2)]
+    {
+        let synchronous: i64 =
+            sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.expect("a setting");
+        assert_eq!(synchronous, normal_or_full);
+        let timeout: i64 =
+            sqlx::query_scalar("PRAGMA busy_timeout").fetch_one(pool).await.expect("a setting");
+        assert_eq!(timeout, 500);
+    }
+    let written = sqlx::query("DELETE FROM records").execute(&store.pools.readers).await;
+    written.expect_err("readers cannot write");
+}
+
+#[tokio::test]
+async fn files_that_are_not_ours_are_refused_and_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("other.db");
+    sqlite3(&path, "CREATE TABLE orders (id)");
+    let before = std::fs::read(&path).expect("a file");
+    let refused = SqlStore::open(&path, Clock::System).await;
+    assert!(matches!(refused, Err(StoreError::Foreign { .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&path).expect("a file"), before);
+
+    let path = directory.path().join("newer.db");
+    drop(open(&path).await);
+    sqlite3(&path, "PRAGMA user_version = 9");
+    let refused = SqlStore::open(&path, Clock::System).await;
+    assert!(matches!(refused, Err(StoreError::Newer { found: 9, known: 1, .. })), "{refused:?}");
+
+    let path = directory.path().join("text.db");
+    std::fs::write(&path, "not a database, but long enough to have a header ".repeat(40))
+        .expect("a directory of ours");
+    let refused = SqlStore::open(&path, Clock::System).await;
+    assert!(matches!(refused, Err(StoreError::Database { .. })), "{refused:?}");
+
+    let refused = SqlStore::open(directory.path(), Clock::System).await;
+    assert!(matches!(refused, Err(StoreError::File { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_locked_file_answers_unavailable_within_the_deadline_and_recovers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = open(&path).await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    let mut other = schema::options(&path).connect().await.expect("a second connection");
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("the lock");
+
+    let began = std::time::Instant::now();
+    let outcome = store.replace(key(1), 1, b"two", HOUR, Durability::Master).await;
+    assert_eq!(outcome, Replaced::Unavailable, "a lock is not a conflict");
+    assert!(began.elapsed() < WRITE_DEADLINE + Duration::from_millis(500));
+    assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
+    assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
+    assert_eq!(*store.health().borrow(), Health::Down);
+    let sealed = b"one".to_vec();
+    let found = Lookup::Found(Stored { version: 1, sealed });
+    assert_eq!(store.load(key(1)).await, found, "readers do not wait for a writer");
+
+    drop(lock);
+    assert_eq!(
+        store.replace(key(1), 1, b"two", HOUR, Durability::Master).await,
+        Replaced::Replaced
+    );
+    assert_eq!(*store.health().borrow(), Health::Up);
+}
+
+#[tokio::test]
+async fn a_damaged_table_is_unavailable_not_empty() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = open(&path).await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    sqlite3(&path, "DROP TABLE records");
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
+    assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
+    assert_eq!(
+        store.replace(key(1), 1, b"two", HOUR, Durability::Replica).await,
+        Replaced::Unavailable
+    );
+    assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
+    assert!(!store.ping().await);
+    assert_eq!(*store.health().borrow(), Health::Down);
+}
+
+#[tokio::test]
+async fn garbage_is_removed_in_batches_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let shift = Arc::new(AtomicU64::new(0));
+    let clock = Clock::Shifted(shift.clone());
+    let path = directory.path().join("records.db");
+    let store = SqlStore::open(&path, clock.clone()).await.expect("a new file");
+    // More than two batches, made at one go.
+    sqlite3(
+        &path,
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1200) \
+         INSERT INTO records SELECT randomblob(8), randomblob(16), 1, x'00', 1000 + n FROM n",
+    );
+    assert_eq!(store.create(key(1), b"live", HOUR).await, Created::Created);
+    assert_eq!(reaper::reap(&store.pools, UnixMillis(1100)).await.expect("a deletion"), 100);
+    assert_eq!(reaper::reap(&store.pools, clock.now()).await.expect("a deletion"), 1100);
+    assert_eq!(reaper::reap(&store.pools, clock.now()).await.expect("a deletion"), 0);
+    assert!(matches!(store.load(key(1)).await, Lookup::Found(_)));
+    assert_eq!(sqlite3(&path, "SELECT count(*) FROM records"), "1");
+}
+
+#[tokio::test]
+async fn the_control_runtimes_end_makes_the_store_unavailable_not_stuck() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = std::thread::spawn(move || {
+        let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        control.expect("a runtime").block_on(open(&path))
+    })
+    .join()
+    .expect("opened");
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
+    assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
+}
+
+/// Names the file that a second process is to use; see [`second_process`].
+const FILE_VARIABLE: &str = "CLOAKROOM_TEST_SQLITE_FILE";
+const COUNTS: u64 = 50;
+
+/// What the second process of the next test runs: this very test, started with a file to use.
+#[tokio::test]
+async fn second_process() {
+    let Some(path) = std::env::var_os(FILE_VARIABLE) else { return };
+    let store = open(Path::new(&path)).await;
+    for _ in 0..COUNTS {
+        count_up(&store).await;
+    }
+    // No destructor, no checkpoint: as if it were killed. What was acknowledged must be there.
+    std::process::abort();
+}
+
+#[tokio::test]
+async fn two_processes_share_a_file_and_what_one_wrote_outlives_its_being_killed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = open(&path).await;
+    assert_eq!(store.create(key(1), &[0; 16], HOUR).await, Created::Created);
+    let mut child = Command::new(std::env::current_exe().expect("a test binary"))
+        .args(["--exact", "store::sql::tests::second_process"])
+        .env(FILE_VARIABLE, &path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a second process");
+    for _ in 0..COUNTS {
+        count_up(&store).await;
+    }
+    let ended = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic");
+    assert!(!ended.expect("a status").success(), "it was to abort after its last count");
+    assert_eq!(counted(&store).await, 2 * COUNTS);
+    drop(store);
+    assert_eq!(counted(&open(&path).await).await, 2 * COUNTS);
+}
+
+#[tokio::test]
+async fn several_stores_may_prepare_one_new_file_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let path = path.clone();
+        opening.spawn(async move { open(&path).await });
+    }
+    for (n, store) in opening.join_all().await.into_iter().enumerate() {
+        let n = u8::try_from(n).expect("few");
+        assert_eq!(store.create(key(n), b"one", HOUR).await, Created::Created);
+    }
+    assert_eq!(sqlite3(&path, "SELECT count(*) FROM records"), "6");
+}
