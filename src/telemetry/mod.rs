@@ -1,4 +1,14 @@
 //! What an operator sees: logs, the access line, audit events, metrics.
+//!
+//! Everything is one stream of `tracing` events on standard error. Three targets have a meaning of
+//! their own and can be filtered by name: `access` (one line a request), `audit` (what happened to
+//! sessions and to the store), and the rest (what the process itself has to say).
+
+pub mod access;
+pub mod audit;
+pub mod labels;
+pub mod log;
+pub mod metrics;
 
 /// Form of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -21,5 +31,27 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { format: Format::Text, level: "info".to_owned(), access: true }
+    }
+}
+
+/// Longest text from a peer that is copied into a log line, in bytes. A request head may be larger
+/// than what anybody wants to read.
+const PEER_TEXT_BYTES_MAX: usize = 1024;
+
+/// Cuts text that a peer chose to [`PEER_TEXT_BYTES_MAX`]. What it contains is escaped where it is
+/// written: the formatters print string fields quoted, with control characters escaped.
+fn peer_text(text: &str) -> &str {
+    &text[..text.floor_char_boundary(PEER_TEXT_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_text_is_cut_between_characters() {
+        let long = format!("{}é", "x".repeat(PEER_TEXT_BYTES_MAX - 1));
+        assert_eq!(peer_text(&long).len(), PEER_TEXT_BYTES_MAX - 1);
+        assert_eq!(peer_text("short"), "short");
     }
 }

@@ -1,0 +1,136 @@
+//! What the admin listener answers: pure, from a method and a path.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use crate::telemetry::metrics::Metrics;
+
+/// Whether the process can do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Why not, one sentence each, without secrets: `the store does not answer`, `draining`.
+    pub reasons: Vec<String>,
+}
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct State {
+    pub metrics: Arc<Metrics>,
+    /// Asked at each `/readyz`; must not block.
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+/// The type of Prometheus' text format.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The answer to a request. The query is ignored: some probes add one against caches.
+pub(super) fn answer(method: &Method, path: &str, state: &State) -> Response<String> {
+    let page = match path {
+        "/metrics" => metrics,
+        "/livez" => livez,
+        "/readyz" => readyz,
+        _ => return page(StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
+    };
+    if method != Method::GET && method != Method::HEAD {
+        let mut refusal = self::page(
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "only GET and HEAD are allowed here\n".to_owned(),
+        );
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refusal;
+    }
+    page(state)
+}
+
+fn metrics(state: &State) -> Response<String> {
+    page(StatusCode::OK, EXPOSITION, state.metrics.render())
+}
+
+/// Alive as long as the process runs: a store that is down is no reason to restart it.
+fn livez(_: &State) -> Response<String> {
+    page(StatusCode::OK, TEXT, "alive\n".to_owned())
+}
+
+fn readyz(state: &State) -> Response<String> {
+    let Readiness { ready, reasons } = (state.readiness)();
+    if ready {
+        return page(StatusCode::OK, TEXT, "ready\n".to_owned());
+    }
+    let mut body = "not ready\n".to_owned();
+    for reason in reasons {
+        body.push_str("- ");
+        body.push_str(&reason.replace(char::is_control, " "));
+        body.push('\n');
+    }
+    page(StatusCode::SERVICE_UNAVAILABLE, TEXT, body)
+}
+
+fn page(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(reasons: &[&str]) -> State {
+        let readiness = Readiness {
+            ready: reasons.is_empty(),
+            reasons: reasons.iter().map(|&reason| reason.to_owned()).collect(),
+        };
+        State { metrics: Arc::new(Metrics::new()), readiness: Arc::new(move || readiness.clone()) }
+    }
+
+    #[test]
+    fn pages_answer_by_method_and_path() {
+        fn check(method: Method, path: &str, reasons: &[&str], status: u16, body: &str) {
+            let answer = answer(&method, path, &state(reasons));
+            assert_eq!(answer.status().as_u16(), status, "{method} {path}");
+            assert_eq!(answer.body(), body, "{method} {path}");
+            assert_eq!(answer.headers()[CACHE_CONTROL], "no-store");
+        }
+        check(Method::GET, "/livez", &["draining"], 200, "alive\n");
+        check(Method::GET, "/readyz", &[], 200, "ready\n");
+        check(
+            Method::GET,
+            "/readyz",
+            &["the store does not answer", "drain\r\ning"],
+            503,
+            "not ready\n- the store does not answer\n- drain  ing\n",
+        );
+        check(Method::HEAD, "/readyz", &["draining"], 503, "not ready\n- draining\n");
+        check(Method::GET, "/", &[], 404, "not found\n");
+        check(Method::GET, "/metrics/", &[], 404, "not found\n");
+        check(Method::POST, "/livez", &[], 405, "only GET and HEAD are allowed here\n");
+    }
+
+    #[test]
+    fn a_refused_method_names_the_allowed_ones() {
+        let refusal = answer(&Method::DELETE, "/metrics", &state(&[]));
+        assert_eq!(refusal.headers()[ALLOW], "GET, HEAD");
+    }
+
+    #[test]
+    fn metrics_are_in_prometheus_text_format() {
+        let answer = answer(&Method::GET, "/metrics", &state(&[]));
+        assert_eq!(answer.headers()[CONTENT_TYPE], EXPOSITION);
+        assert!(answer.body().contains("# TYPE cloakroom_requests_total counter\n"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Audit events: what happened to sessions and to the store, for the log and for the counters.
+//!
+//! Target `audit`. An event names records by the first bytes of their hashed key. Texts that a
+//! peer chose (subject, host, path) are written quoted and escaped, as in the access line.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::session::event::Event;
+use crate::session::outcome::RecordKey;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::peer_text;
+
+/// Where an event happened.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditContext<'a> {
+    pub client: IpAddr,
+    /// The session policy's name.
+    pub policy: &'a str,
+    pub host: &'a str,
+    /// Anything from `?` on is left out.
+    pub path: &'a str,
+}
+
+/// Writes an event down and counts it.
+pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
+    metrics.session_event(event);
+    let fields = Fields::of(event);
+    let (path, _query) = context.path.split_once('?').unwrap_or((context.path, ""));
+    // The level is part of a call site, so one macro writes each of the three.
+    macro_rules! write_at {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "audit",
+                event = event.name(),
+                client = %context.client,
+                policy = context.policy,
+                host = peer_text(context.host),
+                path = peer_text(path),
+                session = fields.session.map(tracing::field::debug),
+                old = fields.old.map(tracing::field::debug),
+                subject = fields.subject.map(peer_text),
+                cause = fields.cause,
+                "session"
+            )
+        };
+    }
+    match event {
+        // An operator has to do something about the store.
+        Event::Withheld { .. } => write_at!(warn),
+        // Ordinary life under load; the counter is what matters. `audit=debug` shows it.
+        Event::Waited => write_at!(debug),
+        Event::Created { .. }
+        | Event::Login { .. }
+        | Event::LoginFailed
+        | Event::Ended { .. }
+        | Event::TicketRejected { .. }
+        | Event::Fenced { .. }
+        | Event::NotMade { .. } => write_at!(info),
+    }
+}
+
+/// An event's data, one column each.
+#[derive(Default)]
+struct Fields<'a> {
+    session: Option<RecordKey>,
+    old: Option<RecordKey>,
+    subject: Option<&'a str>,
+    cause: Option<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(event: &'a Event) -> Self {
+        match event {
+            // The policy is in the context already.
+            Event::Created { id } | Event::Fenced { id } => {
+                Self { session: Some(*id), ..Self::default() }
+            }
+            Event::Withheld { id } => Self { session: *id, ..Self::default() },
+            Event::Login { old, new, subject } => Self {
+                session: Some(*new),
+                old: *old,
+                subject: subject.as_deref(),
+                ..Self::default()
+            },
+            Event::Ended { id, cause } => {
+                Self { session: Some(*id), cause: Some(cause.name()), ..Self::default() }
+            }
+            Event::TicketRejected { reason } => {
+                Self { cause: Some(reason.name()), ..Self::default() }
+            }
+            Event::NotMade { cause } => Self { cause: Some(cause.name()), ..Self::default() },
+            Event::LoginFailed | Event::Waited => Self::default(),
+        }
+    }
+}
+
+/// Whether a store answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreState {
+    Up,
+    Down,
+}
+
+/// Notes whether the store answers. May be called for every answer: a line is written when the
+/// state changes, not for each request that meets it.
+///
+/// `reason` must not repeat credentials.
+pub fn store(metrics: &Metrics, state: StoreState, engine: &str, reason: &dyn fmt::Display) {
+    if !metrics.store_state(state) {
+        return;
+    }
+    match state {
+        StoreState::Down => {
+            let reason = reason.to_string();
+            tracing::error!(
+                target: "audit",
+                event = "store_down",
+                engine,
+                reason = peer_text(&reason),
+                "store"
+            );
+        }
+        StoreState::Up => tracing::info!(target: "audit", event = "store_up", engine, "store"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::event::{Cause, NotMade, Reject};
+    use crate::telemetry::Settings;
+    use crate::telemetry::log::capture;
+
+    const ID: RecordKey = RecordKey { tag: [1; 8], id: [0xab; 16] };
+    const OLD: RecordKey = RecordKey { tag: [2; 8], id: [0xcd; 16] };
+    const CONTEXT: AuditContext<'static> = AuditContext {
+        client: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+        policy: "shop",
+        host: "shop.example.com",
+        path: "/login?next=/secret",
+    };
+
+    #[test]
+    fn every_event_is_written_with_its_data() {
+        fn check(event: &Event, level: &str, data: &str) {
+            let debug = Settings { level: "audit=debug".to_owned(), ..Settings::default() };
+            let metrics = Metrics::new();
+            let written = capture::lines(&debug, || emit(&metrics, event, &CONTEXT));
+            let expected = format!(
+                "{level} audit: session event=\"{}\" client=192.0.2.7 policy=\"shop\" \
+                 host=\"shop.example.com\" path=\"/login\"{data}\n",
+                event.name()
+            );
+            let (_time, rest) = written.trim_start().split_once(' ').expect("a line");
+            assert_eq!(rest.trim_start(), expected);
+            let counted = format!("cloakroom_session_events_total{{event=\"{}\"}} 1", event.name());
+            assert!(metrics.render().contains(&counted), "{counted}");
+        }
+        let subject = Some("alice".to_owned());
+        check(&Event::Created { id: ID }, "INFO", " session=abababab..");
+        check(
+            &Event::Login { old: Some(OLD), new: ID, subject },
+            "INFO",
+            " session=abababab.. old=cdcdcdcd.. subject=\"alice\"",
+        );
+        check(&Event::LoginFailed, "INFO", "");
+        check(
+            &Event::Ended { id: ID, cause: Cause::Absolute },
+            "INFO",
+            " session=abababab.. cause=\"absolute\"",
+        );
+        check(&Event::TicketRejected { reason: Reject::Forged }, "INFO", " cause=\"forged\"");
+        check(&Event::Fenced { id: ID }, "INFO", " session=abababab..");
+        check(&Event::Withheld { id: Some(ID) }, "WARN", " session=abababab..");
+        check(&Event::NotMade { cause: NotMade::JarFull }, "INFO", " cause=\"jar_full\"");
+        check(&Event::Waited, "DEBUG", "");
+    }
+
+    #[test]
+    fn a_subject_cannot_forge_an_event() {
+        let subject = Some("eve\"\n2026 INFO audit: session event=\"logout\"\u{1b}[0m".to_owned());
+        let event = Event::Login { old: None, new: ID, subject };
+        let written = capture::lines(&Settings::default(), || {
+            emit(&Metrics::new(), &event, &CONTEXT);
+        });
+        assert_eq!(written.lines().count(), 1, "{written}");
+        assert!(!written.trim_end().contains(char::is_control), "{written:?}");
+    }
+
+    #[test]
+    fn an_outage_is_two_lines_however_many_requests_meet_it() {
+        let metrics = Metrics::new();
+        let written = capture::lines(&Settings::default(), || {
+            store(&metrics, StoreState::Up, "redis", &"");
+            for _ in 0..100 {
+                store(&metrics, StoreState::Down, "redis", &"connection refused");
+            }
+            assert!(metrics.render().contains("cloakroom_store_up 0"));
+            store(&metrics, StoreState::Up, "redis", &"");
+            store(&metrics, StoreState::Up, "redis", &"");
+        });
+        let lines: Vec<_> = written.lines().collect();
+        assert_eq!(lines.len(), 2, "{written}");
+        assert!(lines[0].contains(
+            "ERROR audit: store event=\"store_down\" engine=\"redis\" reason=\"connection refused\""
+        ));
+        assert!(lines[1].contains("event=\"store_up\""));
+        assert!(metrics.render().contains("cloakroom_store_up 1"));
+    }
+}

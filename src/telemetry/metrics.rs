@@ -1,0 +1,533 @@
+//! Counters, gauges and histograms, in Prometheus' text format.
+//!
+//! One [`Metrics`] for each application, with a registry of its own. Every series whose labels are
+//! known beforehand is looked up once, when it is made; counting is then an index and an atomic
+//! addition. Names follow Prometheus' conventions: base units, `_total` on counters.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::session::event::{Cause, Event, Kind, NotMade, Reject};
+use crate::telemetry::audit::StoreState;
+use crate::telemetry::labels::{
+    HandshakeFailure, Label, Refused, RouteKind, StatusClass, StoreOp, StoreOutcome,
+    UpstreamFailure,
+};
+
+/// Seconds; from a cached static page to a report that takes a minute.
+const REQUEST_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+/// Seconds; a store's deadline is 150 ms.
+const STORE_BUCKETS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25];
+/// Seconds; requests of one session wait at most 2 s for each other.
+const WAIT_BUCKETS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
+
+/// All that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Grid<RouteKind, StatusClass>,
+    request_seconds: Timings<RouteKind>,
+    requests_in_flight: IntGauge,
+    received_bytes: IntCounter,
+    sent_bytes: IntCounter,
+    connections: IntCounter,
+    connections_open: IntGauge,
+    connections_refused: Counters<Refused>,
+    handshake_failures: Counters<HandshakeFailure>,
+    session_events: Counters<Kind>,
+    sessions_ended: Counters<Cause>,
+    sessions_not_made: Counters<NotMade>,
+    tickets_rejected: Counters<Reject>,
+    wait_seconds: Histogram,
+    store_calls: Grid<StoreOp, StoreOutcome>,
+    store_seconds: Timings<StoreOp>,
+    store_up: IntGauge,
+    /// Whether the store answered last: a change is an event, a repetition is not.
+    store_answers: AtomicBool,
+    upstream_attempts: IntCounterVec,
+    upstream_failures: IntCounterVec,
+}
+
+/// A request that is over, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished {
+    pub route: RouteKind,
+    /// 0 where none was sent.
+    pub status: u16,
+    pub duration: Duration,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Makes every series, at zero.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let build_info = IntGauge::with_opts(
+            Opts::new("cloakroom_build_info", "Always 1; the version is a label.")
+                .const_label("version", env!("CARGO_PKG_VERSION")),
+        );
+        register(r, build_info).set(1);
+        let metrics = Self {
+            requests: Grid::new(
+                r,
+                "cloakroom_requests_total",
+                "Requests that are over.",
+                ["route", "status"],
+            ),
+            request_seconds: Timings::new(
+                r,
+                "cloakroom_request_duration_seconds",
+                "From a request's first byte to its response's last.",
+                "route",
+                REQUEST_BUCKETS,
+            ),
+            requests_in_flight: gauge(
+                r,
+                "cloakroom_requests_in_flight",
+                "Requests that are not over.",
+            ),
+            received_bytes: counter(
+                r,
+                "cloakroom_request_body_bytes_total",
+                "Body bytes received from clients.",
+            ),
+            sent_bytes: counter(
+                r,
+                "cloakroom_response_body_bytes_total",
+                "Body bytes sent to clients.",
+            ),
+            connections: counter(r, "cloakroom_connections_total", "Connections accepted."),
+            connections_open: gauge(r, "cloakroom_connections_open", "Connections that are open."),
+            connections_refused: Counters::new(
+                r,
+                "cloakroom_connections_refused_total",
+                "Connections closed as soon as they had been accepted.",
+                "reason",
+            ),
+            handshake_failures: Counters::new(
+                r,
+                "cloakroom_tls_handshake_failures_total",
+                "TLS handshakes that came to nothing.",
+                "reason",
+            ),
+            session_events: Counters::new(
+                r,
+                "cloakroom_session_events_total",
+                "What happened to sessions.",
+                "event",
+            ),
+            sessions_ended: Counters::new(
+                r,
+                "cloakroom_sessions_ended_total",
+                "Sessions that ended, by cause.",
+                "cause",
+            ),
+            sessions_not_made: Counters::new(
+                r,
+                "cloakroom_sessions_not_made_total",
+                "Session cookies of the application for which no record was made.",
+                "cause",
+            ),
+            tickets_rejected: Counters::new(
+                r,
+                "cloakroom_tickets_rejected_total",
+                "Tickets that count as no session.",
+                "reason",
+            ),
+            wait_seconds: histogram(
+                r,
+                "cloakroom_session_wait_seconds",
+                "How long requests waited for another one of their session.",
+                WAIT_BUCKETS,
+            ),
+            store_calls: Grid::new(
+                r,
+                "cloakroom_store_calls_total",
+                "Calls to the session store.",
+                ["operation", "outcome"],
+            ),
+            store_seconds: Timings::new(
+                r,
+                "cloakroom_store_call_duration_seconds",
+                "How long calls to the session store took.",
+                "operation",
+                STORE_BUCKETS,
+            ),
+            store_up: gauge(r, "cloakroom_store_up", "Whether the session store answers."),
+            store_answers: AtomicBool::new(true),
+            upstream_attempts: counters(
+                r,
+                "cloakroom_upstream_attempts_total",
+                "Requests sent, or tried to send, to an upstream.",
+                &["upstream"],
+            ),
+            upstream_failures: counters(
+                r,
+                "cloakroom_upstream_failures_total",
+                "Attempts at an upstream that failed.",
+                &["upstream", "reason"],
+            ),
+            registry,
+        };
+        metrics.store_up.set(1);
+        metrics
+    }
+
+    /// The exposition in Prometheus' text format, version 0.0.4.
+    pub fn render(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("writing to a string does not fail, and every family has a series")
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn request_begins(&self) -> InFlight {
+        InFlight::new(&self.requests_in_flight)
+    }
+
+    /// Counts a request that is over.
+    pub fn request_finished(&self, finished: &Finished) {
+        self.requests.get(finished.route, StatusClass::of(finished.status)).inc();
+        self.request_seconds.get(finished.route).observe(finished.duration.as_secs_f64());
+        self.received_bytes.inc_by(finished.bytes_in);
+        self.sent_bytes.inc_by(finished.bytes_out);
+    }
+
+    /// Counts a connection, and as open until the guard is dropped.
+    pub fn connection_begins(&self) -> InFlight {
+        self.connections.inc();
+        InFlight::new(&self.connections_open)
+    }
+
+    /// Counts a connection that was closed as soon as it had been accepted.
+    pub fn connection_refused(&self, reason: Refused) {
+        self.connections_refused.get(reason).inc();
+    }
+
+    /// Counts a TLS handshake that came to nothing.
+    pub fn handshake_failed(&self, reason: HandshakeFailure) {
+        self.handshake_failures.get(reason).inc();
+    }
+
+    /// Counts an event; [`audit::emit`](crate::telemetry::audit::emit) does, nobody else need.
+    pub(super) fn session_event(&self, event: &Event) {
+        self.session_events.get(event.kind()).inc();
+        match event {
+            Event::Ended { cause, .. } => self.sessions_ended.get(*cause).inc(),
+            Event::TicketRejected { reason } => self.tickets_rejected.get(*reason).inc(),
+            Event::NotMade { cause } => self.sessions_not_made.get(*cause).inc(),
+            Event::Created { .. }
+            | Event::Login { .. }
+            | Event::LoginFailed
+            | Event::Fenced { .. }
+            | Event::Withheld { .. }
+            | Event::Waited => {}
+        }
+    }
+
+    /// Records how long a request waited for another one of its session.
+    pub fn waited(&self, duration: Duration) {
+        self.wait_seconds.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a call to the store. The outcome follows from the store's answer:
+    /// `(&lookup).into()`, `created.into()`, …
+    pub fn store_call(&self, op: StoreOp, outcome: StoreOutcome, duration: Duration) {
+        self.store_calls.get(op, outcome).inc();
+        self.store_seconds.get(op).observe(duration.as_secs_f64());
+    }
+
+    /// Notes whether the store answers; says whether that is a change.
+    pub(super) fn store_state(&self, state: StoreState) -> bool {
+        let answers = state == StoreState::Up;
+        // Read before written: an ordinary call leaves the cache line shared.
+        if self.store_answers.load(Ordering::Relaxed) == answers {
+            return false;
+        }
+        let changed = self.store_answers.swap(answers, Ordering::Relaxed) != answers;
+        if changed {
+            self.store_up.set(i64::from(answers));
+        }
+        changed
+    }
+
+    /// The counters of an upstream, to be kept beside it.
+    pub fn upstream(&self, name: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            attempts: self.upstream_attempts.with_label_values(&[name]),
+            failures: Counters::of(&self.upstream_failures, |reason| vec![name, reason]),
+        }
+    }
+}
+
+/// The counters of one upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    attempts: IntCounter,
+    failures: Counters<UpstreamFailure>,
+}
+
+impl UpstreamMetrics {
+    /// Counts an attempt, a repeated one as well.
+    pub fn attempted(&self) {
+        self.attempts.inc();
+    }
+
+    /// Counts an attempt that failed.
+    pub fn failed(&self, reason: UpstreamFailure) {
+        self.failures.get(reason).inc();
+    }
+}
+
+/// Something that counts as long as it is kept.
+#[derive(Debug)]
+#[must_use = "it counts until it is dropped"]
+pub struct InFlight(IntGauge);
+
+impl InFlight {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A counter for each value of a label.
+#[derive(Clone, Debug)]
+struct Counters<L> {
+    series: Box<[IntCounter]>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> Counters<L> {
+    fn new(registry: &Registry, name: &str, help: &str, label: &str) -> Self {
+        Self::of(&counters(registry, name, help, &[label]), |value| vec![value])
+    }
+
+    fn of<'a>(family: &IntCounterVec, values: impl Fn(&'static str) -> Vec<&'a str>) -> Self {
+        let series = L::ALL.iter().map(|l| family.with_label_values(&values(l.value()))).collect();
+        Self { series, label: PhantomData }
+    }
+
+    fn get(&self, label: L) -> &IntCounter {
+        &self.series[label.index()]
+    }
+}
+
+/// A counter for each pair of two labels' values.
+#[derive(Debug)]
+struct Grid<A, B> {
+    rows: Box<[Counters<B>]>,
+    label: PhantomData<A>,
+}
+
+impl<A: Label, B: Label> Grid<A, B> {
+    fn new(registry: &Registry, name: &str, help: &str, labels: [&str; 2]) -> Self {
+        let family = counters(registry, name, help, &labels);
+        let rows = A::ALL.iter().map(|a| Counters::of(&family, |b| vec![a.value(), b])).collect();
+        Self { rows, label: PhantomData }
+    }
+
+    fn get(&self, a: A, b: B) -> &IntCounter {
+        self.rows[a.index()].get(b)
+    }
+}
+
+/// A histogram of seconds for each value of a label.
+#[derive(Debug)]
+struct Timings<L> {
+    series: Box<[Histogram]>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> Timings<L> {
+    fn new(registry: &Registry, name: &str, help: &str, label: &str, buckets: &[f64]) -> Self {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let family = register(registry, HistogramVec::new(opts, &[label]));
+        let series = L::ALL.iter().map(|l| family.with_label_values(&[l.value()])).collect();
+        Self { series, label: PhantomData }
+    }
+
+    fn get(&self, label: L) -> &Histogram {
+        &self.series[label.index()]
+    }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(name, help))
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name, help))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    register(registry, Histogram::with_opts(opts))
+}
+
+fn register<M: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<M>) -> M {
+    let metric = made.expect("names and buckets are constants, and a test makes them all");
+    registry.register(Box::new(metric.clone())).expect("every name is registered once");
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that exactly these lines are in the exposition.
+    fn check(metrics: &Metrics, expected: &[&str]) {
+        let text = metrics.render();
+        for line in expected {
+            assert!(text.lines().any(|found| found == *line), "{line} is missing from\n{text}");
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_by_route_and_status() {
+        let metrics = Metrics::new();
+        let one = metrics.request_begins();
+        let two = metrics.request_begins();
+        check(&metrics, &["cloakroom_requests_in_flight 2"]);
+        for status in [200, 204, 503] {
+            metrics.request_finished(&Finished {
+                route: RouteKind::Session,
+                status,
+                duration: Duration::from_millis(30),
+                bytes_in: 10,
+                bytes_out: 100,
+            });
+        }
+        drop((one, two));
+        check(
+            &metrics,
+            &[
+                "cloakroom_requests_in_flight 0",
+                r#"cloakroom_requests_total{route="session",status="2xx"} 2"#,
+                r#"cloakroom_requests_total{route="session",status="5xx"} 1"#,
+                r#"cloakroom_requests_total{route="plain",status="2xx"} 0"#,
+                r#"cloakroom_request_duration_seconds_bucket{route="session",le="0.025"} 0"#,
+                r#"cloakroom_request_duration_seconds_bucket{route="session",le="0.05"} 3"#,
+                r#"cloakroom_request_duration_seconds_count{route="session"} 3"#,
+                "cloakroom_request_body_bytes_total 30",
+                "cloakroom_response_body_bytes_total 300",
+            ],
+        );
+    }
+
+    #[test]
+    fn connections_handshakes_and_upstreams_are_counted() {
+        let metrics = Metrics::new();
+        let open = metrics.connection_begins();
+        drop(metrics.connection_begins());
+        metrics.connection_refused(Refused::Limit);
+        metrics.handshake_failed(HandshakeFailure::Timeout);
+        let shop = metrics.upstream("shop");
+        shop.attempted();
+        shop.attempted();
+        shop.failed(UpstreamFailure::Connect);
+        metrics.upstream("shop").attempted();
+        check(
+            &metrics,
+            &[
+                "cloakroom_connections_total 2",
+                "cloakroom_connections_open 1",
+                r#"cloakroom_connections_refused_total{reason="limit"} 1"#,
+                r#"cloakroom_tls_handshake_failures_total{reason="timeout"} 1"#,
+                r#"cloakroom_upstream_attempts_total{upstream="shop"} 3"#,
+                r#"cloakroom_upstream_failures_total{reason="connect",upstream="shop"} 1"#,
+                r#"cloakroom_upstream_failures_total{reason="timeout",upstream="shop"} 0"#,
+            ],
+        );
+        drop(open);
+    }
+
+    #[test]
+    fn events_are_counted_by_name_and_by_cause() {
+        let metrics = Metrics::new();
+        let id = crate::session::outcome::RecordKey { tag: [0; 8], id: [0; 16] };
+        metrics.session_event(&Event::Ended { id, cause: Cause::Idle });
+        metrics.session_event(&Event::TicketRejected { reason: Reject::Duplicate });
+        metrics.session_event(&Event::NotMade { cause: NotMade::CrossSite });
+        metrics.session_event(&Event::Waited);
+        metrics.waited(Duration::from_millis(200));
+        check(
+            &metrics,
+            &[
+                r#"cloakroom_session_events_total{event="ended"} 1"#,
+                r#"cloakroom_session_events_total{event="waited"} 1"#,
+                r#"cloakroom_session_events_total{event="login"} 0"#,
+                r#"cloakroom_sessions_ended_total{cause="idle"} 1"#,
+                r#"cloakroom_tickets_rejected_total{reason="duplicate"} 1"#,
+                r#"cloakroom_sessions_not_made_total{cause="cross_site"} 1"#,
+                r#"cloakroom_session_wait_seconds_bucket{le="0.25"} 1"#,
+                "cloakroom_session_wait_seconds_count 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn store_calls_are_counted_by_operation_and_outcome() {
+        let metrics = Metrics::new();
+        let took = Duration::from_micros(400);
+        metrics.store_call(StoreOp::Load, StoreOutcome::Ok, took);
+        metrics.store_call(StoreOp::Replace, StoreOutcome::Conflict, took);
+        check(
+            &metrics,
+            &[
+                r#"cloakroom_store_calls_total{operation="load",outcome="ok"} 1"#,
+                r#"cloakroom_store_calls_total{operation="replace",outcome="conflict"} 1"#,
+                r#"cloakroom_store_calls_total{operation="load",outcome="unavailable"} 0"#,
+                r#"cloakroom_store_call_duration_seconds_bucket{operation="load",le="0.0005"} 1"#,
+                "cloakroom_store_up 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn two_applications_in_one_process_count_apart() {
+        let (one, other) = (Metrics::new(), Metrics::new());
+        drop(one.connection_begins());
+        check(&one, &["cloakroom_connections_total 1"]);
+        check(&other, &["cloakroom_connections_total 0"]);
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let text = Metrics::new().render();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').expect("a name and a type");
+            assert!(name.starts_with("cloakroom_"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+        }
+    }
+}
