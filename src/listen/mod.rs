@@ -1,8 +1,37 @@
 //! Listening sockets, the accept loop, TLS, deadlines. Knows nothing of HTTP engines.
+//!
+//! [`open`] binds every listener and loads every certificate before anything is served, so that a
+//! mistake ends the start and not the first request. [`run`] is one worker: it accepts, does TLS
+//! handshakes, sweeps overdue connections and drains. What is done with a connection is the
+//! caller's: it is handed each one as a [`Conn`].
+//!
+//! A plain listener speaks HTTP/1 only; HTTP/2 is negotiated by ALPN.
+
+pub mod accept;
+pub mod bind;
+pub mod certificate;
+pub mod conn;
+pub mod gate;
+pub mod info;
+pub mod registry;
+pub mod self_signed;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::clock::UnixMillis;
+
+pub use accept::{Context, run};
+pub use bind::{Bound, Inherited};
+pub use conn::Conn;
+pub use gate::Gate;
+pub use info::Info;
 
 /// A certificate chain with its private key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +86,8 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of a request head: 431.
     pub header_bytes: usize,
+    /// Without a byte of an answer taken by the peer (nginx `send_timeout`); then it is cut.
+    pub send_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -68,6 +99,7 @@ impl Default for Limits {
             keepalive_requests: 1000,
             connections: 10_000,
             header_bytes: 32 * 1024,
+            send_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -79,6 +111,129 @@ pub struct Settings {
     /// Plain HTTP where `None`.
     pub tls: Option<TlsSettings>,
     pub protocols: Vec<Protocol>,
-    /// Answers every request with a redirect to `https://` on this port.
+    /// Answers every request with a redirect to `https://` on this port. The listener only says so
+    /// in each connection's [`Info`]; whoever serves the connection answers.
     pub redirect_to_https: Option<u16>,
+}
+
+/// What a worker is told about the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Serve.
+    Running,
+    /// Accept nothing more, close what is idle, let requests finish, then return.
+    Draining,
+    /// Return at once; what is left is cut.
+    Stopped,
+}
+
+/// A bound listener with everything its connections need.
+#[derive(Debug)]
+pub struct Listener {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<tls::Store>>,
+    redirect_to_https: Option<u16>,
+}
+
+impl Listener {
+    /// The address it really has: the port that was chosen where 0 was configured.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its certificates, to be swapped at reload.
+    pub fn tls(&self) -> Option<&Arc<tls::Store>> {
+        self.tls.as_ref()
+    }
+
+    /// A second handle on the same socket, for another worker.
+    ///
+    /// # Errors
+    /// The system's, usually that too many files are open.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            address: self.address,
+            tls: self.tls.clone(),
+            redirect_to_https: self.redirect_to_https,
+        })
+    }
+}
+
+/// Why the listeners could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Bind(#[from] bind::BindError),
+    #[error("listener {address}: {source}")]
+    Tls {
+        address: SocketAddr,
+        #[source]
+        source: certificate::TlsError,
+    },
+}
+
+/// Listeners, in the order of the settings.
+#[derive(Debug)]
+pub struct Opened {
+    pub listeners: Vec<Listener>,
+    /// What the operator should know: certificates that expire, sockets nobody asked for.
+    pub warnings: Vec<String>,
+}
+
+/// Loads every certificate and binds every socket.
+///
+/// # Errors
+/// Every mistake found, not only the first.
+pub fn open(
+    settings: &[Settings],
+    inherited: &mut Inherited,
+    now: UnixMillis,
+) -> Result<Opened, Vec<OpenError>> {
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    let tickets = match tls::Tickets::new() {
+        Ok(tickets) => Some(tickets),
+        Err(source) => {
+            errors.extend(
+                settings.first().map(|first| OpenError::Tls { address: first.address, source }),
+            );
+            None
+        }
+    };
+    let mut listeners = Vec::new();
+    for one in settings {
+        let tls = match (&one.tls, &tickets) {
+            (Some(wanted), Some(tickets)) => {
+                match tls::Store::load(wanted, &one.protocols, tickets, now) {
+                    Ok((store, notes)) => {
+                        warnings
+                            .extend(notes.iter().map(|n| format!("listener {}: {n}", one.address)));
+                        Some(Arc::new(store))
+                    }
+                    Err(found) => {
+                        errors.extend(
+                            found
+                                .into_iter()
+                                .map(|source| OpenError::Tls { address: one.address, source }),
+                        );
+                        None
+                    }
+                }
+            }
+            _ => None,
+        };
+        match bind::bind(one.address, inherited) {
+            Ok(Bound { socket, address }) => listeners.push(Listener {
+                socket,
+                address,
+                tls,
+                redirect_to_https: one.redirect_to_https,
+            }),
+            Err(error) => errors.push(error.into()),
+        }
+    }
+    warnings.extend(inherited.unclaimed());
+    if errors.is_empty() { Ok(Opened { listeners, warnings }) } else { Err(errors) }
 }

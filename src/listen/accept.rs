@@ -1,0 +1,257 @@
+//! One worker's accept loop, TLS handshakes, sweep and drain.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::gate::Gate;
+use super::info::{Ends, Info};
+use super::registry::{Registration, Registry};
+use super::{Conn, Limits, Listener, Shutdown, tls};
+
+/// After a failed accept, usually because no more files may be open, as nginx does.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// The sweeper's longest and shortest interval.
+const SWEEP: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(10));
+
+/// What the connections of one worker share.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub limits: Limits,
+    /// One for all workers.
+    pub gate: Arc<Gate>,
+    /// One for each worker.
+    pub registry: Arc<Registry>,
+}
+
+impl Context {
+    /// A worker with no connections yet.
+    pub fn new(limits: Limits, gate: Arc<Gate>) -> Self {
+        Self { limits, gate, registry: Registry::new() }
+    }
+}
+
+/// Serves until told otherwise. Each connection becomes a task of the current runtime that does the
+/// TLS handshake and then what `serve` says; the connection ends when it is dropped.
+///
+/// Draining closes the listeners, after a last look at who is waiting to be accepted, and returns
+/// when the last connection has ended. Stopping cuts them all and returns at once.
+///
+/// # Errors
+/// A listener that the runtime cannot take. Nothing is served then.
+pub async fn run<S, F>(
+    listeners: Vec<Listener>,
+    context: Context,
+    serve: S,
+    mut shutdown: watch::Receiver<Shutdown>,
+) -> io::Result<()>
+where
+    S: Fn(Conn) -> F + Clone + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut sockets = Vec::new();
+    for listener in listeners {
+        let Listener { socket, tls, redirect_to_https, .. } = listener;
+        socket.set_nonblocking(true)?;
+        sockets.push((TcpListener::from_std(socket)?, tls, redirect_to_https));
+    }
+    let mut accepting = JoinSet::new();
+    for (socket, tls, redirect_to_https) in sockets {
+        let door = Door { tls, redirect_to_https, context: context.clone(), serve: serve.clone() };
+        accepting.spawn(door.accept(socket));
+    }
+
+    let Context { limits, registry, .. } = &context;
+    let mut tick = tokio::time::interval(interval(limits));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = *shutdown.borrow_and_update();
+    let mut draining = false;
+    loop {
+        match told {
+            Shutdown::Running => {}
+            Shutdown::Draining if draining => {}
+            Shutdown::Draining => {
+                draining = true;
+                registry.drain(limits, Instant::now());
+                while accepting.join_next().await.is_some() {}
+            }
+            Shutdown::Stopped => {
+                registry.abort();
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            biased;
+            next = next(&mut shutdown) => told = next,
+            () = registry.emptied(), if draining => return Ok(()),
+            _ = tick.tick() => registry.sweep(limits, Instant::now()),
+        }
+    }
+}
+
+/// The next thing told. Where nobody is left to tell, it is the end.
+async fn next(shutdown: &mut watch::Receiver<Shutdown>) -> Shutdown {
+    match shutdown.changed().await {
+        Ok(()) => *shutdown.borrow_and_update(),
+        Err(_) => Shutdown::Stopped,
+    }
+}
+
+/// Fine enough for the shortest deadline.
+fn interval(limits: &Limits) -> Duration {
+    let shortest = limits
+        .handshake_timeout
+        .min(limits.header_timeout)
+        .min(limits.keepalive_timeout)
+        .min(limits.send_timeout);
+    (shortest / 4).clamp(SWEEP.1, SWEEP.0)
+}
+
+/// A listener at work.
+#[derive(Clone)]
+struct Door<S> {
+    tls: Option<Arc<tls::Store>>,
+    redirect_to_https: Option<u16>,
+    context: Context,
+    serve: S,
+}
+
+impl<S, F> Door<S>
+where
+    S: Fn(Conn) -> F + Clone + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    async fn accept(self, socket: TcpListener) {
+        let mut draining = self.context.registry.draining();
+        loop {
+            tokio::select! {
+                biased;
+                () = begun(&mut draining) => break,
+                accepted = socket.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(stream, peer),
+                    Err(error) if is_the_peers(&error) => {
+                        tracing::debug!(%error, "connection ended before it was accepted");
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "cannot accept connections, trying again");
+                        tokio::select! {
+                            () = begun(&mut draining) => break,
+                            () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                        }
+                    }
+                },
+            }
+        }
+        self.admit_waiting(socket);
+    }
+
+    /// Closes the listener. Peers whom the system has let in already get an answer rather than a
+    /// reset; the runtime may not have heard of them yet, so the system is asked.
+    fn admit_waiting(&self, socket: TcpListener) {
+        let Ok(socket) = socket.into_std() else { return };
+        while let Ok((stream, peer)) = socket.accept() {
+            if let Ok(stream) =
+                stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream))
+            {
+                self.admit(stream, peer);
+            }
+        }
+    }
+
+    /// Starts the connection's task, where there is room for it.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(permit) = self.context.gate.enter() else {
+            tracing::debug!(%peer, "connection refused: the limit is reached");
+            return;
+        };
+        let Ok(local) = stream.local_addr() else {
+            return; // gone already
+        };
+        // Answers leave whole; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        let ends = Ends {
+            peer,
+            local,
+            secure: self.tls.is_some(),
+            redirect_to_https: self.redirect_to_https,
+        };
+        let Context { limits, registry, .. } = &self.context;
+        let info = Info::new(ends, limits.keepalive_requests, Instant::now());
+        let place = registry.register(info, permit);
+        let head_max = limits.header_bytes;
+        let (store, serve) = (self.tls.clone(), self.serve.clone());
+        tokio::spawn(async move {
+            let conn = match store {
+                None => Conn::plain(stream, place, head_max),
+                // Boxed, so that its state is given back when it is done.
+                Some(store) => match Box::pin(handshake(store, stream, place, head_max)).await {
+                    Some(conn) => conn,
+                    None => return,
+                },
+            };
+            serve(conn).await;
+        });
+    }
+}
+
+async fn begun(draining: &mut watch::Receiver<bool>) {
+    // An error means that the registry is gone, and this listener has no use without it.
+    let _ = draining.wait_for(|begun| *begun).await;
+}
+
+/// Errors of accept(2) that concern one connection only.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn handshake(
+    store: Arc<tls::Store>,
+    stream: TcpStream,
+    place: Registration,
+    head_max: usize,
+) -> Option<Conn> {
+    let mut accepting = Box::pin(store.accept(stream));
+    let outcome = poll_fn(|cx| match place.poll_abort(cx) {
+        Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        Poll::Pending => accepting.as_mut().poll(cx),
+    })
+    .await;
+    match outcome {
+        Ok((stream, tls)) => {
+            let protocol = tls.protocol;
+            place.set_tls(tls);
+            Some(Conn::tls(stream, place, protocol, head_max))
+        }
+        Err(error) => {
+            place.gate().handshake_failed();
+            tracing::debug!(peer = %place.peer(), %error, "tls handshake failed");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweep_is_fine_enough_for_the_shortest_deadline() {
+        let check = |header_timeout: u64, expected: u64| {
+            let header_timeout = Duration::from_millis(header_timeout);
+            let limits = Limits { header_timeout, ..Limits::default() };
+            assert_eq!(interval(&limits), Duration::from_millis(expected), "{header_timeout:?}");
+        };
+        check(60_000, 250);
+        check(400, 100);
+        check(8, 10);
+    }
+}

@@ -1,0 +1,352 @@
+//! What is known of a connection, shared by its task, the sweeper and whoever serves its requests.
+//!
+//! Nothing here needs the connection's own task: the sweeper reads the state, sets an [`Order`] and
+//! wakes the task, which obeys in its next read or write. So no connection has a timer of its own,
+//! and any thread may end one.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{
+    AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use atomic_waker::AtomicWaker;
+use tokio::sync::watch;
+
+use super::Protocol;
+use super::certificate::Names;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// The TLS handshake.
+    Handshake,
+    /// Open, and nothing was sent yet. HTTP/2: no request yet.
+    New,
+    /// Between two requests.
+    Idle,
+    /// The head of a request is on its way.
+    Header,
+    /// A request is being served. HTTP/2: from the first request on.
+    Busy,
+    /// Nothing more is served; the peer takes the last answer.
+    Closing,
+}
+
+impl State {
+    fn from_bits(bits: u64) -> Self {
+        match bits & STATE_BITS {
+            0 => Self::Handshake,
+            1 => Self::New,
+            2 => Self::Idle,
+            3 => Self::Header,
+            4 => Self::Busy,
+            _ => Self::Closing,
+        }
+    }
+}
+
+const STATE_BITS: u64 = 0b111;
+const STATE_WIDTH: u32 = 3;
+
+/// What a connection's task is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    /// Go on.
+    Proceed,
+    /// Read nothing more: end of file.
+    Close,
+    /// The head took too long: 408, then the end. Means nothing once the head is complete.
+    Expire,
+    /// Every read and write fails from now on.
+    Abort,
+}
+
+/// What the TLS handshake settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The name that the client asked for (SNI), in lower case.
+    pub server_name: Option<Box<str>>,
+    /// The protocol that ALPN chose; HTTP/1 where the client offered none.
+    pub protocol: Protocol,
+    /// `TLSv1.3` or `TLSv1.2`, as in nginx's `$ssl_protocol`.
+    pub version: &'static str,
+    /// The cipher suite in rustls' spelling, as in `TLS13_AES_256_GCM_SHA384`.
+    pub cipher: &'static str,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// The names in the certificate that was shown, for requests to other hosts (421).
+    pub names: Arc<Names>,
+}
+
+/// Where a connection comes from and where it arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub secure: bool,
+    pub redirect_to_https: Option<u16>,
+}
+
+/// A connection as everybody but its own task sees it.
+#[derive(Debug)]
+pub struct Info {
+    id: u64,
+    ends: Ends,
+    requests_max: u32,
+    tls: OnceLock<Tls>,
+    /// State in the low bits, above them the milliseconds when it began: one value, so that the
+    /// sweeper never sees a new state with an old time.
+    state: AtomicU64,
+    order: AtomicU8,
+    waker: AtomicWaker,
+    /// When the peer stopped taking bytes, in milliseconds; 0 while it takes them.
+    stalled: AtomicU64,
+    requests: AtomicU32,
+    /// Status that was sent before any request got as far as its hooks; 0 for none.
+    refused_with: AtomicU16,
+    /// Asks an HTTP/2 connection to finish (GOAWAY).
+    finish: OnceLock<watch::Sender<bool>>,
+}
+
+impl Info {
+    pub(super) fn new(ends: Ends, requests_max: u32, now: Instant) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let state = if ends.secure { State::Handshake } else { State::New };
+        Arc::new(Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            ends,
+            requests_max,
+            tls: OnceLock::new(),
+            state: AtomicU64::new(pack(state, now)),
+            order: AtomicU8::new(Order::Proceed as u8),
+            waker: AtomicWaker::new(),
+            stalled: AtomicU64::new(0),
+            requests: AtomicU32::new(0),
+            refused_with: AtomicU16::new(0),
+            finish: OnceLock::new(),
+        })
+    }
+
+    /// Number of the connection, unique within the process (nginx `$connection`).
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.ends.peer
+    }
+
+    /// Our end, with the address the client used even where the listener has `0.0.0.0`.
+    pub fn local(&self) -> SocketAddr {
+        self.ends.local
+    }
+
+    /// Whether the listener speaks TLS.
+    pub fn is_secure(&self) -> bool {
+        self.ends.secure
+    }
+
+    /// What the handshake settled; `None` on a plain connection.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.get()
+    }
+
+    /// The port of `https://` that every request of this listener is redirected to.
+    pub fn redirect_to_https(&self) -> Option<u16> {
+        self.ends.redirect_to_https
+    }
+
+    /// Requests whose head was complete so far (nginx `$connection_requests`).
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        State::from_bits(self.state.load(Acquire))
+    }
+
+    /// Disarms the header deadline: the head of a request is complete and its hooks run.
+    pub fn request_head_complete(&self) {
+        self.enter(State::Busy, Instant::now());
+        let requests = self.requests.fetch_add(1, Relaxed).saturating_add(1);
+        if requests >= self.requests_max {
+            self.finish();
+        }
+    }
+
+    /// Ends the connection from any thread: whoever reads sees the end of the file, and what does
+    /// not end by that is cut some seconds later.
+    pub fn close(&self) {
+        self.obey(Order::Close);
+    }
+
+    /// Whether an HTTP/2 connection was asked to finish, and asks it from now on.
+    pub(super) fn finish(&self) {
+        if let Some(finish) = self.finish.get() {
+            finish.send_if_modified(|asked| !std::mem::replace(asked, true));
+        }
+    }
+
+    /// Changes to `true` when an HTTP/2 connection shall finish. The receiver has seen nothing yet.
+    pub fn finishing(&self) -> watch::Receiver<bool> {
+        self.finish.get_or_init(|| watch::Sender::new(false)).subscribe()
+    }
+
+    /// The status that was sent although no request got as far as its hooks: 400 and 405 of the
+    /// HTTP engine, 408 and 431 of the connection itself. It is forgotten by asking.
+    pub fn take_refusal(&self) -> Option<u16> {
+        Some(self.refused_with.swap(0, Relaxed)).filter(|status| *status != 0)
+    }
+
+    pub(super) fn refused_with(&self, status: u16) {
+        self.refused_with.store(status, Relaxed);
+    }
+
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused_with.load(Relaxed) != 0
+    }
+
+    pub(super) fn set_tls(&self, tls: Tls) {
+        // A connection has one handshake.
+        let _ = self.tls.set(tls);
+    }
+
+    pub(super) fn enter(&self, state: State, now: Instant) {
+        self.state.store(pack(state, now), Release);
+        // An expiry that comes too late must not meet the next head.
+        let (expire, proceed) = (Order::Expire as u8, Order::Proceed as u8);
+        let _ = self.order.compare_exchange(expire, proceed, AcqRel, Relaxed);
+    }
+
+    /// The state and how long it has lasted.
+    pub(super) fn age(&self, now: Instant) -> (State, Duration) {
+        let packed = self.state.load(Acquire);
+        let since = packed >> STATE_WIDTH;
+        let age = Duration::from_millis(millis(now).saturating_sub(since));
+        (State::from_bits(packed), age)
+    }
+
+    /// For how long the peer has taken no byte of what is to be written.
+    pub(super) fn stalled_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.stalled.load(Relaxed);
+        (since != 0).then(|| Duration::from_millis(millis(now).saturating_sub(since)))
+    }
+
+    /// Notes that a write has to wait, or that the peer took something.
+    pub(super) fn write_waits(&self, waits: bool) {
+        if !waits {
+            self.stalled.store(0, Relaxed);
+        } else if self.stalled.load(Relaxed) == 0 {
+            self.stalled.store(millis(Instant::now()) + 1, Relaxed);
+        }
+    }
+
+    pub(super) fn order(&self) -> Order {
+        match self.order.load(Acquire) {
+            0 => Order::Proceed,
+            1 => Order::Close,
+            2 => Order::Expire,
+            _ => Order::Abort,
+        }
+    }
+
+    /// Gives an order; a harder one that stands is not softened.
+    pub(super) fn obey(&self, order: Order) {
+        self.order.fetch_max(order as u8, AcqRel);
+        self.waker.wake();
+    }
+
+    /// To be called before a read or write returns `Pending`, so that an order ends the wait.
+    pub(super) fn wait_for_order(&self, cx: &Context<'_>) {
+        let before = self.order();
+        self.waker.register(cx.waker());
+        if self.order() != before {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Ready once the connection shall be cut.
+    pub(super) fn poll_abort(&self, cx: &Context<'_>) -> Poll<()> {
+        self.wait_for_order(cx);
+        if self.order() == Order::Abort { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The begin is rounded up, so that no deadline comes early.
+fn pack(state: State, now: Instant) -> u64 {
+    ((millis(now) + 1) << STATE_WIDTH) | state as u64
+}
+
+/// Milliseconds since this was first asked for.
+fn millis(now: Instant) -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(now.saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::listen) fn ends() -> Ends {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Ends { peer: loopback(1), local: loopback(2), secure: false, redirect_to_https: None }
+    }
+
+    #[test]
+    fn state_and_its_begin_survive_packing() {
+        let t0 = Instant::now() + Duration::from_secs(1);
+        let info = Info::new(ends(), 10, t0);
+        assert_eq!(info.state(), State::New);
+        for state in
+            [State::Handshake, State::New, State::Idle, State::Header, State::Busy, State::Closing]
+        {
+            info.enter(state, t0);
+            let (seen, age) = info.age(t0 + Duration::from_millis(700));
+            assert_eq!(seen, state);
+            assert!(age.abs_diff(Duration::from_millis(700)) <= Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn orders_only_harden() {
+        let info = Info::new(ends(), 10, Instant::now());
+        info.obey(Order::Abort);
+        info.close();
+        assert_eq!(info.order(), Order::Abort);
+    }
+
+    #[test]
+    fn late_expiry_does_not_meet_the_next_request() {
+        let info = Info::new(ends(), 10, Instant::now());
+        info.obey(Order::Expire);
+        info.request_head_complete();
+        assert_eq!(info.order(), Order::Proceed);
+    }
+
+    #[test]
+    fn last_allowed_request_asks_http2_to_finish() {
+        let info = Info::new(ends(), 2, Instant::now());
+        let finishing = info.finishing();
+        info.request_head_complete();
+        assert!(!*finishing.borrow());
+        info.request_head_complete();
+        assert!(*finishing.borrow());
+    }
+
+    #[test]
+    fn refusal_is_told_once() {
+        let info = Info::new(ends(), 2, Instant::now());
+        assert_eq!(info.take_refusal(), None);
+        info.refused_with(408);
+        assert_eq!(info.take_refusal(), Some(408));
+        assert_eq!(info.take_refusal(), None);
+    }
+}
