@@ -1,3 +1,23 @@
-//! The adapter to Pingora: the only module that names `pingora*`. One file per hook.
+//! The adapter to Pingora: the only module that names `pingora*`. One file per hook; what is
+//! decided, is decided in `session`, `routing` and `upstream`.
 
+mod admit;
+mod body_filters;
+mod context;
+pub mod error;
+mod fail_to_proxy;
+pub mod gate;
+pub mod hooks;
+pub mod limit;
+mod logging;
+mod reply;
+mod request_filter;
+mod response_filter;
+pub mod serve;
 pub mod settings;
+mod settling;
+pub mod shared;
+mod stream;
+mod streams;
+pub mod upstream_peer;
+mod upstream_request_filter;

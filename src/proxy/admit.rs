@@ -1,0 +1,163 @@
+//! Carries out what `session::decide` says before a request is forwarded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::proxy::gate::{Closed, PATIENCE, Pass};
+use crate::proxy::shared::Shared;
+use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor};
+use crate::session::event::{Event, Reject};
+use crate::session::exchange::{Bond, Held};
+use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
+use crate::session::policy::{Policy, Serialize};
+use crate::session::record::Record;
+use crate::session::ticket::{Scope, Ticket};
+
+/// Between two looks at a record that another node made pending.
+const POLL: Duration = Duration::from_millis(20);
+/// How often a login tries to suspend a record that others keep writing.
+const TRIES: u32 = 16;
+
+/// A request that may be forwarded.
+#[derive(Debug)]
+pub struct Admitted {
+    pub bond: Bond,
+    /// Its place in the session's order; none without a ticket.
+    pub pass: Option<Pass>,
+}
+
+/// Opens a ticket, after reading the ring again where a key is missing (PROTOCOL.md 4).
+pub fn open(shared: &Shared, value: &[u8], scope: &Scope<'_>) -> Result<Ticket, Reject> {
+    let opened = Ticket::open(&shared.ring.current(), value, scope);
+    match opened {
+        Err(Reject::UnknownKey) if shared.ring.reread(shared.clock.now()) => {
+            Ticket::open(&shared.ring.current(), value, scope)
+        }
+        opened => opened,
+    }
+}
+
+/// Decides on a request with an opened ticket or none. Events go to `heard`.
+pub async fn admit(
+    shared: &Arc<Shared>,
+    policy: &Policy,
+    ticket: Option<&Ticket>,
+    mut facts: Facts,
+    mut heard: impl FnMut(Event),
+) -> Result<Admitted, Refusal> {
+    let Some(ticket) = ticket else {
+        return match decide(policy, None, facts, shared.clock.now()).0 {
+            Verdict::Forward { bond, .. } => Ok(Admitted { bond, pass: None }),
+            Verdict::Refuse(refusal) => Err(refusal),
+            Verdict::Suspend { .. } | Verdict::Wait(_) | Verdict::AskSuccessor { .. } => {
+                unreachable!("there is no record without a ticket")
+            }
+        };
+    };
+    let key = ticket.key(&shared.ring.current());
+    let deadline = Instant::now() + PATIENCE;
+    let mut pass = shared.gates.enter(ticket.selector, deadline).await;
+    let mut is_alone = policy.serialize == Serialize::Off;
+    let mut has_told = false;
+    let mut tries = 0;
+    loop {
+        let now = shared.clock.now();
+        let lookup = shared.load(key).await;
+        let (verdict, event) = decide(policy, Some(Claim { ticket, key, lookup }), facts, now);
+        event.into_iter().for_each(&mut heard);
+        match verdict {
+            Verdict::Forward { bond, touch } => {
+                let bond = touched(shared, bond, touch).await;
+                return Ok(Admitted { bond, pass: Some(pass) });
+            }
+            Verdict::Refuse(refusal) => return Err(refusal),
+            Verdict::Suspend { .. } if !is_alone => match pass.close().await {
+                // What was in flight may have written the record: look again.
+                Closed::Alone => is_alone = true,
+                Closed::Taken => {
+                    drop(pass);
+                    pass = shared.gates.enter(ticket.selector, deadline).await;
+                    facts.has_waited = Instant::now() >= deadline;
+                    is_alone = facts.has_waited;
+                }
+            },
+            Verdict::Suspend { held, pending } => {
+                tries += 1;
+                let (key, version) = (held.key, held.version);
+                match shared.replace(key, version, &pending, Durability::Master).await {
+                    Replaced::Replaced => {
+                        let held = Held { key, version: version + 1, record: pending };
+                        return Ok(Admitted { bond: Bond::Login(held), pass: Some(pass) });
+                    }
+                    Replaced::Conflict | Replaced::Gone if tries < TRIES => {}
+                    Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {
+                        return Err(Refusal::StoreDown);
+                    }
+                }
+            }
+            Verdict::Wait(_) => {
+                if !has_told {
+                    has_told = true;
+                    heard(Event::Waited);
+                }
+                // Outside the gate: a login on this node must not wait for who waits for it.
+                drop(pass);
+                sleep(POLL.min(deadline.saturating_duration_since(Instant::now()))).await;
+                pass = shared.gates.enter(ticket.selector, deadline).await;
+                facts.has_waited = Instant::now() >= deadline;
+            }
+            Verdict::AskSuccessor { moved, successor } => {
+                let bond = ask_successor(shared, moved, successor, facts, &mut heard).await?;
+                return Ok(Admitted { bond, pass: Some(pass) });
+            }
+        }
+    }
+}
+
+/// Writes a touch. Whether that succeeds does not matter to the request: the next one tries again.
+async fn touched(shared: &Shared, bond: Bond, touch: Option<Record>) -> Bond {
+    match (bond, touch) {
+        (Bond::Live(held), Some(record)) => {
+            let (key, version) = (held.key, held.version);
+            match shared.replace(key, version, &record, Durability::Master).await {
+                Replaced::Replaced => Bond::Live(Held { key, version: version + 1, record }),
+                Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => Bond::Live(held),
+            }
+        }
+        (bond, _) => bond,
+    }
+}
+
+async fn ask_successor(
+    shared: &Shared,
+    moved: RecordKey,
+    key: RecordKey,
+    facts: Facts,
+    heard: &mut impl FnMut(Event),
+) -> Result<Bond, Refusal> {
+    loop {
+        let lookup = shared.load(key).await;
+        let (verdict, unseen) = successor(moved, &lookup, facts);
+        if let (Some(record), Lookup::Found((version, _))) = (unseen, &lookup) {
+            match shared.replace(key, *version, &record, Durability::Replica).await {
+                Replaced::Replaced => heard(Event::Ended {
+                    id: key,
+                    cause: crate::session::event::Cause::SuccessorUnseen,
+                }),
+                // It was presented just now, or somebody else ended it.
+                Replaced::Conflict => continue,
+                Replaced::Gone => {}
+                Replaced::Unavailable => return Err(Refusal::StoreDown),
+            }
+        }
+        return match verdict {
+            Verdict::Forward { bond, .. } => Ok(bond),
+            Verdict::Refuse(refusal) => Err(refusal),
+            Verdict::Suspend { .. } | Verdict::Wait(_) | Verdict::AskSuccessor { .. } => {
+                unreachable!("a successor is only forwarded or refused")
+            }
+        };
+    }
+}

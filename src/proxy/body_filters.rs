@@ -1,0 +1,27 @@
+//! Hooks `request_body_filter` and `response_body_filter`: the body limit, and the end of what
+//! was cut.
+
+use bytes::Bytes;
+use pingora_core::Result;
+
+use crate::proxy::context::Context;
+use crate::proxy::error::RequestError;
+use crate::proxy::fail_to_proxy::raise;
+
+/// Counts a piece of a request body (nginx `client_max_body_size`, for bodies of unknown length).
+pub fn request(body: Option<&Bytes>, ctx: &mut Context) -> Result<()> {
+    ctx.body_bytes += body.map_or(0, |body| body.len() as u64);
+    let limit = ctx.target.as_ref().map_or(0, |target| target.route.body_bytes_max);
+    if limit > 0 && ctx.body_bytes > limit {
+        return raise(ctx, RequestError::BodyTooLarge);
+    }
+    Ok(())
+}
+
+/// Lets a piece of an answer through, unless its exchange was cut.
+pub fn response(ctx: &mut Context) -> Result<()> {
+    if ctx.cut().is_some_and(|cut| cut.is_cut()) {
+        return raise(ctx, RequestError::Cut);
+    }
+    Ok(())
+}

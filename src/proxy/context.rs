@@ -1,0 +1,123 @@
+//! What the hooks of one request hand to each other.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method};
+use pingora_proxy::Session;
+
+use crate::headers::forwarded::Client;
+use crate::listen::Info;
+use crate::proxy::error::RequestError;
+use crate::proxy::gate::{Cut, Pass};
+use crate::proxy::settings::Route;
+use crate::proxy::shared::Shared;
+use crate::routing::path::NormalPath;
+use crate::session::event::{Event, NotMade};
+use crate::session::exchange::Bond;
+use crate::session::outcome::RecordKey;
+use crate::session::policy::Policy;
+use crate::telemetry::audit::{self, AuditContext};
+use crate::telemetry::labels::RouteKind;
+use crate::telemetry::metrics::InFlight;
+use crate::upstream::group::Active;
+
+/// One request on its way.
+pub struct Context {
+    pub begun: Instant,
+    pub connection: Option<Arc<Info>>,
+    pub target: Option<Target>,
+    pub exchange: Option<Exchange>,
+    pub attempts: Attempts,
+    /// The `Cookie` line for the worker; absent: none is sent.
+    pub cookie: Option<HeaderValue>,
+    /// Request body bytes seen.
+    pub body_bytes: u64,
+    /// Why the proxy answered by itself.
+    pub error: Option<RequestError>,
+    pub kind: RouteKind,
+    _in_flight: InFlight,
+}
+
+/// Where a request goes.
+pub struct Target {
+    pub client: Client,
+    /// Lower-case, without port.
+    pub host: String,
+    pub path: NormalPath,
+    pub route: Arc<Route>,
+}
+
+/// A request under a session policy, as it was admitted.
+pub struct Exchange {
+    pub policy: Arc<Policy>,
+    pub bond: Bond,
+    pub pass: Option<Pass>,
+    pub may_make: Result<(), NotMade>,
+    pub method: Method,
+    pub is_login: bool,
+    pub is_logout: bool,
+    /// The head went to a worker.
+    pub is_forwarded: bool,
+    /// The final head came back and was settled.
+    pub is_settled: bool,
+}
+
+/// The endpoints that were tried.
+#[derive(Default)]
+pub struct Attempts {
+    /// By index, the last one is the one in use.
+    pub tried: Vec<usize>,
+    /// Counts the request as one of the endpoint's own.
+    pub active: Option<Active>,
+    pub status: Option<u16>,
+    pub begun: Option<Instant>,
+    pub duration: Option<Duration>,
+}
+
+impl Context {
+    /// A request that has just begun.
+    pub fn new(shared: &Shared) -> Self {
+        Self {
+            begun: Instant::now(),
+            connection: None,
+            target: None,
+            exchange: None,
+            attempts: Attempts::default(),
+            cookie: None,
+            body_bytes: 0,
+            error: None,
+            kind: RouteKind::Unrouted,
+            _in_flight: shared.metrics.request_begins(),
+        }
+    }
+
+    /// The client's address: the connection's, until trusted proxies were asked.
+    pub fn client_ip(&self) -> IpAddr {
+        match (&self.target, &self.connection) {
+            (Some(target), _) => target.client.ip,
+            (None, Some(connection)) => connection.peer().ip(),
+            (None, None) => IpAddr::from([0, 0, 0, 0]),
+        }
+    }
+
+    /// What ends this exchange from outside.
+    pub fn cut(&self) -> Option<&Arc<Cut>> {
+        self.exchange.as_ref()?.pass.as_ref().map(Pass::cut)
+    }
+
+    /// The record that the request belongs to, for the log.
+    pub fn session(&self) -> Option<RecordKey> {
+        self.exchange.as_ref()?.bond.held().map(|held| held.key)
+    }
+
+    /// Writes an event to the audit trail.
+    pub fn tell(&self, shared: &Shared, session: &Session, policy: &Policy, event: &Event) {
+        let host = self.target.as_ref().map_or("-", |target| target.host.as_str());
+        let path = String::from_utf8_lossy(session.req_header().raw_path());
+        let client = self.client_ip();
+        let context = AuditContext { client, policy: &policy.name, host, path: &path };
+        audit::emit(&shared.metrics, event, &context);
+    }
+}

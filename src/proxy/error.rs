@@ -1,0 +1,98 @@
+//! Why a request is answered by the proxy itself, and with which status.
+
+use http::StatusCode;
+
+/// Everything that the proxy answers for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// The target can't be normalised, or the host is no host.
+    BadRequest,
+    /// The client took too long.
+    RequestTimeout,
+    /// The head is too large.
+    HeadTooLarge,
+    BodyTooLarge,
+    /// The authority does not belong to the name that TLS was made for (RFC 9110, 15.5.20).
+    Misdirected,
+    NoRoute,
+    /// `require: login`, and no navigation.
+    LoginRequired,
+    /// A cross-site login request (PROTOCOL.md 24).
+    CrossSiteLogin,
+    /// A session route over plain HTTP.
+    InsecureSession,
+    /// A route whose kind is not built yet.
+    NotBuilt,
+    /// No endpoint, no connection, or an answer that is none.
+    BadGateway,
+    UpstreamTimeout,
+    /// The store does not answer.
+    StoreDown,
+    /// The answer is withheld because its session could not be stored (PROTOCOL.md 8, 19).
+    Withheld,
+    /// The exchange was cut: its session ended or changed meanwhile.
+    Cut,
+    Internal,
+    /// The client has left.
+    ClientGone,
+}
+
+impl RequestError {
+    /// The status, as nginx would choose it; none where nobody is there to read it.
+    pub fn status(self) -> Option<StatusCode> {
+        Some(match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::LoginRequired => StatusCode::UNAUTHORIZED,
+            Self::CrossSiteLogin | Self::InsecureSession => StatusCode::FORBIDDEN,
+            Self::NotBuilt => StatusCode::NOT_IMPLEMENTED,
+            Self::BadGateway => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::StoreDown | Self::Withheld | Self::Cut => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ClientGone => return None,
+        })
+    }
+
+    /// Its name in the access line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::RequestTimeout => "request_timeout",
+            Self::HeadTooLarge => "head_too_large",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Misdirected => "misdirected",
+            Self::NoRoute => "no_route",
+            Self::LoginRequired => "login_required",
+            Self::CrossSiteLogin => "cross_site_login",
+            Self::InsecureSession => "insecure_session",
+            Self::NotBuilt => "not_built",
+            Self::BadGateway => "bad_gateway",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::StoreDown => "store_down",
+            Self::Withheld => "withheld",
+            Self::Cut => "cut",
+            Self::Internal => "internal",
+            Self::ClientGone => "client_gone",
+        }
+    }
+
+    /// What a visitor may read about it, where the reason phrase says too little.
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::InsecureSession => Some("This page is served over https only."),
+            Self::CrossSiteLogin => Some("This login was sent from another site."),
+            Self::StoreDown | Self::Withheld | Self::Cut => Some("Please try again in a moment."),
+            _ => None,
+        }
+    }
+
+    /// Seconds for `Retry-After`, where trying again will help.
+    pub fn retry_after_secs(self) -> Option<u32> {
+        matches!(self, Self::StoreDown | Self::Withheld | Self::Cut).then_some(2)
+    }
+}

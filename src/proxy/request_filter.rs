@@ -1,0 +1,262 @@
+//! Hook `request_filter`: normalise, route, extract, open the ticket, look up, decide.
+//!
+//! Everything about a path is decided on its normalised form, before any worker sees the request.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::{HeaderValue, Method, StatusCode};
+use pingora_core::Result;
+use pingora_proxy::Session;
+
+use crate::headers::fetch;
+use crate::headers::forwarded::{Client, Connection};
+use crate::proxy::admit;
+use crate::proxy::context::{Context, Exchange, Target};
+use crate::proxy::error::RequestError;
+use crate::proxy::reply;
+use crate::proxy::settings::{Denied, Require, Route, Target as Destination};
+use crate::proxy::settling::scope;
+use crate::proxy::shared::Shared;
+use crate::routing::host::Host;
+use crate::routing::path::NormalPath;
+use crate::session::carried::{Carried, Presented};
+use crate::session::decide::{Facts, Refusal, may_make};
+use crate::session::event::{Event, Reject};
+use crate::session::exchange::Bond;
+use crate::session::policy::Policy;
+use crate::session::ticket::Ticket;
+use crate::telemetry::labels::RouteKind;
+
+/// Says whether the request was answered.
+pub async fn run(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    match admit_request(shared, session, ctx).await {
+        Ok(()) => Ok(false),
+        Err(answer) => {
+            match answer {
+                Answer::Error(error) => {
+                    ctx.error = Some(error);
+                    reply::error(session, error).await?;
+                }
+                Answer::Redirect(status, location) => {
+                    reply::redirect(session, status, &location).await?;
+                }
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// What the proxy answers in a worker's place.
+enum Answer {
+    Error(RequestError),
+    Redirect(StatusCode, String),
+}
+
+impl From<RequestError> for Answer {
+    fn from(error: RequestError) -> Self {
+        Self::Error(error)
+    }
+}
+
+async fn admit_request(
+    shared: &Arc<Shared>,
+    session: &Session,
+    ctx: &mut Context,
+) -> std::result::Result<(), Answer> {
+    let target = route(shared, session, ctx)?;
+    let route = target.route.clone();
+    ctx.target = Some(target);
+    if route.body_bytes_max > 0
+        && content_length(session).is_some_and(|length| length > route.body_bytes_max)
+    {
+        return Err(RequestError::BodyTooLarge.into());
+    }
+    match (&route.target, &route.session) {
+        (Destination::Files(_), _) => {
+            ctx.kind = RouteKind::Files;
+            Err(RequestError::NotBuilt.into())
+        }
+        (Destination::Upstream(_), None) => {
+            ctx.kind = RouteKind::Plain;
+            let carried = carried(shared, session, None);
+            ctx.cookie = cookie_line(&carried, Vec::new());
+            Ok(())
+        }
+        (Destination::Upstream(_), Some(policy)) => {
+            ctx.kind = RouteKind::Session;
+            join_session(shared, session, ctx, &route, policy).await
+        }
+    }
+}
+
+/// Finds the route, from nothing but what the client sent and the connection.
+fn route(
+    shared: &Shared,
+    session: &Session,
+    ctx: &mut Context,
+) -> std::result::Result<Target, Answer> {
+    let request = session.req_header();
+    let authority = request
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes())
+        .or_else(|| request.headers.get(HOST).map(HeaderValue::as_bytes));
+    let host = Host::parse(authority.unwrap_or_default()).map_err(|_| RequestError::BadRequest)?;
+    let connection = ctx.connection.as_deref();
+    if let Some(port) = connection.and_then(crate::listen::Info::redirect_to_https) {
+        ctx.kind = RouteKind::Redirect;
+        return Err(to_https(request.method.clone(), host.as_str(), port, request.raw_path()));
+    }
+    let path = NormalPath::from_target(request.raw_path()).map_err(|_| RequestError::BadRequest)?;
+    let tls = connection.and_then(crate::listen::Info::tls);
+    if tls.is_some_and(|tls| tls.server_name.is_some() && !tls.names.covers(host.as_str())) {
+        return Err(RequestError::Misdirected.into());
+    }
+    let client = Client::of(
+        Connection {
+            peer: ctx.client_ip(),
+            tls: connection.is_some_and(crate::listen::Info::is_secure),
+            port: connection.map_or(0, |info| info.local().port()),
+            host: authority,
+        },
+        &shared.trusted,
+        &request.headers,
+    );
+    let found = shared.table.find_host(&host, &path);
+    let route = found.route.cloned().ok_or(RequestError::NoRoute)?;
+    Ok(Target { client, host: host.as_str().to_owned(), path, route })
+}
+
+/// `redirect_to_https`: the method and body survive a 308, which GET and HEAD do not need.
+fn to_https(method: Method, host: &str, port: u16, target: &[u8]) -> Answer {
+    // An absolute-form target (RFC 9112, 3.2.2) carries an authority of its own.
+    let target = match target.first() {
+        Some(b'/') => String::from_utf8_lossy(target).into_owned(),
+        _ => "/".to_owned(),
+    };
+    if host.is_empty() || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return RequestError::BadRequest.into();
+    }
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let status = match method {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    Answer::Redirect(status, format!("https://{host}{port}{target}"))
+}
+
+fn content_length(session: &Session) -> Option<u64> {
+    let value = session.req_header().headers.get(CONTENT_LENGTH)?;
+    value.to_str().ok()?.trim().parse().ok()
+}
+
+fn carried<'a>(shared: &Shared, session: &'a Session, policy: Option<&Policy>) -> Carried<'a> {
+    let fields = session.req_header().headers.get_all(COOKIE);
+    Carried::sort(fields.iter().map(HeaderValue::as_bytes), policy, &shared.tickets)
+}
+
+/// One line for the worker, whatever number of fields came (RFC 9113, section 8.2.3).
+fn cookie_line(carried: &Carried<'_>, jar: Vec<Vec<u8>>) -> Option<HeaderValue> {
+    let pieces = carried.others.iter().copied().chain(jar.iter().map(Vec::as_slice));
+    let line = crate::cookie::request::join(pieces);
+    if line.is_empty() { None } else { HeaderValue::from_bytes(&line).ok() }
+}
+
+/// Ties the request to a session, or refuses it.
+async fn join_session(
+    shared: &Arc<Shared>,
+    session: &Session,
+    ctx: &mut Context,
+    route: &Route,
+    policy: &Arc<Policy>,
+) -> std::result::Result<(), Answer> {
+    let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
+    if !target.client.https && !shared.insecure_cookies {
+        return Err(RequestError::InsecureSession.into());
+    }
+    let request = session.req_header();
+    let (method, headers) = (&request.method, &request.headers);
+    let carried = carried(shared, session, Some(policy));
+    let ticket = open_ticket(shared, session, ctx, policy, &carried);
+    let is_login = policy.is_login(method, &target.path);
+    let facts = Facts {
+        is_login,
+        refuses_cross_site: is_login && policy.refuses_cross_site_login(method, &target.path),
+        is_cross_site: fetch::is_cross_site(headers, target.host.as_bytes()),
+        is_preflight: fetch::is_preflight(method, headers),
+        requires_login: route.require == Require::Login,
+        has_waited: false,
+    };
+    let heard = |event| ctx.tell(shared, session, policy, &event);
+    let admitted = match admit::admit(shared, policy, ticket.as_ref(), facts, heard).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Err(refused(refusal, route, session)),
+    };
+    let now = shared.clock.now();
+    let jar = admitted.bond.record().map(|record| &record.jar);
+    let jar = jar.map(|jar| jar.pairs(&target.host, target.path.as_bytes(), now));
+    let line = cookie_line(&carried, jar.unwrap_or_default());
+    let may_make = match admitted.bond {
+        Bond::Free if carried.ticket == Presented::None => {
+            may_make(policy.cookie.same_site, method.is_safe(), facts)
+        }
+        _ => Ok(()),
+    };
+    let exchange = Exchange {
+        policy: policy.clone(),
+        bond: admitted.bond,
+        pass: admitted.pass,
+        may_make,
+        method: method.clone(),
+        is_login,
+        is_logout: policy.is_logout(method, &target.path),
+        is_forwarded: false,
+        is_settled: false,
+    };
+    ctx.cookie = line;
+    ctx.exchange = Some(exchange);
+    Ok(())
+}
+
+/// A ticket that does not open is "no session", counted by reason (PROTOCOL.md 5).
+fn open_ticket(
+    shared: &Shared,
+    session: &Session,
+    ctx: &Context,
+    policy: &Policy,
+    carried: &Carried<'_>,
+) -> Option<Ticket> {
+    let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
+    let opened = match carried.ticket {
+        Presented::None => return None,
+        Presented::One(value) => admit::open(shared, value, &scope(policy, host)),
+        Presented::Duplicate => Err(Reject::Duplicate),
+    };
+    opened
+        .inspect_err(|reason| {
+            ctx.tell(shared, session, policy, &Event::TicketRejected { reason: *reason });
+        })
+        .ok()
+}
+
+fn refused(refusal: Refusal, route: &Route, session: &Session) -> Answer {
+    let request = session.req_header();
+    match (refusal, &route.denied) {
+        (Refusal::StoreDown, _) => RequestError::StoreDown.into(),
+        (Refusal::CrossSiteLogin, _) => RequestError::CrossSiteLogin.into(),
+        (Refusal::LoginRequired, Denied::Redirect(location))
+            if fetch::is_navigation(&request.method, &request.headers) =>
+        {
+            // 303: a form that was sent without a session is not sent again to the login page.
+            let status = match request.method {
+                Method::GET | Method::HEAD => StatusCode::FOUND,
+                _ => StatusCode::SEE_OTHER,
+            };
+            Answer::Redirect(status, location.clone())
+        }
+        (Refusal::LoginRequired, Denied::Redirect(_) | Denied::Unauthorized) => {
+            RequestError::LoginRequired.into()
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Hook `response_filter`: the answer is held here until its session is settled.
+
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
+use http::{HeaderMap, StatusCode};
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use crate::cookie::response::{Lifetime, SetCookie, name_of};
+use crate::headers::identity;
+use crate::proxy::context::{Context, Exchange, Target};
+use crate::proxy::error::RequestError;
+use crate::proxy::fail_to_proxy::raise;
+use crate::proxy::settling::{carry_out, expiry_field, ticket_field};
+use crate::proxy::shared::Shared;
+use crate::proxy::upstream_peer;
+use crate::session::exchange::Bond;
+use crate::session::jar::Edit;
+use crate::session::policy::Policy;
+use crate::session::settle::{Answer, Settle, TicketEffect};
+use crate::upstream::Balance;
+
+/// Rewrites the head of an answer.
+pub async fn run(
+    shared: &Arc<Shared>,
+    session: &Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Context,
+) -> Result<()> {
+    for name in reserved(&response.headers) {
+        response.remove_header(&name);
+    }
+    if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        // Only a final head settles a session; until then no cookie goes anywhere.
+        response.remove_header(&SET_COOKIE);
+        return Ok(());
+    }
+    ctx.attempts.status = Some(response.status.as_u16());
+    if ctx.cut().is_some_and(|cut| cut.is_cut()) {
+        return raise(ctx, RequestError::Cut);
+    }
+    let fields = take_cookies(response);
+    let is_https = ctx.target.as_ref().is_some_and(|target| target.client.https);
+    let policy = ctx.exchange.as_ref().map(|exchange| exchange.policy.clone());
+    for field in &fields {
+        let name = name_of(field);
+        let is_kept = policy.as_ref().is_none_or(|policy| !policy.owns(name));
+        // A worker has no say about tickets.
+        if is_kept && !shared.tickets.iter().any(|ticket| ticket.as_bytes() == name) {
+            response.append_header(SET_COOKIE, &*shared.cookies.rewrite(field, is_https))?;
+        }
+    }
+    match policy {
+        None => Ok(()),
+        Some(policy) => settle(shared, session, response, ctx, &policy, &fields).await,
+    }
+}
+
+fn reserved(headers: &HeaderMap) -> Vec<http::HeaderName> {
+    headers.keys().filter(|name| identity::is_reserved(name.as_str())).cloned().collect()
+}
+
+fn take_cookies(response: &mut ResponseHeader) -> Vec<Vec<u8>> {
+    let fields = response.headers.get_all(SET_COOKIE);
+    let fields = fields.iter().map(|field| field.as_bytes().to_vec()).collect();
+    response.remove_header(&SET_COOKIE);
+    fields
+}
+
+async fn settle(
+    shared: &Arc<Shared>,
+    session: &Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Context,
+    policy: &Policy,
+    fields: &[Vec<u8>],
+) -> Result<()> {
+    let endpoint = sticky_endpoint(shared, ctx);
+    let (Some(target), Some(exchange)) = (&ctx.target, &mut ctx.exchange) else {
+        return raise(ctx, RequestError::Internal);
+    };
+    let answer = answer(shared, exchange, target, response, fields, endpoint);
+    let has_absorbed = !answer.edits.is_empty();
+    let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
+    let held = bond.held().map(|held| held.key);
+    let may_make = exchange.may_make;
+    let settling = Settle::begin(policy, bond.clone(), may_make, answer, shared.clock.now());
+    let effect = carry_out(shared, policy, target.client.ip, settling).await;
+    // Kept for the log: the record whose jar went along.
+    exchange.bond = bond;
+    exchange.is_settled = true;
+
+    let field = match &effect.ticket {
+        TicketEffect::Keep => None,
+        TicketEffect::Expire => Some(expiry_field(policy)),
+        TicketEffect::Set(new) => {
+            match ticket_field(shared, policy, &target.host, &new.0, &new.1) {
+                Ok(field) => Some(field),
+                Err(error) => {
+                    tracing::error!(%error, "no randomness for a ticket");
+                    return raise(ctx, RequestError::Withheld);
+                }
+            }
+        }
+    };
+    if let (Some(_), false, Some(pass)) = (held, field.is_none(), &exchange.pass) {
+        pass.cut_streams();
+    }
+    if has_absorbed || field.is_some() {
+        response.insert_header(CACHE_CONTROL, "private, no-store")?;
+        response.remove_header(&EXPIRES);
+    }
+    if let Some(field) = field {
+        response.append_header(SET_COOKIE, field)?;
+    }
+    for event in &effect.events {
+        ctx.tell(shared, session, policy, event);
+    }
+    if effect.withheld {
+        return raise(ctx, RequestError::Withheld);
+    }
+    Ok(())
+}
+
+/// The endpoint that a session stays with.
+fn sticky_endpoint(shared: &Shared, ctx: &Context) -> Option<String> {
+    let (_, upstream) = upstream_peer::upstream(shared, ctx)?;
+    let index = *ctx.attempts.tried.last()?;
+    (upstream.group.settings().balance == Balance::Session)
+        .then(|| upstream.group.address_text(index).to_owned())
+}
+
+fn answer(
+    shared: &Shared,
+    exchange: &Exchange,
+    target: &Target,
+    response: &ResponseHeader,
+    fields: &[Vec<u8>],
+    endpoint: Option<String>,
+) -> Answer {
+    let now = shared.clock.now();
+    let policy = &exchange.policy;
+    let parsed: Vec<SetCookie<'_>> =
+        fields.iter().filter_map(|field| SetCookie::parse_up_to(field, policy.jar.bytes)).collect();
+    let edits: Vec<Edit> = parsed
+        .iter()
+        .filter(|cookie| policy.owns(cookie.name()))
+        .filter_map(|cookie| Edit::read(cookie, &target.host, target.path.as_bytes(), now))
+        .collect();
+    let set: Vec<&[u8]> = parsed
+        .iter()
+        .filter(|cookie| cookie.lifetime(now) != Lifetime::Expired)
+        .map(SetCookie::name)
+        .collect();
+    let request = (&exchange.method, &target.path);
+    let response = (response.status.as_u16(), &response.headers, &set[..]);
+    Answer {
+        is_login: exchange.is_login,
+        logged_in: policy.has_logged_in(request, response),
+        logged_out: policy.has_logged_out(request, response),
+        edits,
+        endpoint,
+    }
+}

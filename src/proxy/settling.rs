@@ -1,0 +1,119 @@
+//! Carries out what `session::settle` asks for, and writes its outcome into the answer.
+
+use std::net::IpAddr;
+
+use cookie::{Cookie, CookieBuilder, time};
+
+use crate::cookie::enforce::SameSite;
+use crate::crypto::random;
+use crate::proxy::shared::Shared;
+use crate::session::event::NotMade;
+use crate::session::policy::{Policy, TicketCookie};
+use crate::session::record::{Fresh, Record, Seed, Standing};
+use crate::session::settle::{Effect, Outcome, Settle, Step};
+use crate::session::ticket::{Scope, Selector, Ticket, record_key};
+
+/// Runs the machine until it is done.
+pub async fn carry_out(
+    shared: &Shared,
+    policy: &Policy,
+    client: IpAddr,
+    (mut settle, mut step): (Settle<'_>, Step),
+) -> Effect {
+    loop {
+        let outcome = match step {
+            Step::Done(effect) => return effect,
+            Step::Fresh(standing) => match fresh(shared, policy, client, standing) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    tracing::error!(%error, "no randomness: the answer is withheld");
+                    return Effect { withheld: true, ..Effect::default() };
+                }
+            },
+            Step::Load(key) => Outcome::Loaded(shared.load(key).await),
+            Step::Create { fresh, record } => {
+                Outcome::Created(shared.create(fresh.key, &record).await)
+            }
+            Step::Replace { key, version, record, durability } => {
+                Outcome::Replaced(shared.replace(key, version, &record, durability).await)
+            }
+        };
+        step = settle.next(outcome);
+    }
+}
+
+fn fresh(
+    shared: &Shared,
+    policy: &Policy,
+    client: IpAddr,
+    standing: Standing,
+) -> Result<Outcome, random::RandomError> {
+    let limit = policy.anonymous_per_minute;
+    if standing == Standing::Anonymous
+        && !shared.limiter.admit(&policy.name, client, limit, shared.clock.now())
+    {
+        return Ok(Outcome::Refused(NotMade::RateLimited));
+    }
+    let (tag, selector) = (random::bytes()?, Selector(random::bytes()?));
+    let key = record_key(&shared.ring.current(), tag, &selector);
+    Ok(Outcome::Fresh(Fresh { tag, selector, seed: Seed(random::bytes()?), key }))
+}
+
+/// The `Set-Cookie` field that carries the ticket of a new record.
+///
+/// # Errors
+/// The system has no randomness for the nonce.
+pub fn ticket_field(
+    shared: &Shared,
+    policy: &Policy,
+    host: &str,
+    fresh: &Fresh,
+    record: &Record,
+) -> Result<String, random::RandomError> {
+    let ticket = Ticket {
+        tag: fresh.tag,
+        selector: fresh.selector,
+        counter: record.counter,
+        secret: record.secret(record.counter),
+        issued: record.created.as_secs(),
+        flags: 0,
+    };
+    let nonce = random::bytes()?;
+    let value = ticket.seal(&shared.ring.current(), &nonce, &scope(policy, host));
+    Ok(field(&policy.cookie, value).build().to_string())
+}
+
+/// The `Set-Cookie` field that takes the ticket away.
+pub fn expiry_field(policy: &Policy) -> String {
+    field(&policy.cookie, String::new())
+        .max_age(time::Duration::ZERO)
+        .expires(time::OffsetDateTime::UNIX_EPOCH)
+        .build()
+        .to_string()
+}
+
+/// What a policy's tickets on `host` are good for.
+pub fn scope<'a>(policy: &'a Policy, host: &'a str) -> Scope<'a> {
+    Scope {
+        cookie_name: &policy.cookie.name,
+        policy: &policy.name,
+        site: policy.cookie.domain.as_deref().unwrap_or(host),
+    }
+}
+
+fn field(cookie: &TicketCookie, value: String) -> CookieBuilder<'_> {
+    let same_site = match cookie.same_site {
+        SameSite::Strict => cookie::SameSite::Strict,
+        SameSite::Lax => cookie::SameSite::Lax,
+        SameSite::None => cookie::SameSite::None,
+    };
+    let builder = Cookie::build((cookie.name.as_str(), value))
+        .path("/")
+        .http_only(true)
+        .same_site(same_site)
+        .secure(cookie.secure);
+    match &cookie.domain {
+        Some(domain) => builder.domain(domain.as_str()),
+        None => builder,
+    }
+}

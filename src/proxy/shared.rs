@@ -1,0 +1,80 @@
+//! What lives once per process and every worker reads.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use pingora_core::upstreams::peer::HttpPeer;
+
+use crate::clock::Clock;
+use crate::cookie;
+use crate::crypto::ring_source::RingSource;
+use crate::proxy::gate::Gates;
+use crate::proxy::limit::Limiter;
+use crate::proxy::settings::Route;
+use crate::routing::table::Table;
+use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
+use crate::session::record::Record;
+use crate::store::records::Records;
+use crate::telemetry::labels::StoreOp;
+use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
+use crate::upstream::group::Group;
+
+/// An upstream with the peers that Pingora connects to, by the endpoints' index.
+pub struct Upstream {
+    pub group: Arc<Group>,
+    pub peers: Vec<HttpPeer>,
+    pub metrics: UpstreamMetrics,
+}
+
+/// Everything that requests share.
+pub struct Shared {
+    pub clock: Clock,
+    pub table: Table<Arc<Route>>,
+    pub upstreams: Vec<Upstream>,
+    /// Ticket names of all policies: none of them reaches a worker.
+    pub tickets: Vec<String>,
+    pub cookies: cookie::enforce::Settings,
+    pub trusted: Vec<IpNet>,
+    /// Sessions are served over plain HTTP too.
+    pub insecure_cookies: bool,
+    pub ring: Arc<RingSource>,
+    pub records: Records,
+    pub gates: Arc<Gates>,
+    pub limiter: Limiter,
+    pub metrics: Arc<Metrics>,
+    pub access_log: bool,
+}
+
+impl Shared {
+    /// Looks a record up.
+    pub async fn load(&self, key: RecordKey) -> Lookup<(u64, Record)> {
+        let begun = Instant::now();
+        let lookup = self.records.load(key, self.clock.now()).await;
+        self.metrics.store_call(StoreOp::Load, (&lookup).into(), begun.elapsed());
+        lookup
+    }
+
+    /// Creates a record.
+    pub async fn create(&self, key: RecordKey, record: &Record) -> Created {
+        let begun = Instant::now();
+        let created = self.records.create(key, record, self.clock.now()).await;
+        self.metrics.store_call(StoreOp::Create, created.into(), begun.elapsed());
+        created
+    }
+
+    /// Replaces a record if it still has this version.
+    pub async fn replace(
+        &self,
+        key: RecordKey,
+        version: u64,
+        record: &Record,
+        durability: Durability,
+    ) -> Replaced {
+        let begun = Instant::now();
+        let now = self.clock.now();
+        let replaced = self.records.replace(key, version, record, durability, now).await;
+        self.metrics.store_call(StoreOp::Replace, replaced.into(), begun.elapsed());
+        replaced
+    }
+}

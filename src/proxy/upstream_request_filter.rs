@@ -1,0 +1,61 @@
+//! Hook `upstream_request_filter`: the head that a worker sees.
+//!
+//! By now Pingora has taken out the hop-by-hop fields and whatever `Connection` nominates, so what
+//! is set here stays (PROTOCOL.md 30). One `Cookie` line, since HTTP/2 may bring many and an
+//! HTTP/1.1 worker reads only the first.
+
+use http::header::COOKIE;
+use pingora_core::Result;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+
+use crate::headers::Edits;
+use crate::headers::identity::{self, Identity};
+use crate::proxy::context::Context;
+use crate::proxy::error::RequestError;
+use crate::proxy::fail_to_proxy::raise;
+use crate::proxy::shared::Shared;
+
+/// Rewrites the head.
+pub fn run(
+    shared: &Shared,
+    session: &Session,
+    request: &mut RequestHeader,
+    ctx: &mut Context,
+) -> Result<()> {
+    if ctx.cut().is_some_and(|cut| cut.is_cut()) {
+        return raise(ctx, RequestError::Cut);
+    }
+    let Some(target) = &ctx.target else { return raise(ctx, RequestError::Internal) };
+    let received = &session.req_header().headers;
+    apply(target.client.edits(received), request)?;
+
+    let held = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.held());
+    let id = held.map(|held| held.key.to_hex());
+    let identity = held.zip(id.as_deref()).map(|(held, id)| Identity {
+        id,
+        subject: None,
+        created: held.record.created,
+        authenticated: held.record.authenticated,
+    });
+    apply(identity::edits(received, identity.as_ref(), shared.clock.now()), request)?;
+
+    request.remove_header(&COOKIE);
+    if let Some(cookie) = &ctx.cookie {
+        request.insert_header(COOKIE, cookie)?;
+    }
+    if let Some(exchange) = &mut ctx.exchange {
+        exchange.is_forwarded = true;
+    }
+    Ok(())
+}
+
+fn apply(edits: Edits, request: &mut RequestHeader) -> Result<()> {
+    for name in &edits.remove {
+        request.remove_header(name);
+    }
+    for (name, value) in edits.set {
+        request.insert_header(name, value)?;
+    }
+    Ok(())
+}
