@@ -1,11 +1,33 @@
 //! The one place that knows YAML: text to a checked model of every component's settings.
+//!
+//! Two steps. The shape (`schema`) is serde's: its first mistake ends the reading. The meaning
+//! (`check`) is ours: all mistakes are found in one go, each with its place and a remedy. Knows
+//! nothing of environment variables inside values: what the file says is what counts.
 
-use std::path::PathBuf;
+mod check;
+pub mod diagnostic;
+pub mod environment;
+mod outline;
+mod schema;
+mod shape;
+mod value;
+
+#[cfg(test)]
+mod mistakes_tests;
+#[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
+mod shipped_tests;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::{admin, cookie, listen, proxy, session, store, telemetry, upstream};
+
+use diagnostic::{Diagnostics, Severity};
+use environment::Environment;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -31,4 +53,59 @@ pub struct Config {
     pub drain_timeout: std::time::Duration,
     /// What is accepted but not built yet, and what the operator should know, said at start.
     pub notices: Vec<String>,
+    /// The same findings with their snippets: warnings and notices, never errors.
+    pub warnings: Diagnostics,
+}
+
+impl Config {
+    /// Whether a missing key ring may be made: the one in the state directory belongs to this
+    /// node alone. Any other is shared, and a second one would end the sessions of the first.
+    pub fn may_make_keyring(&self) -> bool {
+        self.keyring == self.state_directory.join("keyring.json")
+    }
+}
+
+/// Reads and checks a file, in the environment of this process.
+///
+/// # Errors
+/// Everything that is wrong with it; warnings and notices are among it.
+pub fn load(path: &Path) -> Result<Config, Diagnostics> {
+    load_in(path, &Environment::of_process())
+}
+
+/// Reads and checks a file, in a given environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_in(path: &Path, environment: &Environment) -> Result<Config, Diagnostics> {
+    let name = path.display().to_string();
+    let bytes = environment
+        .system
+        .read(path)
+        .map_err(|error| Diagnostics::unreadable(&name, format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Diagnostics::unreadable(&name, "is not UTF-8 text".to_owned()))?;
+    parse(&text, &name, environment)
+}
+
+/// Checks a text. `file_name` stands in every diagnostic, and relative paths count from its
+/// directory.
+///
+/// # Errors
+/// The first mistake of syntax or shape; else all mistakes of meaning, sorted by place.
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    environment: &Environment,
+) -> Result<Config, Diagnostics> {
+    let file = shape::read(text).map_err(|first| Diagnostics::new(file_name, text, vec![first]))?;
+    let base = Path::new(file_name).parent().unwrap_or(Path::new(""));
+    let (mut config, found) = check::check(&file, base, environment);
+    let found = Diagnostics::new(file_name, text, found);
+    if found.count(Severity::Error) > 0 {
+        return Err(found);
+    }
+    config.notices = found.one_liners();
+    config.warnings = found;
+    Ok(config)
 }

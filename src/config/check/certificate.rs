@@ -1,0 +1,115 @@
+//! Whether certificate and key files can be read, and belong together: a listener that starts
+//! must be able to shake hands.
+
+use std::path::Path;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::config::diagnostic::Place;
+use crate::config::environment::System;
+use crate::config::value::{Flaw, Parsed};
+
+use super::Checker;
+
+impl Checker<'_> {
+    /// Checks a chain with its key; both paths are the ones that are opened.
+    pub(super) fn certificate(
+        &mut self,
+        (chain, chain_at, chain_path): (&Path, Option<Place>, &str),
+        (key, key_at, key_path): (&Path, Option<Place>, &str),
+    ) {
+        let system = &*self.environment.system;
+        let (certificates, private, mode) =
+            (read_chain(system, chain), read_key(system, key), system.mode(key));
+        let certificates = certificates.map_err(|flaw| self.error(chain_at, chain_path, flaw)).ok();
+        let private = private.map_err(|flaw| self.error(key_at, key_path, flaw)).ok();
+        if let Some(mode) = mode
+            && mode & 0o007 != 0
+        {
+            self.warning(
+                key_at,
+                key_path,
+                Flaw::new(
+                    format!(
+                        "every user of this machine can reach `{}` (mode {mode:04o})",
+                        key.display()
+                    ),
+                    format!("chmod 600 {}", key.display()),
+                ),
+            );
+        }
+        if let (Some(certificates), Some(private)) = (certificates, private)
+            && let Err(flaw) = belong_together(certificates, private)
+        {
+            self.error(key_at, key_path, flaw);
+        }
+    }
+
+    /// Checks a bundle of authorities.
+    pub(super) fn authorities(&mut self, file: &Path, place: Option<Place>, path: &str) {
+        if let Err(flaw) = read_chain(&*self.environment.system, file) {
+            self.error(place, path, flaw);
+        }
+    }
+}
+
+fn read(system: &dyn System, path: &Path) -> Parsed<Vec<u8>> {
+    system.read(path).map_err(|error| {
+        Flaw::new(
+            format!("cannot read `{}`: {error}", path.display()),
+            "check the path, and that the user who runs cloakroom may read it",
+        )
+    })
+}
+
+fn read_chain(system: &dyn System, path: &Path) -> Parsed<Vec<CertificateDer<'static>>> {
+    let pem = read(system, path)?;
+    let flaw = |why: String| {
+        Flaw::new(
+            format!("`{}` {why}", path.display()),
+            "it must hold certificates in PEM: `-----BEGIN CERTIFICATE-----`, the server's own first",
+        )
+    };
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| flaw(format!("is damaged: {error}")))?;
+    if chain.is_empty() {
+        return Err(flaw("holds no certificate".to_owned()));
+    }
+    Ok(chain)
+}
+
+fn read_key(system: &dyn System, path: &Path) -> Parsed<PrivateKeyDer<'static>> {
+    let pem = read(system, path)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        // The parser's own message could repeat a line of the key.
+        if pem.windows(9).any(|window| window == b"ENCRYPTED") {
+            Flaw::new(
+                format!("the key in `{}` is encrypted", path.display()),
+                format!("decrypt it: openssl pkey -in {} -out plain.key", path.display()),
+            )
+        } else {
+            Flaw::new(
+                format!("`{}` holds no private key", path.display()),
+                "it must hold one in PEM: `-----BEGIN PRIVATE KEY-----`",
+            )
+        }
+    })
+}
+
+fn belong_together(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Parsed<()> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    match CertifiedKey::from_der(chain, key, &provider) {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(Flaw::new(
+            "is not the key of the certificate",
+            "the first certificate of `chain` must be the one that was issued for this key",
+        )),
+        Err(error) => Err(Flaw::new(
+            format!("cannot be used with its certificate: {error}"),
+            "RSA from 2048 bits, ECDSA (P-256, P-384, P-521) and Ed25519 keys are known",
+        )),
+    }
+}

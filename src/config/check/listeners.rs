@@ -1,0 +1,340 @@
+//! `listeners`: addresses that do not collide, certificates that can be used.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_saphyr::Spanned;
+
+use crate::config::schema::{File, Listener, ListenerTls, Text};
+use crate::config::value::{Flaw, address, choice};
+use crate::listen::{
+    CertificateSettings, Certificates, Protocol, Settings, TlsSettings, TlsVersion,
+};
+use crate::proxy::settings::Server;
+
+use super::{Checker, at, items, on};
+
+/// What `redirect_to_https` says.
+#[derive(Clone, Copy)]
+enum Redirect {
+    No,
+    /// To the port of the TLS listener.
+    ToOurs,
+    To(u16),
+}
+
+impl Checker<'_> {
+    pub(super) fn listeners(
+        &mut self,
+        file: &File,
+        servers: &[Server],
+        state: &Path,
+    ) -> Vec<Settings> {
+        let given = items(&file.listeners);
+        if given.is_empty() {
+            let place = file.listeners.as_ref().and_then(at);
+            self.error(
+                place,
+                "listeners",
+                Flaw::new("there is none", "add `listeners: [{ address: 0.0.0.0:80 }]`"),
+            );
+        }
+        let names = certificate_names(servers);
+        let ports = tls_ports(given);
+        let mut listeners: Vec<(Settings, usize)> = Vec::new();
+        for (index, listener) in given.iter().enumerate() {
+            let path = format!("listeners[{index}]");
+            let Some(settings) = self.listener(listener, &path, &names, &ports, state) else {
+                continue;
+            };
+            let address = settings.address;
+            if let Some((other, line)) =
+                listeners.iter().find(|(other, _)| collide(other.address, address))
+            {
+                let flaw = Flaw::new(
+                    format!(
+                        "`{address}` is taken by the listener on line {line} (`{}`)",
+                        other.address
+                    ),
+                    "one address, one listener: leave one of the two out, or give it another port",
+                );
+                self.error(
+                    listener.value.address.as_ref().and_then(at),
+                    &format!("{path}.address"),
+                    flaw,
+                );
+            }
+            let line = listener.value.address.as_ref().and_then(at).map_or(0, |place| place.line);
+            listeners.push((settings, line));
+        }
+        listeners.into_iter().map(|(settings, _)| settings).collect()
+    }
+
+    fn listener(
+        &mut self,
+        given: &Spanned<Listener>,
+        path: &str,
+        names: &[String],
+        tls_ports: &[u16],
+        state: &Path,
+    ) -> Option<Settings> {
+        let listener = &given.value;
+        let address = self.required(
+            &listener.address,
+            at(given),
+            &format!("{path}.address"),
+            "0.0.0.0:443",
+            address::listener,
+        );
+        let tls = listener
+            .tls
+            .as_ref()
+            .map(|tls| self.listener_tls(tls, &format!("{path}.tls"), names, state));
+        let protocols = self.protocols(listener, &format!("{path}.protocols"));
+        if on(&listener.proxy_protocol) {
+            let flaw = Flaw::new(
+                "is not built yet, and to ignore it would be unsafe: the load balancer's address would count as every client's",
+                "leave it out, and let the load balancer send X-Forwarded-For (`trusted_proxies`)",
+            );
+            self.error(
+                listener.proxy_protocol.as_ref().and_then(at),
+                &format!("{path}.proxy_protocol"),
+                flaw,
+            );
+        }
+        let redirect_to_https =
+            self.redirect(&listener.redirect_to_https, tls.is_some(), tls_ports, path);
+        Some(Settings { address: address?, tls, protocols, redirect_to_https })
+    }
+
+    fn listener_tls(
+        &mut self,
+        given: &Spanned<ListenerTls>,
+        path: &str,
+        names: &[String],
+        state: &Path,
+    ) -> TlsSettings {
+        const VERSIONS: [(&str, TlsVersion); 2] =
+            [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+        let tls = &given.value;
+        let mut files = Vec::new();
+        for (index, certificate) in items(&tls.certificates).iter().enumerate() {
+            let path = format!("{path}.certificates[{index}]");
+            let (chain_path, key_path) = (format!("{path}.chain"), format!("{path}.key"));
+            let (chain, key) = (&certificate.value.chain, &certificate.value.key);
+            let named = |text: &str| Ok(text.to_owned());
+            let chain_file = self.required(
+                chain,
+                at(certificate),
+                &chain_path,
+                "/etc/cloakroom/tls/site.pem",
+                named,
+            );
+            let key_file = self.required(
+                key,
+                at(certificate),
+                &key_path,
+                "/etc/cloakroom/tls/site.key",
+                named,
+            );
+            if let (Some(chain_file), Some(key_file)) = (chain_file, key_file) {
+                let (chain_file, key_file) = (self.path(&chain_file), self.path(&key_file));
+                self.certificate(
+                    (&chain_file, chain.as_ref().and_then(at), &chain_path),
+                    (&key_file, key.as_ref().and_then(at), &key_path),
+                );
+                files.push(CertificateSettings { chain: chain_file, key: key_file });
+            }
+        }
+        let self_signed = tls.self_signed.as_ref().filter(|switch| switch.value);
+        match self_signed {
+            None if items(&tls.certificates).is_empty() => self.error(at(given), path, Flaw::new(
+                "has no certificate",
+                "add `certificates: [{ chain: …, key: … }]`, or `self_signed: true` for a first look",
+            )),
+            Some(switch) if !items(&tls.certificates).is_empty() => self.error(
+                at(switch),
+                &format!("{path}.self_signed"),
+                Flaw::new("stands beside `certificates`", "keep one of the two"),
+            ),
+            Some(switch) => self.warning(at(switch), &format!("{path}.self_signed"), Flaw::new(
+                "no browser trusts a certificate that nobody issued",
+                "for a first look and for tests: put `certificates` in its place",
+            )),
+            None => {}
+        }
+        let certificates = if self_signed.is_some() {
+            Certificates::SelfSigned { names: names.to_vec(), directory: state.to_owned() }
+        } else {
+            Certificates::Files(files)
+        };
+        let min_version =
+            self.or(&tls.min_version, &format!("{path}.min_version"), TlsVersion::Tls12, |text| {
+                choice(text, "version of TLS that is spoken", &VERSIONS)
+            });
+        TlsSettings { certificates, min_version }
+    }
+
+    fn protocols(&mut self, listener: &Listener, path: &str) -> Vec<Protocol> {
+        const PROTOCOLS: [(&str, Protocol); 2] =
+            [("h2", Protocol::Http2), ("http/1.1", Protocol::Http1)];
+        let Some(list) = &listener.protocols else {
+            return match listener.tls {
+                Some(_) => vec![Protocol::Http2, Protocol::Http1],
+                None => vec![Protocol::Http1],
+            };
+        };
+        if list.value.is_empty() {
+            self.error(
+                at(list),
+                path,
+                Flaw::new("is empty", "write `[h2, http/1.1]`, or leave it out"),
+            );
+        }
+        let mut protocols = Vec::new();
+        for (index, given) in list.value.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            match choice(&given.value, "protocol", &PROTOCOLS) {
+                Err(flaw) => self.error(at(given), &path, flaw),
+                Ok(Protocol::Http2) if listener.tls.is_none() => self.error(
+                    at(given),
+                    &path,
+                    Flaw::new(
+                        "HTTP/2 is spoken over TLS only, as browsers do",
+                        "leave `h2` out, or add `tls:`",
+                    ),
+                ),
+                Ok(protocol) if protocols.contains(&protocol) => {
+                    self.error(at(given), &path, Flaw::new("is listed twice", "keep one"));
+                }
+                Ok(protocol) => protocols.push(protocol),
+            }
+        }
+        protocols
+    }
+
+    fn redirect(
+        &mut self,
+        given: &Text,
+        has_tls: bool,
+        tls_ports: &[u16],
+        path: &str,
+    ) -> Option<u16> {
+        let path = format!("{path}.redirect_to_https");
+        let place = given.as_ref().and_then(at);
+        let redirect = self.or(given, &path, Redirect::No, |text| match text {
+            "true" => Ok(Redirect::ToOurs),
+            "false" => Ok(Redirect::No),
+            _ => text.parse().ok().filter(|port| *port > 0).map(Redirect::To).ok_or_else(|| {
+                Flaw::new(
+                    format!("`{text}` is neither a switch nor a port"),
+                    "write `true`, or the port, such as 443",
+                )
+            }),
+        });
+        if has_tls && !matches!(redirect, Redirect::No) {
+            self.error(
+                place,
+                &path,
+                Flaw::new(
+                    "this listener speaks TLS itself, and would redirect in a circle",
+                    "leave it out here: it belongs to the plain listener",
+                ),
+            );
+        }
+        match redirect {
+            Redirect::No => None,
+            Redirect::To(port) => Some(port),
+            Redirect::ToOurs => match tls_ports {
+                [] => Some(443),
+                [port] => Some(*port),
+                ports if ports.contains(&443) => Some(443),
+                ports => {
+                    let help = format!("name the port: `redirect_to_https: {}`", ports[0]);
+                    self.error(
+                        place,
+                        &path,
+                        Flaw::new("there are several TLS listeners to redirect to", help),
+                    );
+                    None
+                }
+            },
+        }
+    }
+
+    /// Tickets are `Secure`: over a plain connection a browser neither keeps nor sends them.
+    pub(super) fn unreachable_tickets(&mut self, file: &File, listeners: &[Settings]) {
+        let sessions = items(&file.servers)
+            .iter()
+            .flat_map(|server| items(&server.value.routes))
+            .any(|route| route.value.session.is_some());
+        let proxies = !items(&file.trusted_proxies).is_empty();
+        if !sessions || proxies || on(&file.insecure_cookies) {
+            return;
+        }
+        for (index, given) in items(&file.listeners).iter().enumerate() {
+            let Some(address) = &given.value.address else { continue };
+            let serves = |listener: &&Settings| {
+                address.value.parse() == Ok(listener.address)
+                    && listener.tls.is_none()
+                    && listener.redirect_to_https.is_none()
+            };
+            if listeners.iter().any(|listener| serves(&listener)) {
+                self.warning(at(address), &format!("listeners[{index}].address"), Flaw::new(
+                    "serves sessions over plain HTTP, where browsers neither keep nor send a ticket",
+                    "add `tls:` or `redirect_to_https: true`, list the proxy in front in `trusted_proxies`, or, for development, set `insecure_cookies: true`",
+                ));
+            }
+        }
+    }
+}
+
+/// Whether two listening addresses cannot be had at once.
+pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_family = a.is_ipv4() == b.is_ipv4();
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && same_family && same_ip
+}
+
+/// The names that a certificate of our own is made for.
+fn certificate_names(servers: &[Server]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let given = servers.iter().flat_map(|server| &server.names).filter(|name| *name != "_");
+    for name in given.map(String::as_str).chain(["localhost"]) {
+        if !names.iter().any(|other| other == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+fn tls_ports(given: &[Spanned<Listener>]) -> Vec<u16> {
+    let with_tls = given.iter().filter(|listener| listener.value.tls.is_some());
+    let addresses = with_tls.filter_map(|listener| listener.value.address.as_ref());
+    let mut ports: Vec<u16> =
+        addresses.filter_map(|text| Some(text.value.parse::<SocketAddr>().ok()?.port())).collect();
+    ports.dedup();
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_for_all_covers_the_ones_of_its_family() {
+        for (a, b, expected) in [
+            ("0.0.0.0:80", "0.0.0.0:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "0.0.0.0:81", false),
+            ("0.0.0.0:80", "[::]:80", false),
+            ("[::]:80", "[::1]:80", true),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
+            assert_eq!(collide(parse(a), parse(b)), expected, "{a} {b}");
+            assert_eq!(collide(parse(b), parse(a)), expected, "{b} {a}");
+        }
+    }
+}

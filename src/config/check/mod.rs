@@ -1,0 +1,174 @@
+//! Shape to meaning. Every mistake is collected; none ends the walk.
+//!
+//! A value that is wrong is replaced by a default, so that the rest can be looked at; the result
+//! is thrown away if there was any error.
+
+mod certificate;
+mod cookies;
+mod general;
+mod listeners;
+mod servers;
+mod sessions;
+mod upstreams;
+
+use std::path::{Path, PathBuf};
+
+use serde_saphyr::Spanned;
+
+use super::Config;
+use super::diagnostic::{Diagnostic, Place, Severity};
+use super::environment::Environment;
+use super::schema::{File, Given, List, Text};
+use super::shape::place;
+use super::value::unit::{Zero, duration};
+use super::value::{Flaw, Parsed};
+
+/// Checks a whole file. The configuration is only good if no finding is an error.
+///
+/// `base` is the directory that relative paths count from.
+pub fn check(file: &File, base: &Path, environment: &Environment) -> (Config, Vec<Diagnostic>) {
+    let mut checker = Checker { environment, base, found: Vec::new() };
+    let config = checker.config(file);
+    (config, checker.found)
+}
+
+/// Collects findings.
+struct Checker<'a> {
+    environment: &'a Environment,
+    base: &'a Path,
+    found: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn config(&mut self, file: &File) -> Config {
+        let insecure_cookies = self.insecure_cookies(file);
+        let state_directory = self.state_directory(file);
+        let upstreams = self.upstreams(file);
+        let sessions = self.sessions(file, insecure_cookies);
+        let servers = self.servers(file, &sessions, insecure_cookies);
+        let listeners = self.listeners(file, &servers, &state_directory);
+        let trusted_proxies = self.trusted_proxies(file);
+        self.unreachable_tickets(file, &listeners);
+        Config {
+            workers: self.workers(file),
+            limits: self.limits(file),
+            store: self.store(file, &state_directory),
+            keyring: self.keyring(file, &state_directory),
+            cookies: self.cookies(file, insecure_cookies),
+            admin: self.admin(file, &listeners),
+            log: self.log(file),
+            drain_timeout: self.drain_timeout(file),
+            notices: Vec::new(),
+            warnings: super::diagnostic::Diagnostics::default(),
+            listeners,
+            state_directory,
+            sessions,
+            upstreams,
+            servers,
+            trusted_proxies,
+            insecure_cookies,
+        }
+    }
+
+    fn report(&mut self, severity: Severity, at: Option<Place>, path: &str, flaw: Flaw) {
+        let Flaw { message, help } = flaw;
+        self.found.push(Diagnostic { severity, place: at, path: path.to_owned(), message, help });
+    }
+
+    fn error(&mut self, at: Option<Place>, path: &str, flaw: Flaw) {
+        self.report(Severity::Error, at, path, flaw);
+    }
+
+    fn warning(&mut self, at: Option<Place>, path: &str, flaw: Flaw) {
+        self.report(Severity::Warning, at, path, flaw);
+    }
+
+    /// A key whose feature does not exist yet, and what happens meanwhile.
+    fn not_built(&mut self, at: Option<Place>, path: &str, meanwhile: &str) {
+        let message = format!("is accepted but has no effect yet: {meanwhile}");
+        self.report(Severity::Notice, at, path, Flaw::new(message, ""));
+    }
+
+    /// Reads a text if it is given; `None` where it is not, or is wrong.
+    fn optional<T>(
+        &mut self,
+        given: &Text,
+        path: &str,
+        parse: impl FnOnce(&str) -> Parsed<T>,
+    ) -> Option<T> {
+        let text = given.as_ref()?;
+        parse(&text.value).map_err(|flaw| self.error(at(text), path, flaw)).ok()
+    }
+
+    /// Reads a text that has a default.
+    fn or<T>(
+        &mut self,
+        given: &Text,
+        path: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Parsed<T>,
+    ) -> T {
+        self.optional(given, path, parse).unwrap_or(default)
+    }
+
+    /// Reads a text that there must be; `parent` is the place of the mapping that lacks it.
+    fn required<T>(
+        &mut self,
+        given: &Text,
+        parent: Option<Place>,
+        path: &str,
+        example: &str,
+        parse: impl FnOnce(&str) -> Parsed<T>,
+    ) -> Option<T> {
+        if given.is_none() {
+            let key = path.rsplit('.').next().unwrap_or(path);
+            self.error(parent, path, Flaw::new("is missing", format!("add `{key}: {example}`")));
+        }
+        self.optional(given, path, parse)
+    }
+
+    /// Reads a duration that must be longer than nothing.
+    fn duration(
+        &mut self,
+        given: &Text,
+        path: &str,
+        default: std::time::Duration,
+    ) -> std::time::Duration {
+        self.or(given, path, default, |text| duration(text, Zero::Refused))
+    }
+
+    /// Reads a number that must be at least 1.
+    fn positive<N: Copy + Default + PartialEq>(
+        &mut self,
+        given: &Given<N>,
+        path: &str,
+        default: N,
+        why: &str,
+    ) -> N {
+        let Some(number) = given else { return default };
+        if number.value == N::default() {
+            self.error(at(number), path, Flaw::new("must be at least 1", why));
+        }
+        number.value
+    }
+
+    /// A path on this machine; relative ones count from the file's own directory.
+    fn path(&self, text: &str) -> PathBuf {
+        self.base.join(text)
+    }
+}
+
+/// The place of a value.
+fn at<T>(value: &Spanned<T>) -> Option<Place> {
+    place(value.referenced)
+}
+
+/// The items of a list, none where it is missing.
+fn items<T>(list: &List<T>) -> &[Spanned<T>] {
+    list.as_ref().map_or(&[], |list| &list.value)
+}
+
+/// Whether a switch is on; off where it is missing.
+fn on(given: &Given<bool>) -> bool {
+    given.as_ref().is_some_and(|switch| switch.value)
+}

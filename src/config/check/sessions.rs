@@ -1,0 +1,492 @@
+//! `sessions`: policies that can be kept. Rule numbers are PROTOCOL.md's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_saphyr::Spanned;
+
+use crate::config::schema::{
+    File, Given, Jar, Login, Logout, Session, SessionTimeouts, Success, Text,
+};
+use crate::config::value::name::{self, SCRIPT_COOKIES, identifier};
+use crate::config::value::unit::{Zero, duration, size};
+use crate::config::value::{Flaw, Parsed, choice, path};
+use crate::cookie::enforce::SameSite;
+use crate::session::policy::{
+    CrossSite, JarLimits, LoginRule, LogoutRule, Mode, Policy, RequestPart, Serialize, SuccessPart,
+    TicketCookie, Timeouts,
+};
+
+use super::cookies::same_site;
+use super::{Checker, at, items, on};
+
+const TIMEOUTS: Timeouts = Timeouts {
+    idle: Duration::from_secs(30 * 60),
+    absolute: Duration::from_secs(12 * 60 * 60),
+    renew_every: Duration::from_secs(15 * 60),
+    grace: Duration::from_secs(60),
+};
+const ANONYMOUS_PER_MINUTE: u32 = 300;
+/// Node.js refuses request heads beyond 16 KiB, Apache and gunicorn single fields beyond 8 KiB.
+const JAR_BYTES_SANE: usize = 16 * 1024;
+const JAR_BYTES_MAX: u64 = 64 * 1024;
+/// Parts of rule 17 that tell a success apart.
+const TELLING: &str = "add what only a success has: `location`, `header` or `cookie`";
+
+impl Checker<'_> {
+    /// One for each in the file and in its order.
+    pub(super) fn sessions(&mut self, file: &File, insecure: bool) -> Vec<Arc<Policy>> {
+        let mut policies: Vec<Arc<Policy>> = Vec::new();
+        for (name, given) in file.sessions.iter().flat_map(|named| &named.0) {
+            let path = format!("sessions.{}", name.value);
+            if let Err(flaw) = identifier(&name.value) {
+                self.error(at(name), &path, flaw);
+            }
+            let used = items(&file.servers)
+                .iter()
+                .flat_map(|server| items(&server.value.routes))
+                .filter_map(|route| route.value.session.as_ref())
+                .any(|session| session.value == name.value);
+            if !used {
+                self.warning(
+                    at(name),
+                    &path,
+                    Flaw::new(
+                        "no route uses it",
+                        "name it in a route's `session`, or leave it out",
+                    ),
+                );
+            }
+            let policy = self.policy(name, given, &path, insecure);
+            let twin = policies.iter().find(|other| {
+                policy.cookie.domain.is_some()
+                    && other.cookie.domain == policy.cookie.domain
+                    && other.cookie.name == policy.cookie.name
+            });
+            if let Some(twin) = twin {
+                let message = format!(
+                    "session `{}` has the same cookie `{}` for the same domain",
+                    twin.name, policy.cookie.name
+                );
+                let place = given
+                    .value
+                    .cookie
+                    .as_ref()
+                    .and_then(|cookie| cookie.name.as_ref())
+                    .map_or_else(|| at(name), at);
+                self.error(
+                    place,
+                    &format!("{path}.cookie.name"),
+                    Flaw::new(
+                        message,
+                        "their tickets would overwrite each other: give one another name",
+                    ),
+                );
+            }
+            policies.push(Arc::new(policy));
+        }
+        policies
+    }
+
+    fn policy(
+        &mut self,
+        name: &Spanned<String>,
+        given: &Spanned<Session>,
+        path: &str,
+        insecure: bool,
+    ) -> Policy {
+        let session = &given.value;
+        let cookie = self.ticket(name, session, path, insecure);
+        let app_cookies = self.app_cookies(given, &cookie.name, path);
+        let login = items(&session.login).iter().enumerate();
+        let login =
+            login.filter_map(|(n, rule)| self.login(rule, &format!("{path}.login[{n}]"))).collect();
+        let logout = items(&session.logout).iter().enumerate();
+        let logout = logout
+            .filter_map(|(n, rule)| self.logout(rule, &format!("{path}.logout[{n}]")))
+            .collect();
+        self.on_store_down(&session.on_store_down, &format!("{path}.on_store_down"));
+        Policy {
+            name: name.value.clone(),
+            mode: self.mode(&session.mode, &format!("{path}.mode")),
+            cookie,
+            app_cookies,
+            timeouts: self.session_timeouts(session.timeouts.as_ref(), &format!("{path}.timeouts")),
+            login,
+            logout,
+            serialize: self.serialize(&session.serialize, &format!("{path}.serialize")),
+            jar: self.jar(session.jar.as_ref(), &format!("{path}.jar")),
+            anonymous_per_minute: self.positive(
+                &session.anonymous_per_minute,
+                &format!("{path}.anonymous_per_minute"),
+                ANONYMOUS_PER_MINUTE,
+                "nobody could begin a session",
+            ),
+        }
+    }
+
+    fn mode(&mut self, given: &Text, path: &str) -> Mode {
+        self.or(given, path, Mode::Vault, |text| match text {
+            "vault" => Ok(Mode::Vault),
+            "seal" | "native" | "harden" => Err(Flaw::new(
+                format!("`{text}` is not built yet"),
+                "write `vault`, or leave `mode` out",
+            )),
+            _ => choice(text, "mode", &[("vault", Mode::Vault)]),
+        })
+    }
+
+    fn ticket(
+        &mut self,
+        policy: &Spanned<String>,
+        session: &Session,
+        path: &str,
+        insecure: bool,
+    ) -> TicketCookie {
+        let path = format!("{path}.cookie");
+        let none = crate::config::schema::TicketCookie::default();
+        let given = session.cookie.as_ref().unwrap_or(&none);
+        let bare = match &given.name {
+            Some(_) => self.or(
+                &given.name,
+                &format!("{path}.name"),
+                policy.value.clone(),
+                name::ticket_cookie,
+            ),
+            // The policy's name is made of characters that a cookie's may have.
+            None => {
+                if let Err(flaw) = name::ticket_cookie(&policy.value) {
+                    self.error(at(policy), &format!("{path}.name"), flaw);
+                }
+                policy.value.clone()
+            }
+        };
+        let domain = self.optional(&given.domain, &format!("{path}.domain"), name::cookie_domain);
+        let prefix = match (insecure, &domain) {
+            (true, _) => "",
+            (false, Some(_)) => "__Secure-",
+            (false, None) => "__Host-",
+        };
+        let same_site =
+            self.or(&given.same_site, &format!("{path}.same_site"), SameSite::Lax, same_site);
+        if same_site == SameSite::None {
+            let path = format!("{path}.same_site");
+            let place = given.same_site.as_ref().and_then(at);
+            if insecure {
+                let flaw = Flaw::new(
+                    "browsers refuse a cookie with `SameSite=None` that is not `Secure`",
+                    "write `lax`, or leave `insecure_cookies` out",
+                );
+                self.error(place, &path, flaw);
+            } else {
+                let flaw = Flaw::new(
+                    "the ticket is sent along with requests that other sites cause",
+                    "write `lax` unless the application is used inside frames of other sites",
+                );
+                self.warning(place, &path, flaw);
+            }
+        }
+        TicketCookie { name: format!("{prefix}{bare}"), same_site, domain, secure: !insecure }
+    }
+
+    fn app_cookies(&mut self, given: &Spanned<Session>, ticket: &str, path: &str) -> Vec<String> {
+        let path = format!("{path}.app_cookies");
+        let list = &given.value.app_cookies;
+        if items(list).is_empty() {
+            let place = list.as_ref().map_or_else(|| at(given), at);
+            self.error(place, &path, Flaw::new(
+                "there is none",
+                "list the cookies that make up the application's session, such as `[EGG_SESS, EGG_SESS.sig]`",
+            ));
+        }
+        let mut patterns = Vec::new();
+        for (index, given) in items(list).iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let pattern = match name::cookie_pattern(&given.value) {
+                Ok(pattern) => pattern,
+                Err(flaw) => {
+                    self.error(at(given), &path, flaw);
+                    continue;
+                }
+            };
+            if pattern != "*" && name::matches(&pattern, ticket) {
+                let flaw = Flaw::new(
+                    format!("`{pattern}` covers the ticket `{ticket}` itself"),
+                    "give the ticket another name (`cookie: { name: … }`)",
+                );
+                self.error(at(given), &path, flaw);
+            }
+            if let Some(script) =
+                SCRIPT_COOKIES.iter().find(|script| name::matches(&pattern, script))
+            {
+                let flaw = Flaw::new(
+                    format!("`{pattern}` also keeps `{script}`, which pages read with script"),
+                    "list the application's session cookies by name",
+                );
+                self.warning(at(given), &path, flaw);
+            }
+            if patterns.contains(&pattern) {
+                self.warning(at(given), &path, Flaw::new("is listed twice", "keep one"));
+            }
+            patterns.push(pattern);
+        }
+        patterns
+    }
+
+    fn session_timeouts(&mut self, given: Option<&SessionTimeouts>, path: &str) -> Timeouts {
+        let Some(given) = given else { return TIMEOUTS };
+        let timeouts = Timeouts {
+            idle: self.duration(&given.idle, &format!("{path}.idle"), TIMEOUTS.idle),
+            absolute: self.duration(
+                &given.absolute,
+                &format!("{path}.absolute"),
+                TIMEOUTS.absolute,
+            ),
+            renew_every: self.duration(
+                &given.renew_every,
+                &format!("{path}.renew_every"),
+                TIMEOUTS.renew_every,
+            ),
+            grace: self.or(&given.grace, &format!("{path}.grace"), TIMEOUTS.grace, |text| {
+                duration(text, Zero::Allowed)
+            }),
+        };
+        if timeouts.idle > timeouts.absolute {
+            let (key, place) = first_given(&[("idle", &given.idle), ("absolute", &given.absolute)]);
+            let (idle, absolute) = (timeouts.idle, timeouts.absolute);
+            self.error(
+                place,
+                &format!("{path}.{key}"),
+                Flaw::new(
+                    format!("`idle` ({idle:?}) is longer than `absolute` ({absolute:?})"),
+                    "a session never outlives `absolute`: shorten `idle`, or lengthen `absolute`",
+                ),
+            );
+        }
+        if timeouts.grace > timeouts.renew_every {
+            let (key, place) =
+                first_given(&[("grace", &given.grace), ("renew_every", &given.renew_every)]);
+            let (grace, renew) = (timeouts.grace, timeouts.renew_every);
+            self.error(
+                place,
+                &format!("{path}.{key}"),
+                Flaw::new(
+                    format!("`grace` ({grace:?}) is longer than `renew_every` ({renew:?})"),
+                    "an old ticket must not outlive its successor: shorten `grace`",
+                ),
+            );
+        }
+        for (key, text) in [("renew_every", &given.renew_every), ("grace", &given.grace)] {
+            if let Some(text) = text {
+                self.not_built(
+                    at(text),
+                    &format!("{path}.{key}"),
+                    "a ticket changes at login only",
+                );
+            }
+        }
+        timeouts
+    }
+
+    fn serialize(&mut self, given: &Text, path: &str) -> Serialize {
+        const KINDS: [(&str, Option<Serialize>); 4] = [
+            ("off", Some(Serialize::Off)),
+            ("login", Some(Serialize::Login)),
+            ("unsafe", None),
+            ("all", None),
+        ];
+        let kind = self.or(given, path, Some(Serialize::Login), |text| {
+            choice(text, "order of requests", &KINDS)
+        });
+        kind.unwrap_or_else(|| {
+            self.not_built(
+                given.as_ref().and_then(at),
+                path,
+                "only logins take turns, as with `login`",
+            );
+            Serialize::Login
+        })
+    }
+
+    fn on_store_down(&mut self, given: &Text, path: &str) {
+        const KINDS: [(&str, bool); 3] = [("reject", true), ("anonymous", false), ("stale", false)];
+        if !self
+            .or(given, path, true, |text| choice(text, "answer to a store that is down", &KINDS))
+        {
+            self.not_built(
+                given.as_ref().and_then(at),
+                path,
+                "such requests are answered with 503, as with `reject`",
+            );
+        }
+    }
+
+    fn jar(&mut self, given: Option<&Jar>, path: &str) -> JarLimits {
+        let default = JarLimits::default();
+        let Some(given) = given else { return default };
+        let bytes_path = format!("{path}.bytes");
+        let jar = JarLimits {
+            cookies: self.positive(
+                &given.cookies,
+                &format!("{path}.cookies"),
+                default.cookies,
+                "no session cookie could be kept",
+            ),
+            bytes: self.or(&given.bytes, &bytes_path, default.bytes, |text| {
+                let bytes = size(text)?;
+                let fits =
+                    usize::try_from(bytes).ok().filter(|_| (1..=JAR_BYTES_MAX).contains(&bytes));
+                fits.ok_or_else(|| {
+                    Flaw::new(format!("`{text}` is out of range"), "from 1 byte to 64KiB")
+                })
+            }),
+        };
+        if jar.bytes > JAR_BYTES_SANE {
+            self.warning(
+                given.bytes.as_ref().and_then(at),
+                &bytes_path,
+                Flaw::new(
+                    "many application servers refuse request heads that long",
+                    "stay below the application server's own limit (Node.js: 16 KiB)",
+                ),
+            );
+        }
+        jar
+    }
+
+    fn login(&mut self, given: &Spanned<Login>, path: &str) -> Option<LoginRule> {
+        const KINDS: [(&str, CrossSite); 2] =
+            [("deny", CrossSite::Deny), ("allow", CrossSite::Allow)];
+        let rule = &given.value;
+        let exact = on(&rule.exact);
+        let request = self
+            .optional(&rule.request, &format!("{path}.request"), |text| path::request(text, exact));
+        let success = self.success(&rule.success, &format!("{path}.success"), exact);
+        let cross_site =
+            self.or(&rule.cross_site, &format!("{path}.cross_site"), CrossSite::Deny, |text| {
+                choice(text, "answer to cross-site logins", &KINDS)
+            });
+        self.subject(rule, path);
+        let place = rule.success.as_ref().map_or_else(|| at(given), at);
+        self.telling(&success, rule, place, path);
+        if rule.request.is_none() {
+            self.warning(at(given), &format!("{path}.request"), Flaw::new(
+                "without it the login is known only from the answer: until then the old ticket stays good",
+                "add the request that logs in, such as `request: POST /login`",
+            ));
+        } else if request.is_none() {
+            return None;
+        }
+        let request = request.map(|(method, path)| RequestPart { method, path });
+        Some(LoginRule { request, success, cross_site })
+    }
+
+    /// Rule 17: a success part that a failed attempt cannot meet.
+    fn telling(
+        &mut self,
+        success: &SuccessPart,
+        rule: &Login,
+        place: Option<super::Place>,
+        path: &str,
+    ) {
+        let path = format!("{path}.success");
+        if success.location.is_some() || success.header.is_some() || success.sets_cookie.is_some() {
+            return;
+        }
+        let part = rule.success.as_ref().map(|success| &success.value);
+        // What was given but is wrong has been reported; it would have told a success apart.
+        if part.is_some_and(|part| {
+            part.location.is_some() || part.header.is_some() || part.cookie.is_some()
+        }) {
+            return;
+        }
+        let status = part.map_or(&[][..], |part| items(&part.status));
+        if status.is_empty() || rule.request.is_none() {
+            let message = "a failed attempt meets it as well: any answer would count as a login";
+            self.error(place, &path, Flaw::new(message, TELLING));
+            return;
+        }
+        let path = format!("{path}.status");
+        for status in status {
+            let rendered = match status.value {
+                200 => "login forms are rendered with 200 too, after a failed attempt",
+                300..=399 => "failed attempts are often answered with a redirect too",
+                _ => continue,
+            };
+            self.warning(at(status), &path, Flaw::new(rendered, TELLING));
+        }
+    }
+
+    fn subject(&mut self, rule: &Login, path: &str) {
+        let Some(given) = &rule.subject else { return };
+        let path = format!("{path}.subject");
+        let subject = &given.value;
+        let sources = [&subject.form, &subject.json, &subject.header];
+        if sources.iter().filter(|source| source.is_some()).count() != 1 {
+            let help = "write one of `form: FIELD`, `json: FIELD` and `header: NAME`";
+            self.error(at(given), &path, Flaw::new("needs exactly one source", help));
+        }
+        self.optional(&subject.header, &format!("{path}.header"), |text| {
+            name::header(text).map(|_| ())
+        });
+        self.not_built(at(given), &path, "sessions are not listed by user");
+    }
+
+    fn logout(&mut self, given: &Spanned<Logout>, path: &str) -> Option<LogoutRule> {
+        let rule = &given.value;
+        let exact = on(&rule.exact);
+        let success = self.success(&rule.success, &format!("{path}.success"), exact);
+        let request = self.required(
+            &rule.request,
+            at(given),
+            &format!("{path}.request"),
+            "POST /logout",
+            |text| path::request(text, exact),
+        );
+        let (method, path) = request?;
+        Some(LogoutRule { request: RequestPart { method, path }, success })
+    }
+
+    fn success(&mut self, given: &Given<Success>, path: &str, exact: bool) -> SuccessPart {
+        let Some(success) = given.as_ref().map(|given| &given.value) else {
+            return SuccessPart::default();
+        };
+        let mut codes = Vec::new();
+        for (index, status) in items(&success.status).iter().enumerate() {
+            if (200..=599).contains(&status.value) {
+                codes.push(status.value);
+            } else {
+                let flaw = Flaw::new(
+                    format!("`{}` is no status of a final answer", status.value),
+                    "from 200 to 599",
+                );
+                self.error(at(status), &format!("{path}.status[{index}]"), flaw);
+            }
+        }
+        SuccessPart {
+            status: codes,
+            location: self.optional(&success.location, &format!("{path}.location"), |text| {
+                location(text).map(|path| crate::routing::path::PathRule { path, exact })
+            }),
+            header: self.optional(&success.header, &format!("{path}.header"), name::header),
+            sets_cookie: self.optional(&success.cookie, &format!("{path}.cookie"), name::cookie),
+        }
+    }
+}
+
+/// `Location` is compared by its path alone.
+fn location(text: &str) -> Parsed<String> {
+    if text.contains("://") {
+        return Err(Flaw::new(
+            format!("`{text}` is a URL"),
+            "only the path of `Location` is compared: write the path",
+        ));
+    }
+    path::normal(text)
+}
+
+/// The first of some keys that is there, to point at.
+fn first_given<'a>(keys: &[(&'a str, &Text)]) -> (&'a str, Option<super::Place>) {
+    let given = keys.iter().find_map(|(key, text)| Some((*key, text.as_ref()?)));
+    given.map_or((keys[0].0, None), |(key, text)| (key, at(text)))
+}

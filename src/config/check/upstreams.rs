@@ -1,0 +1,201 @@
+//! `upstreams`: endpoints that can be reached by address, TLS that verifies a name.
+
+use serde_saphyr::Spanned;
+
+use crate::config::schema::{Endpoint, File, Upstream, UpstreamTimeouts, UpstreamTls};
+use crate::config::value::address::{Place, endpoint};
+use crate::config::value::name::{host, identifier};
+use crate::config::value::path::normal;
+use crate::config::value::unit::{Zero, duration};
+use crate::config::value::{Flaw, choice};
+use crate::upstream::{Address, Balance, EndpointSettings, Settings, Timeouts, TlsSettings};
+
+use super::{Checker, at, items};
+
+/// nginx's own limit is about this; larger ones are mistakes.
+const WEIGHT_MAX: u32 = 65_535;
+
+/// What `balance` says.
+#[derive(Clone, Copy)]
+enum Chosen {
+    Built(Balance),
+    NotBuilt,
+}
+
+impl Checker<'_> {
+    /// One for each in the file and in its order, so that indices hold.
+    pub(super) fn upstreams(&mut self, file: &File) -> Vec<Settings> {
+        let mut upstreams = Vec::new();
+        for (name, given) in file.upstreams.iter().flat_map(|named| &named.0) {
+            let path = format!("upstreams.{}", name.value);
+            if let Err(flaw) = identifier(&name.value) {
+                self.error(at(name), &path, flaw);
+            }
+            let used = items(&file.servers)
+                .iter()
+                .flat_map(|server| items(&server.value.routes))
+                .filter_map(|route| route.value.upstream.as_ref())
+                .any(|upstream| upstream.value == name.value);
+            if !used {
+                self.warning(
+                    at(name),
+                    &path,
+                    Flaw::new("no route leads here", "use it, or leave it out"),
+                );
+            }
+            upstreams.push(self.upstream(&name.value, given, &path));
+        }
+        upstreams
+    }
+
+    fn upstream(&mut self, name: &str, given: &Spanned<Upstream>, path: &str) -> Settings {
+        let upstream = &given.value;
+        let endpoints = self.endpoints(given, path);
+        let tls = upstream.tls.as_ref().map(|tls| self.upstream_tls(tls, &format!("{path}.tls")));
+        if let Some(check) = &upstream.health_check {
+            let path = format!("{path}.health_check");
+            self.required(
+                &check.value.path,
+                at(check),
+                &format!("{path}.path"),
+                "/healthz",
+                normal,
+            );
+            self.optional(&check.value.interval, &format!("{path}.interval"), |text| {
+                duration(text, Zero::Refused)
+            });
+            self.not_built(
+                at(check),
+                &path,
+                "an endpoint is taken out only while connections to it fail",
+            );
+        }
+        Settings {
+            name: name.to_owned(),
+            balance: self.balance(upstream, &format!("{path}.balance")),
+            endpoints,
+            timeouts: self
+                .upstream_timeouts(upstream.timeouts.as_ref(), &format!("{path}.timeouts")),
+            tls: tls.flatten(),
+        }
+    }
+
+    fn balance(&mut self, upstream: &Upstream, path: &str) -> Balance {
+        const BALANCES: [(&str, Chosen); 4] = [
+            ("round_robin", Chosen::Built(Balance::RoundRobin)),
+            ("session", Chosen::Built(Balance::Session)),
+            ("least_conn", Chosen::NotBuilt),
+            ("ip_hash", Chosen::NotBuilt),
+        ];
+        let default = Chosen::Built(Balance::RoundRobin);
+        match self
+            .or(&upstream.balance, path, default, |text| choice(text, "way to balance", &BALANCES))
+        {
+            Chosen::Built(balance) => balance,
+            Chosen::NotBuilt => {
+                self.not_built(upstream.balance.as_ref().and_then(at), path, "round_robin is used");
+                Balance::RoundRobin
+            }
+        }
+    }
+
+    fn endpoints(&mut self, given: &Spanned<Upstream>, path: &str) -> Vec<EndpointSettings> {
+        let list = &given.value.endpoints;
+        let path = format!("{path}.endpoints");
+        if items(list).is_empty() {
+            let place = list.as_ref().map_or_else(|| at(given), at);
+            let flaw = Flaw::new("there is none", "add `endpoints: [{ address: 127.0.0.1:7001 }]`");
+            self.error(place, &path, flaw);
+        }
+        let mut endpoints: Vec<EndpointSettings> = Vec::new();
+        for (index, given) in items(list).iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let weight = self.weight(&given.value, &format!("{path}.weight"));
+            for address in self.addresses(given, &format!("{path}.address")) {
+                if endpoints.iter().any(|endpoint| endpoint.address == address) {
+                    let place = given.value.address.as_ref().and_then(at);
+                    let flaw = Flaw::new(
+                        "is listed twice",
+                        "to send more requests there, give it a `weight`",
+                    );
+                    self.warning(place, &format!("{path}.address"), flaw);
+                }
+                endpoints.push(EndpointSettings { address, weight });
+            }
+        }
+        endpoints
+    }
+
+    /// The addresses of an endpoint: a name stands for all of its own, as in nginx.
+    fn addresses(&mut self, given: &Spanned<Endpoint>, path: &str) -> Vec<Address> {
+        let text = &given.value.address;
+        let Some(place) = self.required(text, at(given), path, "127.0.0.1:7001", endpoint) else {
+            return Vec::new();
+        };
+        let flaw = match place {
+            Place::Inet(address) => return vec![Address::Inet(address)],
+            Place::Unix(socket) => return vec![Address::Unix(socket)],
+            Place::Named(name, port) => {
+                const HELP: &str = "names are looked up once, when the file is read: check the name, or write the address";
+                match self.environment.system.resolve(&name, port) {
+                    Ok(found) if !found.is_empty() => {
+                        return found.into_iter().map(Address::Inet).collect();
+                    }
+                    Ok(_) => Flaw::new(format!("`{name}` has no address"), HELP),
+                    Err(error) => Flaw::new(format!("`{name}` cannot be resolved: {error}"), HELP),
+                }
+            }
+        };
+        self.error(text.as_ref().and_then(at), path, flaw);
+        Vec::new()
+    }
+
+    fn weight(&mut self, endpoint: &Endpoint, path: &str) -> u32 {
+        let weight = self.positive(
+            &endpoint.weight,
+            path,
+            1,
+            "to take an endpoint out, leave it out of the list",
+        );
+        if weight > WEIGHT_MAX {
+            let flaw = Flaw::new(
+                format!("must be at most {WEIGHT_MAX}"),
+                "weights are shares: 1 and 2 do what 1000 and 2000 do",
+            );
+            self.error(endpoint.weight.as_ref().and_then(at), path, flaw);
+        }
+        weight
+    }
+
+    fn upstream_timeouts(&mut self, given: Option<&UpstreamTimeouts>, path: &str) -> Timeouts {
+        let default = Timeouts::default();
+        let Some(given) = given else { return default };
+        let mut read =
+            |text, key: &str, default| self.duration(text, &format!("{path}.{key}"), default);
+        Timeouts {
+            connect: read(&given.connect, "connect", default.connect),
+            read: read(&given.read, "read", default.read),
+            write: read(&given.write, "write", default.write),
+            keepalive: read(&given.keepalive, "keepalive", default.keepalive),
+        }
+    }
+
+    /// Without a name nothing would be verified, so there is none without.
+    fn upstream_tls(&mut self, given: &Spanned<UpstreamTls>, path: &str) -> Option<TlsSettings> {
+        let tls = &given.value;
+        let server_name = self.required(
+            &tls.server_name,
+            at(given),
+            &format!("{path}.server_name"),
+            "app.internal",
+            host,
+        );
+        let ca_path = format!("{path}.ca");
+        let ca = tls.ca.as_ref().map(|ca| {
+            let file = self.path(&ca.value);
+            self.authorities(&file, at(ca), &ca_path);
+            file
+        });
+        Some(TlsSettings { server_name: server_name?, ca })
+    }
+}

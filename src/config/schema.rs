@@ -1,0 +1,299 @@
+//! The shape of the file: every key that there is, as serde reads it.
+//!
+//! Nothing has a meaning here yet: what is more than a number or a switch stays text with its
+//! place, which `check` reads further. All keys are optional for serde, so that a missing one is
+//! reported together with every other mistake. No `flatten`, no `untagged`, no internal tags:
+//! they lose the places.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_saphyr::Spanned;
+
+/// A value that may be missing, with its place.
+pub type Given<T> = Option<Spanned<T>>;
+/// Text that may be missing.
+pub type Text = Given<String>;
+/// A list that may be missing.
+pub type List<T> = Given<Vec<Spanned<T>>>;
+
+/// A mapping whose keys are names of the operator's, in the order of the file.
+pub struct Named<T>(pub Vec<(Spanned<String>, Spanned<T>)>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Named<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping from names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Named(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+/// The whole file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    pub workers: Text,
+    pub state_directory: Text,
+    pub listeners: List<Listener>,
+    pub limits: Option<Limits>,
+    pub store: Text,
+    pub store_namespace: Text,
+    pub keyring: Text,
+    pub sessions: Option<Named<Session>>,
+    pub cookies: Option<Cookies>,
+    pub upstreams: Option<Named<Upstream>>,
+    pub servers: List<Server>,
+    pub trusted_proxies: List<String>,
+    pub insecure_cookies: Given<bool>,
+    pub admin: Given<Admin>,
+    pub log: Option<Log>,
+    pub drain_timeout: Text,
+}
+
+/// `listeners[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    pub address: Text,
+    pub tls: Given<ListenerTls>,
+    pub protocols: List<String>,
+    pub proxy_protocol: Given<bool>,
+    /// `true`, `false` or a port.
+    pub redirect_to_https: Text,
+}
+
+/// `listeners[].tls`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    pub certificates: List<Certificate>,
+    pub self_signed: Given<bool>,
+    pub min_version: Text,
+}
+
+/// `listeners[].tls.certificates[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub chain: Text,
+    pub key: Text,
+}
+
+/// `limits`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub handshake_timeout: Text,
+    pub header_timeout: Text,
+    pub keepalive_timeout: Text,
+    pub keepalive_requests: Given<u32>,
+    pub connections: Given<usize>,
+    pub header_bytes: Text,
+    pub send_timeout: Text,
+}
+
+/// `sessions.*`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    pub mode: Text,
+    pub cookie: Option<TicketCookie>,
+    pub app_cookies: List<String>,
+    pub timeouts: Option<SessionTimeouts>,
+    pub login: List<Login>,
+    pub logout: List<Logout>,
+    pub serialize: Text,
+    pub jar: Option<Jar>,
+    pub anonymous_per_minute: Given<u32>,
+    pub on_store_down: Text,
+}
+
+/// `sessions.*.cookie`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TicketCookie {
+    pub name: Text,
+    pub same_site: Text,
+    pub domain: Text,
+}
+
+/// `sessions.*.timeouts`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionTimeouts {
+    pub idle: Text,
+    pub absolute: Text,
+    pub renew_every: Text,
+    pub grace: Text,
+}
+
+/// `sessions.*.login[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    pub request: Text,
+    pub exact: Given<bool>,
+    pub success: Given<Success>,
+    pub cross_site: Text,
+    pub subject: Given<Subject>,
+}
+
+/// `sessions.*.logout[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logout {
+    pub request: Text,
+    pub exact: Given<bool>,
+    pub success: Given<Success>,
+}
+
+/// `sessions.*.login[].success`, `sessions.*.logout[].success`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Success {
+    pub status: List<u16>,
+    pub location: Text,
+    pub header: Text,
+    pub cookie: Text,
+}
+
+/// `sessions.*.login[].subject`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    pub form: Text,
+    pub json: Text,
+    pub header: Text,
+}
+
+/// `sessions.*.jar`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jar {
+    pub cookies: Given<usize>,
+    pub bytes: Text,
+}
+
+/// `cookies`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cookies {
+    pub defaults: Option<Attributes>,
+    pub exceptions: Option<Named<Attributes>>,
+}
+
+/// `cookies.defaults`, `cookies.exceptions.*`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attributes {
+    pub secure: Given<bool>,
+    pub http_only: Given<bool>,
+    pub same_site: Text,
+}
+
+/// `upstreams.*`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    pub balance: Text,
+    pub endpoints: List<Endpoint>,
+    pub timeouts: Option<UpstreamTimeouts>,
+    pub tls: Given<UpstreamTls>,
+    pub health_check: Given<HealthCheck>,
+}
+
+/// `upstreams.*.endpoints[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    pub address: Text,
+    pub weight: Given<u32>,
+}
+
+/// `upstreams.*.timeouts`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTimeouts {
+    pub connect: Text,
+    pub read: Text,
+    pub write: Text,
+    pub keepalive: Text,
+}
+
+/// `upstreams.*.tls`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    pub server_name: Text,
+    pub ca: Text,
+}
+
+/// `upstreams.*.health_check`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    pub path: Text,
+    pub interval: Text,
+}
+
+/// `servers[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub names: List<String>,
+    pub routes: List<Route>,
+}
+
+/// `servers[].routes[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    pub path: Text,
+    pub upstream: Text,
+    pub root: Text,
+    pub session: Text,
+    pub require: Text,
+    pub exact: Given<bool>,
+    pub denied: Text,
+    pub body_bytes_max: Text,
+}
+
+/// `admin`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    pub address: Text,
+}
+
+/// `log`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub format: Text,
+    pub level: Text,
+    pub access: Given<bool>,
+}

@@ -1,0 +1,299 @@
+//! Names: of cookies, hosts, headers, methods, and of things in the configuration itself.
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::{Flaw, Parsed, choice};
+
+/// Cookies that pages read with script by the convention of a framework: Egg, Angular (also
+/// Laravel), Django. `HttpOnly` would break their forms.
+pub const SCRIPT_COOKIES: [&str; 3] = ["csrfToken", "XSRF-TOKEN", "csrftoken"];
+
+/// Prefixes that browsers attach a meaning to (RFC 6265bis section 4.1.3 and its successors).
+const PREFIXES: [&str; 4] = ["__Host-Http-", "__Host-", "__Secure-", "__Http-"];
+
+const NAME_BYTES_MAX: usize = 64;
+
+/// Checks the name of a session policy, an upstream or a namespace: it is part of keys and logs.
+///
+/// # Errors
+/// Empty, longer than 64 bytes, or other characters than letters, digits, `_`, `-` and `.`.
+pub fn identifier(text: &str) -> Parsed<String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(fits) {
+        return Err(Flaw::new(
+            format!("`{text}` cannot be a name"),
+            "use 1 to 64 letters, digits, `_`, `-` and `.`",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Checks the name of a ticket's cookie, to which its prefix is still to be added.
+///
+/// # Errors
+/// As [`cookie`]; a prefix that is there already.
+pub fn ticket_cookie(text: &str) -> Parsed<String> {
+    let lower = text.to_ascii_lowercase();
+    for prefix in PREFIXES {
+        if lower.starts_with(&prefix.to_ascii_lowercase()) {
+            let bare = &text[prefix.len()..];
+            return Err(Flaw::new(
+                format!("`{text}` carries a prefix already"),
+                format!(
+                    "write `{bare}`: the prefix is added by itself, `__Secure-` where `domain` is given, else `__Host-`"
+                ),
+            ));
+        }
+    }
+    cookie(text)
+}
+
+/// Checks a cookie-name (RFC 6265bis section 4.1.1: a token).
+///
+/// # Errors
+/// Empty, longer than 64 bytes, no token, or `$` at its begin (read as an attribute by servers
+/// that still follow RFC 2965).
+pub fn cookie(text: &str) -> Parsed<String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if text.is_empty()
+        || text.len() > NAME_BYTES_MAX
+        || !text.bytes().all(fits)
+        || text.starts_with('$')
+    {
+        return Err(Flaw::new(
+            format!("`{text}` cannot be a cookie's name"),
+            "use 1 to 64 letters, digits and any of !#%&'*+-.^_`|~",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Checks a cookie-name with an optional `*` at its end, which stands for any rest.
+///
+/// # Errors
+/// As [`cookie`]; a `*` elsewhere.
+pub fn cookie_pattern(text: &str) -> Parsed<String> {
+    let stem = text.strip_suffix('*').unwrap_or(text);
+    if stem.contains('*') {
+        return Err(Flaw::new(
+            format!("`{text}` has a `*` that is not at its end"),
+            "a pattern is a name, or the begin of a name and one `*`",
+        ));
+    }
+    if !(stem.is_empty() && text == "*") {
+        cookie(stem)?;
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether a pattern of [`cookie_pattern`] matches a name.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(stem) => name.starts_with(stem),
+        None => pattern == name,
+    }
+}
+
+/// Checks a server's name and puts it in lower case: a host name, `*.` and a host name, or `_`.
+///
+/// # Errors
+/// A port, a scheme, letters outside ASCII, nginx's forms that are not supported.
+pub fn server(text: &str) -> Parsed<String> {
+    if text == "_" {
+        return Ok(text.to_owned());
+    }
+    if text.starts_with('~') {
+        return Err(Flaw::new(
+            "regular expressions are not supported",
+            "list the names, or use `*.example.com`",
+        ));
+    }
+    if text.starts_with('.') {
+        let help = format!("list `{}` and `*{text}`", &text[1..]);
+        return Err(Flaw::new(format!("`{text}` begins with a dot"), help));
+    }
+    match text.strip_prefix("*.") {
+        Some(rest) => Ok(format!("*.{}", host(rest)?)),
+        None => host(text),
+    }
+}
+
+/// Checks the domain of a ticket that spans subdomains, and puts it in lower case.
+///
+/// # Errors
+/// As [`host`]; an address; a name without a dot, which browsers refuse (RFC 6265bis section 5.6.3).
+pub fn cookie_domain(text: &str) -> Parsed<String> {
+    if let Some(rest) = text.strip_prefix('.') {
+        return Err(Flaw::new(
+            format!("`{text}` begins with a dot"),
+            format!("write `{rest}`: it covers the subdomains anyway"),
+        ));
+    }
+    let domain = host(text)?;
+    if !domain.contains('.') || domain.parse::<std::net::IpAddr>().is_ok() {
+        return Err(Flaw::new(
+            format!("browsers refuse cookies for the domain `{text}`"),
+            "name a domain such as `example.com`, or leave `domain` out for a ticket of one host",
+        ));
+    }
+    Ok(domain)
+}
+
+/// Checks a host name (or an address as it stands in a URL) and puts it in lower case.
+///
+/// # Errors
+/// Anything that cannot stand in a Host header without its port.
+pub fn host(text: &str) -> Parsed<String> {
+    const HELP: &str = "write the host alone, such as `shop.example.com`";
+    if text.contains("://") || text.contains('/') {
+        return Err(Flaw::new(format!("`{text}` is no host name"), HELP));
+    }
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let address: Result<std::net::Ipv6Addr, _> = inner.parse();
+        return address
+            .map(|address| format!("[{address}]"))
+            .map_err(|_| Flaw::new(format!("`{text}` is no IPv6 address"), HELP));
+    }
+    if let Some((name, port)) = text.rsplit_once(':')
+        && !name.contains(':')
+        && port.bytes().all(|b| b.is_ascii_digit())
+    {
+        let help = format!("write `{name}`: names hold for every port");
+        return Err(Flaw::new(format!("`{text}` carries a port"), help));
+    }
+    if !text.is_ascii() {
+        return Err(Flaw::new(
+            format!("`{text}` has letters that a Host header does not carry"),
+            "write the name as it goes over the wire, in punycode (`xn--…`)",
+        ));
+    }
+    let label = |label: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(fits)
+    };
+    if text.len() > 253 || !text.split('.').all(label) {
+        return Err(Flaw::new(format!("`{text}` is no host name"), HELP));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// Reads a method that applications use.
+///
+/// # Errors
+/// Any other; methods are case-sensitive (RFC 9110 section 9.1).
+pub fn method(text: &str) -> Parsed<Method> {
+    const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let word = choice(text, "method", &METHODS.map(|word| (word, word)))?;
+    Method::from_bytes(word.as_bytes()).map_err(|_| Flaw::new(format!("`{word}` is no method"), ""))
+}
+
+/// Reads `Name` or `Name: value`.
+///
+/// # Errors
+/// No header name, or a value that cannot be sent.
+pub fn header(text: &str) -> Parsed<(HeaderName, Option<String>)> {
+    const HELP: &str = "write `Name` or `Name: value`";
+    let (name, value) = match text.split_once(':') {
+        Some((name, value)) => (name.trim_end(), Some(value.trim())),
+        None => (text, None),
+    };
+    let name = HeaderName::try_from(name)
+        .map_err(|_| Flaw::new(format!("`{name}` is no header name"), HELP))?;
+    if let Some(value) = value
+        && (value.is_empty() || HeaderValue::from_str(value).is_err())
+    {
+        return Err(Flaw::new(format!("`{value}` is no header value"), HELP));
+    }
+    Ok((name, value.map(str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: std::fmt::Debug + PartialEq>(
+        parse: impl Fn(&str) -> Parsed<T>,
+        text: &str,
+        expected: Result<T, &str>,
+    ) {
+        let parsed = parse(text).map_err(|flaw| flaw.message);
+        assert_eq!(parsed, expected.map_err(str::to_owned), "{text}");
+    }
+
+    #[test]
+    fn tickets_get_their_prefix_from_us() {
+        check(ticket_cookie, "shop", Ok("shop".to_owned()));
+        check(ticket_cookie, "__Host-shop", Err("`__Host-shop` carries a prefix already"));
+        check(ticket_cookie, "__sEcUrE-shop", Err("`__sEcUrE-shop` carries a prefix already"));
+        check(ticket_cookie, "__Host-Http-a", Err("`__Host-Http-a` carries a prefix already"));
+        check(ticket_cookie, "a b", Err("`a b` cannot be a cookie's name"));
+        check(ticket_cookie, "", Err("`` cannot be a cookie's name"));
+        check(ticket_cookie, "a=b", Err("`a=b` cannot be a cookie's name"));
+        check(ticket_cookie, "$Version", Err("`$Version` cannot be a cookie's name"));
+        check(ticket_cookie, "é", Err("`é` cannot be a cookie's name"));
+    }
+
+    #[test]
+    fn a_prefix_cut_from_a_name_outside_ascii_does_not_panic() {
+        check(ticket_cookie, "__Host-é", Err("`__Host-é` carries a prefix already"));
+        check(ticket_cookie, "__Hosé-", Err("`__Hosé-` cannot be a cookie's name"));
+    }
+
+    #[test]
+    fn a_pattern_has_one_star_at_its_end() {
+        check(cookie_pattern, "EGG_SESS.sig", Ok("EGG_SESS.sig".to_owned()));
+        check(cookie_pattern, "wp_*", Ok("wp_*".to_owned()));
+        check(cookie_pattern, "*", Ok("*".to_owned()));
+        check(cookie_pattern, "*a", Err("`*a` has a `*` that is not at its end"));
+        check(cookie_pattern, "a**", Err("`a**` has a `*` that is not at its end"));
+        assert!(matches("wp_*", "wp_1") && !matches("wp_*", "wp") && matches("*", "x"));
+        assert!(matches("a", "a") && !matches("a", "ab"));
+    }
+
+    #[test]
+    fn server_names_are_hosts_without_port_in_lower_case() {
+        check(server, "Shop.Example.COM", Ok("shop.example.com".to_owned()));
+        check(server, "*.example.com", Ok("*.example.com".to_owned()));
+        check(server, "_", Ok("_".to_owned()));
+        check(server, "[::1]", Ok("[::1]".to_owned()));
+        check(server, "my_host", Ok("my_host".to_owned()));
+        check(server, "a.com:8080", Err("`a.com:8080` carries a port"));
+        check(server, "https://a.com", Err("`https://a.com` is no host name"));
+        check(server, "a..b", Err("`a..b` is no host name"));
+        check(server, "", Err("`` is no host name"));
+        check(server, "www.example.*", Err("`www.example.*` is no host name"));
+        check(server, "~^a$", Err("regular expressions are not supported"));
+        check(server, ".a.com", Err("`.a.com` begins with a dot"));
+        check(
+            server,
+            "bücher.de",
+            Err("`bücher.de` has letters that a Host header does not carry"),
+        );
+    }
+
+    #[test]
+    fn a_cookie_domain_is_one_that_browsers_take() {
+        check(cookie_domain, "Example.com", Ok("example.com".to_owned()));
+        check(cookie_domain, ".example.com", Err("`.example.com` begins with a dot"));
+        check(
+            cookie_domain,
+            "localhost",
+            Err("browsers refuse cookies for the domain `localhost`"),
+        );
+        check(cookie_domain, "10.0.0.1", Err("browsers refuse cookies for the domain `10.0.0.1`"));
+    }
+
+    #[test]
+    fn methods_and_headers_are_read() {
+        check(method, "POST", Ok(Method::POST));
+        check(method, "post", Err("`post` is no method"));
+        check(header, "X-Login", Ok((HeaderName::from_static("x-login"), None)));
+        check(
+            header,
+            "X-Login: ok",
+            Ok((HeaderName::from_static("x-login"), Some("ok".to_owned()))),
+        );
+        check(header, "X Login", Err("`X Login` is no header name"));
+        check(header, "X-Login:", Err("`` is no header value"));
+    }
+}
