@@ -1,1 +1,229 @@
-//! To be written.
+//! The command line: sub-commands, and nginx's switches beside them (`-t -T -c -q -v -V`).
+//!
+//! Arguments become a [`Command`]; `main` acts on it. Usage mistakes end with code 2, everything
+//! else that fails with code 1, as nginx's do.
+
+pub mod check;
+pub mod demo;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+/// Where the configuration is looked for.
+pub const CONFIG_FILE: &str = "/etc/cloakroom/config.yaml";
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve, until a signal ends it.
+    Run { config: PathBuf },
+    /// Say whether a configuration is good.
+    Check(check::Check),
+    /// Work on a key ring.
+    Keys(Keys),
+    /// Show the protocol at work, with an application of its own.
+    Demo(Demo),
+    /// Print what [`version`] says.
+    Version(Detail),
+}
+
+/// `cloakroom keys …`
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Keys {
+    /// Make a key ring with one fresh key; never overwrites a file
+    New { file: PathBuf },
+    /// List a ring's keys by id and role, without their values
+    Show { file: PathBuf },
+}
+
+/// `cloakroom demo`
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Demo {
+    /// Where the demonstration listens, on the loopback interface
+    #[arg(long, default_value_t = 8443)]
+    pub port: u16,
+}
+
+/// How much a version says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// nginx's `-v`.
+    Short,
+    /// nginx's `-V`.
+    Long,
+}
+
+/// Reads the process's arguments. Prints help and usage mistakes, and ends the process then.
+pub fn parse() -> Command {
+    parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+/// Reads arguments; the first is the program's own name.
+///
+/// # Errors
+/// clap's, which carry their text: also where help was asked for.
+pub fn parse_from(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Command, clap::Error> {
+    let Arguments { config, test, dump, quiet, version, long_version, command } =
+        Arguments::try_parse_from(arguments)?;
+    let Some(command) = command else {
+        return Ok(if long_version {
+            Command::Version(Detail::Long)
+        } else if version {
+            Command::Version(Detail::Short)
+        } else if test || dump {
+            let style = check::Style::Nginx;
+            let check = check::Check { config, style, dump, quiet, deny_warnings: false };
+            Command::Check(check)
+        } else {
+            Command::Run { config }
+        });
+    };
+    if test || dump || version || long_version {
+        return Err(Arguments::command().error(
+            ErrorKind::ArgumentConflict,
+            "-t, -T, -v and -V stand alone, without a sub-command",
+        ));
+    }
+    Ok(match command {
+        Sub::Run => Command::Run { config },
+        Sub::Check { deny_warnings, dump } => {
+            let style = check::Style::Own;
+            Command::Check(check::Check { config, style, dump, quiet, deny_warnings })
+        }
+        Sub::Keys(keys) => Command::Keys(keys),
+        Sub::Demo(demo) => Command::Demo(demo),
+    })
+}
+
+/// The version, with or without what the program was built for.
+pub fn version(detail: Detail) -> String {
+    let short = format!("cloakroom version: cloakroom/{}", env!("CARGO_PKG_VERSION"));
+    match detail {
+        Detail::Short => short,
+        Detail::Long => {
+            let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+            let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+            format!("{short}\nbuilt for {arch}-{os} ({profile})\nTLS: rustls with aws-lc-rs")
+        }
+    }
+}
+
+/// A session-aware reverse proxy: session cookies of the application stay behind the counter.
+#[derive(Parser)]
+#[command(name = "cloakroom", disable_version_flag = true)]
+struct Arguments {
+    /// The configuration
+    #[arg(short, long, global = true, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+    /// Test the configuration and leave (nginx)
+    #[arg(short)]
+    test: bool,
+    /// Test the configuration, print it and leave (nginx)
+    #[arg(short = 'T')]
+    dump: bool,
+    /// Say nothing but errors while a configuration is tested
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print the version
+    #[arg(short = 'v', long)]
+    version: bool,
+    /// Print the version and how it was built
+    #[arg(short = 'V')]
+    long_version: bool,
+    #[command(subcommand)]
+    command: Option<Sub>,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Serve (also without any sub-command)
+    Run,
+    /// Say whether the configuration is good, with all that is wrong with it
+    Check {
+        /// Warnings fail too
+        #[arg(long)]
+        deny_warnings: bool,
+        /// Print the configuration, passwords masked
+        #[arg(long)]
+        dump: bool,
+    },
+    /// Work on a key ring
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Show the protocol at work, with an application of its own
+    Demo(Demo),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: Result<Command, ErrorKind>) {
+        let parsed = parse_from(line.split(' ')).map_err(|error| error.kind());
+        assert_eq!(parsed, expected, "{line}");
+    }
+
+    fn checking(style: check::Style, dump: bool, quiet: bool, deny_warnings: bool) -> Command {
+        let config = PathBuf::from("a.yaml");
+        Command::Check(check::Check { config, style, dump, quiet, deny_warnings })
+    }
+
+    #[test]
+    fn sub_commands_take_the_configuration_on_either_side() {
+        let run = || Ok(Command::Run { config: PathBuf::from("a.yaml") });
+        check("cloakroom run -c a.yaml", run());
+        check("cloakroom -c a.yaml run", run());
+        check("cloakroom run", Ok(Command::Run { config: PathBuf::from(CONFIG_FILE) }));
+        let own = check::Style::Own;
+        check("cloakroom check -c a.yaml", Ok(checking(own, false, false, false)));
+        check("cloakroom check --deny-warnings -c a.yaml", Ok(checking(own, false, false, true)));
+        check("cloakroom check -q --dump -c a.yaml", Ok(checking(own, true, true, false)));
+    }
+
+    #[test]
+    fn the_switches_of_nginx_are_understood() {
+        let nginx = check::Style::Nginx;
+        check("cloakroom -t -c a.yaml", Ok(checking(nginx, false, false, false)));
+        check("cloakroom -t -q -c a.yaml", Ok(checking(nginx, false, true, false)));
+        check("cloakroom -tqc a.yaml", Ok(checking(nginx, false, true, false)));
+        check("cloakroom -T -c a.yaml", Ok(checking(nginx, true, false, false)));
+        check("cloakroom -v", Ok(Command::Version(Detail::Short)));
+        check("cloakroom --version", Ok(Command::Version(Detail::Short)));
+        check("cloakroom -V", Ok(Command::Version(Detail::Long)));
+        check("cloakroom -c a.yaml", Ok(Command::Run { config: PathBuf::from("a.yaml") }));
+        check("cloakroom", Ok(Command::Run { config: PathBuf::from(CONFIG_FILE) }));
+    }
+
+    #[test]
+    fn key_rings_and_the_demonstration_have_their_arguments() {
+        let file = PathBuf::from("ring.json");
+        check("cloakroom keys new ring.json", Ok(Command::Keys(Keys::New { file: file.clone() })));
+        check("cloakroom keys show ring.json", Ok(Command::Keys(Keys::Show { file })));
+        let demo = |port: u16| Ok(Command::Demo(Demo { port }));
+        check("cloakroom demo", demo(8443));
+        check("cloakroom demo --port 9", demo(9));
+    }
+
+    #[test]
+    fn mistakes_of_usage_are_told() {
+        check("cloakroom -t run", Err(ErrorKind::ArgumentConflict));
+        check("cloakroom serve", Err(ErrorKind::InvalidSubcommand));
+        check("cloakroom run --deny-warnings", Err(ErrorKind::UnknownArgument));
+        check("cloakroom keys", Err(ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand));
+        check("cloakroom keys new", Err(ErrorKind::MissingRequiredArgument));
+        check("cloakroom -c", Err(ErrorKind::InvalidValue));
+        check("cloakroom --help", Err(ErrorKind::DisplayHelp));
+    }
+
+    #[test]
+    fn the_version_names_the_program() {
+        assert!(version(Detail::Short).starts_with("cloakroom version: cloakroom/"));
+        assert!(version(Detail::Long).starts_with(&version(Detail::Short)));
+        Arguments::command().debug_assert();
+    }
+}
