@@ -1,0 +1,81 @@
+//! The real applications of `tests/apps`: Egg.js, Express, and one that does everything wrong.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::redis::Redis;
+use super::{free_port, loopback};
+
+/// How many lines `GET /set-cookies` answers with (`ODD_COOKIES` in `tests/apps/shared.js`).
+pub const ODD_COOKIES: usize = 15;
+
+/// A running application.
+pub struct App {
+    pub address: SocketAddr,
+    pub process: Process,
+    /// Where it writes what it must; goes with it.
+    _directory: TempDir,
+}
+
+impl App {
+    /// Egg.js as it comes: a cluster of two workers, the whole session inside an encrypted cookie.
+    pub fn egg() -> Self {
+        Self::start("egg", &[("SESSION", "cookie")])
+    }
+
+    /// Egg.js with egg-session-redis.
+    pub fn egg_redis(redis: &Redis) -> Self {
+        Self::start("egg", &[("SESSION", "redis"), ("REDIS_URL", &redis.url())])
+    }
+
+    /// Express with express-session and connect-redis, two workers.
+    pub fn express(redis: &Redis) -> Self {
+        Self::start("express", &[("REDIS_URL", &redis.url())])
+    }
+
+    /// The application without a framework. Its sessions live in its one process: start it twice
+    /// to have a cluster that shares nothing.
+    pub fn naive() -> Self {
+        Self::start("naive", &[])
+    }
+
+    /// Starts `tests/apps/<kind>.js`; its first comment names the settings it takes.
+    ///
+    /// # Panics
+    /// If its dependencies are not installed, or it doesn't come up.
+    pub fn start(kind: &str, settings: &[(&str, &str)]) -> Self {
+        let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps");
+        assert!(
+            apps.join("node_modules/.package-lock.json").exists(),
+            "the applications' dependencies are missing: run `scripts/test-apps` (`make test` does)"
+        );
+        // The port may be taken between choosing and binding it.
+        let mut attempts = (0..3).map(|_| Self::attempt(kind, &apps, settings));
+        let mut problem = String::new();
+        attempts
+            .find_map(|attempt| attempt.map_err(|text| problem = text).ok())
+            .unwrap_or_else(|| panic!("{problem}"))
+    }
+
+    fn attempt(kind: &str, apps: &PathBuf, settings: &[(&str, &str)]) -> Result<Self, String> {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let mut process = Process::spawn(
+            kind,
+            Command::new("node")
+                .arg(format!("{kind}.js"))
+                .current_dir(apps)
+                .env_remove("NODE_OPTIONS")
+                .env("NODE_ENV", "production")
+                .env("RUN_DIR", directory.path())
+                .env("PORT", free_port().to_string())
+                .envs(settings.iter().copied()),
+        );
+        let port = process.wait_line("READY ")?;
+        let port = port.parse().map_err(|_| format!("{kind} said READY {port}"))?;
+        Ok(Self { address: loopback(port), process, _directory: directory })
+    }
+}

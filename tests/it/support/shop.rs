@@ -1,0 +1,154 @@
+//! The configuration that most tests share: a shop behind one or more nodes.
+
+use std::net::SocketAddr;
+
+use super::browser::Browser;
+use super::in_process::TestClock;
+use super::proxy::Proxy;
+use super::redis::Redis;
+
+/// The shop's name.
+pub const HOST: &str = "shop.example.com";
+/// The ticket's cookie-name.
+pub const TICKET: &str = "__Host-shop";
+/// What Alice types into the login form.
+pub const ALICE: &[(&str, &str)] = &[("username", "alice"), ("password", "secret")];
+
+/// A configuration, to be changed where a test needs another.
+#[derive(Clone)]
+pub struct Shop {
+    upstreams: Vec<SocketAddr>,
+    store: String,
+    /// Where nodes share one: a file outside of their directories.
+    keyring: Option<String>,
+    balance: &'static str,
+    /// Further lines of the session policy, indented by four.
+    policy: String,
+    /// Further routes, indented by six.
+    routes: String,
+    /// Further top-level lines.
+    top: String,
+}
+
+impl Shop {
+    /// One endpoint, one node, the embedded store.
+    pub fn at(upstream: SocketAddr) -> Self {
+        Self::over(&[upstream])
+    }
+
+    /// Several endpoints.
+    pub fn over(upstreams: &[SocketAddr]) -> Self {
+        Self {
+            upstreams: upstreams.to_vec(),
+            store: "sqlite:{directory}/sessions.db".to_owned(),
+            keyring: None,
+            balance: "round_robin",
+            policy: String::new(),
+            routes: String::new(),
+            top: String::new(),
+        }
+    }
+
+    /// Records in this Redis.
+    pub fn store(mut self, redis: &Redis) -> Self {
+        self.store = redis.url();
+        self
+    }
+
+    /// `balance: …`
+    pub fn balance(mut self, balance: &'static str) -> Self {
+        self.balance = balance;
+        self
+    }
+
+    /// A line of the session policy: `timeouts: { idle: 10m }`.
+    pub fn policy(mut self, line: &str) -> Self {
+        self.policy.push_str(&format!("    {line}\n"));
+        self
+    }
+
+    /// A route: `{ path: /public/, upstream: shop }`. The catch-all `/` is there already.
+    pub fn route(mut self, line: &str) -> Self {
+        self.routes.push_str(&format!("      - {line}\n"));
+        self
+    }
+
+    /// A line at the top level: `trusted_proxies: [127.0.0.1/32]`.
+    pub fn top(mut self, line: &str) -> Self {
+        self.top.push_str(&format!("{line}\n"));
+        self
+    }
+
+    /// Starts one node.
+    pub fn start(&self) -> Proxy {
+        Proxy::start(&self.yaml())
+    }
+
+    /// Starts one node with a clock that the test moves.
+    pub fn start_at(&self, clock: &TestClock) -> Proxy {
+        Proxy::start_at(clock, &self.yaml())
+    }
+
+    /// Starts nodes that share key ring and store (a Redis).
+    pub fn start_nodes(&self, number: usize, keys: &tempfile::TempDir) -> Vec<Proxy> {
+        let ring = keys.path().join("keyring.json");
+        if !ring.exists() {
+            let made = super::proxy::Binary::run(&["keys", "new", &ring.display().to_string()]);
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        }
+        let shared = Self { keyring: Some(ring.display().to_string()), ..self.clone() };
+        (0..number).map(|_| shared.start()).collect()
+    }
+
+    /// The text.
+    pub fn yaml(&self) -> String {
+        let endpoints: Vec<String> =
+            self.upstreams.iter().map(|at| format!("{{ address: '{at}' }}")).collect();
+        let keyring = self.keyring.as_ref().map(|file| format!("keyring: {file}\n"));
+        format!(
+            "\
+workers: 2
+state_directory: '{{directory}}'
+listeners:
+  - address: 127.0.0.1:0
+    tls: {{ self_signed: true }}
+store: {store}
+{keyring}{top}sessions:
+  shop:
+    mode: vault
+    cookie: {{ name: shop, same_site: lax }}
+    app_cookies: [EGG_SESS, EGG_SESS.sig, connect.sid, sid]
+    login:
+      - {{ request: POST /login, success: {{ status: [302], location: /account/ }} }}
+    logout:
+      - {{ request: POST /logout }}
+{policy}upstreams:
+  shop:
+    balance: {balance}
+    endpoints: [{endpoints}]
+servers:
+  - names: [{HOST}]
+    routes:
+      - {{ path: /, upstream: shop, session: shop }}
+{routes}",
+            store = self.store,
+            keyring = keyring.unwrap_or_default(),
+            top = self.top,
+            policy = self.policy,
+            balance = self.balance,
+            endpoints = endpoints.join(", "),
+            routes = self.routes,
+        )
+    }
+}
+
+/// A browser at these nodes.
+pub fn browser(nodes: &[Proxy]) -> Browser {
+    let addresses: Vec<SocketAddr> = nodes.iter().map(Proxy::address).collect();
+    Browser::https(HOST, &addresses)
+}
+
+/// Who the application thinks that somebody is.
+pub async fn whoami(browser: &mut Browser) -> Option<String> {
+    browser.get("/whoami").await.expect(200).json()["user"].as_str().map(str::to_owned)
+}

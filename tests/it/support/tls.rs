@@ -1,0 +1,117 @@
+//! TLS for tests: a client that believes everybody, and certificates made on the spot.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
+
+/// The versions that a client offers.
+pub const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+pub const ONLY_TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+pub const ONLY_TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// A client configuration that takes any certificate, but does check that the server holds its
+/// key.
+pub fn client_config(
+    alpn: &[&str],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .expect("the provider speaks these versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(BelieveEverybody(provider)))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+/// A self-signed certificate.
+pub struct Certificate {
+    pub der: Vec<u8>,
+    pub chain_pem: String,
+    pub key_pem: String,
+    key_der: Vec<u8>,
+}
+
+impl Certificate {
+    pub fn for_names(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).expect("the names are good");
+        Self {
+            der: made.cert.der().to_vec(),
+            chain_pem: made.cert.pem(),
+            key_pem: made.signing_key.serialize_pem(),
+            key_der: made.signing_key.serialize_der(),
+        }
+    }
+
+    /// Writes `<stem>.pem` and `<stem>.key`.
+    pub fn write(&self, directory: &Path, stem: &str) -> (PathBuf, PathBuf) {
+        let chain = directory.join(format!("{stem}.pem"));
+        let key = directory.join(format!("{stem}.key"));
+        std::fs::write(&chain, &self.chain_pem).expect("the directory can be written");
+        std::fs::write(&key, &self.key_pem).expect("the directory can be written");
+        (chain, key)
+    }
+
+    pub fn server_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key_der.clone()));
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(BOTH)
+                .expect("the provider speaks these versions")
+                .with_no_client_auth()
+                .with_single_cert(vec![CertificateDer::from(self.der.clone())], key)
+                .expect("certificate and key belong together");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+#[derive(Debug)]
+struct BelieveEverybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for BelieveEverybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
