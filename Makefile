@@ -1,0 +1,36 @@
+# make demo    two workers, Cloakroom in front of them, and what to look at
+# make test    everything that the tests need, then the tests
+# make check   formatting, lints, links in the documentation
+
+.PHONY: demo test check bench-load fmt clean
+
+# Unoptimised: the demo is for looking, and is there within the time that this build takes.
+demo:
+	scripts/setup --build
+	cargo build
+	cargo run --quiet -- demo
+
+test:
+	scripts/setup
+	scripts/test-apps
+	cargo nextest run
+
+check:
+	scripts/setup
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+	cargo deny check bans licenses sources
+
+# The side-by-side comparison with other proxies; figures in benches/load/README.md.
+bench-load:
+	scripts/setup
+	cargo build --release
+	benches/load/run
+
+fmt:
+	cargo fmt
+
+clean:
+	cargo clean
+	rm -rf tests/apps/node_modules
