@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::crypto::CryptoProvider;
@@ -23,6 +23,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 const LIFE: Duration = Duration::from_secs(365 * 86_400);
 /// So long before its end it is made anew.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
+
+/// A clock beyond this is wrong, and dates end with the year 9999.
+const LATEST: UnixMillis = UnixMillis(250_000_000_000_000);
 
 /// The certificate for these names and the local machine, from this directory, where it is made if
 /// it is not there, does not have these names, or is about to expire.
@@ -78,7 +81,7 @@ fn make(
         CertificateParams::new(names.iter().cloned().collect::<Vec<_>>()).map_err(unusable)?;
     params.distinguished_name.push(DnType::CommonName, "Cloakroom, self-signed");
     params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-    let begin = SystemTime::from(UNIX_EPOCH + Duration::from_millis(now.0));
+    let begin = UNIX_EPOCH + Duration::from_millis(now.0.min(LATEST.0));
     // A client's clock may be behind.
     params.not_before = begin.checked_sub(DAY).unwrap_or(UNIX_EPOCH).into();
     params.not_after = (begin + LIFE).into();

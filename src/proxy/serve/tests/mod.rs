@@ -438,61 +438,11 @@ fn body(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-#[tokio::test]
-async fn zz_sizes() {
-    let proxy = Proxy::start(Limits::default()).await;
-    eprintln!(
-        "conn {} info {} downstream {} settings {} session {}",
-        size_of::<Conn>(),
-        size_of::<Info>(),
-        size_of::<Downstream>(),
-        size_of::<HttpPersistentSettings>(),
-        size_of::<ServerSession>()
-    );
-    let service = Service {
-        origin: proxy.origin.address,
-        limits: Limits::default(),
-        seen: proxy.seen.clone(),
-    };
-    let w = Worker::new(
-        service,
-        &UpstreamPool::default(),
-        Context::new(Limits::default(), proxy.gate.clone()),
-    );
-    let w: &'static Worker<Service> = Box::leak(Box::new(w));
-    fn size<F, A>(_: impl Fn(A) -> F) -> usize {
+#[test]
+fn connection_that_waits_holds_nothing_of_a_request() {
+    fn size<F: Future>(_: impl FnOnce(&'static Worker<Service>, Conn) -> F) -> usize {
         size_of::<F>()
     }
-    eprintln!("serve_http1 future {}", size(|c: Conn| w.serve_http1(c)));
-    eprintln!("serve_http2 future {}", size(|c: Conn| w.serve_http2(c)));
-    eprintln!("linger future {}", size(|c: Conn| c.linger()));
-    let rss = || {
-        let s = std::fs::read_to_string("/proc/self/statm").unwrap();
-        s.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-    };
-    for tls in [false, true] {
-        let proxy = Proxy::start_over(
-            if tls { Transport::Tls } else { Transport::Plain },
-            Limits::default(),
-        )
-        .await;
-        let mut hold: Vec<Box<dyn std::any::Any>> = vec![];
-        let n = 400;
-        let mut before = 0;
-        for i in 0..n + 100 {
-            if i == 100 {
-                before = rss();
-            }
-            if tls {
-                let mut c = Client::new(proxy.connect_tls(b"http/1.1").await);
-                c.get("/").await;
-                hold.push(Box::new(c));
-            } else {
-                let mut c = Client::new(proxy.connect().await);
-                c.get("/").await;
-                hold.push(Box::new(c));
-            }
-        }
-        eprintln!("tls {tls}: rss per connection both ends {}", (rss() - before) / n);
-    }
+    let waiting = size(|worker, conn| worker.serve_http1(conn));
+    assert!(waiting <= 1024, "the future of a connection has {waiting} bytes");
 }
