@@ -64,21 +64,9 @@ pub struct Settings {
 
 /// Cookies that pages read with script by design: they carry a token which script sends back in a
 /// header or field (Egg; Django; Angular, axios and Laravel; Tornado).
-const READ_BY_SCRIPT: [&str; 4] = ["csrfToken", "csrftoken", "XSRF-TOKEN", "_xsrf"];
+pub const READ_BY_SCRIPT: [&str; 4] = ["csrfToken", "csrftoken", "XSRF-TOKEN", "_xsrf"];
 
 impl Settings {
-    /// Adds the well-known exceptions, below those that are there.
-    #[must_use]
-    pub fn with_well_known(mut self) -> Self {
-        for name in READ_BY_SCRIPT {
-            if self.exception(name.as_bytes()).is_none() {
-                let attributes = Attributes { http_only: Some(false), ..Attributes::default() };
-                self.exceptions.push((name.to_owned(), attributes));
-            }
-        }
-        self
-    }
-
     /// Enforces the attributes of one `Set-Cookie` field.
     ///
     /// `https` is the scheme that the browser used. Without it `Secure` is never added, since the

@@ -8,7 +8,7 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use crate::cookie::response::{Lifetime, SetCookie, name_of};
+use crate::cookie::response::{Lifetime, SetCookie, is_clean, name_of};
 use crate::headers::identity;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
@@ -18,6 +18,7 @@ use crate::proxy::shared::Shared;
 use crate::proxy::upstream_peer;
 use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
+use crate::session::matching::Head;
 use crate::session::policy::Policy;
 use crate::session::settle::{Answer, Settle, TicketEffect};
 use crate::upstream::Balance;
@@ -48,7 +49,10 @@ pub async fn run(
         let name = name_of(field);
         let is_kept = policy.as_ref().is_none_or(|policy| !policy.owns(name));
         // A worker has no say about tickets.
-        if is_kept && !shared.tickets.iter().any(|ticket| ticket.as_bytes() == name) {
+        if is_clean(field)
+            && is_kept
+            && !shared.tickets.iter().any(|ticket| ticket.as_bytes() == name)
+        {
             response.append_header(SET_COOKIE, &*shared.cookies.rewrite(field, is_https))?;
         }
     }
@@ -154,12 +158,12 @@ fn answer(
         .filter(|cookie| cookie.lifetime(now) != Lifetime::Expired)
         .map(SetCookie::name)
         .collect();
-    let request = (&exchange.method, &target.path);
-    let response = (response.status.as_u16(), &response.headers, &set[..]);
+    let (method, path) = (&exchange.method, &target.path);
+    let head = Head { status: response.status.as_u16(), headers: &response.headers, cookies: &set };
     Answer {
         is_login: exchange.is_login,
-        logged_in: policy.has_logged_in(request, response),
-        logged_out: policy.has_logged_out(request, response),
+        logged_in: policy.has_logged_in(method, path, head),
+        logged_out: policy.has_logged_out(method, path, head),
         edits,
         endpoint,
     }

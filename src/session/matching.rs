@@ -6,6 +6,15 @@ use http::{HeaderMap, Method};
 use crate::routing::path::NormalPath;
 use crate::session::policy::{CrossSite, LoginRule, Policy, RequestPart, SuccessPart};
 
+/// What a success part looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    pub status: u16,
+    pub headers: &'a HeaderMap,
+    /// The names of the cookies that it sets (not deletes).
+    pub cookies: &'a [&'a [u8]],
+}
+
 impl RequestPart {
     /// Whether a request fits.
     pub fn matches(&self, method: &Method, path: &NormalPath) -> bool {
@@ -14,12 +23,13 @@ impl RequestPart {
 }
 
 impl SuccessPart {
-    /// Whether an answer fits; `cookies` are the names that it sets (not deletes).
-    pub fn matches(&self, status: u16, headers: &HeaderMap, cookies: &[&[u8]]) -> bool {
+    /// Whether an answer to a request for `path` fits.
+    pub fn matches(&self, path: &NormalPath, answer: Head<'_>) -> bool {
+        let Head { status, headers, cookies } = answer;
         (self.status.is_empty() || self.status.contains(&status))
-            && self.location.as_ref().is_none_or(|path| {
+            && self.location.as_ref().is_none_or(|rule| {
                 let location = headers.get(LOCATION);
-                location.is_some_and(|value| path.matches_location(value.as_bytes()))
+                location.is_some_and(|value| rule.matches_location_from(value.as_bytes(), path))
             })
             && self.header.as_ref().is_none_or(|(name, wanted)| {
                 headers.get_all(name).iter().any(|value| {
@@ -68,27 +78,19 @@ impl Policy {
 
     /// Whether an answer completes a login: by a rule whose request part fits, or by one that has
     /// none (rule 21).
-    pub fn has_logged_in(
-        &self,
-        (method, path): (&Method, &NormalPath),
-        (status, headers, cookies): (u16, &HeaderMap, &[&[u8]]),
-    ) -> bool {
+    pub fn has_logged_in(&self, method: &Method, path: &NormalPath, answer: Head<'_>) -> bool {
         self.login.iter().any(|rule| {
             rule.request.as_ref().is_none_or(|request| request.matches(method, path))
-                && rule.success.matches(status, headers, cookies)
+                && rule.success.matches(path, answer)
         })
     }
 
     /// Whether an answer completes a logout: where a rule demands nothing, any status below 400.
-    pub fn has_logged_out(
-        &self,
-        (method, path): (&Method, &NormalPath),
-        (status, headers, cookies): (u16, &HeaderMap, &[&[u8]]),
-    ) -> bool {
+    pub fn has_logged_out(&self, method: &Method, path: &NormalPath, answer: Head<'_>) -> bool {
         self.logout.iter().any(|rule| {
             rule.request.matches(method, path)
-                && rule.success.matches(status, headers, cookies)
-                && (!rule.success.is_empty() || status < 400)
+                && rule.success.matches(path, answer)
+                && (!rule.success.is_empty() || answer.status < 400)
         })
     }
 }
@@ -124,7 +126,8 @@ mod tests {
             if let Some(location) = location {
                 headers.insert(LOCATION, location.parse().expect("a header value"));
             }
-            let got = policy.has_logged_in((&Method::POST, &login), (status, &headers, &[]));
+            let answer = Head { status, headers: &headers, cookies: &[] };
+            let got = policy.has_logged_in(&Method::POST, &login, answer);
             assert_eq!(got, expected, "{status} {location:?}");
         };
         check(302, Some("/account/"), true);
@@ -142,13 +145,15 @@ mod tests {
             header: Some((http::HeaderName::from_static("x-auth"), value.map(str::to_owned))),
             ..SuccessPart::default()
         };
-        assert!(header(None).matches(200, &headers, &[]));
-        assert!(header(Some("ok")).matches(200, &headers, &[]));
-        assert!(!header(Some("no")).matches(200, &headers, &[]));
-        assert!(!header(None).matches(200, &HeaderMap::new(), &[]));
+        let at = path("/x");
+        let answer = Head { status: 200, headers: &headers, cookies: &[] };
+        assert!(header(None).matches(&at, answer));
+        assert!(header(Some("ok")).matches(&at, answer));
+        assert!(!header(Some("no")).matches(&at, answer));
+        assert!(!header(None).matches(&at, Head { headers: &HeaderMap::new(), ..answer }));
         let cookie = SuccessPart { sets_cookie: Some("user".to_owned()), ..SuccessPart::default() };
-        assert!(cookie.matches(200, &headers, &[b"other", b"user"]));
-        assert!(!cookie.matches(200, &headers, &[b"User"]));
+        assert!(cookie.matches(&at, Head { cookies: &[b"other", b"user"], ..answer }));
+        assert!(!cookie.matches(&at, Head { cookies: &[b"User"], ..answer }));
     }
 
     #[test]
@@ -156,8 +161,8 @@ mod tests {
         let policy = policy();
         let logout = path("/logout");
         let check = |status, expected| {
-            let answer = (status, &HeaderMap::new(), &[][..]);
-            assert_eq!(policy.has_logged_out((&Method::POST, &logout), answer), expected);
+            let answer = Head { status, headers: &HeaderMap::new(), cookies: &[] };
+            assert_eq!(policy.has_logged_out(&Method::POST, &logout, answer), expected);
         };
         check(200, true);
         check(302, true);

@@ -1,9 +1,9 @@
 //! `cookies`: the attributes of every cookie that is not a session's.
 
 use crate::config::schema::{Attributes, File};
-use crate::config::value::name::{SCRIPT_COOKIES, cookie_pattern, matches};
+use crate::config::value::name::{cookie_pattern, matches};
 use crate::config::value::{Flaw, Parsed, choice};
-use crate::cookie::enforce::{self, SameSite};
+use crate::cookie::enforce::{self, READ_BY_SCRIPT, SameSite};
 
 use super::{Checker, at, items};
 
@@ -32,7 +32,7 @@ impl Checker<'_> {
             }
             self.vaulted(file, name, &path);
             let mut exception = self.attributes(&attributes.value, &path);
-            if SCRIPT_COOKIES.contains(&name.value.as_str()) {
+            if READ_BY_SCRIPT.contains(&name.value.as_str()) {
                 exception.http_only = exception.http_only.or(Some(false));
             }
             let whole = enforce::Attributes {
@@ -43,7 +43,7 @@ impl Checker<'_> {
             self.unsendable(&attributes.value, whole, &path);
             exceptions.push((name.value.clone(), exception));
         }
-        for name in SCRIPT_COOKIES {
+        for name in READ_BY_SCRIPT {
             if !exceptions.iter().any(|(given, _)| given == name) {
                 let readable = enforce::Attributes {
                     http_only: Some(false),

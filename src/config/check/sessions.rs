@@ -8,10 +8,10 @@ use serde_saphyr::Spanned;
 use crate::config::schema::{
     File, Given, Jar, Login, Logout, Session, SessionTimeouts, Success, Text,
 };
-use crate::config::value::name::{self, SCRIPT_COOKIES, identifier};
+use crate::config::value::name::{self, identifier};
 use crate::config::value::unit::{Zero, duration, size};
 use crate::config::value::{Flaw, Parsed, choice, path};
-use crate::cookie::enforce::SameSite;
+use crate::cookie::enforce::{READ_BY_SCRIPT, SameSite};
 use crate::session::policy::{
     CrossSite, JarLimits, LoginRule, LogoutRule, Mode, Policy, RequestPart, Serialize, SuccessPart,
     TicketCookie, Timeouts,
@@ -217,7 +217,7 @@ impl Checker<'_> {
                 self.error(at(given), &path, flaw);
             }
             if let Some(script) =
-                SCRIPT_COOKIES.iter().find(|script| name::matches(&pattern, script))
+                READ_BY_SCRIPT.iter().find(|script| name::matches(&pattern, script))
             {
                 let flaw = Flaw::new(
                     format!("`{pattern}` also keeps `{script}`, which pages read with script"),

@@ -4,10 +4,6 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{Flaw, Parsed, choice};
 
-/// Cookies that pages read with script by the convention of a framework: Egg, Angular (also
-/// Laravel), Django. `HttpOnly` would break their forms.
-pub const SCRIPT_COOKIES: [&str; 3] = ["csrfToken", "XSRF-TOKEN", "csrftoken"];
-
 /// Prefixes that browsers attach a meaning to (RFC 6265bis section 4.1.3 and its successors).
 const PREFIXES: [&str; 4] = ["__Host-Http-", "__Host-", "__Secure-", "__Http-"];
 
