@@ -4,12 +4,18 @@
 //! connection broke under an idempotent request (RFC 9110, section 9.2.2); otherwise the request
 //! may have been carried out.
 
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
-use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_core::utils::tls::{WrappedX509, parse_x509};
+use pingora_core::{Error, ErrorSource, ErrorType, OrErr, Result};
 use pingora_proxy::Session;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::proxy::context::{Context, Target};
 use crate::proxy::error::RequestError;
@@ -22,16 +28,19 @@ use crate::upstream::group::Hint;
 use crate::upstream::{Address, Settings};
 
 /// Streams have connections of their own, apart from the pool.
-const STREAMS: u64 = 1;
+const STREAMS: u64 = 1 << 63;
 
 /// Makes the peers of an upstream, one for each endpoint.
 ///
 /// # Errors
 /// A unix socket's path that no socket can have, or a bundle of authorities that can't be read.
 pub fn peers(settings: &Settings) -> Result<Vec<HttpPeer>> {
+    // An empty name would turn verification off; `config` demands one.
     let name = settings.tls.as_ref().map(|tls| tls.server_name.clone());
     let is_tls = name.is_some();
     let name = name.unwrap_or_default();
+    let bundle = settings.tls.as_ref().and_then(|tls| tls.ca.as_deref());
+    let authorities = bundle.map(authorities).transpose()?;
     settings
         .endpoints
         .iter()
@@ -43,7 +52,11 @@ pub fn peers(settings: &Settings) -> Result<Vec<HttpPeer>> {
                 }
             };
             let timeouts = &settings.timeouts;
+            // Connections that were verified by different authorities are not shared; the pool's
+            // own key leaves these out.
+            peer.group_key = bundle.map_or(0, |path| RandomState::new().hash_one(path) & !STREAMS);
             let options = &mut peer.options;
+            options.ca.clone_from(&authorities);
             options.connection_timeout = Some(timeouts.connect);
             options.total_connection_timeout = Some(timeouts.connect * 2);
             options.read_timeout = Some(timeouts.read);
@@ -57,6 +70,20 @@ pub fn peers(settings: &Settings) -> Result<Vec<HttpPeer>> {
                 user_timeout: Duration::ZERO,
             });
             Ok(peer)
+        })
+        .collect()
+}
+
+fn authorities(bundle: &Path) -> Result<Arc<[WrappedX509]>> {
+    let explain = || format!("tls.ca: {}", bundle.display());
+    CertificateDer::pem_file_iter(bundle)
+        .or_err_with(ErrorType::FileReadError, explain)?
+        .map(|certificate| {
+            let der = certificate.or_err_with(ErrorType::InvalidCert, explain)?.to_vec();
+            // `parse_x509` panics where this fails.
+            x509_parser::parse_x509_certificate(&der)
+                .or_err_with(ErrorType::InvalidCert, explain)?;
+            Ok(WrappedX509::new(der, parse_x509))
         })
         .collect()
 }
@@ -80,7 +107,7 @@ pub fn select(shared: &Shared, session: &Session, ctx: &mut Context) -> Result<B
         && streams::is_wanted(&session.req_header().headers)
     {
         cut.mark_stream();
-        peer.group_key = STREAMS;
+        peer.group_key |= STREAMS;
         peer.options.custom_l4 = Some(streams::Connector::new(cut.clone()));
         peer.options.idle_timeout = Some(Duration::from_millis(1));
     }

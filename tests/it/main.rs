@@ -7,3 +7,4 @@ mod baseline;
 mod fixation;
 mod harness;
 mod layers;
+mod upstream_tls;

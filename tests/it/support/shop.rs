@@ -24,6 +24,8 @@ pub struct Shop {
     balance: &'static str,
     /// Further lines of the session policy, indented by four.
     policy: String,
+    /// Further lines of the upstream, indented by four.
+    upstream: String,
     /// Further routes, indented by six.
     routes: String,
     /// Further top-level lines.
@@ -44,6 +46,7 @@ impl Shop {
             keyring: None,
             balance: "round_robin",
             policy: String::new(),
+            upstream: String::new(),
             routes: String::new(),
             top: String::new(),
         }
@@ -64,6 +67,12 @@ impl Shop {
     /// A line of the session policy: `timeouts: { idle: 10m }`.
     pub fn policy(mut self, line: &str) -> Self {
         self.policy.push_str(&format!("    {line}\n"));
+        self
+    }
+
+    /// A line of the upstream: `timeouts: { read: 200ms }`.
+    pub fn upstream(mut self, line: &str) -> Self {
+        self.upstream.push_str(&format!("    {line}\n"));
         self
     }
 
@@ -126,7 +135,7 @@ store: {store}
   shop:
     balance: {balance}
     endpoints: [{endpoints}]
-servers:
+{upstream}servers:
   - names: [{HOST}]
     routes:
       - {{ path: /, upstream: shop, session: shop }}
@@ -135,6 +144,7 @@ servers:
             keyring = keyring.unwrap_or_default(),
             top = self.top,
             policy = self.policy,
+            upstream = self.upstream,
             balance = self.balance,
             endpoints = endpoints.join(", "),
             routes = self.routes,
