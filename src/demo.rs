@@ -134,7 +134,7 @@ pub fn steps(ports: Ports, program: &Path, config: &Path) -> Vec<Step> {
         ),
         step(
             "The attacker's copy is nobody, and is sent to the login page.",
-            format!("curl -ski -b $jar.attacker {front}/account/"),
+            format!("curl -ski -H 'Accept: text/html' -b $jar.attacker {front}/account/"),
             &["302", "/login"],
             &["alice"],
         ),
@@ -149,13 +149,13 @@ pub fn steps(ports: Ports, program: &Path, config: &Path) -> Vec<Step> {
              as well.",
             format!(
                 "cp $jar $jar.before; curl -sk -c $jar -b $jar -d '' {front}/logout; \
-                 curl -ski -b $jar.before {front}/account/"
+                 curl -ski -H 'Accept: text/html' -b $jar.before {front}/account/"
             ),
             &["302", "/login"],
             &["alice"],
         ),
         step(
-            "The configuration behind it, checked as it would be before a reload.",
+            "The configuration behind it, checked as it is before each start.",
             format!(
                 "rm -f $jar $jar.attacker $jar.before; {} check -c {}",
                 program.display(),
