@@ -1,6 +1,6 @@
 //! The key ring (PROTOCOL 3, 4): which keys seal, which only open, which are out of use.
 //!
-//! Its text is in [`super::jwks`], its file in [`super::keyfile`]; here is no I/O.
+//! Its text is in `jwks`, its file in [`super::keyfile`]; here is no I/O.
 
 use std::fmt;
 use std::io;

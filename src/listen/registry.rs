@@ -1,6 +1,6 @@
 //! The live connections of one worker, and the sweeper that ends the overdue ones.
 //!
-//! One tick looks at all of them; no request arms a timer. [`due`] is the whole table of deadlines.
+//! One tick looks at all of them; no request arms a timer. `due` is the whole table of deadlines.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
