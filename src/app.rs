@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -15,7 +16,6 @@ use tokio::sync::{mpsc, watch};
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::crypto::keyfile;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
@@ -199,7 +199,9 @@ impl App {
                 std::thread::Builder::new()
                     .name(format!("worker-{number}"))
                     .spawn(move || {
-                        let outcome = work(worker, sockets, &store, commanded);
+                        let work = || work(worker, sockets, &store, commanded);
+                        let outcome = std::panic::catch_unwind(AssertUnwindSafe(work))
+                            .unwrap_or_else(|_| Err(std::io::Error::other("it panicked")));
                         // Nobody listens any more once the app has stopped.
                         let _ = ended.send(outcome);
                     })
@@ -376,9 +378,6 @@ fn open_ring(config: &Config, clock: &Clock) -> Result<RingSource, BuildError> {
         }
         ring.save_new(path).map_err(BuildError::one)?;
         tracing::info!(path = %path.display(), "made a new key ring");
-    }
-    if let Some(warning) = keyfile::permissions_warning(path) {
-        tracing::warn!("{warning}");
     }
     RingSource::open(path.clone()).map_err(|error| {
         BuildError::one(format!("keyring: {error}; make one with `cloakroom keys new FILE`"))

@@ -14,8 +14,8 @@ use super::keyring::{KEYRING_BYTES_MAX, Keyring, KeyringError};
 use super::random;
 
 impl Keyring {
-    /// Reads a ring from a file. Its permissions are not held against it: see
-    /// [`permissions_warning`].
+    /// Reads a ring from a file. Its permissions are not held against it; checking a
+    /// configuration warns of them.
     ///
     /// # Errors
     ///
@@ -68,23 +68,6 @@ impl Keyring {
             .map_err(failed("replace", path))?;
         sync_directory(path)
     }
-}
-
-/// Says so where others than the file's owner may read or write it.
-///
-/// Not for systemd's credentials directory, whose files may show a group that is nobody's.
-pub fn permissions_warning(path: &Path) -> Option<String> {
-    let mode = fs::metadata(path).ok()?.mode();
-    let reach = match mode & 0o077 {
-        0 => return None,
-        bits if bits & 0o007 != 0 => "every user of this machine",
-        _ => "its group",
-    };
-    Some(format!(
-        "{} is open to {reach} (mode {:04o}): whoever has the keys can forge tickets; chmod 0600",
-        path.display(),
-        mode & 0o7777
-    ))
 }
 
 /// A file beside the place where it will be; removed when dropped.
@@ -164,7 +147,6 @@ mod tests {
         let ring = ring();
         ring.save_new(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-        assert_eq!(permissions_warning(&path), None);
         assert_eq!(*Keyring::load(&path).unwrap().to_json(), *ring.to_json());
         assert_eq!(names(directory.path()), ["keyring.json"], "no draft is left behind");
     }
@@ -213,27 +195,5 @@ mod tests {
         assert!(matches!(Keyring::load(&path), Err(KeyringError::TooLarge)));
         fs::write(&path, b"\xff").unwrap();
         assert!(matches!(Keyring::load(&path), Err(KeyringError::File { action: "read", .. })));
-    }
-
-    #[test]
-    fn open_permissions_are_reported_not_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("keyring.json");
-        ring().save_new(&path).unwrap();
-        let check = |mode, expected: Option<&str>| {
-            set_mode(&path, mode);
-            let warning = permissions_warning(&path);
-            let found = warning.as_deref();
-            assert_eq!(found.is_some(), expected.is_some(), "{mode:o}: {found:?}");
-            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "{found:?}");
-            assert!(Keyring::load(&path).is_ok());
-        };
-        check(0o600, None);
-        check(0o400, None);
-        check(0o640, Some("its group (mode 0640)"));
-        check(0o620, Some("its group (mode 0620)"));
-        check(0o644, Some("every user"));
-        check(0o602, Some("every user"));
-        assert_eq!(permissions_warning(&directory.path().join("none")), None);
     }
 }

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::jwks;
-pub use super::keyfile::permissions_warning;
 use super::random::{self, RandomError};
 use super::seal::{IndexKey, SealKey};
 use crate::clock::UnixMillis;

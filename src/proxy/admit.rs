@@ -60,6 +60,7 @@ pub async fn admit(
     let deadline = Instant::now() + PATIENCE;
     let mut pass = shared.gates.enter(ticket.selector, deadline).await;
     let mut is_alone = policy.serialize == Serialize::Off;
+    let begun = Instant::now();
     let mut has_told = false;
     let mut tries = 0;
     loop {
@@ -69,6 +70,9 @@ pub async fn admit(
         event.into_iter().for_each(&mut heard);
         match verdict {
             Verdict::Forward { bond, touch } => {
+                if has_told {
+                    shared.metrics.waited(begun.elapsed());
+                }
                 let bond = touched(shared, bond, touch).await;
                 return Ok(Admitted { bond, pass: Some(pass) });
             }

@@ -147,7 +147,8 @@ fn answer(
     let now = shared.clock.now();
     let policy = &exchange.policy;
     let parsed: Vec<SetCookie<'_>> =
-        fields.iter().filter_map(|field| SetCookie::parse_up_to(field, policy.jar.bytes)).collect();
+        // Whether a cookie is too large is the jar's to say.
+        fields.iter().filter_map(|field| SetCookie::parse_up_to(field, usize::MAX)).collect();
     let edits: Vec<Edit> = parsed
         .iter()
         .filter(|cookie| policy.owns(cookie.name()))

@@ -36,10 +36,7 @@ impl SuccessPart {
                     wanted.as_ref().is_none_or(|wanted| value.as_bytes() == wanted.as_bytes())
                 })
             })
-            && self
-                .sets_cookie
-                .as_ref()
-                .is_none_or(|name| cookies.iter().any(|set| *set == name.as_bytes()))
+            && self.sets_cookie.as_ref().is_none_or(|name| cookies.contains(&name.as_bytes()))
     }
 
     /// Whether it demands nothing.

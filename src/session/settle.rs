@@ -206,7 +206,7 @@ impl<'a> Settle<'a> {
                 self.create(None, fresh, Box::new(record))
             }
             (Stage::Create { old, fresh, record }, Outcome::Created(created)) => match created {
-                Created::Created => self.created(old, fresh, record),
+                Created::Created => self.created(old, fresh, *record),
                 Created::Taken | Created::Unavailable => self.withhold(old),
             },
             (Stage::Recheck(_), Outcome::Loaded(Lookup::Found((_, record))))
@@ -377,12 +377,12 @@ impl<'a> Settle<'a> {
         step
     }
 
-    fn created(&mut self, old: Option<RecordKey>, fresh: Fresh, record: Box<Record>) -> Step {
+    fn created(&mut self, old: Option<RecordKey>, fresh: Fresh, record: Record) -> Step {
         self.events.push(match record.authenticated {
             Some(_) => Event::Login { old, new: fresh.key, subject: None },
             None => Event::Created { id: fresh.key },
         });
-        self.ticket = TicketEffect::Set(Box::new((fresh, *record)));
+        self.ticket = TicketEffect::Set(Box::new((fresh, record)));
         self.done()
     }
 

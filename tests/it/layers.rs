@@ -1,7 +1,7 @@
 //! The arrows between modules point down only, and a few crates have one home each.
 //!
 //! Reads `src/` as text: comments, strings and `#[cfg]`s aside, what counts is which names a
-//! file's paths and `use` trees begin with. DESIGN: «Shape of the code». Code in `mod tests` is
+//! file's paths and `use` trees begin with. ARCHITECTURE.md has the table. Code in `mod tests` is
 //! held to the same rules. Macros are read like everything else; a path that a macro puts together
 //! from parts is not seen.
 

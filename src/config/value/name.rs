@@ -104,8 +104,8 @@ pub fn server(text: &str) -> Parsed<String> {
             "list the names, or use `*.example.com`",
         ));
     }
-    if text.starts_with('.') {
-        let help = format!("list `{}` and `*{text}`", &text[1..]);
+    if let Some(domain) = text.strip_prefix('.') {
+        let help = format!("list `{domain}` and `*{text}`");
         return Err(Flaw::new(format!("`{text}` begins with a dot"), help));
     }
     match text.strip_prefix("*.") {

@@ -1,6 +1,7 @@
 //! The machine against a small store that fails when told to.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::*;
@@ -21,13 +22,15 @@ enum Fault {
     AnswerLost,
 }
 
+type Change = fn(&mut Record);
+
 #[derive(Default)]
 struct Store {
     records: HashMap<RecordKey, (u64, Record)>,
     /// The fault of the n-th operation.
     faults: HashMap<usize, Fault>,
     /// Another writer gets in before the n-th operation.
-    rival: Option<(usize, fn(&mut Record))>,
+    rival: Option<(usize, Change)>,
     operations: usize,
     made: u8,
     limit_reached: bool,
@@ -59,7 +62,7 @@ impl Store {
         jars
     }
 
-    fn carry_out(&mut self, step: Step) -> Result<Effect, Outcome> {
+    fn carry_out(&mut self, step: Step) -> ControlFlow<Effect, Outcome> {
         if matches!(step, Step::Load(_) | Step::Create { .. } | Step::Replace { .. }) {
             self.operations += 1;
             if let Some((at, change)) = self.rival
@@ -72,8 +75,8 @@ impl Store {
         }
         let fault = self.faults.get(&self.operations).copied();
         let lost = fault == Some(Fault::Lost);
-        Err(match step {
-            Step::Done(effect) => return Ok(effect),
+        ControlFlow::Continue(match step {
+            Step::Done(effect) => return ControlFlow::Break(effect),
             Step::Fresh(Standing::Anonymous) if self.limit_reached => {
                 Outcome::Refused(NotMade::RateLimited)
             }
@@ -118,8 +121,8 @@ impl Store {
     fn run(&mut self, (mut settle, mut step): (Settle<'_>, Step)) -> Effect {
         loop {
             match self.carry_out(step) {
-                Ok(effect) => return effect,
-                Err(outcome) => step = settle.next(outcome),
+                ControlFlow::Break(effect) => return effect,
+                ControlFlow::Continue(outcome) => step = settle.next(outcome),
             }
         }
     }
@@ -377,7 +380,7 @@ fn a_late_answer_does_not_resurrect_what_is_gone() {
 /// took its place withholds it.
 #[test]
 fn a_login_survives_a_touch_but_no_rival() {
-    let check = |change: fn(&mut Record), withheld: bool| {
+    let check = |change: Change, withheld: bool| {
         let mut store = Store { rival: Some((1, change)), ..pending() };
         let held = store.held();
         let effect = store.settle(Bond::Login(held), success(&["EGG_SESS.sig=s"]));
