@@ -1,5 +1,6 @@
 //! Hook `fail_to_proxy`: every error page, and what Pingora's errors mean in nginx's words.
 
+use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
@@ -18,13 +19,19 @@ pub fn raise<T>(ctx: &mut Context, error: RequestError) -> Result<T> {
 pub async fn run(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
     let problem = *ctx.error.get_or_insert_with(|| of(error));
     let error_code = problem.status().map_or(0, |status| status.as_u16());
-    if session.response_written().is_none_or(|written| written.status.is_informational()) {
+    if session.response_written().is_none_or(|written| is_interim(written.status)) {
         session.set_keepalive(None);
         if let Err(error) = reply::error(session, problem).await {
             tracing::debug!(%error, "the client left before its error page");
         }
     }
     FailToProxy { error_code, can_reuse_downstream: false }
+}
+
+/// Whether a response is still to come. 101 is final: what follows is another protocol's, into
+/// which no page of ours may be written.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// What an error of Pingora's means.
