@@ -4,7 +4,10 @@ mod support;
 
 mod at_a_glance;
 mod baseline;
+mod consistency;
 mod fixation;
 mod harness;
+mod interleavings;
 mod layers;
+mod outage;
 mod upstream_tls;
