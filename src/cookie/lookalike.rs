@@ -39,6 +39,18 @@ pub fn likeness(name: &[u8], value: &[u8], ticket_name: &[u8]) -> Likeness {
     if planted { Likeness::Lookalike } else { Likeness::Other }
 }
 
+/// Whether some reader takes a cookie for one that is named `pattern`, of which a trailing `*`
+/// matches any rest: what a vault keeps must not come from outside in any spelling.
+pub fn passes_for(name: &[u8], value: &[u8], pattern: &[u8]) -> bool {
+    let reads = |name: &[u8]| match pattern.strip_suffix(b"*") {
+        Some(start) => begins_as(name, start),
+        None => reads_as(name, pattern),
+    };
+    reads(name)
+        || (name.is_empty() && reads(until(value, b'=')))
+        || value.split(|byte| *byte == b',').skip(1).any(|inner| reads(until(inner, b'=')))
+}
+
 /// Whether some reader takes `name` for `ticket_name`.
 fn reads_as(name: &[u8], ticket_name: &[u8]) -> bool {
     [Reader::Trimming, Reader::Php].into_iter().any(|reader| {
@@ -51,10 +63,14 @@ fn reads_as(name: &[u8], ticket_name: &[u8]) -> bool {
 
 /// Whether some reader sees a guarded prefix.
 fn is_guarded(name: &[u8]) -> bool {
+    [&b"__host-"[..], b"__secure-"].into_iter().any(|prefix| begins_as(name, prefix))
+}
+
+/// Whether some reader takes the beginning of `name` for `start`.
+fn begins_as(name: &[u8], start: &[u8]) -> bool {
     [Reader::Trimming, Reader::Php].into_iter().any(|reader| {
-        [&b"__host-"[..], b"__secure-"]
-            .into_iter()
-            .any(|prefix| reader.read(name).take(prefix.len()).eq(prefix.iter().copied()))
+        let mut read = reader.read(name);
+        reader.read(start).all(|byte| read.next() == Some(byte))
     })
 }
 
@@ -258,6 +274,39 @@ mod tests {
         check("EGG_SESS.sig=x", Other);
         check("wp-settings-1=a%3Db%26c%3D__Host-shop", Other);
         check("caf\u{e9}=\u{a0}", Other);
+    }
+
+    #[test]
+    fn cookies_that_pass_for_the_application_s_session() {
+        let check = |pattern: &str, field: &[u8], expected| {
+            let pair = pairs(field).next().expect("a cookie");
+            let found = passes_for(pair.name, pair.value, pattern.as_bytes());
+            assert_eq!(found, expected, "{pattern}: {}", field.escape_ascii());
+        };
+        for field in [
+            &b"connect.sid=x"[..],
+            b"Connect.SID=x",
+            b"\xa0connect.sid=x",
+            b"\x85connect.sid\x85=x",
+            b"\xe2\x80\x80connect.sid=x",
+            b"connect%2esid=x",
+            b"connect_sid=x",
+            b"connect.sid[]=x",
+            b"\"connect.sid\"=x",
+            b"=connect.sid=x",
+            b"connect.sid",
+            b"$Version=1, connect.sid=x",
+        ] {
+            check("connect.sid", field, true);
+        }
+        for field in [&b"connect.sid2=x"[..], b"connect=x", b"a=connect.sid=x", b"a=b,c=d", b"="] {
+            check("connect.sid", field, false);
+        }
+        check("wp_*", b"wp_1=x", true);
+        check("wp_*", b"\xa0WP_1=x", true);
+        check("wp_*", b"a=b,wp.1=x", true);
+        check("wp_*", b"wp=x", false);
+        check("wp_*", b"w\xa0=x", false);
     }
 
     #[test]

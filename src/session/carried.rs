@@ -1,10 +1,12 @@
 //! What a request carries: its ticket, and the cookies that go on to a worker (PROTOCOL.md 5).
 //!
-//! Tickets of any policy never go on, nor does anything that a lax parser might take for one, nor
-//! do cookies under the application's session names: in a vault these never come from outside.
+//! Tickets of any policy never go on, nor do cookies under the application's session names: in a
+//! vault these never come from outside. The same holds for whatever a lax parser might take for
+//! one of the two: `\u{a0}sid` reaches an application that trims names as `sid`, and one that
+//! adopts the identifiers it is given has then been handed the attacker's.
 //! Every other cookie goes on byte for byte.
 
-use crate::cookie::lookalike::{Likeness, likeness};
+use crate::cookie::lookalike::{Likeness, likeness, passes_for};
 use crate::cookie::request;
 use crate::session::policy::Policy;
 
@@ -52,7 +54,7 @@ impl<'a> Carried<'a> {
                     };
                 }
                 Some(_) => carried.kept_back = true,
-                None if policy.is_some_and(|policy| policy.owns(pair.name)) => {
+                None if policy.is_some_and(|policy| is_session(policy, &pair)) => {
                     carried.kept_back = true;
                 }
                 None => carried.others.push(pair.raw),
@@ -60,6 +62,10 @@ impl<'a> Carried<'a> {
         }
         carried
     }
+}
+
+fn is_session(policy: &Policy, pair: &request::Pair<'_>) -> bool {
+    policy.app_cookies.iter().any(|name| passes_for(pair.name, pair.value, name.as_bytes()))
 }
 
 #[cfg(test)]
@@ -87,7 +93,7 @@ mod tests {
         check(&["__Host-shop=T; __Host-shop=T"], Duplicate, &[]);
         check(&["__Host-shop=T", "a=1; __Host-shop=U"], Duplicate, &["a=1"]);
         // The application's session cookies never come from outside.
-        check(&["EGG_SESS=planted; EGG_SESS.sig=x; egg_sess=other"], None, &["egg_sess=other"]);
+        check(&["EGG_SESS=planted; EGG_SESS.sig=x; EGG_SESSION=a"], None, &["EGG_SESSION=a"]);
         // Tickets of other policies don't go on.
         check(&["__Host-admin=A; __Host-shop=T"], One(b"T"), &[]);
     }
@@ -101,5 +107,7 @@ mod tests {
         check(&["\u{2000}__Host-shop=T"], None, &[]);
         check(&["\u{a0}__Host-shop=T; __Host-shop=U"], One(b"U"), &[]);
         check(&["=__Host-shop=T"], None, &[]);
+        check(&["egg_sess=planted; \u{a0}EGG_SESS=planted; a=1"], None, &["a=1"]);
+        check(&["=EGG_SESS=planted; $Version=1,EGG_SESS=planted; EGG%5FSESS.sig=x"], None, &[]);
     }
 }
