@@ -18,6 +18,8 @@ pub struct Browser {
     secure: bool,
     follow: bool,
     fields: Vec<(String, String)>,
+    /// `Cookie` lines beside the jar's, byte for byte.
+    slipped: Vec<Vec<u8>>,
     /// How far this browser's clock is ahead.
     ahead: Duration,
     pub jar: Jar,
@@ -109,6 +111,7 @@ impl Browser {
             secure,
             follow: false,
             fields: Vec::new(),
+            slipped: Vec::new(),
             ahead: Duration::ZERO,
             jar: Jar::default(),
         }
@@ -124,6 +127,12 @@ impl Browser {
     pub fn with_field(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Sends these `Cookie` lines with each request, before the jar's own and whatever the rules
+    /// of browsers say: what an attacker can bring about is not underestimated.
+    pub fn slip(&mut self, lines: &[Vec<u8>]) {
+        self.slipped = lines.to_vec();
     }
 
     /// Goes to this node from now on.
@@ -183,20 +192,45 @@ impl Browser {
     /// Sends a request with the cookies of this moment, and only that: to have several on their
     /// way at a time. [`Browser::keep`] takes the answer in.
     pub fn dispatch(&self, ask: &Ask) -> impl Future<Output = Response> + Send + use<> {
+        let (raw, dial) = (self.raw(ask), self.dial());
+        async move { dial.connect().await.exchange(raw).await }
+    }
+
+    /// As [`Browser::dispatch`], with the end of the body held back until `pause` is over: the
+    /// request is on its way for as long as the test wants.
+    pub fn dispatch_held<P: Future + Send>(
+        &self,
+        ask: &Ask,
+        pause: P,
+    ) -> impl Future<Output = Response> + Send + use<P> {
+        assert!(!ask.body.is_empty(), "there is no body to hold back");
+        let (raw, dial) = (self.raw(ask), self.dial());
+        async move {
+            let (beginning, end) = raw.split_at(raw.len() - 1);
+            let mut connection = dial.connect().await;
+            connection.send(beginning).await;
+            pause.await;
+            connection.exchange(end).await
+        }
+    }
+
+    fn raw(&self, ask: &Ask) -> Vec<u8> {
         let mut fields: Vec<(&str, &str)> = Vec::new();
         let all = self.fields.iter().chain(&ask.fields);
         fields.extend(all.map(|(name, value)| (name.as_str(), value.as_str())));
         let mut raw = request(&ask.method, &ask.target, &self.host, &fields, &ask.body);
-        if let Some(cookies) = self.jar.header(self.place(&ask.target), ask.context, self.now()) {
-            let start = raw.windows(2).position(|part| part == b"\r\n").expect("a start line") + 2;
-            let line = [b"Cookie: ".as_slice(), &cookies, b"\r\n"].concat();
-            raw.splice(start..start, line);
-        }
-        let mut dial = Dial::to(self.nodes[self.node]);
-        if self.secure {
-            dial = dial.tls(&self.host);
-        }
-        async move { dial.connect().await.exchange(raw).await }
+        let kept = self.jar.header(self.place(&ask.target), ask.context, self.now());
+        let start = raw.windows(2).position(|part| part == b"\r\n").expect("a start line") + 2;
+        let lines = self.slipped.iter().chain(&kept);
+        let lines: Vec<u8> =
+            lines.flat_map(|line| [b"Cookie: ", line.as_slice(), b"\r\n"].concat()).collect();
+        raw.splice(start..start, lines);
+        raw
+    }
+
+    fn dial(&self) -> Dial {
+        let dial = Dial::to(self.nodes[self.node]);
+        if self.secure { dial.tls(&self.host) } else { dial }
     }
 
     /// Keeps the cookies of an answer to `ask`.

@@ -20,6 +20,7 @@ pub mod redis;
 pub mod set_cookie;
 pub mod shop;
 pub mod tls;
+pub mod watch;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;

@@ -11,8 +11,13 @@ use super::redis::Redis;
 pub const HOST: &str = "shop.example.com";
 /// The ticket's cookie-name.
 pub const TICKET: &str = "__Host-shop";
+/// The session cookies of all the applications.
+const APP_COOKIES: &str = "EGG_SESS, EGG_SESS.sig, connect.sid, sid";
 /// What Alice types into the login form.
 pub const ALICE: &[(&str, &str)] = &[("username", "alice"), ("password", "secret")];
+
+/// What the attacker types, who has an account of his own.
+pub const MALLORY: &[(&str, &str)] = &[("username", "mallory"), ("password", "secret")];
 
 /// A configuration, to be changed where a test needs another.
 #[derive(Clone)]
@@ -26,8 +31,12 @@ pub struct Shop {
     policy: String,
     /// Further lines of the upstream, indented by four.
     upstream: String,
+    /// Further session policies, indented by two.
+    sessions: String,
     /// Further routes, indented by six.
     routes: String,
+    /// Further servers, indented by two.
+    servers: String,
     /// Further top-level lines.
     top: String,
 }
@@ -47,7 +56,9 @@ impl Shop {
             balance: "round_robin",
             policy: String::new(),
             upstream: String::new(),
+            sessions: String::new(),
             routes: String::new(),
+            servers: String::new(),
             top: String::new(),
         }
     }
@@ -76,9 +87,27 @@ impl Shop {
         self
     }
 
+    /// A further session policy with its tickets' name: `("back", "back")`. It keeps the same
+    /// cookies of the applications.
+    pub fn session(mut self, name: &str, ticket: &str) -> Self {
+        self.sessions.push_str(&format!(
+            "  {name}:\n    cookie: {{ name: {ticket}, same_site: lax }}\n    \
+             app_cookies: [{APP_COOKIES}]\n"
+        ));
+        self
+    }
+
     /// A route: `{ path: /public/, upstream: shop }`. The catch-all `/` is there already.
     pub fn route(mut self, line: &str) -> Self {
         self.routes.push_str(&format!("      - {line}\n"));
+        self
+    }
+
+    /// A further server with one route for everything: `("other.example.com", "session: shop")`.
+    pub fn server(mut self, host: &str, route: &str) -> Self {
+        self.servers.push_str(&format!(
+            "  - names: [{host}]\n    routes:\n      - {{ path: /, upstream: shop, {route} }}\n"
+        ));
         self
     }
 
@@ -100,13 +129,28 @@ impl Shop {
 
     /// Starts nodes that share key ring and store (a Redis).
     pub fn start_nodes(&self, number: usize, keys: &tempfile::TempDir) -> Vec<Proxy> {
+        let shared = self.sharing(keys);
+        (0..number).map(|_| shared.start()).collect()
+    }
+
+    /// As [`Shop::start_nodes`], all with this clock.
+    pub fn start_nodes_at(
+        &self,
+        clock: &TestClock,
+        number: usize,
+        keys: &tempfile::TempDir,
+    ) -> Vec<Proxy> {
+        let shared = self.sharing(keys);
+        (0..number).map(|_| shared.start_at(clock)).collect()
+    }
+
+    fn sharing(&self, keys: &tempfile::TempDir) -> Self {
         let ring = keys.path().join("keyring.json");
         if !ring.exists() {
             let made = super::proxy::Binary::run(&["keys", "new", &ring.display().to_string()]);
             assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         }
-        let shared = Self { keyring: Some(ring.display().to_string()), ..self.clone() };
-        (0..number).map(|_| shared.start()).collect()
+        Self { keyring: Some(ring.display().to_string()), ..self.clone() }
     }
 
     /// The text.
@@ -126,12 +170,12 @@ store: {store}
   shop:
     mode: vault
     cookie: {{ name: shop, same_site: lax }}
-    app_cookies: [EGG_SESS, EGG_SESS.sig, connect.sid, sid]
+    app_cookies: [{APP_COOKIES}]
     login:
       - {{ request: POST /login, success: {{ status: [302], location: /account/ }} }}
     logout:
       - {{ request: POST /logout }}
-{policy}upstreams:
+{policy}{sessions}upstreams:
   shop:
     balance: {balance}
     endpoints: [{endpoints}]
@@ -139,7 +183,7 @@ store: {store}
   - names: [{HOST}]
     routes:
       - {{ path: /, upstream: shop, session: shop }}
-{routes}",
+{routes}{servers}",
             store = self.store,
             keyring = keyring.unwrap_or_default(),
             top = self.top,
@@ -147,7 +191,9 @@ store: {store}
             upstream = self.upstream,
             balance = self.balance,
             endpoints = endpoints.join(", "),
+            sessions = self.sessions,
             routes = self.routes,
+            servers = self.servers,
         )
     }
 }
