@@ -10,4 +10,5 @@ mod harness;
 mod interleavings;
 mod layers;
 mod outage;
+mod theft;
 mod upstream_tls;

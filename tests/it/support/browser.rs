@@ -219,13 +219,17 @@ impl Browser {
         let all = self.fields.iter().chain(&ask.fields);
         fields.extend(all.map(|(name, value)| (name.as_str(), value.as_str())));
         let mut raw = request(&ask.method, &ask.target, &self.host, &fields, &ask.body);
-        let kept = self.jar.header(self.place(&ask.target), ask.context, self.now());
         let start = raw.windows(2).position(|part| part == b"\r\n").expect("a start line") + 2;
-        let lines = self.slipped.iter().chain(&kept);
-        let lines: Vec<u8> =
-            lines.flat_map(|line| [b"Cookie: ", line.as_slice(), b"\r\n"].concat()).collect();
-        raw.splice(start..start, lines);
+        let lines = self.cookie_lines(&ask.target, ask.context);
+        let lines = lines.iter().flat_map(|line| [b"Cookie: ", line.as_slice(), b"\r\n"].concat());
+        raw.splice(start..start, lines.collect::<Vec<u8>>());
         raw
+    }
+
+    /// The `Cookie` lines of a request.
+    pub fn cookie_lines(&self, target: &str, context: Context) -> Vec<Vec<u8>> {
+        let kept = self.jar.header(self.place(target), context, self.now());
+        self.slipped.iter().cloned().chain(kept).collect()
     }
 
     fn dial(&self) -> Dial {
