@@ -67,6 +67,19 @@ pub struct Settings {
 pub const READ_BY_SCRIPT: [&str; 4] = ["csrfToken", "csrftoken", "XSRF-TOKEN", "_xsrf"];
 
 impl Settings {
+    /// Adds the well-known exceptions: what those that are there leave open about such a cookie,
+    /// by its name or by a pattern, is that script can read it.
+    #[must_use]
+    pub fn with_well_known(mut self) -> Self {
+        for name in READ_BY_SCRIPT {
+            let mut attributes = self.exception(name.as_bytes()).copied().unwrap_or_default();
+            attributes.http_only = attributes.http_only.or(Some(false));
+            self.exceptions.retain(|(given, _)| given != name);
+            self.exceptions.push((name.to_owned(), attributes));
+        }
+        self
+    }
+
     /// Enforces the attributes of one `Set-Cookie` field.
     ///
     /// `https` is the scheme that the browser used. Without it `Secure` is never added, since the

@@ -242,6 +242,19 @@ fn cookies_of_real_applications() {
     );
 }
 
+#[test]
+fn well_known_exceptions_stand_below_configured_ones() {
+    let hidden = Attributes { http_only: Some(true), ..NOTHING };
+    let strict = Attributes { same_site: Some(SameSite::Strict), ..NOTHING };
+    let given = [("csrf*", hidden), ("XSRF*", strict), ("csrftoken", strict)];
+    let settings = exceptions(STRICT, &given).with_well_known();
+    check(&settings, true, "csrfToken=a", "csrfToken=a; Secure; HttpOnly; SameSite=Lax");
+    check(&settings, true, "csrftoken=a", "csrftoken=a; Secure; SameSite=Strict");
+    // What an exception leaves open stays as it is built in, also where it is a pattern.
+    check(&settings, true, "XSRF-TOKEN=a", "XSRF-TOKEN=a; Secure; SameSite=Strict");
+    check(&settings, true, "_xsrf=a; HttpOnly", "_xsrf=a; Secure; SameSite=Lax");
+}
+
 fn attributes() -> impl Strategy<Value = Attributes> {
     let same_site = prop::sample::select(vec![
         None,

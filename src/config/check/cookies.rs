@@ -8,8 +8,7 @@ use crate::cookie::enforce::{self, READ_BY_SCRIPT, SameSite};
 use super::{Checker, at, items};
 
 impl Checker<'_> {
-    /// The operator's exceptions come first, then the built-in ones that they do not name. What an
-    /// exception of theirs for a built-in name leaves open stays as built in.
+    /// The operator's exceptions, and the built-in ones for what they leave open.
     pub(super) fn cookies(&mut self, file: &File, insecure: bool) -> enforce::Settings {
         let none = Attributes::default();
         let given = file.cookies.as_ref().and_then(|cookies| cookies.defaults.as_ref());
@@ -35,6 +34,7 @@ impl Checker<'_> {
             if READ_BY_SCRIPT.contains(&name.value.as_str()) {
                 exception.http_only = exception.http_only.or(Some(false));
             }
+            let exception = self.attributes(&attributes.value, &path);
             let whole = enforce::Attributes {
                 secure: exception.secure.or(defaults.secure),
                 http_only: exception.http_only.or(defaults.http_only),
@@ -53,6 +53,7 @@ impl Checker<'_> {
             }
         }
         enforce::Settings { defaults, exceptions }
+        enforce::Settings { defaults, exceptions }.with_well_known()
     }
 
     fn attributes(&mut self, given: &Attributes, path: &str) -> enforce::Attributes {
