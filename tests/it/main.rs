@@ -3,6 +3,7 @@
 mod support;
 
 mod at_a_glance;
+mod attributes;
 mod baseline;
 mod consistency;
 mod fixation;
