@@ -253,6 +253,19 @@ async fn a_login_on_its_way_lends_its_session_to_nobody(stage: &Stage) {
     }
 }
 
+/// The victim finds herself in the attacker's account and logs in with her own.
+async fn a_planted_account_is_left_behind(stage: &Stage) {
+    let mut attacker = stage.browser();
+    attacker.post_form("/login", MALLORY).await.expect(302);
+    let mut victim = attacker.clone();
+    assert_eq!(whoami(victim.node(1)).await.as_deref(), Some("mallory"), "the attack is real");
+    victim.post_form("/login", ALICE).await.expect(302);
+    for node in [0, 1] {
+        assert_eq!(whoami(attacker.node(node)).await, None);
+        assert_eq!(whoami(victim.node(node)).await.as_deref(), Some("alice"));
+    }
+}
+
 async fn a_failed_login_changes_nothing(stage: &Stage) {
     let wrong: &[(&str, &str)] = &[("username", "alice"), ("password", "wrong")];
     let attempts = [("/login", 200), ("/login?failure=401", 401), ("/login?failure=403", 403)];
@@ -339,6 +352,7 @@ async fn egg_with_its_cookie_session_cannot_be_fixated() {
     let app = App::egg();
     let stage = Stage::of(&[&app], "EGG_SESS");
     nothing_planted_gains_anything(&stage).await;
+    a_planted_account_is_left_behind(&stage).await;
     a_failed_login_changes_nothing(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;
 }
@@ -349,6 +363,7 @@ async fn egg_with_its_redis_session_cannot_be_fixated() {
     let app = App::egg_redis(&redis);
     let stage = Stage::of(&[&app], "EGG_SESS");
     nothing_planted_gains_anything(&stage).await;
+    a_planted_account_is_left_behind(&stage).await;
     a_login_on_its_way_lends_its_session_to_nobody(&stage).await;
     a_failed_login_changes_nothing(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;
@@ -362,6 +377,7 @@ async fn express_cannot_be_fixated() {
     let app = App::express(&redis);
     let stage = Stage::of(&[&app], "connect.sid");
     nothing_planted_gains_anything(&stage).await;
+    a_planted_account_is_left_behind(&stage).await;
     a_login_on_its_way_lends_its_session_to_nobody(&stage).await;
     a_failed_login_changes_nothing(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;
@@ -382,6 +398,7 @@ async fn naive_workers_that_adopt_anything_cannot_be_fixated() {
     let apps = [App::naive(), App::naive()];
     let stage = Stage::of(&[&apps[0], &apps[1]], "sid");
     nothing_planted_gains_anything(&stage).await;
+    a_planted_account_is_left_behind(&stage).await;
     a_login_on_its_way_lends_its_session_to_nobody(&stage).await;
     a_failed_login_changes_nothing(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;

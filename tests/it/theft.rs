@@ -17,6 +17,7 @@ use crate::support::origin::{Request, Responder};
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::shop::{ALICE, HOST, MALLORY, Shop, TICKET, browser, whoami};
+use crate::support::within;
 
 /// Another host with the shop's own policy.
 const OTHER: &str = "other.example.com";
@@ -138,6 +139,44 @@ async fn a_ticket_from_before_a_login_is_nobody_s(stage: &Stage) {
     is(&alice, Some("alice"), "her new ticket").await;
 }
 
+/// PROTOCOL 22: where the answer to a login was lost, its session ends, and the ticket from before
+/// it is nobody's all the same.
+async fn a_login_whose_answer_was_lost_helps_nobody(stage: &Stage) {
+    for is_lost in [true, false] {
+        let mut alice = stage.browser();
+        alice.get("/?touch=1").await.expect(200);
+        let thief = alice.clone();
+        alice.post_form("/login", ALICE).await.expect(302);
+        if !is_lost {
+            is(&alice, Some("alice"), "her new ticket").await;
+        }
+        stage.clock.advance(MINUTE);
+        is(&thief, None, "a minute later").await;
+        is(&alice, (!is_lost).then_some("alice"), "a minute later").await;
+    }
+}
+
+/// PROTOCOL 20: a worker may have logged the session in, however late its answer is.
+async fn a_login_that_takes_too_long_logs_nobody_in(stage: &Stage) {
+    let mut alice = stage.browser();
+    alice.get("/?touch=1").await.expect(200);
+    let thief = alice.clone();
+    let login = Ask::form("/login", ALICE);
+    let (clock, mut asking) = (stage.clock.clone(), thief.clone());
+    let late = alice.dispatch_held(&login, async move {
+        // The proxy has it as soon as others no longer see the session.
+        while asking.get("/").await.json()["views"] != 0 {}
+        clock.advance(MINUTE);
+    });
+    let answer = within("a late login's answer", late).await.expect(503);
+    assert!(answer.set_cookies().is_empty(), "{:?}", answer.set_cookies());
+    is(&thief, None, "a login of a minute").await;
+    assert_eq!(thief.clone().get("/").await.json()["views"], 0, "the session has ended");
+    alice.send(login).await.expect(302);
+    is(&alice, Some("alice"), "she tries again").await;
+    is(&thief, None, "she tries again").await;
+}
+
 async fn a_ticket_is_good_for_its_host_and_policy_alone(stage: &Stage) {
     let mut alice = stage.logged_in(ALICE).await;
     alice.post_form("/cart/add", &[("item", "a")]).await.expect(200);
@@ -246,6 +285,8 @@ async fn a_ticket_expires_for_every_copy(stage: &Stage) {
 async fn nothing_stolen_is_worth_anything(stage: &Stage, outlives_logout: bool) {
     a_ticket_dies_with_its_logout(stage).await;
     a_ticket_from_before_a_login_is_nobody_s(stage).await;
+    a_login_whose_answer_was_lost_helps_nobody(stage).await;
+    a_login_that_takes_too_long_logs_nobody_in(stage).await;
     a_ticket_is_good_for_its_host_and_policy_alone(stage).await;
     the_application_s_cookie_is_useless_from_outside(stage, outlives_logout).await;
     a_ticket_expires_for_every_copy(stage).await;
