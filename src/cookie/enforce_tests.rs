@@ -217,8 +217,7 @@ fn attributes_too_long_for_browsers_count_as_missing() {
 
 #[test]
 fn cookies_of_real_applications() {
-    let readable = Attributes { http_only: Some(false), ..NOTHING };
-    let settings = exceptions(STRICT, &READ_BY_SCRIPT.map(|name| (name, readable)));
+    let settings = defaults(STRICT).with_well_known();
     let check = |field, expected| check(&settings, true, field, expected);
     check(
         "csrfToken=yX-Q5CKNbe2I-Iy7uQRidcb-; path=/",

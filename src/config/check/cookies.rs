@@ -3,7 +3,7 @@
 use crate::config::schema::{Attributes, File};
 use crate::config::value::name::{cookie_pattern, matches};
 use crate::config::value::{Flaw, Parsed, choice};
-use crate::cookie::enforce::{self, READ_BY_SCRIPT, SameSite};
+use crate::cookie::enforce::{self, SameSite};
 
 use super::{Checker, at, items};
 
@@ -30,10 +30,6 @@ impl Checker<'_> {
                 self.error(at(name), &path, flaw);
             }
             self.vaulted(file, name, &path);
-            let mut exception = self.attributes(&attributes.value, &path);
-            if READ_BY_SCRIPT.contains(&name.value.as_str()) {
-                exception.http_only = exception.http_only.or(Some(false));
-            }
             let exception = self.attributes(&attributes.value, &path);
             let whole = enforce::Attributes {
                 secure: exception.secure.or(defaults.secure),
@@ -43,16 +39,6 @@ impl Checker<'_> {
             self.unsendable(&attributes.value, whole, &path);
             exceptions.push((name.value.clone(), exception));
         }
-        for name in READ_BY_SCRIPT {
-            if !exceptions.iter().any(|(given, _)| given == name) {
-                let readable = enforce::Attributes {
-                    http_only: Some(false),
-                    ..enforce::Attributes::default()
-                };
-                exceptions.push((name.to_owned(), readable));
-            }
-        }
-        enforce::Settings { defaults, exceptions }
         enforce::Settings { defaults, exceptions }.with_well_known()
     }
 
