@@ -124,6 +124,7 @@ pub struct Session {
     pub cookie: Option<TicketCookie>,
     pub app_cookies: List<String>,
     pub timeouts: Option<SessionTimeouts>,
+    pub on_reuse: Text,
     pub login: List<Login>,
     pub logout: List<Logout>,
     pub serialize: Text,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::proxy::gate::{Closed, PATIENCE, Pass};
 use crate::proxy::shared::Shared;
 use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor};
-use crate::session::event::{Event, Reject};
+use crate::session::event::{Cause, Event, Reject};
 use crate::session::exchange::{Bond, Held};
 use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
 use crate::session::policy::{Policy, Serialize};
@@ -51,7 +51,10 @@ pub async fn admit(
         return match decide(policy, None, facts, shared.clock.now()).0 {
             Verdict::Forward { bond, .. } => Ok(Admitted { bond, pass: None }),
             Verdict::Refuse(refusal) => Err(refusal),
-            Verdict::Suspend { .. } | Verdict::Wait(_) | Verdict::AskSuccessor { .. } => {
+            Verdict::Suspend { .. }
+            | Verdict::Wait(_)
+            | Verdict::End { .. }
+            | Verdict::AskSuccessor { .. } => {
                 unreachable!("there is no record without a ticket")
             }
         };
@@ -112,6 +115,20 @@ pub async fn admit(
                 pass = shared.gates.enter(ticket.selector, deadline).await;
                 facts.has_waited = Instant::now() >= deadline;
             }
+            Verdict::End { held, ended } => {
+                tries += 1;
+                let (key, version) = (held.key, held.version);
+                match shared.replace(key, version, &ended, Durability::Replica).await {
+                    Replaced::Replaced => {
+                        pass.cut_streams();
+                        heard(Event::Ended { id: key, cause: Cause::Reused });
+                    }
+                    Replaced::Conflict | Replaced::Gone if tries < TRIES => {}
+                    Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {
+                        return Err(Refusal::StoreDown);
+                    }
+                }
+            }
             Verdict::AskSuccessor { moved, successor } => {
                 let bond = ask_successor(shared, moved, successor, facts, &mut heard).await?;
                 return Ok(Admitted { bond, pass: Some(pass) });
@@ -123,11 +140,15 @@ pub async fn admit(
 /// Writes a touch. Whether that succeeds does not matter to the request: the next one tries again.
 async fn touched(shared: &Shared, bond: Bond, touch: Option<Record>) -> Bond {
     match (bond, touch) {
-        (Bond::Live(held), Some(record)) => {
+        (Bond::Live(held, presented), Some(record)) => {
             let (key, version) = (held.key, held.version);
             match shared.replace(key, version, &record, Durability::Master).await {
-                Replaced::Replaced => Bond::Live(Held { key, version: version + 1, record }),
-                Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => Bond::Live(held),
+                Replaced::Replaced => {
+                    Bond::Live(Held { key, version: version + 1, record }, presented)
+                }
+                Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {
+                    Bond::Live(held, presented)
+                }
             }
         }
         (bond, _) => bond,
@@ -146,10 +167,9 @@ async fn ask_successor(
         let (verdict, unseen) = successor(moved, &lookup, facts);
         if let (Some(record), Lookup::Found((version, _))) = (unseen, &lookup) {
             match shared.replace(key, *version, &record, Durability::Replica).await {
-                Replaced::Replaced => heard(Event::Ended {
-                    id: key,
-                    cause: crate::session::event::Cause::SuccessorUnseen,
-                }),
+                Replaced::Replaced => {
+                    heard(Event::Ended { id: key, cause: Cause::SuccessorUnseen })
+                }
                 // It was presented just now, or somebody else ended it.
                 Replaced::Conflict => continue,
                 Replaced::Gone => {}
@@ -159,7 +179,10 @@ async fn ask_successor(
         return match verdict {
             Verdict::Forward { bond, .. } => Ok(bond),
             Verdict::Refuse(refusal) => Err(refusal),
-            Verdict::Suspend { .. } | Verdict::Wait(_) | Verdict::AskSuccessor { .. } => {
+            Verdict::Suspend { .. }
+            | Verdict::Wait(_)
+            | Verdict::End { .. }
+            | Verdict::AskSuccessor { .. } => {
                 unreachable!("a successor is only forwarded or refused")
             }
         };

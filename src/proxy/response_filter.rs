@@ -99,17 +99,17 @@ async fn settle(
     let field = match &effect.ticket {
         TicketEffect::Keep => None,
         TicketEffect::Expire => Some(expiry_field(policy)),
-        TicketEffect::Set(new) => {
-            match ticket_field(shared, policy, &target.host, &new.0, &new.1) {
-                Ok(field) => Some(field),
-                Err(error) => {
-                    tracing::error!(%error, "no randomness for a ticket");
-                    return raise(ctx, RequestError::Withheld);
-                }
+        TicketEffect::Set(issue) => match ticket_field(shared, policy, &target.host, *issue) {
+            Ok(field) => Some(field),
+            Err(error) => {
+                tracing::error!(%error, "no randomness for a ticket");
+                return raise(ctx, RequestError::Withheld);
             }
-        }
+        },
     };
-    if let (Some(_), false, Some(pass)) = (held, field.is_none(), &exchange.pass) {
+    if let (Some(old), Some(pass)) = (held, &exchange.pass)
+        && effect.ticket.replaces(old)
+    {
         pass.cut_streams();
     }
     if has_absorbed || field.is_some() {

@@ -9,8 +9,8 @@ use crate::crypto::random;
 use crate::proxy::shared::Shared;
 use crate::session::event::NotMade;
 use crate::session::policy::{Policy, TicketCookie};
-use crate::session::record::{Fresh, Record, Seed, Standing};
-use crate::session::settle::{Effect, Outcome, Settle, Step};
+use crate::session::record::{Fresh, Seed, Standing};
+use crate::session::settle::{Effect, Issue, Outcome, Settle, Step};
 use crate::session::ticket::{Scope, Selector, Ticket, record_key};
 
 /// Runs the machine until it is done.
@@ -59,7 +59,7 @@ fn fresh(
     Ok(Outcome::Fresh(Fresh { tag, selector, seed: Seed(random::bytes()?), key }))
 }
 
-/// The `Set-Cookie` field that carries the ticket of a new record.
+/// The `Set-Cookie` field that carries a ticket.
 ///
 /// # Errors
 /// The system has no randomness for the nonce.
@@ -67,17 +67,11 @@ pub fn ticket_field(
     shared: &Shared,
     policy: &Policy,
     host: &str,
-    fresh: &Fresh,
-    record: &Record,
+    issue: Issue,
 ) -> Result<String, random::RandomError> {
-    let ticket = Ticket {
-        tag: fresh.tag,
-        selector: fresh.selector,
-        counter: record.counter,
-        secret: record.secret(record.counter),
-        issued: record.created.as_secs(),
-        flags: 0,
-    };
+    let Issue { key: _, tag, selector, counter, secret } = issue;
+    let issued = shared.clock.now().as_secs();
+    let ticket = Ticket { tag, selector, counter, secret, issued, flags: 0 };
     let nonce = random::bytes()?;
     let value = ticket.seal(&shared.ring.current(), &nonce, &scope(policy, host));
     Ok(field(&policy.cookie, value).build().to_string())

@@ -3,10 +3,10 @@
 use crate::clock::UnixMillis;
 use crate::cookie::enforce::SameSite;
 use crate::session::event::{Cause, Event, NotMade, Reject};
-use crate::session::exchange::{Bond, Held, Silence};
+use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::outcome::{Lookup, RecordKey};
-use crate::session::policy::Policy;
-use crate::session::record::{Record, State, UNSETTLED};
+use crate::session::policy::{OnReuse, Policy};
+use crate::session::record::{Age, Record, State, UNSETTLED};
 use crate::session::ticket::Ticket;
 
 /// What is known of a request besides its ticket.
@@ -48,6 +48,12 @@ pub enum Verdict {
     },
     /// A login of this record is on its way: look again, at most two seconds long.
     Wait(RecordKey),
+    /// An older ticket was presented: end its record in the store, then go on without a session
+    /// (rule 15). Look up and decide again if another version is there.
+    End {
+        held: Held,
+        ended: Record,
+    },
     /// The record was moved a while ago: whether its successor was ever presented decides.
     /// Look the successor up and ask [`successor`].
     AskSuccessor {
@@ -97,7 +103,7 @@ pub fn successor(
 ) -> (Verdict, Option<Record>) {
     let (bond, unseen) = match lookup {
         Lookup::Unavailable => return (Verdict::Refuse(Refusal::StoreDown), None),
-        Lookup::Found((_, record)) if record.state == State::Live && !record.presented => {
+        Lookup::Found((_, record)) if record.state == State::Live && !record.was_seen() => {
             (Bond::Free, Some(record.clone().into_state(State::Ended)))
         }
         Lookup::Found((_, record)) if record.state != State::Ended => {
@@ -149,7 +155,7 @@ fn on_claim(
         // Never merely expired: a late request must not kill the ticket that came after it.
         Lookup::NotFound | Lookup::Revoked => return (forward(Bond::Free), None),
     };
-    if ticket.counter != record.counter || !ticket.secret.proves(&record.secret(ticket.counter)) {
+    if !ticket.secret.proves(&record.secret(ticket.counter)) {
         let event = Event::TicketRejected { reason: Reject::WrongSecret };
         return (forward(Bond::Free), Some(event));
     }
@@ -169,18 +175,41 @@ fn on_claim(
         }
         State::Pending { .. } => (Verdict::Wait(key), None),
         State::Live if now >= record.idle_until => ended(Cause::Idle),
-        State::Live => {
-            let touched = record.touched(policy.timeouts.idle, now);
-            let held = Held { key, version, record };
-            if facts.is_login {
-                let pending = touched.unwrap_or_else(|| held.record.clone());
-                let pending = pending.into_state(State::Pending { since: now });
-                (Verdict::Suspend { held, pending }, None)
-            } else {
-                (Verdict::Forward { bond: Bond::Live(held), touch: touched }, None)
-            }
-        }
+        State::Live => on_live(policy, ticket, Held { key, version, record }, facts, now),
     }
+}
+
+fn on_live(
+    policy: &Policy,
+    ticket: &Ticket,
+    held: Held,
+    facts: Facts,
+    now: UnixMillis,
+) -> (Verdict, Option<Event>) {
+    let idle = policy.timeouts.idle;
+    let age = held.record.age_of(ticket.counter, policy.timeouts.grace, now);
+    let touch = match age {
+        Age::Current | Age::Previous => held.record.touched(age, idle, now),
+        Age::Newer => Some(held.record.repaired(ticket.counter, now)),
+        Age::Reused => {
+            let event = Some(Event::Reused { id: held.key });
+            return match policy.on_reuse {
+                OnReuse::Log => (forward(Bond::Silent(Silence::Reused)), event),
+                OnReuse::Revoke => {
+                    let ended = held.record.clone().into_state(State::Ended);
+                    (Verdict::End { held, ended }, event)
+                }
+            };
+        }
+    };
+    if facts.is_login {
+        let pending = touch.unwrap_or_else(|| held.record.clone());
+        let pending = pending.into_state(State::Pending { since: now });
+        return (Verdict::Suspend { held, pending }, None);
+    }
+    let Ticket { tag, selector, counter, .. } = *ticket;
+    let bond = Bond::Live(held, Presented { tag, selector, counter });
+    (Verdict::Forward { bond, touch }, None)
 }
 
 #[cfg(test)]
@@ -210,7 +239,7 @@ mod tests {
         let timeouts = policy().timeouts;
         let record =
             Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &timeouts, NOW);
-        Record { presented: true, ..record }
+        Record { presented: Some(NOW), ..record }
     }
 
     fn ticket(record: &Record) -> Ticket {
@@ -245,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_live_record_goes_along() {
-        let Verdict::Forward { bond: Bond::Live(held), touch: None } = on(record(), PLAIN, 1)
+        let Verdict::Forward { bond: Bond::Live(held, _), touch: None } = on(record(), PLAIN, 1)
         else {
             panic!("not forwarded with its record");
         };
@@ -255,11 +284,11 @@ mod tests {
     /// PROTOCOL 9: the first time that a ticket comes back is noted.
     #[test]
     fn the_first_presentation_is_written() {
-        let unseen = Record { presented: false, ..record() };
+        let unseen = Record { presented: None, ..record() };
         let Verdict::Forward { touch: Some(touched), .. } = on(unseen, PLAIN, 1) else {
             panic!("nothing to write");
         };
-        assert!(touched.presented);
+        assert!(touched.presented.is_some());
     }
 
     /// PROTOCOL 8: an outage refuses; "not there" does not.
@@ -276,12 +305,11 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_secret_or_counter_is_no_session() {
+    fn a_wrong_secret_is_no_session() {
         let record = record();
         for wrong in [
             Ticket { secret: Secret([0; 16]), ..ticket(&record) },
             Ticket { counter: 1, ..ticket(&record) },
-            Ticket { counter: 1, secret: record.secret(1), ..ticket(&record) },
         ] {
             let claim =
                 Claim { ticket: &wrong, key: KEY, lookup: Lookup::Found((9, record.clone())) };
@@ -289,6 +317,36 @@ mod tests {
             assert_eq!(verdict, forward(Bond::Free));
             assert_eq!(event, Some(Event::TicketRejected { reason: Reject::WrongSecret }));
         }
+    }
+
+    /// PROTOCOL 14, 15: the previous ticket goes on, a newer one repairs, an older one ends the
+    /// session, or is only logged.
+    #[test]
+    fn tickets_of_other_generations() {
+        let record = Record { counter: 5, ..record() };
+        let on = |counter, on_reuse, secs| {
+            let secret = record.secret(counter);
+            let ticket = Ticket { counter, secret, ..ticket(&record) };
+            let lookup = Lookup::Found((9, record.clone()));
+            let claim = Claim { ticket: &ticket, key: KEY, lookup };
+            let policy = Policy { on_reuse, ..policy() };
+            decide(&policy, Some(claim), PLAIN, NOW.plus(Duration::from_secs(secs)))
+        };
+        let (previous, event) = on(4, OnReuse::Revoke, 1);
+        assert!(matches!(previous, Verdict::Forward { bond: Bond::Live(..), touch: None }));
+        assert_eq!(event, None);
+
+        let (newer, _) = on(6, OnReuse::Revoke, 1);
+        let Verdict::Forward { touch: Some(repaired), .. } = newer else { panic!("{newer:?}") };
+        assert_eq!(repaired.counter, 6);
+
+        let reused = Some(Event::Reused { id: KEY });
+        let (old, event) = on(3, OnReuse::Revoke, 1);
+        let Verdict::End { ended, .. } = old else { panic!("{old:?}") };
+        assert_eq!((ended.state, event), (State::Ended, reused.clone()));
+        let (late, _) = on(4, OnReuse::Revoke, 60);
+        assert!(matches!(late, Verdict::End { .. }), "its grace is over");
+        assert_eq!(on(3, OnReuse::Log, 1), (forward(Bond::Silent(Silence::Reused)), reused));
     }
 
     #[test]
@@ -330,7 +388,7 @@ mod tests {
 
         let seen = Lookup::Found((1, record()));
         assert_eq!(successor(KEY, &seen, PLAIN), (silent, None));
-        let unseen = Record { presented: false, ..record() };
+        let unseen = Record { presented: None, ..record() };
         let (verdict, write) = successor(KEY, &Lookup::Found((1, unseen)), PLAIN);
         assert_eq!(verdict, forward(Bond::Free));
         assert_eq!(write.map(|record| record.state), Some(State::Ended));

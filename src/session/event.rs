@@ -18,6 +18,10 @@ pub enum Event {
     Ended { id: RecordKey, cause: Cause },
     /// A ticket was presented that is no ticket of ours (rule 5).
     TicketRejected { reason: Reject },
+    /// A ticket was renewed (rule 13).
+    Renewed { id: RecordKey },
+    /// An older genuine ticket was presented (rule 15): somebody has a copy.
+    Reused { id: RecordKey },
     /// A late response was kept from touching a record that was moved or ended (rule 25).
     Fenced { id: RecordKey },
     /// 503 in place of an answer whose session cookie could not be stored (rule 8).
@@ -38,6 +42,8 @@ impl Event {
             Self::Ended { cause: Cause::Logout, .. } => Kind::Logout,
             Self::Ended { .. } => Kind::Ended,
             Self::TicketRejected { .. } => Kind::TicketRejected,
+            Self::Renewed { .. } => Kind::Renewed,
+            Self::Reused { .. } => Kind::Reused,
             Self::Fenced { .. } => Kind::Fenced,
             Self::Withheld { .. } => Kind::Withheld,
             Self::NotMade { .. } => Kind::NotMade,
@@ -60,6 +66,8 @@ pub enum Kind {
     Logout,
     Ended,
     TicketRejected,
+    Renewed,
+    Reused,
     Fenced,
     Withheld,
     NotMade,
@@ -75,6 +83,8 @@ impl Kind {
         Self::Logout,
         Self::Ended,
         Self::TicketRejected,
+        Self::Renewed,
+        Self::Reused,
         Self::Fenced,
         Self::Withheld,
         Self::NotMade,
@@ -90,6 +100,8 @@ impl Kind {
             Self::Logout => "logout",
             Self::Ended => "ended",
             Self::TicketRejected => "ticket_rejected",
+            Self::Renewed => "renewed",
+            Self::Reused => "reused",
             Self::Fenced => "fenced",
             Self::Withheld => "withheld",
             Self::NotMade => "not_made",
@@ -116,6 +128,8 @@ pub enum Cause {
     LoginAborted,
     /// The ticket of a login's new record never came back (rule 22).
     SuccessorUnseen,
+    /// An older ticket of it was presented (rule 15).
+    Reused,
 }
 
 impl Cause {
@@ -128,6 +142,7 @@ impl Cause {
         Self::PendingTimedOut,
         Self::LoginAborted,
         Self::SuccessorUnseen,
+        Self::Reused,
     ];
 
     /// Its name in the audit log and in metrics.
@@ -140,6 +155,7 @@ impl Cause {
             Self::PendingTimedOut => "pending_timed_out",
             Self::LoginAborted => "login_aborted",
             Self::SuccessorUnseen => "successor_unseen",
+            Self::Reused => "reused",
         }
     }
 }
@@ -228,7 +244,7 @@ mod tests {
         check(Reject::ALL, |reason| reason as usize, Reject::name);
         check(NotMade::ALL, |cause| cause as usize, NotMade::name);
         assert_eq!(Kind::ALL.len(), Kind::Waited as usize + 1, "a kind is missing from the list");
-        assert_eq!(Cause::ALL.len(), Cause::SuccessorUnseen as usize + 1);
+        assert_eq!(Cause::ALL.len(), Cause::Reused as usize + 1);
         assert_eq!(Reject::ALL.len(), Reject::WrongSecret as usize + 1);
         assert_eq!(NotMade::ALL.len(), NotMade::JarFull as usize + 1);
     }

@@ -2,6 +2,7 @@
 
 use crate::session::outcome::RecordKey;
 use crate::session::record::Record;
+use crate::session::ticket::Selector;
 
 /// A record as it was read: its key and the version that compare-and-set refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +10,14 @@ pub struct Held {
     pub key: RecordKey,
     pub version: u64,
     pub record: Record,
+}
+
+/// The ticket that an exchange was admitted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presented {
+    pub tag: [u8; 8],
+    pub selector: Selector,
+    pub counter: u32,
 }
 
 /// Why an exchange has an empty jar and sets no ticket.
@@ -20,6 +29,8 @@ pub enum Silence {
     Pending(RecordKey),
     /// A CORS preflight (rule 31).
     Preflight,
+    /// An older ticket was presented, and the policy only logs that (rule 15).
+    Reused,
 }
 
 /// How an exchange is tied to a session.
@@ -28,7 +39,7 @@ pub enum Bond {
     /// To none; the application may make one.
     Free,
     /// To a live record, whose jar goes along.
-    Live(Held),
+    Live(Held, Presented),
     /// It is a login: its record is pending, its jar goes along (rule 18).
     Login(Held),
     /// Neither jar nor ticket.
@@ -44,7 +55,7 @@ impl Bond {
     /// The record that it holds, with key and version.
     pub fn held(&self) -> Option<&Held> {
         match self {
-            Self::Live(held) | Self::Login(held) => Some(held),
+            Self::Live(held, _) | Self::Login(held) => Some(held),
             Self::Free | Self::Silent(_) => None,
         }
     }

@@ -21,7 +21,7 @@ mod tests {
     use crate::cookie::enforce::SameSite;
     use crate::routing::path::PathRule;
     use crate::session::policy::{
-        CrossSite, JarLimits, LoginRule, LogoutRule, Mode, Policy, RequestPart, Serialize,
+        CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart, Serialize,
         SuccessPart, TicketCookie, Timeouts,
     };
 
@@ -45,6 +45,7 @@ mod tests {
                 renew_every: Duration::from_secs(900),
                 grace: Duration::from_secs(60),
             },
+            on_reuse: OnReuse::Revoke,
             login: vec![LoginRule {
                 request: Some(post("/login")),
                 success: SuccessPart {

@@ -82,6 +82,15 @@ pub struct LogoutRule {
     pub success: SuccessPart,
 }
 
+/// What becomes of a session one of whose older tickets is presented (rule 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnReuse {
+    /// It ends: somebody has a copy of a ticket.
+    Revoke,
+    /// It goes on; the old ticket gains nothing and is written to the audit trail.
+    Log,
+}
+
 /// Which requests of one session take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serialize {
@@ -112,6 +121,7 @@ pub struct Policy {
     /// Cookie-names that make up the application's session. A trailing `*` matches any rest.
     pub app_cookies: Vec<String>,
     pub timeouts: Timeouts,
+    pub on_reuse: OnReuse,
     pub login: Vec<LoginRule>,
     pub logout: Vec<LogoutRule>,
     pub serialize: Serialize,

@@ -72,11 +72,25 @@ pub struct Record {
     pub idle_until: UnixMillis,
     /// The absolute end.
     pub ends_at: UnixMillis,
-    /// Whether its ticket has come back.
-    pub presented: bool,
+    /// When the counter moved last.
+    pub renewed: UnixMillis,
+    /// When the ticket with this counter came back first; absent: not yet.
+    pub presented: Option<UnixMillis>,
     /// The endpoint that holds the session in its memory (`balance: session`).
     pub endpoint: Option<String>,
     pub jar: Jar,
+}
+
+/// How old a ticket is against its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// Newer than the record: the store has lost a renewal.
+    Newer,
+    Current,
+    /// One renewal old, and still good.
+    Previous,
+    /// Older than that.
+    Reused,
 }
 
 /// Whether a new record belongs to somebody who logged in.
@@ -107,7 +121,8 @@ impl Record {
             authenticated: (standing == Standing::Authenticated).then_some(now),
             idle_until: now.plus(idle),
             ends_at: now.plus(timeouts.absolute),
-            presented: false,
+            renewed: now,
+            presented: None,
             endpoint: None,
             jar,
         }
@@ -116,6 +131,35 @@ impl Record {
     /// The secret that a ticket with this counter carries: `HMAC-SHA-256(seed, n)`, 16 bytes.
     pub fn secret(&self, counter: u32) -> Secret {
         Secret(seal::hmac_sha256_16(&self.seed.0, &counter.to_be_bytes()))
+    }
+
+    /// How old a genuine ticket with this counter is (rules 13 to 15).
+    pub fn age_of(&self, counter: u32, grace: Duration, now: UnixMillis) -> Age {
+        let in_grace = self.presented.is_none_or(|first| now.since(first) < grace);
+        match self.counter.checked_sub(counter) {
+            None => Age::Newer,
+            Some(0) => Age::Current,
+            Some(1) if in_grace => Age::Previous,
+            Some(_) => Age::Reused,
+        }
+    }
+
+    /// Whether the browser has ever brought a ticket of this record (rule 22).
+    pub fn was_seen(&self) -> bool {
+        self.presented.is_some() || self.counter > 0
+    }
+
+    /// The record with its next counter, once its ticket has been in use for long enough.
+    pub fn renewed(&self, every: Duration, now: UnixMillis) -> Option<Self> {
+        let due = self.presented.is_some() && now.since(self.renewed) >= every;
+        let counter = self.counter.checked_add(1).filter(|_| due)?;
+        Some(Self { counter, renewed: now, presented: None, ..self.clone() })
+    }
+
+    /// The record as a ticket with a newer counter proves that it was, before a failover of the
+    /// store lost that write (rule 15).
+    pub fn repaired(&self, counter: u32, now: UnixMillis) -> Self {
+        Self { counter, renewed: now, presented: Some(now), ..self.clone() }
     }
 
     /// Whether the record is past its idle deadline or its absolute end.
@@ -132,12 +176,14 @@ impl Record {
         self
     }
 
-    /// What a request with this record's ticket changes in it: it has been presented, and its
-    /// idle deadline moves once a tenth of the idle time has passed. `None`: nothing.
-    pub fn touched(&self, idle: Duration, now: UnixMillis) -> Option<Self> {
+    /// What a request with this record's ticket changes in it: the ticket was presented, if it is
+    /// the current one, and the idle deadline moves once a tenth of the idle time has passed.
+    /// `None`: nothing.
+    pub fn touched(&self, age: Age, idle: Duration, now: UnixMillis) -> Option<Self> {
         let due = self.idle_until.since(now) < idle.mul_f32(0.9) && self.idle_until < self.ends_at;
-        (!self.presented || due).then(|| Self {
-            presented: true,
+        let first = age == Age::Current && self.presented.is_none();
+        (first || due).then(|| Self {
+            presented: if first { Some(now) } else { self.presented },
             idle_until: UnixMillis(now.plus(idle).0.min(self.ends_at.0)),
             ..self.clone()
         })
@@ -204,23 +250,71 @@ mod tests {
     fn an_anonymous_record_waits_two_minutes_for_its_ticket() {
         let anonymous = record(Standing::Anonymous);
         assert_eq!(anonymous.idle_until, NOW.plus(UNPRESENTED));
-        let touched = anonymous.touched(TIMEOUTS.idle, NOW).expect("not presented yet");
-        assert!(touched.presented);
+        let touched =
+            anonymous.touched(Age::Current, TIMEOUTS.idle, NOW).expect("not presented yet");
+        assert_eq!(touched.presented, Some(NOW));
         assert_eq!(touched.idle_until, NOW.plus(TIMEOUTS.idle));
         assert_eq!(record(Standing::Authenticated).idle_until, NOW.plus(TIMEOUTS.idle));
     }
 
     #[test]
     fn the_idle_deadline_moves_in_steps_and_never_past_the_end() {
-        let record = Record { presented: true, ..record(Standing::Authenticated) };
+        let record = Record { presented: Some(NOW), ..record(Standing::Authenticated) };
         let at = |secs| NOW.plus(Duration::from_secs(secs));
-        assert_eq!(record.touched(TIMEOUTS.idle, at(179)), None);
-        let moved = record.touched(TIMEOUTS.idle, at(181)).expect("a tenth has passed");
+        assert_eq!(record.touched(Age::Current, TIMEOUTS.idle, at(179)), None);
+        let moved =
+            record.touched(Age::Current, TIMEOUTS.idle, at(181)).expect("a tenth has passed");
         assert_eq!(moved.idle_until, at(1981));
         let moved = Record { idle_until: at(3500), ..record };
-        assert_eq!(moved.touched(TIMEOUTS.idle, at(3000)).expect("due").idle_until, at(3600));
+        assert_eq!(
+            moved.touched(Age::Current, TIMEOUTS.idle, at(3000)).expect("due").idle_until,
+            at(3600)
+        );
         let last = Record { idle_until: at(3600), ..moved };
-        assert_eq!(last.touched(TIMEOUTS.idle, at(3500)), None, "it can't live any longer");
+        assert_eq!(
+            last.touched(Age::Current, TIMEOUTS.idle, at(3500)),
+            None,
+            "it can't live any longer"
+        );
         assert!(!last.is_expired(at(3599)) && last.is_expired(at(3600)));
+    }
+
+    /// PROTOCOL 13 to 15: by counter, by whether the current ticket was presented, by grace.
+    #[test]
+    fn tickets_age_with_the_counter() {
+        let at = |secs| NOW.plus(Duration::from_secs(secs));
+        let fresh = record(Standing::Authenticated);
+        let record = |counter, presented| Record { counter, presented, ..fresh.clone() };
+        let check = |record: &Record, counter, secs, expected| {
+            let age = record.age_of(counter, TIMEOUTS.grace, at(secs));
+            assert_eq!(age, expected, "{counter} against {record:?} after {secs} s");
+        };
+        let unseen = record(5, None);
+        check(&unseen, 6, 0, Age::Newer);
+        check(&unseen, 5, 0, Age::Current);
+        check(&unseen, 4, 100_000, Age::Previous);
+        check(&unseen, 3, 0, Age::Reused);
+        let seen = record(5, Some(NOW));
+        check(&seen, 5, 100_000, Age::Current);
+        check(&seen, 4, 59, Age::Previous);
+        check(&seen, 4, 60, Age::Reused);
+        check(&seen, 0, 0, Age::Reused);
+        check(&record(0, None), 0, 0, Age::Current);
+    }
+
+    /// PROTOCOL 13: one successor, only after the ticket has been in use for `renew_every`.
+    #[test]
+    fn a_ticket_is_renewed_when_it_is_due() {
+        let every = TIMEOUTS.renew_every;
+        let unseen = record(Standing::Authenticated);
+        assert_eq!(unseen.renewed(every, NOW.plus(every)), None, "never came back");
+        let seen = Record { presented: Some(NOW), ..unseen };
+        let early = NOW.plus(every - Duration::from_millis(1));
+        assert_eq!(seen.renewed(every, early), None);
+        let renewed = seen.renewed(every, NOW.plus(every)).expect("due");
+        assert_eq!((renewed.counter, renewed.presented), (1, None));
+        assert!(renewed.was_seen() && !record(Standing::Anonymous).was_seen());
+        let last = Record { counter: u32::MAX, ..seen };
+        assert_eq!(last.renewed(every, NOW.plus(every)), None, "counters never wrap");
     }
 }

@@ -6,11 +6,12 @@
 
 use crate::clock::UnixMillis;
 use crate::session::event::{Cause, Event, NotMade};
-use crate::session::exchange::{Bond, Held, Silence};
+use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::jar::{Edit, Jar};
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
 use crate::session::policy::Policy;
 use crate::session::record::{Fresh, Record, Standing, State, UNSETTLED};
+use crate::session::ticket::{Secret, Selector};
 
 /// How often one answer tries again when others write the same record.
 const TRIES: u8 = 16;
@@ -74,9 +75,29 @@ pub struct Effect {
 pub enum TicketEffect {
     #[default]
     Keep,
-    /// Sets the ticket of this new record.
-    Set(Box<(Fresh, Record)>),
+    Set(Issue),
     Expire,
+}
+
+impl TicketEffect {
+    /// Whether the session of this record is over: its streams end with it.
+    pub fn replaces(&self, old: RecordKey) -> bool {
+        match self {
+            Self::Keep => false,
+            Self::Set(issue) => issue.key != old,
+            Self::Expire => true,
+        }
+    }
+}
+
+/// A ticket to be sealed and set.
+#[derive(Clone, Copy, Debug)]
+pub struct Issue {
+    pub key: RecordKey,
+    pub tag: [u8; 8],
+    pub selector: Selector,
+    pub counter: u32,
+    pub secret: Secret,
 }
 
 /// The machine.
@@ -86,6 +107,8 @@ pub struct Settle<'a> {
     answer: Answer,
     /// Whether a new session may be made for a request without one (rule 10).
     may_make: Result<(), NotMade>,
+    /// The ticket of a live record: what may be renewed.
+    presented: Option<Presented>,
     now: UnixMillis,
     stage: Stage,
     tries: u8,
@@ -95,8 +118,10 @@ pub struct Settle<'a> {
 
 #[derive(Clone, Debug)]
 enum Stage {
-    /// The jar of the record is being written, back to `Live`.
-    Merge(Held),
+    /// The jar of the record is being written, back to `Live`, with this counter.
+    Merge(Held, u32),
+    /// The record is being read for its current ticket.
+    Reissue(Held),
     /// The record is being ended.
     End(Held, Cause),
     /// Random values are under way for the record that takes this one's place.
@@ -144,8 +169,8 @@ impl<'a> Settle<'a> {
             // The worker may have logged the jar's session in (rule 20).
             Bond::Login(held) if forwarded => settle.end(held, Cause::LoginAborted),
             Bond::Login(held) => settle.merge(held),
-            Bond::Live(held) if forwarded && is_logout => settle.end(held, Cause::Logout),
-            Bond::Live(_) | Bond::Free | Bond::Silent(_) => settle.done(),
+            Bond::Live(held, _) if forwarded && is_logout => settle.end(held, Cause::Logout),
+            Bond::Live(..) | Bond::Free | Bond::Silent(_) => settle.done(),
         };
         (settle, step)
     }
@@ -160,6 +185,7 @@ impl<'a> Settle<'a> {
             policy,
             answer,
             may_make,
+            presented: None,
             now,
             stage: Stage::Finished,
             tries: 0,
@@ -172,12 +198,21 @@ impl<'a> Settle<'a> {
     pub fn next(&mut self, outcome: Outcome) -> Step {
         let stage = std::mem::replace(&mut self.stage, Stage::Finished);
         match (stage, outcome) {
-            (Stage::Merge(held), Outcome::Replaced(replaced)) => self.merged(held, replaced),
-            (Stage::Merge(held), Outcome::Loaded(lookup)) => match self.reread(&held, lookup) {
+            (Stage::Merge(held, counter), Outcome::Replaced(replaced)) => {
+                self.merged(held, counter, replaced)
+            }
+            (Stage::Merge(held, _), Outcome::Loaded(lookup)) => match self.reread(&held, lookup) {
+                Reread::Same(held) if self.presented.is_some() => self.keep(held),
                 Reread::Same(held) => self.merge(held),
                 Reread::Other => self.fenced(&held),
                 Reread::Unavailable => self.not_stored(&held),
             },
+            (Stage::Reissue(held), Outcome::Loaded(lookup)) => {
+                if let Reread::Same(held) = self.reread(&held, lookup) {
+                    self.reissue(&held, held.record.counter);
+                }
+                self.done()
+            }
             (Stage::End(held, cause), Outcome::Replaced(replaced)) => {
                 self.ended(held, cause, replaced)
             }
@@ -235,9 +270,12 @@ impl<'a> Settle<'a> {
             Bond::Login(held) if self.is_overdue(&held) => self.withhold(Some(held.key)),
             Bond::Login(held) if self.answer.logged_in => self.succeed(held),
             Bond::Login(held) => self.merge(held),
-            Bond::Live(held) if self.answer.logged_out => self.end(held, Cause::Logout),
-            Bond::Live(held) if self.answer.logged_in => self.succeed(held),
-            Bond::Live(held) if self.changes(&held.record) => self.merge(held),
+            Bond::Live(held, _) if self.answer.logged_out => self.end(held, Cause::Logout),
+            Bond::Live(held, _) if self.answer.logged_in => self.succeed(held),
+            Bond::Live(held, presented) => {
+                self.presented = Some(presented);
+                self.keep(held)
+            }
             Bond::Silent(Silence::Moved(_)) if self.answer.logged_in => {
                 self.make(Standing::Authenticated)
             }
@@ -247,7 +285,7 @@ impl<'a> Settle<'a> {
             }
             Bond::Free if self.answer.logged_in => self.make(Standing::Authenticated),
             Bond::Free => self.make(Standing::Anonymous),
-            Bond::Live(_) | Bond::Silent(_) => self.done(),
+            Bond::Silent(_) => self.done(),
         }
     }
 
@@ -274,25 +312,66 @@ impl<'a> Settle<'a> {
 
     // A record keeps its place.
 
+    /// A live record: write it if something changes, else see to its ticket.
+    fn keep(&mut self, held: Held) -> Step {
+        if self.changes(&held.record) || self.renewal(&held.record).is_some() {
+            return self.merge(held);
+        }
+        if self.presented.is_some_and(|presented| presented.counter < held.record.counter) {
+            // The ticket to send is chosen when the head leaves (rule 14).
+            let key = held.key;
+            self.stage = Stage::Reissue(held);
+            return Step::Load(key);
+        }
+        self.done()
+    }
+
+    /// The record with its next ticket, if it is due and was presented with its current one.
+    fn renewal(&self, record: &Record) -> Option<Record> {
+        self.presented.filter(|presented| presented.counter == record.counter)?;
+        record.renewed(self.policy.timeouts.renew_every, self.now)
+    }
+
+    /// Chooses the ticket with this counter, unless the request was admitted more than one
+    /// generation ago (rule 14).
+    fn reissue(&mut self, held: &Held, counter: u32) {
+        if let Some(Presented { tag, selector, counter: old }) = self.presented
+            && old.checked_add(1) == Some(counter)
+        {
+            let secret = held.record.secret(counter);
+            let issue = Issue { key: held.key, tag, selector, counter, secret };
+            self.ticket = TicketEffect::Set(issue);
+        }
+    }
+
     fn merge(&mut self, held: Held) -> Step {
         let jar = self.edited(held.record.jar.clone());
         if jar.is_empty() && !held.record.jar.is_empty() {
             return self.end(held, Cause::AppDeleted);
         }
-        let mut record = held.record.clone().into_state(State::Live);
+        let renewed = self.renewal(&held.record);
+        let mut record = renewed.unwrap_or_else(|| held.record.clone()).into_state(State::Live);
         record.jar = jar;
         if self.answer.endpoint.is_some() {
             record.endpoint.clone_from(&self.answer.endpoint);
         }
+        let counter = record.counter;
         let step = replace(&held, record, Durability::Master);
-        self.stage = Stage::Merge(held);
+        self.stage = Stage::Merge(held, counter);
         step
     }
 
-    fn merged(&mut self, held: Held, replaced: Replaced) -> Step {
+    fn merged(&mut self, held: Held, counter: u32, replaced: Replaced) -> Step {
         match replaced {
-            Replaced::Replaced => self.done(),
-            Replaced::Conflict => self.again(held, Stage::Merge),
+            Replaced::Replaced => {
+                if counter != held.record.counter {
+                    self.events.push(Event::Renewed { id: held.key });
+                }
+                self.reissue(&held, counter);
+                self.done()
+            }
+            // Losers read again; who renewed first has renewed for all (rule 13).
+            Replaced::Conflict => self.again(held, |held| Stage::Merge(held, counter)),
             Replaced::Gone => self.fenced(&held),
             Replaced::Unavailable => self.not_stored(&held),
         }
@@ -382,7 +461,9 @@ impl<'a> Settle<'a> {
             Some(_) => Event::Login { old, new: fresh.key, subject: None },
             None => Event::Created { id: fresh.key },
         });
-        self.ticket = TicketEffect::Set(Box::new((fresh, record)));
+        let Fresh { key, tag, selector, .. } = fresh;
+        let (counter, secret) = (record.counter, record.secret(record.counter));
+        self.ticket = TicketEffect::Set(Issue { key, tag, selector, counter, secret });
         self.done()
     }
 

@@ -47,9 +47,9 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
     }
     match event {
         // An operator has to do something about the store.
-        Event::Withheld { .. } => write_at!(warn),
+        Event::Withheld { .. } | Event::Reused { .. } => write_at!(warn),
         // Ordinary life under load; the counter is what matters. `audit=debug` shows it.
-        Event::Waited => write_at!(debug),
+        Event::Waited | Event::Renewed { .. } => write_at!(debug),
         Event::Created { .. }
         | Event::Login { .. }
         | Event::LoginFailed
@@ -73,9 +73,10 @@ impl<'a> Fields<'a> {
     fn of(event: &'a Event) -> Self {
         match event {
             // The policy is in the context already.
-            Event::Created { id } | Event::Fenced { id } => {
-                Self { session: Some(*id), ..Self::default() }
-            }
+            Event::Created { id }
+            | Event::Renewed { id }
+            | Event::Reused { id }
+            | Event::Fenced { id } => Self { session: Some(*id), ..Self::default() },
             Event::Withheld { id } => Self { session: *id, ..Self::default() },
             Event::Login { old, new, subject } => Self {
                 session: Some(*new),
@@ -171,6 +172,8 @@ mod tests {
             " session=abababab.. cause=\"absolute\"",
         );
         check(&Event::TicketRejected { reason: Reject::Forged }, "INFO", " cause=\"forged\"");
+        check(&Event::Renewed { id: ID }, "DEBUG", " session=abababab..");
+        check(&Event::Reused { id: ID }, "WARN", " session=abababab..");
         check(&Event::Fenced { id: ID }, "INFO", " session=abababab..");
         check(&Event::Withheld { id: Some(ID) }, "WARN", " session=abababab..");
         check(&Event::NotMade { cause: NotMade::JarFull }, "INFO", " cause=\"jar_full\"");

@@ -238,6 +238,8 @@ impl Metrics {
             Event::Created { .. }
             | Event::Login { .. }
             | Event::LoginFailed
+            | Event::Renewed { .. }
+            | Event::Reused { .. }
             | Event::Fenced { .. }
             | Event::Withheld { .. }
             | Event::Waited => {}

@@ -97,8 +97,6 @@ async fn the_designs_configuration_serves_a_real_application() {
 
     let log = shop.process.log();
     for key in [
-        "sessions.shop.timeouts.renew_every",
-        "sessions.shop.timeouts.grace",
         "sessions.shop.login[0].subject",
         "upstreams.shop.health_check",
         "servers[0].routes[2].root",

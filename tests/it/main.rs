@@ -11,5 +11,6 @@ mod harness;
 mod interleavings;
 mod layers;
 mod outage;
+mod renewal;
 mod theft;
 mod upstream_tls;

@@ -13,8 +13,8 @@ use crate::config::value::unit::{Zero, duration, size};
 use crate::config::value::{Flaw, Parsed, choice, path};
 use crate::cookie::enforce::{READ_BY_SCRIPT, SameSite};
 use crate::session::policy::{
-    CrossSite, JarLimits, LoginRule, LogoutRule, Mode, Policy, RequestPart, Serialize, SuccessPart,
-    TicketCookie, Timeouts,
+    CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart, Serialize,
+    SuccessPart, TicketCookie, Timeouts,
 };
 
 use super::cookies::same_site;
@@ -112,6 +112,7 @@ impl Checker<'_> {
             cookie,
             app_cookies,
             timeouts: self.session_timeouts(session.timeouts.as_ref(), &format!("{path}.timeouts")),
+            on_reuse: self.on_reuse(&session.on_reuse, &format!("{path}.on_reuse")),
             login,
             logout,
             serialize: self.serialize(&session.serialize, &format!("{path}.serialize")),
@@ -276,16 +277,14 @@ impl Checker<'_> {
                 ),
             );
         }
-        for (key, text) in [("renew_every", &given.renew_every), ("grace", &given.grace)] {
-            if let Some(text) = text {
-                self.not_built(
-                    at(text),
-                    &format!("{path}.{key}"),
-                    "a ticket changes at login only",
-                );
-            }
-        }
         timeouts
+    }
+
+    fn on_reuse(&mut self, given: &Text, path: &str) -> OnReuse {
+        const KINDS: [(&str, OnReuse); 2] = [("revoke", OnReuse::Revoke), ("log", OnReuse::Log)];
+        self.or(given, path, OnReuse::Revoke, |text| {
+            choice(text, "answer to an old ticket", &KINDS)
+        })
     }
 
     fn serialize(&mut self, given: &Text, path: &str) -> Serialize {

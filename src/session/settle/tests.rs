@@ -13,6 +13,9 @@ use crate::session::ticket::Selector;
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 const OLD: RecordKey = RecordKey { tag: [1; 8], id: [1; 16] };
 
+/// The ticket that the old record was presented with.
+const SENT: Presented = Presented { tag: OLD.tag, selector: Selector([9; 16]), counter: 0 };
+
 /// What one store operation meets besides the store itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -234,9 +237,9 @@ fn what_could_not_be_stored_is_withheld() {
 
         let mut store = Store { faults: down.clone(), ..live() };
         let held = store.held();
-        let effect = store.settle(Bond::Live(held.clone()), setting(&["EGG_SESS=new"]));
+        let effect = store.settle(Bond::Live(held.clone(), SENT), setting(&["EGG_SESS=new"]));
         assert!(effect.withheld && keeps(&effect));
-        let effect = store.settle(Bond::Live(held), setting(&[]));
+        let effect = store.settle(Bond::Live(held, SENT), setting(&[]));
         assert!(!effect.withheld, "nothing had to be stored");
     }
 }
@@ -246,8 +249,8 @@ fn what_could_not_be_stored_is_withheld() {
 fn two_writers_of_different_cookies_lose_nothing() {
     let mut store = live();
     let held = store.held();
-    store.settle(Bond::Live(held.clone()), setting(&["EGG_SESS=x2"]));
-    store.settle(Bond::Live(held), setting(&["EGG_SESS.sig=s2"]));
+    store.settle(Bond::Live(held.clone(), SENT), setting(&["EGG_SESS=x2"]));
+    store.settle(Bond::Live(held, SENT), setting(&["EGG_SESS.sig=s2"]));
     assert_eq!(store.jars(), ["EGG_SESS=x2; EGG_SESS.sig=s2"]);
 }
 
@@ -255,7 +258,7 @@ fn two_writers_of_different_cookies_lose_nothing() {
 fn an_answer_without_session_cookies_writes_nothing() {
     let mut store = live();
     let held = store.held();
-    let effect = store.settle(Bond::Live(held), setting(&[]));
+    let effect = store.settle(Bond::Live(held, SENT), setting(&[]));
     assert_eq!(store.operations, 0);
     assert!(keeps(&effect));
 }
@@ -267,11 +270,11 @@ fn a_login_moves_the_session_to_a_new_record() {
     let held = store.held();
     let effect = store.settle(Bond::Login(held), success(&["EGG_SESS.sig=s"]));
     let TicketEffect::Set(new) = &effect.ticket else { panic!("no new ticket") };
-    assert_eq!(*store.state(), State::Moved { successor: new.0.key, at: NOW });
+    assert_eq!(*store.state(), State::Moved { successor: new.key, at: NOW });
     assert_eq!(cookies(&store.records[&OLD].1), "", "jars are moved, never copied");
     assert_eq!(store.jars(), ["EGG_SESS=x; EGG_SESS.sig=s"]);
-    assert!(new.1.authenticated.is_some());
-    assert_eq!(effect.events, [Event::Login { old: Some(OLD), new: new.0.key, subject: None }]);
+    assert!(store.records[&new.key].1.authenticated.is_some());
+    assert_eq!(effect.events, [Event::Login { old: Some(OLD), new: new.key, subject: None }]);
 }
 
 /// PROTOCOL 17, 19: a failed attempt grants nothing and changes no ticket.
@@ -336,7 +339,7 @@ fn an_aborted_logout_ends_its_session() {
         let mut store = live();
         let held = store.held();
         let policy = policy();
-        store.run(Settle::abort(&policy, Bond::Live(held), is_logout, forwarded, NOW));
+        store.run(Settle::abort(&policy, Bond::Live(held, SENT), is_logout, forwarded, NOW));
         assert_eq!(*store.state(), state);
     };
     check(true, true, State::Ended);
@@ -353,13 +356,13 @@ fn late_answers_are_fenced() {
         let held = store.held();
         let now = record(State::Live).into_state(state.clone());
         store.records.insert(OLD, (8, now.clone()));
-        let effect = store.settle(Bond::Live(held.clone()), setting(&["EGG_SESS=late"]));
+        let effect = store.settle(Bond::Live(held.clone(), SENT), setting(&["EGG_SESS=late"]));
         assert!(keeps(&effect) && !effect.withheld);
         assert_eq!(effect.events, [Event::Fenced { id: OLD }]);
         // … nor does a late logout or deletion.
-        let effect = store.settle(Bond::Live(held.clone()), logout(&[]));
+        let effect = store.settle(Bond::Live(held.clone(), SENT), logout(&[]));
         assert!(keeps(&effect), "{state:?}");
-        let effect = store.settle(Bond::Live(held), setting(&["EGG_SESS=; max-age=0"]));
+        let effect = store.settle(Bond::Live(held, SENT), setting(&["EGG_SESS=; max-age=0"]));
         assert!(keeps(&effect), "{state:?}");
         assert_eq!(store.records[&OLD], (8, now));
     }
@@ -371,7 +374,7 @@ fn a_late_answer_does_not_resurrect_what_is_gone() {
     let mut store = live();
     let held = store.held();
     store.records.clear();
-    let effect = store.settle(Bond::Live(held), setting(&["EGG_SESS=late"]));
+    let effect = store.settle(Bond::Live(held, SENT), setting(&["EGG_SESS=late"]));
     assert!(keeps(&effect) && !effect.withheld);
     assert!(store.records.is_empty());
 }
@@ -388,7 +391,7 @@ fn a_login_survives_a_touch_but_no_rival() {
         assert_eq!(sets(&effect), !withheld);
         assert!(store.jars().len() <= 1);
     };
-    check(|record| record.presented = true, false);
+    check(|record| record.presented = Some(NOW), false);
     check(|record| record.state = State::Ended, true);
     check(|record| record.state = State::Moved { successor: OLD, at: NOW }, true);
     check(|record| record.state = State::Pending { since: UnixMillis(NOW.0 + 1) }, true);
@@ -424,7 +427,7 @@ fn a_login_that_only_the_answer_tells_moves_the_live_record() {
     let mut store = live();
     let held = store.held();
     let answer = Answer { logged_in: true, ..setting(&["EGG_SESS=y"]) };
-    let effect = store.settle(Bond::Live(held), answer);
+    let effect = store.settle(Bond::Live(held, SENT), answer);
     assert!(sets(&effect));
     assert!(matches!(store.state(), State::Moved { .. }));
     assert_eq!(store.jars(), ["EGG_SESS=y"]);
@@ -435,21 +438,21 @@ fn a_login_that_only_the_answer_tells_moves_the_live_record() {
 fn logout_ends_the_session() {
     let mut store = live();
     let held = store.held();
-    let effect = store.settle(Bond::Live(held), logout(&[]));
+    let effect = store.settle(Bond::Live(held, SENT), logout(&[]));
     assert!(expires(&effect));
     assert_eq!(*store.state(), State::Ended);
     assert_eq!(cookies(&store.records[&OLD].1), "");
 
     let mut store = live();
     let held = store.held();
-    let effect = store.settle(Bond::Live(held), setting(&["EGG_SESS=; max-age=0"]));
+    let effect = store.settle(Bond::Live(held, SENT), setting(&["EGG_SESS=; max-age=0"]));
     assert!(expires(&effect));
     assert_eq!(effect.events, [Event::Ended { id: OLD, cause: Cause::AppDeleted }]);
 
     // Rails answers a logout with a new anonymous session: that is a new record.
     let mut store = live();
     let held = store.held();
-    let effect = store.settle(Bond::Live(held), logout(&["EGG_SESS=anonymous"]));
+    let effect = store.settle(Bond::Live(held, SENT), logout(&["EGG_SESS=anonymous"]));
     assert!(sets(&effect));
     assert_eq!(*store.state(), State::Ended);
     assert_eq!(store.jars(), ["EGG_SESS=anonymous"]);
@@ -460,7 +463,7 @@ fn logout_ends_the_session() {
 fn a_logout_that_was_not_stored_is_withheld() {
     let mut store = Store { faults: HashMap::from([(1, Fault::Lost)]), ..live() };
     let held = store.held();
-    let effect = store.settle(Bond::Live(held), logout(&[]));
+    let effect = store.settle(Bond::Live(held, SENT), logout(&[]));
     assert!(effect.withheld && keeps(&effect));
 }
 
@@ -471,14 +474,95 @@ fn the_endpoint_is_kept_in_the_record() {
     let mut store = Store::default();
     let effect = store.settle(Bond::Free, at(setting(&["EGG_SESS=n"]), "127.0.0.1:7001"));
     let TicketEffect::Set(new) = &effect.ticket else { panic!("no ticket") };
-    assert_eq!(new.1.endpoint.as_deref(), Some("127.0.0.1:7001"));
+    assert_eq!(store.records[&new.key].1.endpoint.as_deref(), Some("127.0.0.1:7001"));
 
     let mut store = live();
     let held = store.held();
-    store.settle(Bond::Live(held), at(setting(&[]), "127.0.0.1:7002"));
+    store.settle(Bond::Live(held, SENT), at(setting(&[]), "127.0.0.1:7002"));
     assert_eq!(store.records[&OLD].1.endpoint.as_deref(), Some("127.0.0.1:7002"));
     let held = store.held();
     let before = store.operations;
-    store.settle(Bond::Live(held), at(setting(&[]), "127.0.0.1:7002"));
+    store.settle(Bond::Live(held, SENT), at(setting(&[]), "127.0.0.1:7002"));
     assert_eq!(store.operations, before, "it stayed: nothing to write");
+}
+
+/// A record whose ticket `counter` is due for renewal.
+fn due(counter: u32) -> Store {
+    let long_ago = UnixMillis(NOW.0 - 900_000);
+    let record = record(State::Live);
+    Store::with(Record { counter, presented: Some(long_ago), renewed: long_ago, ..record })
+}
+
+fn sent(counter: u32) -> Presented {
+    Presented { counter, ..SENT }
+}
+
+fn issued(effect: &Effect) -> Option<u32> {
+    match effect.ticket {
+        TicketEffect::Set(issue) => Some(issue.counter),
+        TicketEffect::Keep | TicketEffect::Expire => None,
+    }
+}
+
+/// PROTOCOL 13: one successor, with the record's next secret; cookies go into the same write.
+#[test]
+fn a_ticket_that_is_due_is_renewed_once() {
+    for answer in [setting(&[]), setting(&["EGG_SESS=x2"])] {
+        let mut store = due(4);
+        let held = store.held();
+        let effect = store.settle(Bond::Live(held.clone(), sent(4)), answer);
+        assert_eq!(issued(&effect), Some(5));
+        let record = &store.records[&OLD].1;
+        assert_eq!((record.counter, record.presented), (5, None));
+        let TicketEffect::Set(issue) = effect.ticket else { panic!("no ticket") };
+        assert!(issue.secret.proves(&record.secret(5)));
+        assert_eq!(store.operations, 1);
+
+        // Another exchange that was admitted with the same ticket gets the same successor.
+        let effect = store.settle(Bond::Live(held, sent(4)), setting(&[]));
+        assert_eq!(issued(&effect), Some(5));
+        assert_eq!(store.records[&OLD].1.counter, 5, "not a second one");
+    }
+}
+
+/// PROTOCOL 14: the previous ticket is answered with the current one, an older one with none.
+#[test]
+fn lost_answers_are_repeated() {
+    for answer in [setting(&[]), setting(&["EGG_SESS=x2"])] {
+        let current = || Store::with(Record { counter: 5, ..record(State::Live) });
+        let mut store = current();
+        let held = store.held();
+        let effect = store.settle(Bond::Live(held.clone(), sent(4)), answer.clone());
+        assert_eq!(issued(&effect), Some(5));
+        let effect = current().settle(Bond::Live(held.clone(), sent(3)), answer.clone());
+        assert_eq!(issued(&effect), None, "more than one generation ago");
+        let effect = current().settle(Bond::Live(held, sent(5)), answer);
+        assert_eq!(issued(&effect), None, "it has the current one");
+    }
+}
+
+/// PROTOCOL 8, 13: a renewal that could not be stored gives no ticket, and is no reason to
+/// withhold anything.
+#[test]
+fn a_renewal_that_was_not_stored_is_no_renewal() {
+    for fault in [Fault::Lost, Fault::AnswerLost] {
+        let mut store = Store { faults: HashMap::from([(1, fault)]), ..due(4) };
+        let held = store.held();
+        let effect = store.settle(Bond::Live(held, sent(4)), setting(&[]));
+        assert!(keeps(&effect) && !effect.withheld, "{fault:?}");
+    }
+}
+
+/// PROTOCOL 14, 25: whatever took the record's place meanwhile, no ticket comes from before it.
+#[test]
+fn nothing_is_renewed_that_is_over() {
+    for state in [State::Ended, State::Moved { successor: OLD, at: NOW }] {
+        let mut store = due(4);
+        let held = store.held();
+        store.records.insert(OLD, (8, record(state.clone())));
+        let effect = store.settle(Bond::Live(held.clone(), sent(4)), setting(&[]));
+        assert!(keeps(&effect), "{state:?}");
+        let effect = store.settle(Bond::Live(held, sent(3)), setting(&[]));
+        assert!(keeps(&effect), "{state:?}");
+    }
 }
