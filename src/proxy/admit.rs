@@ -68,6 +68,7 @@ pub async fn admit(
     let mut tries = 0;
     loop {
         let now = shared.clock.now();
+        facts.is_beside_login = pass.is_beside_login();
         let lookup = shared.load(key).await;
         let (verdict, event) = decide(policy, Some(Claim { ticket, key, lookup }), facts, now);
         event.into_iter().for_each(&mut heard);

@@ -94,6 +94,8 @@ pub struct Pass {
     gate: Arc<Gate>,
     cut: Arc<Cut>,
     closes: bool,
+    /// It was let in for its patience, beside a login that still has the gate closed.
+    beside_login: bool,
 }
 
 /// What became of closing a gate.
@@ -111,7 +113,8 @@ impl Gates {
     pub async fn enter(self: &Arc<Self>, selector: Selector, deadline: Instant) -> Pass {
         let gate = self.gate(selector);
         let cut = Arc::new(Cut::default());
-        let pass = Pass { gates: self.clone(), selector, gate, cut, closes: false };
+        let gates = self.clone();
+        let mut pass = Pass { gates, selector, gate, cut, closes: false, beside_login: false };
         loop {
             let changed = pass.gate.changed.notified();
             tokio::pin!(changed);
@@ -128,6 +131,7 @@ impl Gates {
             }
             if timeout_at(deadline, changed).await.is_err() {
                 lock(&pass.gate.inner).inside.push(pass.cut.clone());
+                pass.beside_login = true;
                 break;
             }
         }
@@ -171,6 +175,12 @@ impl Pass {
     /// What ends this exchange from outside.
     pub fn cut(&self) -> &Arc<Cut> {
         &self.cut
+    }
+
+    /// Whether it was let in beside a login: its record may read as live only because the login
+    /// has not suspended it yet.
+    pub fn is_beside_login(&self) -> bool {
+        self.beside_login
     }
 
     /// Closes the gate and waits until the others are out: streams are cut at once, everything
@@ -310,8 +320,9 @@ mod tests {
         let mut login = gates.enter(SESSION, soon()).await;
         login.close().await;
         let begun = Instant::now();
-        let _pass = gates.enter(SESSION, soon()).await;
+        let pass = gates.enter(SESSION, soon()).await;
         assert_eq!(begun.elapsed(), PATIENCE);
+        assert!(pass.is_beside_login());
     }
 
     #[tokio::test(start_paused = true)]

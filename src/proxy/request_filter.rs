@@ -186,7 +186,7 @@ async fn join_session(
         is_cross_site: fetch::is_cross_site(headers, target.host.as_bytes()),
         is_preflight: fetch::is_preflight(method, headers),
         requires_login: route.require == Require::Login,
-        has_waited: false,
+        ..Facts::default()
     };
     let heard = |event| ctx.tell(shared, session, policy, &event);
     let admitted = match admit::admit(shared, policy, ticket.as_ref(), facts, heard).await {

@@ -20,8 +20,10 @@ pub struct Facts {
     pub is_preflight: bool,
     /// The route requires a login.
     pub requires_login: bool,
-    /// It has waited for a pending login as long as it may.
+    /// It has waited for a login as long as it may.
     pub has_waited: bool,
+    /// A login on this node is about to suspend its record (rule 18).
+    pub is_beside_login: bool,
 }
 
 /// A ticket that opened and the record that it selects.
@@ -202,6 +204,9 @@ fn on_live(
             };
         }
     };
+    if facts.is_beside_login {
+        return (forward(Bond::Silent(Silence::Pending(held.key))), None);
+    }
     if facts.is_login {
         let pending = touch.unwrap_or_else(|| held.record.clone());
         let pending = pending.into_state(State::Pending { since: now });
@@ -232,6 +237,7 @@ mod tests {
         is_preflight: false,
         requires_login: false,
         has_waited: false,
+        is_beside_login: false,
     };
     const LOGIN: Facts = Facts { is_login: true, ..PLAIN };
 
@@ -370,6 +376,9 @@ mod tests {
         let pending = || state(State::Pending { since: NOW });
         assert_eq!(on(pending(), PLAIN, 1), Verdict::Wait(KEY));
         assert_eq!(on(pending(), LOGIN, 1), Verdict::Wait(KEY), "a second login waits too");
+        let silent = forward(Bond::Silent(Silence::Pending(KEY)));
+        assert_eq!(on(record(), Facts { is_beside_login: true, ..PLAIN }, 1), silent);
+        assert_eq!(on(record(), Facts { is_beside_login: true, ..LOGIN }, 1), silent);
         let waited = Facts { has_waited: true, ..PLAIN };
         assert_eq!(on(pending(), waited, 3), forward(Bond::Silent(Silence::Pending(KEY))));
         assert_eq!(on(pending(), PLAIN, 31), forward(Bond::Free));

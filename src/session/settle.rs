@@ -202,8 +202,8 @@ impl<'a> Settle<'a> {
                 self.merged(held, counter, replaced)
             }
             (Stage::Merge(held, _), Outcome::Loaded(lookup)) => match self.reread(&held, lookup) {
-                Reread::Same(held) if self.presented.is_some() => self.keep(held),
-                Reread::Same(held) => self.merge(held),
+                Reread::Same(held) if self.presented.is_some() => self.keep(*held),
+                Reread::Same(held) => self.merge(*held),
                 Reread::Other => self.fenced(&held),
                 Reread::Unavailable => self.not_stored(&held),
             },
@@ -218,7 +218,7 @@ impl<'a> Settle<'a> {
             }
             (Stage::End(held, cause), Outcome::Loaded(lookup)) => {
                 match self.reread(&held, lookup) {
-                    Reread::Same(held) => self.end(held, cause),
+                    Reread::Same(held) => self.end(*held, cause),
                     Reread::Other => self.fenced(&held),
                     Reread::Unavailable => self.withhold(Some(held.key)),
                 }
@@ -229,7 +229,7 @@ impl<'a> Settle<'a> {
             }
             (Stage::Move(held, fresh), Outcome::Loaded(lookup)) => {
                 match self.reread(&held, lookup) {
-                    Reread::Same(held) => self.move_to(held, fresh),
+                    Reread::Same(held) => self.move_to(*held, fresh),
                     Reread::Other | Reread::Unavailable => self.withhold(Some(held.key)),
                 }
             }
@@ -485,7 +485,7 @@ impl<'a> Settle<'a> {
         match lookup {
             Lookup::Unavailable => Reread::Unavailable,
             Lookup::Found((version, record)) if record.state == held.record.state => {
-                Reread::Same(Held { key: held.key, version, record })
+                Reread::Same(Box::new(Held { key: held.key, version, record }))
             }
             Lookup::Found(_) | Lookup::NotFound | Lookup::Revoked => Reread::Other,
         }
@@ -518,7 +518,7 @@ impl<'a> Settle<'a> {
 }
 
 enum Reread {
-    Same(Held),
+    Same(Box<Held>),
     Other,
     Unavailable,
 }
