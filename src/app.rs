@@ -29,7 +29,7 @@ use crate::store::health::Health;
 use crate::store::records::Records;
 use crate::store::{self, SharedStore};
 use crate::telemetry::audit::{self, StoreState};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Connections, Metrics};
 use crate::upstream::group::Group;
 
 /// Why an app could not be built: everything that was found, one line each.
@@ -59,6 +59,7 @@ pub struct App {
     shared: Arc<Shared>,
     workers: usize,
     limits: Limits,
+    gate: Arc<listen::Gate>,
     drain_timeout: std::time::Duration,
 }
 
@@ -94,6 +95,9 @@ impl App {
             control.block_on(store::open(&config.store, clock.clone())).map_err(BuildError::one)?;
         let records = Records::new(store.clone(), ring.clone());
         let metrics = Arc::new(Metrics::new());
+        let gate = listen::Gate::new(config.limits.connections);
+        let counted = gate.clone();
+        metrics.watch_connections(move || connections(counted.counts()));
         let upstreams = config
             .upstreams
             .iter()
@@ -130,6 +134,7 @@ impl App {
             shared: Arc::new(shared),
             workers: config.workers.max(1),
             limits: config.limits,
+            gate,
             drain_timeout: config.drain_timeout,
         })
     }
@@ -170,7 +175,7 @@ impl App {
     }
 
     fn obey(self, ordered: watch::Receiver<Shutdown>) -> Result<(), BuildError> {
-        let Self { control, listeners, admin, store, shared, workers, limits, drain_timeout } =
+        let Self { control, listeners, admin, store, shared, workers, limits, gate, drain_timeout } =
             self;
         control.block_on(async move {
             let (command, commanded) = watch::channel(Shutdown::Running);
@@ -187,12 +192,11 @@ impl App {
                 });
             }
             tokio::spawn(watch_store(shared.clone(), store.clone()));
-            let gate = listen::Gate::new(limits.connections);
             for number in 0..workers {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
                 let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;
-                let service = Proxy { shared: shared.clone(), limits };
                 let context = listen::Context::new(limits, gate.clone());
+                let service = Proxy { shared: shared.clone(), limits };
                 let worker = Worker::new(service, &UpstreamPool::default(), context);
                 let (store, commanded) = (store.clone(), commanded.clone());
                 let ended = ended.clone();
@@ -413,6 +417,16 @@ async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
         if health.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// The gate's counts as metrics want them: neither module knows the other.
+fn connections(counts: listen::gate::Counts) -> Connections {
+    Connections {
+        open: counts.open as u64,
+        accepted: counts.accepted,
+        refused: counts.refused,
+        handshakes_failed: counts.handshakes_failed,
     }
 }
 

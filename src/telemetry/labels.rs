@@ -62,26 +62,6 @@ labels! {
         Unanswered = "none",
     }
 
-    /// Why a connection was closed as soon as it had been accepted.
-    Refused {
-        /// The limit of open connections is reached.
-        Limit = "limit",
-        /// The process drains.
-        Draining = "draining",
-        /// The system could not accept: out of descriptors or memory.
-        System = "system",
-    }
-
-    /// Why there is no TLS.
-    HandshakeFailure {
-        /// Not finished within the handshake's time.
-        Timeout = "timeout",
-        /// No version, name or certificate in common, or no TLS at all.
-        Protocol = "protocol",
-        /// The peer closed or reset the connection.
-        Closed = "closed",
-    }
-
     /// What a store was asked for.
     StoreOp {
         Load = "load",

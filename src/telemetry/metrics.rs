@@ -4,8 +4,10 @@
 //! known beforehand is looked up once, when it is made; counting is then an index and an atomic
 //! addition. Names follow Prometheus' conventions: base units, `_total` on counters.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -17,8 +19,7 @@ use prometheus::{
 use crate::session::event::{Cause, Event, Kind, NotMade, Reject};
 use crate::telemetry::audit::StoreState;
 use crate::telemetry::labels::{
-    HandshakeFailure, Label, Refused, RouteKind, StatusClass, StoreOp, StoreOutcome,
-    UpstreamFailure,
+    Label, RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure,
 };
 
 /// Seconds; from a cached static page to a report that takes a minute.
@@ -41,8 +42,10 @@ pub struct Metrics {
     sent_bytes: IntCounter,
     connections: IntCounter,
     connections_open: IntGauge,
-    connections_refused: Counters<Refused>,
-    handshake_failures: Counters<HandshakeFailure>,
+    connections_refused: IntCounter,
+    handshake_failures: IntCounter,
+    /// Asked for the four above whenever somebody reads them.
+    watched: Mutex<Watched>,
     session_events: Counters<Kind>,
     sessions_ended: Counters<Cause>,
     sessions_not_made: Counters<NotMade>,
@@ -68,6 +71,27 @@ pub struct Finished {
     pub bytes_in: u64,
     /// Body bytes to the client.
     pub bytes_out: u64,
+}
+
+/// What is counted where connections are accepted: totals, but for `open`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Open now, handshakes included.
+    pub open: u64,
+    pub accepted: u64,
+    /// Closed at once because the limit was reached.
+    pub refused: u64,
+    pub handshakes_failed: u64,
+}
+
+/// Where to ask for [`Connections`].
+#[derive(Default)]
+struct Watched(Option<Box<dyn Fn() -> Connections + Send>>);
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watched")
+    }
 }
 
 impl Default for Metrics {
@@ -117,18 +141,17 @@ impl Metrics {
             ),
             connections: counter(r, "cloakroom_connections_total", "Connections accepted."),
             connections_open: gauge(r, "cloakroom_connections_open", "Connections that are open."),
-            connections_refused: Counters::new(
+            connections_refused: counter(
                 r,
                 "cloakroom_connections_refused_total",
-                "Connections closed as soon as they had been accepted.",
-                "reason",
+                "Connections closed as soon as they had been accepted: the limit was reached.",
             ),
-            handshake_failures: Counters::new(
+            handshake_failures: counter(
                 r,
                 "cloakroom_tls_handshake_failures_total",
-                "TLS handshakes that came to nothing.",
-                "reason",
+                "TLS handshakes that failed or took too long.",
             ),
+            watched: Mutex::default(),
             session_events: Counters::new(
                 r,
                 "cloakroom_session_events_total",
@@ -194,6 +217,7 @@ impl Metrics {
 
     /// The exposition in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
+        self.read_connections();
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("writing to a string does not fail, and every family has a series")
@@ -212,20 +236,25 @@ impl Metrics {
         self.sent_bytes.inc_by(finished.bytes_out);
     }
 
-    /// Counts a connection, and as open until the guard is dropped.
-    pub fn connection_begins(&self) -> InFlight {
-        self.connections.inc();
-        InFlight::new(&self.connections_open)
+    /// Says where to ask for the connections' counts. Whoever accepts connections counts them
+    /// already, and knows nothing of metrics.
+    pub fn watch_connections(&self, read: impl Fn() -> Connections + Send + 'static) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(Box::new(read));
     }
 
-    /// Counts a connection that was closed as soon as it had been accepted.
-    pub fn connection_refused(&self, reason: Refused) {
-        self.connections_refused.get(reason).inc();
-    }
-
-    /// Counts a TLS handshake that came to nothing.
-    pub fn handshake_failed(&self, reason: HandshakeFailure) {
-        self.handshake_failures.get(reason).inc();
+    fn read_connections(&self) {
+        // Held to the end: two readers at a time must not both add what is new.
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(read) = &watched.0 else { return };
+        let Connections { open, accepted, refused, handshakes_failed } = read();
+        self.connections_open.set(i64::try_from(open).unwrap_or(i64::MAX));
+        for (counter, total) in [
+            (&self.connections, accepted),
+            (&self.connections_refused, refused),
+            (&self.handshake_failures, handshakes_failed),
+        ] {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
     }
 
     /// Counts an event; [`audit::emit`](crate::telemetry::audit::emit) does, nobody else need.
@@ -447,12 +476,32 @@ mod tests {
     }
 
     #[test]
-    fn connections_handshakes_and_upstreams_are_counted() {
+    fn connections_are_asked_for_when_somebody_reads() {
         let metrics = Metrics::new();
-        let open = metrics.connection_begins();
-        drop(metrics.connection_begins());
-        metrics.connection_refused(Refused::Limit);
-        metrics.handshake_failed(HandshakeFailure::Timeout);
+        check(&metrics, &["cloakroom_connections_total 0", "cloakroom_connections_open 0"]);
+        let counts = std::sync::Arc::new(Mutex::new(Connections::default()));
+        let watched = counts.clone();
+        metrics.watch_connections(move || *watched.lock().expect("no holder panics"));
+        for (open, accepted, refused, handshakes_failed) in
+            [(2, 5, 1, 1), (2, 5, 1, 1), (0, 7, 3, 2)]
+        {
+            *counts.lock().expect("no holder panics") =
+                Connections { open, accepted, refused, handshakes_failed };
+            check(
+                &metrics,
+                &[
+                    &format!("cloakroom_connections_total {accepted}"),
+                    &format!("cloakroom_connections_open {open}"),
+                    &format!("cloakroom_connections_refused_total {refused}"),
+                    &format!("cloakroom_tls_handshake_failures_total {handshakes_failed}"),
+                ],
+            );
+        }
+    }
+
+    #[test]
+    fn upstreams_are_counted_by_name() {
+        let metrics = Metrics::new();
         let shop = metrics.upstream("shop");
         shop.attempted();
         shop.attempted();
@@ -461,16 +510,11 @@ mod tests {
         check(
             &metrics,
             &[
-                "cloakroom_connections_total 2",
-                "cloakroom_connections_open 1",
-                r#"cloakroom_connections_refused_total{reason="limit"} 1"#,
-                r#"cloakroom_tls_handshake_failures_total{reason="timeout"} 1"#,
                 r#"cloakroom_upstream_attempts_total{upstream="shop"} 3"#,
                 r#"cloakroom_upstream_failures_total{reason="connect",upstream="shop"} 1"#,
                 r#"cloakroom_upstream_failures_total{reason="timeout",upstream="shop"} 0"#,
             ],
         );
-        drop(open);
     }
 
     #[test]
@@ -518,7 +562,7 @@ mod tests {
     #[test]
     fn two_applications_in_one_process_count_apart() {
         let (one, other) = (Metrics::new(), Metrics::new());
-        drop(one.connection_begins());
+        one.watch_connections(|| Connections { accepted: 1, ..Connections::default() });
         check(&one, &["cloakroom_connections_total 1"]);
         check(&other, &["cloakroom_connections_total 0"]);
     }
