@@ -20,6 +20,7 @@ use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::hooks::Proxy;
+use crate::proxy::logging::refused;
 use crate::proxy::serve::{UpstreamPool, Worker};
 use crate::proxy::settings::{Require, Route};
 use crate::proxy::shared::{Shared, Upstream};
@@ -197,7 +198,9 @@ impl App {
                 let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;
                 let context = listen::Context::new(limits, gate.clone());
                 let service = Proxy { shared: shared.clone(), limits };
-                let worker = Worker::new(service, &UpstreamPool::default(), context);
+                let log = shared.clone();
+                let worker = Worker::new(service, &UpstreamPool::default(), context)
+                    .on_refused(Arc::new(move |info, status| refused(&log, info, status)));
                 let (store, commanded) = (store.clone(), commanded.clone());
                 let ended = ended.clone();
                 std::thread::Builder::new()

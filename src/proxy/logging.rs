@@ -1,10 +1,13 @@
 //! Hook `logging`: settles what was aborted, then writes the one access line.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::StatusCode;
 use pingora_core::Error;
 use pingora_proxy::Session;
 
+use crate::listen::Info;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::settling::carry_out;
@@ -13,6 +16,7 @@ use crate::proxy::upstream_peer;
 use crate::session::exchange::Bond;
 use crate::session::settle::Settle;
 use crate::telemetry::access::AccessLine;
+use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::Finished;
 
 /// nginx's word for a client that left before its answer.
@@ -62,8 +66,11 @@ async fn settle_aborted(shared: &Arc<Shared>, session: &Session, ctx: &mut Conte
 
 fn log(shared: &Shared, session: &Session, ctx: &Context) {
     let request = session.req_header();
-    let status =
-        session.response_written().map_or(CLIENT_CLOSED_REQUEST, |written| written.status.as_u16());
+    let status = session
+        .response_written()
+        .map(|written| written.status)
+        .filter(|status| !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS)
+        .map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
     let bytes_out = session.body_bytes_sent() as u64;
     let bytes_in = session.body_bytes_read() as u64;
     let duration = ctx.begun.elapsed();
@@ -99,6 +106,47 @@ fn log(shared: &Shared, session: &Session, ctx: &Context) {
         request_id: None,
         route: target.map_or("-", |target| target.route.path.as_str()),
         error: ctx.error.map(RequestError::name),
+    }
+    .write();
+}
+
+/// Counts and logs a request that was answered without any hook: its head made no sense, was too
+/// large or took too long. Nothing else is known of it, so its fields are `-`.
+pub fn refused(shared: &Shared, info: &Info, status: u16) {
+    shared.metrics.request_finished(&Finished {
+        route: RouteKind::Unrouted,
+        status,
+        duration: Duration::ZERO,
+        bytes_in: 0,
+        bytes_out: 0,
+    });
+    if !shared.access_log {
+        return;
+    }
+    let error = match status {
+        405 => "method_not_allowed",
+        408 => RequestError::RequestTimeout.name(),
+        431 => RequestError::HeadTooLarge.name(),
+        _ => RequestError::BadRequest.name(),
+    };
+    AccessLine {
+        client: info.peer().ip().to_canonical(),
+        method: "-",
+        host: "-",
+        path: "-",
+        protocol: "-",
+        status,
+        bytes_out: 0,
+        bytes_in: 0,
+        duration: Duration::ZERO,
+        upstream: None,
+        upstream_status: None,
+        upstream_duration: None,
+        session: None,
+        tls: info.tls().map(|tls| tls.version),
+        request_id: None,
+        route: "-",
+        error: Some(error),
     }
     .write();
 }

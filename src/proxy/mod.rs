@@ -9,7 +9,7 @@ mod fail_to_proxy;
 pub mod gate;
 pub mod hooks;
 pub mod limit;
-mod logging;
+pub mod logging;
 mod reply;
 mod request_filter;
 mod response_filter;
