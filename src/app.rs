@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin;
@@ -153,10 +154,14 @@ impl App {
     /// Runs until told to stop, or until QUIT (drain), TERM or INT (stop at once) arrives.
     ///
     /// # Errors
-    /// A worker could not begin, or ended by itself.
+    /// Signals can't be heard, a worker could not begin, or one ended by itself.
     pub fn run(self) -> Result<(), BuildError> {
         let (orders, ordered) = watch::channel(Shutdown::Running);
-        self.control.spawn(signals(orders));
+        let heard = {
+            let _in = self.control.enter();
+            hear().map_err(|error| BuildError::one(format!("signals can't be heard: {error}")))?
+        };
+        self.control.spawn(obey_signals(heard, orders));
         self.obey(ordered)
     }
 
@@ -284,25 +289,27 @@ fn work(
     })
 }
 
-/// Turns signals into orders, with nginx's meaning: QUIT drains, TERM and INT stop at once.
-async fn signals(orders: watch::Sender<Shutdown>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [
-        SignalKind::quit(),
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-        SignalKind::user_defined1(),
-        SignalKind::user_defined2(),
-    ];
-    let mut heard = Vec::new();
-    for kind in kinds {
-        match signal(kind) {
-            Ok(stream) => heard.push(stream),
-            Err(error) => tracing::error!(%error, "a signal can't be heard"),
-        }
-    }
-    let [quit, terminate, interrupt, hangup, user1, user2] = &mut heard[..] else { return };
+/// The signals that mean something, with nginx's meaning where there is one.
+const SIGNALS: [fn() -> SignalKind; 6] = [
+    SignalKind::quit,
+    SignalKind::terminate,
+    SignalKind::interrupt,
+    SignalKind::hangup,
+    SignalKind::user_defined1,
+    SignalKind::user_defined2,
+];
+
+/// Takes the signals over. From here on none of them ends the process by itself, so this comes
+/// before anybody is told that it is ready.
+fn hear() -> std::io::Result<Vec<Signal>> {
+    SIGNALS.iter().map(|kind| signal(kind())).collect()
+}
+
+/// Turns signals into orders: QUIT drains, TERM and INT stop at once.
+async fn obey_signals(mut heard: Vec<Signal>, orders: watch::Sender<Shutdown>) {
+    let [quit, terminate, interrupt, hangup, user1, user2] = &mut heard[..] else {
+        unreachable!("one stream for each of SIGNALS")
+    };
     loop {
         tokio::select! {
             _ = quit.recv() => { orders.send_replace(Shutdown::Draining); }
