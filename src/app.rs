@@ -202,7 +202,8 @@ impl App {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
                 let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;
                 let context = listen::Context::new(limits, gate.clone());
-                let service = Proxy { shared: shared.clone(), limits };
+                let draining = context.registry.draining();
+                let service = Proxy { shared: shared.clone(), limits, draining };
                 let log = shared.clone();
                 let worker = Worker::new(service, &UpstreamPool::default(), context)
                     .on_refused(Arc::new(move |info, status| refused(&log, info, status)));

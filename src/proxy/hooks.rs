@@ -10,6 +10,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use tokio::sync::watch;
 
 use crate::listen::Limits;
 use crate::proxy::context::Context;
@@ -25,6 +26,18 @@ use crate::proxy::{
 pub struct Proxy {
     pub shared: Arc<Shared>,
     pub limits: Limits,
+    /// Whether the worker drains: connections then end with the answer that is on its way.
+    pub draining: watch::Receiver<bool>,
+}
+
+impl Proxy {
+    /// Has an answer say that it is the last one, so that no client sends a request into a
+    /// connection that is about to close. Over HTTP/2 the GOAWAY says so.
+    fn announce_end(&self, session: &mut Session) {
+        if *self.draining.borrow() {
+            session.set_keepalive(None);
+        }
+    }
 }
 
 #[async_trait]
@@ -44,6 +57,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        self.announce_end(session);
         request_filter::run(&self.shared, session, ctx).await
     }
 
@@ -101,6 +115,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        self.announce_end(session);
         response_filter::run(&self.shared, session, response, ctx).await
     }
 
