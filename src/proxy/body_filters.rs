@@ -3,13 +3,18 @@
 
 use bytes::Bytes;
 use pingora_core::Result;
+use pingora_proxy::Session;
 
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
 
 /// Counts a piece of a request body (nginx `client_max_body_size`, for bodies of unknown length).
-pub fn request(body: Option<&Bytes>, ctx: &mut Context) -> Result<()> {
+/// What a client sends after an upgrade is no body, and has no limit.
+pub fn request(session: &Session, body: Option<&Bytes>, ctx: &mut Context) -> Result<()> {
+    if session.was_upgraded() {
+        return Ok(());
+    }
     ctx.body_bytes += body.map_or(0, |body| body.len() as u64);
     let limit = ctx.target.as_ref().map_or(0, |target| target.route.body_bytes_max);
     if limit > 0 && ctx.body_bytes > limit {

@@ -63,12 +63,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        body_filters::request(body.as_ref(), ctx)
+        body_filters::request(session, body.as_ref(), ctx)
     }
 
     async fn upstream_peer(
