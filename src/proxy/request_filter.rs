@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
@@ -103,6 +103,14 @@ fn route(
         .map(|authority| authority.as_str().as_bytes())
         .or_else(|| request.headers.get(HOST).map(HeaderValue::as_bytes));
     let host = Host::parse(authority.unwrap_or_default()).map_err(|_| RequestError::BadRequest)?;
+    // RFC 9112, section 3.2: only HTTP/1.0 may leave the host out.
+    if host.as_str().is_empty() && request.version != Version::HTTP_10 {
+        return Err(RequestError::BadRequest.into());
+    }
+    // `*` asks about the server as a whole, which is OPTIONS' business alone (section 3.2.4).
+    if request.raw_path() == b"*" && request.method != Method::OPTIONS {
+        return Err(RequestError::BadRequest.into());
+    }
     let connection = ctx.connection.as_deref();
     if let Some(port) = connection.and_then(crate::listen::Info::redirect_to_https) {
         ctx.kind = RouteKind::Redirect;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
-use http::{HeaderMap, StatusCode};
+use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -39,6 +39,12 @@ pub async fn run(
         return Ok(());
     }
     ctx.attempts.status = Some(response.status.as_u16());
+    if response.status == StatusCode::SWITCHING_PROTOCOLS
+        && !session.req_header().headers.contains_key(UPGRADE)
+    {
+        // RFC 9110, section 15.2.2: an answer to nothing that was asked.
+        return raise(ctx, RequestError::BadGateway);
+    }
     if ctx.cut().is_some_and(|cut| cut.is_cut()) {
         return raise(ctx, RequestError::Cut);
     }
@@ -66,9 +72,11 @@ fn reserved(headers: &HeaderMap) -> Vec<http::HeaderName> {
     headers.keys().filter(|name| identity::is_reserved(name.as_str())).cloned().collect()
 }
 
+/// Takes the cookies out. One with a control character goes no further (RFC 6265bis, section 5.6): the
+/// engine refuses such an answer as a whole, but what rewrites cookies relies on it.
 fn take_cookies(response: &mut ResponseHeader) -> Vec<Vec<u8>> {
-    let fields = response.headers.get_all(SET_COOKIE);
-    let fields = fields.iter().map(|field| field.as_bytes().to_vec()).collect();
+    let fields = response.headers.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes);
+    let fields = fields.filter(|field| is_clean(field)).map(<[u8]>::to_vec).collect();
     response.remove_header(&SET_COOKIE);
     fields
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use http::header::TRANSFER_ENCODING;
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
 };
@@ -193,7 +194,8 @@ where
 ///
 /// # Errors
 /// 431 for a head that is too large although the connection did not notice: one that was pipelined
-/// arrives together with what was before it.
+/// arrives together with what was before it. 400 for one with both `Transfer-Encoding` and
+/// `Content-Length`, which somebody before us may have read the other way (RFC 9112 section 6.1).
 pub fn request_head_complete(session: &Session, limits: &Limits) -> Result<(), Box<Error>> {
     if let Some(info) = conn_info(session) {
         info.request_head_complete();
@@ -202,8 +204,22 @@ pub fn request_head_complete(session: &Session, limits: &Limits) -> Result<(), B
         ServerSession::H1(http1) if http1.get_headers_raw_bytes().len() > limits.header_bytes => {
             Error::e_explain(ErrorType::HTTPStatus(431), "the request head is too large")
         }
+        ServerSession::H1(http1)
+            if http1.req_header().headers.contains_key(TRANSFER_ENCODING)
+                && names_content_length(&http1.get_headers_raw_bytes()) =>
+        {
+            Error::e_explain(ErrorType::HTTPStatus(400), "a body with two lengths")
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether a head as it came has a `Content-Length`. Pingora takes it out of the parsed one where
+/// there is a `Transfer-Encoding` too.
+fn names_content_length(head: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length:";
+    head.split(|byte| *byte == b'\n')
+        .any(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
 }
 
 /// Whether bytes of the next request were read with the last one.
