@@ -37,19 +37,21 @@ fn is_interim(status: StatusCode) -> bool {
 /// What an error of Pingora's means.
 fn of(error: &Error) -> RequestError {
     use ErrorType::{
-        ConnectTimedout, ConnectionClosed, HTTPStatus, InvalidHTTPHeader, ReadError, ReadTimedout,
-        TLSHandshakeTimedout, WriteError, WriteTimedout,
+        ConnectTimedout, ConnectionClosed, H2Error, HTTPStatus, InvalidHTTPHeader, ReadError,
+        ReadTimedout, TLSHandshakeTimedout, WriteError, WriteTimedout,
     };
     match (error.esource(), error.etype()) {
         (_, HTTPStatus(400)) => RequestError::BadRequest,
         (_, HTTPStatus(413)) => RequestError::BodyTooLarge,
+        (_, HTTPStatus(431)) => RequestError::HeadTooLarge,
         (
             ErrorSource::Upstream,
             ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout,
         ) => RequestError::UpstreamTimeout,
         (ErrorSource::Upstream, _) => RequestError::BadGateway,
         (ErrorSource::Downstream, ReadTimedout | WriteTimedout) => RequestError::RequestTimeout,
-        (ErrorSource::Downstream, ReadError | WriteError | ConnectionClosed) => {
+        // Over HTTP/2 a stream that was reset.
+        (ErrorSource::Downstream, ReadError | WriteError | ConnectionClosed | H2Error) => {
             RequestError::ClientGone
         }
         (ErrorSource::Downstream, InvalidHTTPHeader) => RequestError::BadRequest,

@@ -1,5 +1,7 @@
 //! Answers of the proxy's own: small pages without a product name, and redirects.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -40,6 +42,21 @@ pub async fn redirect(session: &mut Session, status: StatusCode, location: &str)
     send(session, header, page(status, None)).await
 }
 
+/// The whole answer to a request that the engine refuses by itself, as bytes of HTTP/1.1: the engine's
+/// own would name the engine. The connection ends with it.
+pub fn refusal(status: StatusCode, now: SystemTime) -> Vec<u8> {
+    let page = page(status, None);
+    let reason = status.canonical_reason().unwrap_or("Error");
+    format!(
+        "HTTP/1.1 {code} {reason}\r\nDate: {date}\r\nContent-Type: text/html; charset=utf-8\r\n\
+         Content-Length: {length}\r\nCache-Control: private, no-store\r\nConnection: close\r\n\r\n{page}",
+        code = status.as_u16(),
+        date = httpdate::fmt_http_date(now),
+        length = page.len(),
+    )
+    .into_bytes()
+}
+
 fn page(status: StatusCode, hint: Option<&str>) -> String {
     let reason = status.canonical_reason().unwrap_or("Error");
     let code = status.as_u16();
@@ -63,4 +80,26 @@ async fn send(session: &mut Session, mut header: ResponseHeader, page: String) -
         session.write_response_body(Some(Bytes::from(page)), true).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_whole_answers_that_close_and_name_nobody() {
+        let text = refusal(StatusCode::BAD_REQUEST, SystemTime::UNIX_EPOCH);
+        let text = String::from_utf8(text).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        assert_eq!(
+            head,
+            format!(
+                "HTTP/1.1 400 Bad Request\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+                 Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\
+                 Cache-Control: private, no-store\r\nConnection: close",
+                body.len()
+            )
+        );
+        assert!(body.contains("<h1>400 Bad Request</h1>"), "{body}");
+    }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -24,7 +24,9 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use crate::listen::info::{State, Tls};
 use crate::listen::{Conn, Info, Protocol};
+use crate::proxy::reply::refusal;
 
 /// Where a lent connection comes back to.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,8 @@ pub struct Downstream {
     since: SystemTime,
     socket: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
+    /// What is left of the answer that stands in for Pingora's own.
+    refusal: Vec<u8>,
 }
 
 impl Downstream {
@@ -67,12 +71,23 @@ impl Downstream {
             since: SystemTime::now(),
             socket: Arc::new(socket),
             tls,
+            refusal: Vec::new(),
         }
     }
 
     /// The connection, for the loop that waits between two requests.
     pub fn conn(&mut self) -> Option<&mut Conn> {
         self.conn.as_mut()
+    }
+
+    /// The status of an answer that Pingora makes by itself: no hook has run, so the head of a request
+    /// is all that the connection waits for. It comes in one write.
+    fn refused_with(&self, bytes: &[u8]) -> Option<StatusCode> {
+        if self.info.state() != State::Header || self.info.tls().is_some_and(speaks_http2) {
+            return None;
+        }
+        let status = bytes.strip_prefix(b"HTTP/1.1 ").or(bytes.strip_prefix(b"HTTP/1.0 "))?;
+        StatusCode::from_bytes(status.get(..3)?).ok()
     }
 
     fn pinned(self: Pin<&mut Self>) -> io::Result<Pin<&mut Conn>> {
@@ -88,6 +103,10 @@ impl Drop for Downstream {
         let conn = self.conn.take();
         *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = conn;
     }
+}
+
+fn speaks_http2(tls: &Tls) -> bool {
+    tls.protocol == Protocol::Http2
 }
 
 /// What is known of the connection that a request came on, HTTP/1 and HTTP/2 alike. `None` for a
@@ -117,7 +136,21 @@ impl AsyncWrite for Downstream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.pinned()?.poll_write(cx, bytes)
+        let me = self.get_mut();
+        if me.refusal.is_empty()
+            && let Some(status) = me.refused_with(bytes)
+        {
+            me.refusal = refusal(status, SystemTime::now());
+        }
+        if me.refusal.is_empty() {
+            return Pin::new(me).pinned()?.poll_write(cx, bytes);
+        }
+        while !me.refusal.is_empty() {
+            let conn = me.conn.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            let count = ready!(Pin::new(conn).poll_write(cx, &me.refusal))?;
+            me.refusal.drain(..count);
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
