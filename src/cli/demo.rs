@@ -1,5 +1,6 @@
 //! `cloakroom demo`: two workers, Cloakroom in front of them, and a first minute to follow.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::mpsc;
@@ -7,7 +8,7 @@ use std::sync::mpsc;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{self, environment::Environment};
-use crate::demo::{self, Ports, WORKERS};
+use crate::demo::{self, Ports, WORKERS, Worker};
 use crate::telemetry;
 
 /// Where the demo keeps its configuration and state, below the current directory.
@@ -44,20 +45,28 @@ fn start_workers() -> Result<[u16; 2], String> {
             Err(error) => return drop(tell.send(Err(error.to_string()))),
         };
         runtime.block_on(async {
-            let wanted = Ports::default().workers;
             let mut workers = Vec::new();
-            for (name, port) in WORKERS.into_iter().zip(wanted) {
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                match demo::spawn_worker(name, address).await {
+            for (name, port) in WORKERS.into_iter().zip(Ports::default().workers) {
+                match start_worker(name, port).await {
                     Ok(worker) => workers.push(worker),
-                    Err(error) => {
-                        return drop(tell.send(Err(format!("worker {name}, {address}: {error}"))));
-                    }
+                    Err(error) => return drop(tell.send(Err(format!("worker {name}: {error}")))),
                 }
             }
-            drop(tell.send(Ok(wanted)));
+            let [red, blue] = &workers[..] else { unreachable!("a worker for each name") };
+            drop(tell.send(Ok([red, blue].map(|worker| worker.address().port()))));
             std::future::pending::<()>().await;
         });
     });
     told.recv().map_err(|_| "the workers did not start".to_owned())?
+}
+
+/// On the usual port, or on a free one where somebody else has that.
+async fn start_worker(name: &str, port: u16) -> io::Result<Worker> {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match demo::spawn_worker(name, at(port)).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            demo::spawn_worker(name, at(0)).await
+        }
+        started => started,
+    }
 }
