@@ -2,15 +2,21 @@
 
 mod support;
 
+mod access_log;
 mod at_a_glance;
 mod attributes;
 mod baseline;
 mod consistency;
 mod fixation;
 mod harness;
+mod headers;
 mod interleavings;
 mod layers;
+mod operations;
 mod outage;
+mod proxying;
 mod renewal;
+mod routing;
 mod theft;
+mod tls;
 mod upstream_tls;

@@ -27,8 +27,13 @@ pub struct Process {
 impl Process {
     /// Starts a command. `name` appears in the messages of failed tests.
     pub fn spawn(name: &str, command: &mut Command) -> Self {
+        Self::spawn_on(name, Stdio::piped(), command)
+    }
+
+    /// As [`Process::spawn`], on another stdin: a socket to be inherited.
+    pub fn spawn_on(name: &str, stdin: Stdio, command: &mut Command) -> Self {
         let mut child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)

@@ -117,6 +117,13 @@ impl Binary {
     /// Starts `cloakroom -c FILE` and waits until its port accepts. `{port}` and `{directory}` in
     /// the configuration stand for a free port and a directory of its own.
     pub fn serve(yaml: &str, arguments: &[&str]) -> Self {
+        Self::serve_with(yaml, |command| {
+            command.args(arguments);
+        })
+    }
+
+    /// As [`Binary::serve`], with a command that is changed before it is run.
+    pub fn serve_with(yaml: &str, prepare: impl Fn(&mut Command)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let config = directory.path().join("cloakroom.yaml");
         let mut problem = String::new();
@@ -125,13 +132,9 @@ impl Binary {
             let port = free_port();
             let text = fill(yaml, directory.path()).replace("{port}", &port.to_string());
             std::fs::write(&config, text).expect("the directory can be written");
-            let mut process = Process::spawn(
-                "cloakroom",
-                Command::new(env!("CARGO_BIN_EXE_cloakroom"))
-                    .arg("-c")
-                    .arg(&config)
-                    .args(arguments),
-            );
+            let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
+            prepare(command.arg("-c").arg(&config));
+            let mut process = Process::spawn("cloakroom", &mut command);
             match wait_port(&mut process, port) {
                 Ok(()) => return Self { process, port, config, directory },
                 Err(text) => problem = text,
@@ -156,6 +159,25 @@ impl Binary {
 
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// The access lines so far, once there are so many (`log: { format: json }`).
+    pub async fn access_lines(&self, number: usize) -> Vec<serde_json::Value> {
+        within("access lines", async {
+            loop {
+                let log = self.process.log();
+                let lines: Vec<serde_json::Value> = log
+                    .lines()
+                    .filter_map(|line| serde_json::from_str(line).ok())
+                    .filter(|line: &serde_json::Value| line["target"] == "access")
+                    .collect();
+                if lines.len() >= number {
+                    return lines;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 
     pub fn directory(&self) -> &Path {
