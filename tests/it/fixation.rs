@@ -307,8 +307,10 @@ async fn two_logins_at_once_stay_apart(stage: &Stage) {
     let rounds = HOLDS.iter().flat_map(|hold| STARTS.iter().map(move |start| (*start, *hold)));
     for (round, (start, hold)) in rounds.enumerate() {
         let planted = format!("{TICKET}={}", stage.ticket().await).into_bytes();
-        let (mut victim, mut attacker) =
-            (stage.attacker(&[planted.clone()]), stage.attacker(&[planted.clone()]));
+        let (mut victim, mut attacker) = (
+            stage.attacker(std::slice::from_ref(&planted)),
+            stage.attacker(std::slice::from_ref(&planted)),
+        );
         // Most of the time they are at different nodes.
         attacker.node(usize::from(round % 4 != 0));
         let (hers, his) = tokio::join!(

@@ -223,7 +223,7 @@ async fn the_application_s_cookie_is_useless_from_outside(stage: &Stage, outlive
             format!("={line}"),
             format!("$Version=1,{line}"),
         ] {
-            is(&stage.with(&[spelling.clone()]), None, when).await;
+            is(&stage.with(std::slice::from_ref(&spelling)), None, when).await;
             let mut h2 = H2::connect(&Dial::to(stage.nodes[1].address()).tls(HOST)).await;
             let crumbs = [("cookie", "a=b"), ("cookie", spelling.as_str())];
             let answer = h2.get(HOST, "/whoami", &crumbs).await;
@@ -426,7 +426,8 @@ async fn what_requires_a_login_is_refused_before_any_worker_sees_it() {
         let asks = [0, 1].map(|node| waiting.clone().node(node).dispatch(&Ask::get("/account/")));
         let [zeroth, first] = asks;
         let (zeroth, first) = tokio::join!(zeroth, first);
-        (zeroth.expect(401), first.expect(401));
+        zeroth.expect(401);
+        first.expect(401);
     });
     login.await.expect(302);
     assert_eq!(origin.seen().len(), seen + 2, "its first visit and the login itself");
