@@ -269,13 +269,13 @@ async fn a_ticket_expires_for_every_copy(stage: &Stage) {
     thief.get("/account/").await.expect(401);
 
     let mut alice = stage.logged_in(ALICE).await;
-    let thief = alice.clone();
     for round in 0..24 {
         stage.clock.advance(29 * MINUTE);
         let name = whoami(alice.node(round % 2)).await;
         assert_eq!(name.as_deref(), Some("alice"), "after {} minutes", 29 * (round + 1));
     }
     stage.clock.advance(23 * MINUTE);
+    let thief = alice.clone();
     is(&thief, Some("alice"), "after 11 hours and 59 minutes").await;
     stage.clock.advance(MINUTE);
     is(&thief, None, "after twelve hours").await;
@@ -444,4 +444,24 @@ async fn what_requires_a_login_is_refused_before_any_worker_sees_it() {
     stage.clock.advance(20 * MINUTE);
     is_refused(&stage, &alice, "twelve hours").await;
     assert_eq!(origin.seen().len(), seen + 3 + 1 + 25, "no worker has seen any of it");
+}
+
+/// Nodes may share host, ticket's name, keys and store while their policies differ, during a change
+/// of the configuration for one: neither takes the other's tickets (PROTOCOL 1).
+#[tokio::test]
+async fn a_ticket_is_good_for_its_policy_on_other_nodes_too() {
+    let origin = Responder::start(scripted).await;
+    let store = Redis::start();
+    let keys = tempfile::tempdir().expect("a temporary directory can be made");
+    let require = "{ path: /account/, upstream: shop, session: shop, require: login }";
+    let yaml = Shop::at(origin.address).store(&store).route(require).sharing(&keys).yaml();
+    let renamed = yaml.replace("  shop:\n    mode", "  club:\n    mode");
+    let renamed = renamed.replace("session: shop", "session: club");
+    assert_ne!(yaml, renamed);
+    let nodes = [&yaml, &yaml, &renamed].map(|yaml| Proxy::start(yaml));
+    let mut alice = browser(&nodes);
+    alice.post_form("/login", ALICE).await.expect(302);
+    for (node, status) in [(0, 200), (1, 200), (2, 401)] {
+        alice.node(node).get("/account/").await.expect(status);
+    }
 }

@@ -144,7 +144,8 @@ impl Shop {
         (0..number).map(|_| shared.start_at(clock)).collect()
     }
 
-    fn sharing(&self, keys: &tempfile::TempDir) -> Self {
+    /// The same with a key ring that several nodes read.
+    pub fn sharing(&self, keys: &tempfile::TempDir) -> Self {
         let ring = keys.path().join("keyring.json");
         if !ring.exists() {
             let made = super::proxy::Binary::run(&["keys", "new", &ring.display().to_string()]);
