@@ -12,11 +12,13 @@ use crate::session::event::{Cause, Event, Reject};
 use crate::session::exchange::{Bond, Held};
 use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
 use crate::session::policy::{Policy, Serialize};
-use crate::session::record::Record;
+use crate::session::record::{Record, State, UNSETTLED};
 use crate::session::ticket::{Scope, Ticket};
 
 /// Between two looks at a record that another node made pending.
 const POLL: Duration = Duration::from_millis(20);
+/// Between two tries to give a session back.
+const RESTORE_EVERY: Duration = Duration::from_millis(100);
 /// How often a login tries to suspend a record that others keep writing.
 const TRIES: u32 = 16;
 
@@ -100,7 +102,9 @@ pub async fn admit(
                         return Ok(Admitted { bond: Bond::Login(held), pass: Some(pass) });
                     }
                     Replaced::Conflict | Replaced::Gone if tries < TRIES => {}
-                    Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {
+                    Replaced::Conflict | Replaced::Gone => return Err(Refusal::StoreDown),
+                    Replaced::Unavailable => {
+                        tokio::spawn(restore(shared.clone(), key, version + 1, pending));
                         return Err(Refusal::StoreDown);
                     }
                 }
@@ -153,6 +157,26 @@ async fn touched(shared: &Shared, bond: Bond, touch: Option<Record>) -> Bond {
             }
         }
         (bond, _) => bond,
+    }
+}
+
+/// Gives a session back that a login may have suspended without hearing of it. Nothing was
+/// forwarded, so no worker has logged it in; left alone it would end (rule 20).
+async fn restore(shared: Arc<Shared>, key: RecordKey, version: u64, pending: Record) {
+    let deadline = Instant::now() + UNSETTLED;
+    while Instant::now() < deadline {
+        sleep(RESTORE_EVERY).await;
+        match shared.load(key).await {
+            Lookup::Unavailable => {}
+            Lookup::Found((found, record)) if found == version && record == pending => {
+                let live = record.into_state(State::Live);
+                match shared.replace(key, version, &live, Durability::Master).await {
+                    Replaced::Unavailable => {}
+                    Replaced::Replaced | Replaced::Conflict | Replaced::Gone => return,
+                }
+            }
+            Lookup::Found(_) | Lookup::NotFound | Lookup::Revoked => return,
+        }
     }
 }
 

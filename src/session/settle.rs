@@ -11,94 +11,11 @@ use crate::session::jar::{Edit, Jar};
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
 use crate::session::policy::Policy;
 use crate::session::record::{Fresh, Record, Standing, State, UNSETTLED};
-use crate::session::ticket::{Secret, Selector};
+
+pub use self::step::{Answer, Effect, Issue, Outcome, Step, TicketEffect};
 
 /// How often one answer tries again when others write the same record.
 const TRIES: u8 = 16;
-
-/// What is known of an answer.
-#[derive(Clone, Debug, Default)]
-pub struct Answer {
-    /// Whether the request part of a login rule fitted.
-    pub is_login: bool,
-    /// A login rule holds, request part and success part.
-    pub logged_in: bool,
-    /// A logout rule holds.
-    pub logged_out: bool,
-    /// What its session cookies ask of the jar.
-    pub edits: Vec<Edit>,
-    /// The endpoint that gave it, where the session is to stay there (`balance: session`).
-    pub endpoint: Option<String>,
-}
-
-/// What the shell is to do next.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// Make random values for a new record; [`Outcome::Refused`] where the limit on new
-    /// anonymous records is reached.
-    Fresh(Standing),
-    Load(RecordKey),
-    Create {
-        fresh: Fresh,
-        record: Box<Record>,
-    },
-    Replace {
-        key: RecordKey,
-        version: u64,
-        record: Box<Record>,
-        durability: Durability,
-    },
-    Done(Effect),
-}
-
-/// What became of a step.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    Fresh(Fresh),
-    Refused(NotMade),
-    Loaded(Lookup<(u64, Record)>),
-    Created(Created),
-    Replaced(Replaced),
-}
-
-/// What the answer looks like to the browser.
-#[derive(Clone, Debug, Default)]
-pub struct Effect {
-    pub ticket: TicketEffect,
-    /// The answer is replaced by 503: its session could not be stored (rules 8, 19).
-    pub withheld: bool,
-    pub events: Vec<Event>,
-}
-
-/// What happens to the browser's ticket.
-#[derive(Clone, Debug, Default)]
-pub enum TicketEffect {
-    #[default]
-    Keep,
-    Set(Issue),
-    Expire,
-}
-
-impl TicketEffect {
-    /// Whether the session of this record is over: its streams end with it.
-    pub fn replaces(&self, old: RecordKey) -> bool {
-        match self {
-            Self::Keep => false,
-            Self::Set(issue) => issue.key != old,
-            Self::Expire => true,
-        }
-    }
-}
-
-/// A ticket to be sealed and set.
-#[derive(Clone, Copy, Debug)]
-pub struct Issue {
-    pub key: RecordKey,
-    pub tag: [u8; 8],
-    pub selector: Selector,
-    pub counter: u32,
-    pub secret: Secret,
-}
 
 /// The machine.
 #[derive(Debug)]
@@ -527,5 +444,6 @@ fn replace(held: &Held, record: Record, durability: Durability) -> Step {
     Step::Replace { key: held.key, version: held.version, record: Box::new(record), durability }
 }
 
+mod step;
 #[cfg(test)]
 mod tests;

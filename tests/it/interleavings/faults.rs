@@ -23,8 +23,8 @@ async fn before_the_record_is_pending_nothing_has_happened() {
 }
 
 #[tokio::test]
-async fn a_record_that_became_pending_without_anybody_knowing_lends_no_jar() {
-    check(1, Fault::AnswerLost, Left::Undecided).await;
+async fn a_record_that_became_pending_without_anybody_knowing_is_given_back() {
+    check(1, Fault::AnswerLost, Left::All).await;
 }
 
 #[tokio::test]
