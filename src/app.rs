@@ -3,16 +3,16 @@
 //! The control runtime lives on the thread that runs the app: signals, drain, admin listener, SQL
 //! store. Each worker is a thread with a `current_thread` runtime and an `HttpProxy` of its own.
 
+mod control;
+mod running;
+mod signals;
+
 use std::fmt;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::admin;
 use crate::clock::Clock;
@@ -20,19 +20,16 @@ use crate::config::Config;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
-use crate::proxy::hooks::Proxy;
-use crate::proxy::logging::refused;
-use crate::proxy::serve::{UpstreamPool, Worker};
 use crate::proxy::settings::{Require, Route};
 use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::upstream_peer::peers;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
-use crate::store::health::Health;
 use crate::store::records::Records;
 use crate::store::{self, SharedStore};
-use crate::telemetry::audit::{self, StoreState};
 use crate::telemetry::metrics::{Connections, Metrics};
 use crate::upstream::group::Group;
+
+pub use self::running::Running;
 
 /// Why an app could not be built: everything that was found, one line each.
 #[derive(Debug)]
@@ -159,9 +156,10 @@ impl App {
         let (orders, ordered) = watch::channel(Shutdown::Running);
         let heard = {
             let _in = self.control.enter();
-            hear().map_err(|error| BuildError::one(format!("signals can't be heard: {error}")))?
+            signals::hear()
+                .map_err(|error| BuildError::one(format!("signals can't be heard: {error}")))?
         };
-        self.control.spawn(obey_signals(heard, orders));
+        self.control.spawn(signals::obey(heard, orders));
         self.obey(ordered)
     }
 
@@ -178,207 +176,6 @@ impl App {
             .name("control".to_owned())
             .spawn(move || self.obey(ordered))?;
         Ok(Running { orders, thread: Some(thread), addresses, admin, shared })
-    }
-
-    fn obey(self, ordered: watch::Receiver<Shutdown>) -> Result<(), BuildError> {
-        let Self { control, listeners, admin, store, shared, workers, limits, gate, drain_timeout } =
-            self;
-        control.block_on(async move {
-            let (command, commanded) = watch::channel(Shutdown::Running);
-            let (ended, mut ends) = mpsc::unbounded_channel();
-            let is_ready = Arc::new(AtomicBool::new(false));
-            store.start().await;
-            if let Some(listener) = admin {
-                let state = admin_state(&shared, &store, &is_ready);
-                tokio::spawn(async move {
-                    if let Err(error) = admin::serve(listener, state, std::future::pending()).await
-                    {
-                        tracing::error!(%error, "the admin listener failed");
-                    }
-                });
-            }
-            tokio::spawn(watch_store(shared.clone(), store.clone()));
-            for number in 0..workers {
-                let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
-                let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;
-                let context = listen::Context::new(limits, gate.clone());
-                let draining = context.registry.draining();
-                let service = Proxy { shared: shared.clone(), limits, draining };
-                let log = shared.clone();
-                let worker = Worker::new(service, &UpstreamPool::default(), context)
-                    .on_refused(Arc::new(move |info, status| refused(&log, info, status)));
-                let (store, commanded) = (store.clone(), commanded.clone());
-                let ended = ended.clone();
-                std::thread::Builder::new()
-                    .name(format!("worker-{number}"))
-                    .spawn(move || {
-                        let work = || work(worker, sockets, &store, commanded);
-                        let outcome = std::panic::catch_unwind(AssertUnwindSafe(work))
-                            .unwrap_or_else(|_| Err(std::io::Error::other("it panicked")));
-                        // Nobody listens any more once the app has stopped.
-                        let _ = ended.send(outcome);
-                    })
-                    .map_err(BuildError::one)?;
-            }
-            drop(ended);
-            drop(commanded);
-            for listener in &listeners {
-                tracing::info!(address = %listener.address(), "listening");
-            }
-            // The workers hold sockets of their own: closing theirs closes the listener.
-            drop(listeners);
-            is_ready.store(true, Ordering::Release);
-            notify(&[sd_notify::NotifyState::Ready]);
-            let outcome =
-                control_loop(ordered, &command, &mut ends, &is_ready, drain_timeout).await;
-            command.send_replace(Shutdown::Stopped);
-            while ends.recv().await.is_some() {}
-            outcome
-        })
-    }
-}
-
-/// Waits for orders, passes them on, and watches over the workers.
-async fn control_loop(
-    mut ordered: watch::Receiver<Shutdown>,
-    command: &watch::Sender<Shutdown>,
-    ends: &mut mpsc::UnboundedReceiver<std::io::Result<()>>,
-    is_ready: &AtomicBool,
-    drain_timeout: std::time::Duration,
-) -> Result<(), BuildError> {
-    tokio::select! {
-        order = ordered.wait_for(|order| *order != Shutdown::Running) => {
-            if order.is_ok_and(|order| *order == Shutdown::Stopped) {
-                return Ok(());
-            }
-        }
-        ended = ends.recv() => {
-            let why = match ended {
-                Some(Err(error)) => error.to_string(),
-                Some(Ok(())) | None => "it returned".to_owned(),
-            };
-            return Err(BuildError::one(format!("a worker ended by itself: {why}")));
-        }
-    }
-    is_ready.store(false, Ordering::Release);
-    notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("draining");
-    command.send_replace(Shutdown::Draining);
-    let drained = async { while ends.recv().await.is_some() {} };
-    tokio::select! {
-        () = drained => tracing::info!("drained"),
-        _ = ordered.wait_for(|order| *order == Shutdown::Stopped) => {
-            tracing::warn!("told to stop while draining");
-        }
-        () = tokio::time::sleep(drain_timeout) => {
-            tracing::warn!("the drain took too long; what is left is cut");
-        }
-    }
-    Ok(())
-}
-
-fn work(
-    worker: Worker<Proxy>,
-    listeners: Vec<Listener>,
-    store: &SharedStore,
-    commanded: watch::Receiver<Shutdown>,
-) -> std::io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        store.start().await;
-        worker.run(listeners, commanded).await
-    })
-}
-
-/// The signals that mean something, with nginx's meaning where there is one.
-const SIGNALS: [fn() -> SignalKind; 6] = [
-    SignalKind::quit,
-    SignalKind::terminate,
-    SignalKind::interrupt,
-    SignalKind::hangup,
-    SignalKind::user_defined1,
-    SignalKind::user_defined2,
-];
-
-/// Takes the signals over. From here on none of them ends the process by itself, so this comes
-/// before anybody is told that it is ready.
-fn hear() -> std::io::Result<Vec<Signal>> {
-    SIGNALS.iter().map(|kind| signal(kind())).collect()
-}
-
-/// Turns signals into orders: QUIT drains, TERM and INT stop at once.
-async fn obey_signals(mut heard: Vec<Signal>, orders: watch::Sender<Shutdown>) {
-    let [quit, terminate, interrupt, hangup, user1, user2] = &mut heard[..] else {
-        unreachable!("one stream for each of SIGNALS")
-    };
-    loop {
-        tokio::select! {
-            _ = quit.recv() => { orders.send_replace(Shutdown::Draining); }
-            _ = terminate.recv() => { orders.send_replace(Shutdown::Stopped); }
-            _ = interrupt.recv() => { orders.send_replace(Shutdown::Stopped); }
-            _ = hangup.recv() => tracing::warn!("HUP ignored: reload is not built yet"),
-            _ = user1.recv() => tracing::warn!("USR1 ignored: logs go to standard error"),
-            _ = user2.recv() => tracing::warn!("USR2 ignored: upgrade is not built yet"),
-        }
-    }
-}
-
-/// An app that runs on a thread of its own.
-pub struct Running {
-    orders: watch::Sender<Shutdown>,
-    thread: Option<JoinHandle<Result<(), BuildError>>>,
-    addresses: Vec<SocketAddr>,
-    admin: Option<SocketAddr>,
-    shared: Arc<Shared>,
-}
-
-impl Running {
-    /// Where the listeners are, in the order of the configuration.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Where the admin listener is, if it is on TCP.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
-    }
-
-    /// What the app counts.
-    pub fn metrics(&self) -> &Metrics {
-        &self.shared.metrics
-    }
-
-    /// Lets requests finish and waits for the end.
-    ///
-    /// # Errors
-    /// As [`App::run`].
-    pub fn drain(mut self) -> Result<(), BuildError> {
-        self.end(Shutdown::Draining)
-    }
-
-    /// Stops at once and waits for the end.
-    ///
-    /// # Errors
-    /// As [`App::run`].
-    pub fn stop(mut self) -> Result<(), BuildError> {
-        self.end(Shutdown::Stopped)
-    }
-
-    fn end(&mut self, order: Shutdown) -> Result<(), BuildError> {
-        self.orders.send_replace(order);
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(BuildError::one("the control thread panicked")),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Err(error) = self.end(Shutdown::Stopped) {
-            tracing::error!(%error, "the app ended badly");
-        }
     }
 }
 
@@ -413,24 +210,6 @@ fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
         .map_err(|mistakes| BuildError(mistakes.iter().map(ToString::to_string).collect()))
 }
 
-/// Writes an outage of the store, and its end, to the audit trail.
-async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
-    let mut health = store.health();
-    loop {
-        let state = match *health.borrow_and_update() {
-            Health::Starting => None,
-            Health::Up => Some((StoreState::Up, "it answers")),
-            Health::Down => Some((StoreState::Down, "it does not answer")),
-        };
-        if let Some((state, reason)) = state {
-            audit::store(&shared.metrics, state, "sessions", &reason);
-        }
-        if health.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 /// The gate's counts as metrics want them: neither module knows the other.
 fn connections(counts: listen::gate::Counts) -> Connections {
     Connections {
@@ -438,30 +217,5 @@ fn connections(counts: listen::gate::Counts) -> Connections {
         accepted: counts.accepted,
         refused: counts.refused,
         handshakes_failed: counts.handshakes_failed,
-    }
-}
-
-fn admin_state(
-    shared: &Arc<Shared>,
-    store: &SharedStore,
-    is_ready: &Arc<AtomicBool>,
-) -> admin::State {
-    let (health, is_ready) = (store.health(), is_ready.clone());
-    let readiness = move || {
-        let mut reasons = Vec::new();
-        if !is_ready.load(Ordering::Acquire) {
-            reasons.push("starting or draining".to_owned());
-        }
-        if *health.borrow() == Health::Down {
-            reasons.push("the store does not answer".to_owned());
-        }
-        admin::Readiness { ready: reasons.is_empty(), reasons }
-    };
-    admin::State { metrics: shared.metrics.clone(), readiness: Arc::new(readiness) }
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
     }
 }

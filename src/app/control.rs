@@ -1,0 +1,175 @@
+//! The control runtime: starts the workers, passes orders on, watches over what runs.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, watch};
+
+use super::{App, BuildError};
+use crate::admin;
+use crate::listen::{self, Listener, Shutdown};
+use crate::proxy::hooks::Proxy;
+use crate::proxy::logging::refused;
+use crate::proxy::serve::{UpstreamPool, Worker};
+use crate::proxy::shared::Shared;
+use crate::store::SharedStore;
+use crate::store::health::Health;
+use crate::telemetry::audit::{self, StoreState};
+
+impl App {
+    /// Serves until told otherwise.
+    pub(super) fn obey(self, ordered: watch::Receiver<Shutdown>) -> Result<(), BuildError> {
+        let Self { control, listeners, admin, store, shared, workers, limits, gate, drain_timeout } =
+            self;
+        control.block_on(async move {
+            let (command, commanded) = watch::channel(Shutdown::Running);
+            let (ended, mut ends) = mpsc::unbounded_channel();
+            let is_ready = Arc::new(AtomicBool::new(false));
+            store.start().await;
+            if let Some(listener) = admin {
+                let state = admin_state(&shared, &store, &is_ready);
+                tokio::spawn(async move {
+                    if let Err(error) = admin::serve(listener, state, std::future::pending()).await
+                    {
+                        tracing::error!(%error, "the admin listener failed");
+                    }
+                });
+            }
+            tokio::spawn(watch_store(shared.clone(), store.clone()));
+            for number in 0..workers {
+                let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
+                let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;
+                let context = listen::Context::new(limits, gate.clone());
+                let draining = context.registry.draining();
+                let service = Proxy { shared: shared.clone(), limits, draining };
+                let log = shared.clone();
+                let worker = Worker::new(service, &UpstreamPool::default(), context)
+                    .on_refused(Arc::new(move |info, status| refused(&log, info, status)));
+                let (store, commanded) = (store.clone(), commanded.clone());
+                let ended = ended.clone();
+                std::thread::Builder::new()
+                    .name(format!("worker-{number}"))
+                    .spawn(move || {
+                        let work = || work(worker, sockets, &store, commanded);
+                        let outcome = std::panic::catch_unwind(AssertUnwindSafe(work))
+                            .unwrap_or_else(|_| Err(std::io::Error::other("it panicked")));
+                        // Nobody listens any more once the app has stopped.
+                        let _ = ended.send(outcome);
+                    })
+                    .map_err(BuildError::one)?;
+            }
+            drop(ended);
+            drop(commanded);
+            for listener in &listeners {
+                tracing::info!(address = %listener.address(), "listening");
+            }
+            // The workers hold sockets of their own: closing theirs closes the listener.
+            drop(listeners);
+            is_ready.store(true, Ordering::Release);
+            notify(&[sd_notify::NotifyState::Ready]);
+            let outcome =
+                control_loop(ordered, &command, &mut ends, &is_ready, drain_timeout).await;
+            command.send_replace(Shutdown::Stopped);
+            while ends.recv().await.is_some() {}
+            outcome
+        })
+    }
+}
+
+/// Waits for orders, passes them on, and watches over the workers.
+async fn control_loop(
+    mut ordered: watch::Receiver<Shutdown>,
+    command: &watch::Sender<Shutdown>,
+    ends: &mut mpsc::UnboundedReceiver<std::io::Result<()>>,
+    is_ready: &AtomicBool,
+    drain_timeout: Duration,
+) -> Result<(), BuildError> {
+    tokio::select! {
+        order = ordered.wait_for(|order| *order != Shutdown::Running) => {
+            if order.is_ok_and(|order| *order == Shutdown::Stopped) {
+                return Ok(());
+            }
+        }
+        ended = ends.recv() => {
+            let why = match ended {
+                Some(Err(error)) => error.to_string(),
+                Some(Ok(())) | None => "it returned".to_owned(),
+            };
+            return Err(BuildError::one(format!("a worker ended by itself: {why}")));
+        }
+    }
+    is_ready.store(false, Ordering::Release);
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("draining");
+    command.send_replace(Shutdown::Draining);
+    let drained = async { while ends.recv().await.is_some() {} };
+    tokio::select! {
+        () = drained => tracing::info!("drained"),
+        _ = ordered.wait_for(|order| *order == Shutdown::Stopped) => {
+            tracing::warn!("told to stop while draining");
+        }
+        () = tokio::time::sleep(drain_timeout) => {
+            tracing::warn!("the drain took too long; what is left is cut");
+        }
+    }
+    Ok(())
+}
+
+fn work(
+    worker: Worker<Proxy>,
+    listeners: Vec<Listener>,
+    store: &SharedStore,
+    commanded: watch::Receiver<Shutdown>,
+) -> std::io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        store.start().await;
+        worker.run(listeners, commanded).await
+    })
+}
+
+/// Writes an outage of the store, and its end, to the audit trail.
+async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
+    let mut health = store.health();
+    loop {
+        let state = match *health.borrow_and_update() {
+            Health::Starting => None,
+            Health::Up => Some((StoreState::Up, "it answers")),
+            Health::Down => Some((StoreState::Down, "it does not answer")),
+        };
+        if let Some((state, reason)) = state {
+            audit::store(&shared.metrics, state, "sessions", &reason);
+        }
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn admin_state(
+    shared: &Arc<Shared>,
+    store: &SharedStore,
+    is_ready: &Arc<AtomicBool>,
+) -> admin::State {
+    let (health, is_ready) = (store.health(), is_ready.clone());
+    let readiness = move || {
+        let mut reasons = Vec::new();
+        if !is_ready.load(Ordering::Acquire) {
+            reasons.push("starting or draining".to_owned());
+        }
+        if *health.borrow() == Health::Down {
+            reasons.push("the store does not answer".to_owned());
+        }
+        admin::Readiness { ready: reasons.is_empty(), reasons }
+    };
+    admin::State { metrics: shared.metrics.clone(), readiness: Arc::new(readiness) }
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
