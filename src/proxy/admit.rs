@@ -76,7 +76,7 @@ pub async fn admit(
         event.into_iter().for_each(&mut heard);
         match verdict {
             Verdict::Forward { bond, touch } => {
-                if has_told {
+                if has_told || pass.has_waited() {
                     shared.metrics.waited(begun.elapsed());
                 }
                 let bond = touched(shared, bond, touch).await;

@@ -94,6 +94,8 @@ pub struct Pass {
     gate: Arc<Gate>,
     cut: Arc<Cut>,
     closes: bool,
+    /// The gate was closed when it came.
+    has_waited: bool,
     /// It was let in for its patience, beside a login that still has the gate closed.
     beside_login: bool,
 }
@@ -114,7 +116,15 @@ impl Gates {
         let gate = self.gate(selector);
         let cut = Arc::new(Cut::default());
         let gates = self.clone();
-        let mut pass = Pass { gates, selector, gate, cut, closes: false, beside_login: false };
+        let mut pass = Pass {
+            gates,
+            selector,
+            gate,
+            cut,
+            closes: false,
+            has_waited: false,
+            beside_login: false,
+        };
         loop {
             let changed = pass.gate.changed.notified();
             tokio::pin!(changed);
@@ -129,6 +139,7 @@ impl Gates {
             if !is_closed {
                 break;
             }
+            pass.has_waited = true;
             if timeout_at(deadline, changed).await.is_err() {
                 lock(&pass.gate.inner).inside.push(pass.cut.clone());
                 pass.beside_login = true;
@@ -175,6 +186,11 @@ impl Pass {
     /// What ends this exchange from outside.
     pub fn cut(&self) -> &Arc<Cut> {
         &self.cut
+    }
+
+    /// Whether it had to wait for a login.
+    pub fn has_waited(&self) -> bool {
+        self.has_waited
     }
 
     /// Whether it was let in beside a login: its record may read as live only because the login

@@ -13,7 +13,7 @@ use crate::session::outcome::RecordKey;
 use crate::session::policy::Timeouts;
 use crate::session::ticket::{Secret, Selector};
 
-const SCHEMA: u8 = 1;
+const SCHEMA: u8 = 2;
 
 /// How long an anonymous record waits for its ticket to come back (rule 9).
 pub const UNPRESENTED: Duration = Duration::from_secs(120);
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(Record::decode(&bytes), Some(record));
         assert!(bytes.len() < 120, "{} bytes", bytes.len());
         assert_eq!(Record::decode(&[]), None);
-        assert_eq!(Record::decode(&[2, 0, 0]), None);
+        assert_eq!(Record::decode(&[1, 0, 0]), None);
         assert_eq!(Record::decode(&bytes[..20]), None);
     }
 

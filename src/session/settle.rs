@@ -193,7 +193,7 @@ impl<'a> Settle<'a> {
                 self.presented = Some(presented);
                 self.keep(held)
             }
-            Bond::Silent(Silence::Moved(_)) if self.answer.logged_in => {
+            Bond::Silent(Silence::Moved(_) | Silence::Reused) if self.answer.logged_in => {
                 self.make(Standing::Authenticated)
             }
             Bond::Silent(Silence::Pending(key)) if self.answer.logged_in => {

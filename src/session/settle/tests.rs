@@ -406,7 +406,8 @@ fn a_login_on_a_moved_record_sets_a_ticket_with_its_own_cookies_only() {
                 .into_state(State::Moved { successor: OLD, at: NOW }),
         )
     };
-    for silence in [Silence::Moved(OLD), Silence::Pending(OLD)] {
+    // … and on one whose ticket was overtaken: its owner must be able to log in again (15).
+    for silence in [Silence::Moved(OLD), Silence::Pending(OLD), Silence::Reused] {
         let mut store = moved();
         let effect = store.settle(Bond::Silent(silence), success(&["EGG_SESS=own"]));
         assert!(sets(&effect), "{silence:?}");
