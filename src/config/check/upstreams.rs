@@ -15,13 +15,6 @@ use super::{Checker, at, items};
 /// nginx's own limit is about this; larger ones are mistakes.
 const WEIGHT_MAX: u32 = 65_535;
 
-/// What `balance` says.
-#[derive(Clone, Copy)]
-enum Chosen {
-    Built(Balance),
-    NotBuilt,
-}
-
 impl Checker<'_> {
     /// One for each in the file and in its order, so that indices hold.
     pub(super) fn upstreams(&mut self, file: &File) -> Vec<Settings> {
@@ -81,22 +74,15 @@ impl Checker<'_> {
     }
 
     fn balance(&mut self, upstream: &Upstream, path: &str) -> Balance {
-        const BALANCES: [(&str, Chosen); 4] = [
-            ("round_robin", Chosen::Built(Balance::RoundRobin)),
-            ("session", Chosen::Built(Balance::Session)),
-            ("least_conn", Chosen::NotBuilt),
-            ("ip_hash", Chosen::NotBuilt),
+        const BALANCES: [(&str, Balance); 4] = [
+            ("round_robin", Balance::RoundRobin),
+            ("session", Balance::Session),
+            ("least_conn", Balance::LeastConn),
+            ("ip_hash", Balance::IpHash),
         ];
-        let default = Chosen::Built(Balance::RoundRobin);
-        match self
-            .or(&upstream.balance, path, default, |text| choice(text, "way to balance", &BALANCES))
-        {
-            Chosen::Built(balance) => balance,
-            Chosen::NotBuilt => {
-                self.not_built(upstream.balance.as_ref().and_then(at), path, "round_robin is used");
-                Balance::RoundRobin
-            }
-        }
+        self.or(&upstream.balance, path, Balance::RoundRobin, |text| {
+            choice(text, "way to balance", &BALANCES)
+        })
     }
 
     fn endpoints(&mut self, given: &Spanned<Upstream>, path: &str) -> Vec<EndpointSettings> {
