@@ -39,7 +39,7 @@ impl Running {
     /// Lets requests finish and waits for the end.
     ///
     /// # Errors
-    /// As [`App::run`].
+    /// As [`App::run`](super::App::run).
     pub fn drain(mut self) -> Result<(), BuildError> {
         self.end(Shutdown::Draining)
     }
@@ -47,7 +47,7 @@ impl Running {
     /// Stops at once and waits for the end.
     ///
     /// # Errors
-    /// As [`App::run`].
+    /// As [`App::run`](super::App::run).
     pub fn stop(mut self) -> Result<(), BuildError> {
         self.end(Shutdown::Stopped)
     }

@@ -1,7 +1,7 @@
 //! Attributes that every cookie has on its way out.
 //!
 //! One field in, one field out: attributes are added, taken away or replaced, and the rest stays
-//! byte for byte and in its order. What the result must be is worked out first ([`Settings::plan`])
+//! byte for byte and in its order. What the result must be is worked out first (`Settings::plan`)
 //! and written afterwards, so that enforcing twice is enforcing once.
 
 use std::borrow::Cow;
