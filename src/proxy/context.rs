@@ -52,6 +52,9 @@ pub struct Target {
 /// A request under a session policy, as it was admitted.
 pub struct Exchange {
     pub policy: Arc<Policy>,
+    /// The record whose jar goes along.
+    pub session: Option<RecordKey>,
+    /// Until it is settled.
     pub bond: Bond,
     pub pass: Option<Pass>,
     pub may_make: Result<(), NotMade>,
@@ -109,7 +112,7 @@ impl Context {
 
     /// The record that the request belongs to, for the log.
     pub fn session(&self) -> Option<RecordKey> {
-        self.exchange.as_ref()?.bond.held().map(|held| held.key)
+        self.exchange.as_ref()?.session
     }
 
     /// Writes an event to the audit trail.

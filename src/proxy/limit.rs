@@ -1,18 +1,32 @@
-//! How many anonymous sessions one network may begin in a minute (PROTOCOL.md 9).
+//! How many anonymous sessions may begin: by one network in a minute, and by all at a time, so that
+//! logins always find room in the store (PROTOCOL.md 9).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::clock::UnixMillis;
+
+/// Anonymous sessions on their way to the store at a time: an eighth of what a connection to Redis
+/// queues. The rest is for look-ups and logins.
+const UNDER_WAY: usize = 512;
 
 /// Networks remembered at most; beyond, those that have used least of their share are forgotten.
 const NETWORKS: usize = 65_536;
 
 /// Counts new sessions by policy and network prefix (IPv4 /24, IPv6 /56) in whole minutes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Limiter {
     counts: Mutex<Counts>,
+    under_way: Semaphore,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self { counts: Mutex::default(), under_way: Semaphore::new(UNDER_WAY) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -22,8 +36,15 @@ struct Counts {
 }
 
 impl Limiter {
-    /// Whether one more may begin; counts it.
-    pub fn admit(&self, policy: &str, client: IpAddr, per_minute: u32, now: UnixMillis) -> bool {
+    /// Lets one more begin, and counts it. The permit is to be kept until it is stored.
+    pub fn admit(
+        &self,
+        policy: &str,
+        client: IpAddr,
+        per_minute: u32,
+        now: UnixMillis,
+    ) -> Option<SemaphorePermit<'_>> {
+        let permit = self.under_way.try_acquire().ok()?;
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = now.as_secs() / 60;
         if counts.minute != minute {
@@ -35,10 +56,10 @@ impl Limiter {
         }
         let made = counts.made.entry((policy.to_owned(), network(client))).or_default();
         if *made >= per_minute {
-            return false;
+            return None;
         }
         *made += 1;
-        true
+        Some(permit)
     }
 }
 
@@ -57,7 +78,8 @@ mod tests {
     fn networks_have_shares_of_their_own() {
         let limiter = Limiter::default();
         let admit = |client: &str, secs: u64| {
-            limiter.admit("shop", client.parse().unwrap(), 2, UnixMillis(secs * 1000))
+            let now = UnixMillis(secs * 1000);
+            limiter.admit("shop", client.parse().unwrap(), 2, now).is_some()
         };
         assert!(admit("192.0.2.1", 60) && admit("192.0.2.99", 61));
         assert!(!admit("192.0.2.7", 62), "the same /24");
@@ -67,6 +89,19 @@ mod tests {
         assert!(!admit("2001:db8:0:2::1", 62), "the same /56");
         assert!(admit("2001:db8:1::1", 62));
         assert!(admit("192.0.2.1", 120), "another minute");
-        assert!(limiter.admit("other", "192.0.3.1".parse().unwrap(), 1, UnixMillis(120_000)));
+        let other = limiter.admit("other", "192.0.3.1".parse().unwrap(), 1, UnixMillis(120_000));
+        assert!(other.is_some());
+    }
+
+    /// PROTOCOL 9: a share of the store is kept for logins.
+    #[test]
+    fn only_so_many_are_under_way_at_a_time() {
+        let limiter = Limiter::default();
+        let admit = || limiter.admit("shop", IpAddr::from([192, 0, 2, 1]), 9999, UnixMillis(0));
+        let mut permits: Vec<_> = (0..UNDER_WAY).map(|_| admit()).collect();
+        assert!(permits.iter().all(Option::is_some));
+        assert!(admit().is_none());
+        permits.pop();
+        assert!(admit().is_some(), "one was stored");
     }
 }

@@ -56,9 +56,8 @@ async fn settle_aborted(shared: &Arc<Shared>, session: &Session, ctx: &mut Conte
     let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
     let (is_logout, is_forwarded) = (exchange.is_logout, exchange.is_forwarded);
     let now = shared.clock.now();
-    let settling = Settle::abort(&policy, bond.clone(), is_logout, is_forwarded, now);
+    let settling = Settle::abort(&policy, bond, is_logout, is_forwarded, now);
     let effect = carry_out(shared, &policy, client, settling).await;
-    exchange.bond = bond;
     for event in &effect.events {
         ctx.tell(shared, session, &policy, event);
     }

@@ -213,6 +213,7 @@ async fn join_session(
     };
     let exchange = Exchange {
         policy: policy.clone(),
+        session: admitted.bond.held().map(|held| held.key),
         bond: admitted.bond,
         pass: admitted.pass,
         may_make,

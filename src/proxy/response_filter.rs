@@ -96,12 +96,9 @@ async fn settle(
     let answer = answer(shared, exchange, target, response, fields, endpoint);
     let has_absorbed = !answer.edits.is_empty();
     let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
-    let held = bond.held().map(|held| held.key);
-    let may_make = exchange.may_make;
-    let settling = Settle::begin(policy, bond.clone(), may_make, answer, shared.clock.now());
+    let held = exchange.session;
+    let settling = Settle::begin(policy, bond, exchange.may_make, answer, shared.clock.now());
     let effect = carry_out(shared, policy, target.client.ip, settling).await;
-    // Kept for the log: the record whose jar went along.
-    exchange.bond = bond;
     exchange.is_settled = true;
 
     let field = match &effect.ticket {

@@ -20,16 +20,28 @@ pub async fn carry_out(
     client: IpAddr,
     (mut settle, mut step): (Settle<'_>, Step),
 ) -> Effect {
+    // Kept until the new session is stored.
+    let mut permit = None;
     loop {
         let outcome = match step {
             Step::Done(effect) => return effect,
-            Step::Fresh(standing) => match fresh(shared, policy, client, standing) {
-                Ok(outcome) => outcome,
-                Err(error) => {
-                    tracing::error!(%error, "no randomness: the answer is withheld");
-                    return Effect { withheld: true, ..Effect::default() };
+            Step::Fresh(standing) => {
+                if standing == Standing::Anonymous {
+                    let (limit, now) = (policy.anonymous_per_minute, shared.clock.now());
+                    permit = shared.limiter.admit(&policy.name, client, limit, now);
                 }
-            },
+                if standing == Standing::Anonymous && permit.is_none() {
+                    Outcome::Refused(NotMade::RateLimited)
+                } else {
+                    match fresh(shared) {
+                        Ok(fresh) => Outcome::Fresh(fresh),
+                        Err(error) => {
+                            tracing::error!(%error, "no randomness: the answer is withheld");
+                            return Effect { withheld: true, ..Effect::default() };
+                        }
+                    }
+                }
+            }
             Step::Load(key) => Outcome::Loaded(shared.load(key).await),
             Step::Create { fresh, record } => {
                 Outcome::Created(shared.create(fresh.key, &record).await)
@@ -42,21 +54,10 @@ pub async fn carry_out(
     }
 }
 
-fn fresh(
-    shared: &Shared,
-    policy: &Policy,
-    client: IpAddr,
-    standing: Standing,
-) -> Result<Outcome, random::RandomError> {
-    let limit = policy.anonymous_per_minute;
-    if standing == Standing::Anonymous
-        && !shared.limiter.admit(&policy.name, client, limit, shared.clock.now())
-    {
-        return Ok(Outcome::Refused(NotMade::RateLimited));
-    }
+fn fresh(shared: &Shared) -> Result<Fresh, random::RandomError> {
     let (tag, selector) = (random::bytes()?, Selector(random::bytes()?));
     let key = record_key(&shared.ring.current(), tag, &selector);
-    Ok(Outcome::Fresh(Fresh { tag, selector, seed: Seed(random::bytes()?), key }))
+    Ok(Fresh { tag, selector, seed: Seed(random::bytes()?), key })
 }
 
 /// The `Set-Cookie` field that carries a ticket.
