@@ -62,10 +62,10 @@ pub async fn admit(
         };
     };
     let key = ticket.key(&shared.ring.current());
-    let deadline = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let deadline = begun + PATIENCE;
     let mut pass = shared.gates.enter(ticket.selector, deadline).await;
     let mut is_alone = policy.serialize == Serialize::Off;
-    let begun = Instant::now();
     let mut has_told = false;
     let mut tries = 0;
     loop {

@@ -55,10 +55,7 @@ pub async fn run(
         let name = name_of(field);
         let is_kept = policy.as_ref().is_none_or(|policy| !policy.owns(name));
         // A worker has no say about tickets.
-        if is_clean(field)
-            && is_kept
-            && !shared.tickets.iter().any(|ticket| ticket.as_bytes() == name)
-        {
+        if is_kept && !shared.tickets.iter().any(|ticket| ticket.as_bytes() == name) {
             response.append_header(SET_COOKIE, &*shared.cookies.rewrite(field, is_https))?;
         }
     }
