@@ -5,21 +5,17 @@
 //! addition. Names follow Prometheus' conventions: base units, `_total` on counters.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::session::event::{Cause, Event, Kind, NotMade, Reject};
 use crate::telemetry::audit::StoreState;
-use crate::telemetry::labels::{
-    Label, RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure,
+use crate::telemetry::labels::{RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure};
+use crate::telemetry::series::{
+    Counters, Grid, Timings, counter, counters, gauge, histogram, register,
 };
 
 /// Seconds; from a cached static page to a report that takes a minute.
@@ -345,90 +341,6 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// A counter for each value of a label.
-#[derive(Clone, Debug)]
-struct Counters<L> {
-    series: Box<[IntCounter]>,
-    label: PhantomData<L>,
-}
-
-impl<L: Label> Counters<L> {
-    fn new(registry: &Registry, name: &str, help: &str, label: &str) -> Self {
-        Self::of(&counters(registry, name, help, &[label]), |value| vec![value])
-    }
-
-    fn of<'a>(family: &IntCounterVec, values: impl Fn(&'static str) -> Vec<&'a str>) -> Self {
-        let series = L::ALL.iter().map(|l| family.with_label_values(&values(l.value()))).collect();
-        Self { series, label: PhantomData }
-    }
-
-    fn get(&self, label: L) -> &IntCounter {
-        &self.series[label.index()]
-    }
-}
-
-/// A counter for each pair of two labels' values.
-#[derive(Debug)]
-struct Grid<A, B> {
-    rows: Box<[Counters<B>]>,
-    label: PhantomData<A>,
-}
-
-impl<A: Label, B: Label> Grid<A, B> {
-    fn new(registry: &Registry, name: &str, help: &str, labels: [&str; 2]) -> Self {
-        let family = counters(registry, name, help, &labels);
-        let rows = A::ALL.iter().map(|a| Counters::of(&family, |b| vec![a.value(), b])).collect();
-        Self { rows, label: PhantomData }
-    }
-
-    fn get(&self, a: A, b: B) -> &IntCounter {
-        self.rows[a.index()].get(b)
-    }
-}
-
-/// A histogram of seconds for each value of a label.
-#[derive(Debug)]
-struct Timings<L> {
-    series: Box<[Histogram]>,
-    label: PhantomData<L>,
-}
-
-impl<L: Label> Timings<L> {
-    fn new(registry: &Registry, name: &str, help: &str, label: &str, buckets: &[f64]) -> Self {
-        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        let family = register(registry, HistogramVec::new(opts, &[label]));
-        let series = L::ALL.iter().map(|l| family.with_label_values(&[l.value()])).collect();
-        Self { series, label: PhantomData }
-    }
-
-    fn get(&self, label: L) -> &Histogram {
-        &self.series[label.index()]
-    }
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::new(name, help))
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(name, help))
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    register(registry, Histogram::with_opts(opts))
-}
-
-fn register<M: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<M>) -> M {
-    let metric = made.expect("names and buckets are constants, and a test makes them all");
-    registry.register(Box::new(metric.clone())).expect("every name is registered once");
-    metric
 }
 
 #[cfg(test)]

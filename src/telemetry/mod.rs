@@ -9,6 +9,7 @@ pub mod audit;
 pub mod labels;
 pub mod log;
 pub mod metrics;
+mod series;
 
 /// Form of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
