@@ -22,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 use super::Protocol;
 use super::info::{Info, Order, State};
 use super::registry::Registration;
+use super::transport::Io;
 
 /// Bytes read ahead, at most, while a request head is awaited.
 const AHEAD_MAX: usize = 4096;
@@ -50,12 +51,6 @@ pub struct Conn {
     ended: bool,
     /// A read or write failed; nothing can be sent any more.
     broken: bool,
-}
-
-#[derive(Debug)]
-enum Io {
-    Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// The answers that never reach the HTTP engine.
@@ -406,46 +401,6 @@ impl AsyncWrite for Conn {
         let me = self.get_mut();
         ready!(me.poll_drain(cx))?;
         me.poll_io(cx, |io, cx| io.poll_shutdown(cx))
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
 

@@ -13,9 +13,11 @@ pub mod certificate;
 pub mod conn;
 pub mod gate;
 pub mod info;
+
 pub mod registry;
 pub mod self_signed;
 pub mod tls;
+mod transport;
 
 #[cfg(test)]
 mod tests;
