@@ -252,6 +252,12 @@ impl Keyring {
         &self.index
     }
 
+    /// The tag of a subject's records: the first 8 bytes of the index key's MAC of its name.
+    pub fn subject_tag(&self, subject: &str) -> [u8; 8] {
+        let mac = self.index.mac(b"subject", subject.as_bytes());
+        *mac.first_chunk().expect("16 bytes hold 8")
+    }
+
     /// Adds a sealing key that only opens, until every node has it and it is promoted.
     ///
     /// # Errors

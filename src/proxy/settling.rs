@@ -11,7 +11,7 @@ use crate::session::event::NotMade;
 use crate::session::policy::{Policy, TicketCookie};
 use crate::session::record::{Fresh, Seed, Standing};
 use crate::session::settle::{Effect, Issue, Outcome, Settle, Step};
-use crate::session::ticket::{Scope, Selector, Ticket, record_key};
+use crate::session::ticket::{Scope, Selector, Ticket, flags_for, record_key};
 
 /// Runs the machine until it is done.
 pub async fn carry_out(
@@ -70,9 +70,9 @@ pub fn ticket_field(
     host: &str,
     issue: Issue,
 ) -> Result<String, random::RandomError> {
-    let Issue { key: _, tag, selector, counter, secret } = issue;
+    let Issue { key, tag, selector, counter, secret } = issue;
     let issued = shared.clock.now().as_secs();
-    let ticket = Ticket { tag, selector, counter, secret, issued, flags: 0 };
+    let ticket = Ticket { tag, selector, counter, secret, issued, flags: flags_for(key) };
     let nonce = random::bytes()?;
     let value = ticket.seal(&shared.ring.current(), &nonce, &scope(policy, host));
     Ok(field(&policy.cookie, value).build().to_string())

@@ -228,8 +228,8 @@ mod tests {
     use crate::session::ticket::{Secret, Selector};
 
     const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
-    const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16] };
-    const NEXT: RecordKey = RecordKey { tag: [3; 8], id: [4; 16] };
+    const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
+    const NEXT: RecordKey = RecordKey { tag: [3; 8], id: [4; 16], has_subject: false };
     const PLAIN: Facts = Facts {
         is_login: false,
         refuses_cross_site: true,

@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_event_prints_no_whole_identifier() {
-        let id = RecordKey { tag: [0xaa; 8], id: [0xbb; 16] };
+        let id = RecordKey { tag: [0xaa; 8], id: [0xbb; 16], has_subject: false };
         let printed = format!("{:?}", Event::Ended { id, cause: Cause::Idle });
         assert_eq!(printed, "Ended { id: bbbbbbbb.., cause: Idle }");
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use crate::clock::UnixMillis;
 use crate::crypto::seal;
 use crate::session::jar::Jar;
-use crate::session::outcome::RecordKey;
+use crate::session::outcome::{Epoch, RecordKey};
 use crate::session::policy::Timeouts;
 use crate::session::ticket::{Secret, Selector};
 
-const SCHEMA: u8 = 2;
+const SCHEMA: u8 = 3;
 
 /// How long an anonymous record waits for its ticket to come back (rule 9).
 pub const UNPRESENTED: Duration = Duration::from_secs(120);
@@ -79,6 +79,10 @@ pub struct Record {
     /// The endpoint that holds the session in its memory (`balance: session`).
     pub endpoint: Option<String>,
     pub jar: Jar,
+    /// The epoch of its subject that it was made in; absent: it has none (rule 27).
+    pub epoch: Option<Epoch>,
+    /// The fleet's era that it was made in; the store writes it when it is created.
+    pub era: u32,
 }
 
 /// How old a ticket is against its record.
@@ -125,6 +129,8 @@ impl Record {
             presented: None,
             endpoint: None,
             jar,
+            epoch: None,
+            era: 0,
         }
     }
 

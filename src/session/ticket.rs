@@ -16,6 +16,10 @@ const HEADER: usize = 1 + 4 + 24;
 const PLAIN: usize = 8 + 16 + 4 + 16 + 5 + 1;
 const SEALED: usize = HEADER + PLAIN + 16;
 
+/// The flag of a ticket whose record has a subject, and so an epoch beside it. Other bits mean
+/// nothing yet and are ignored.
+pub const FLAG_SUBJECT: u8 = 1;
+
 /// Characters of a ticket.
 pub const TEXT: usize = 127;
 
@@ -55,7 +59,7 @@ pub struct Ticket {
     pub secret: Secret,
     /// Unix seconds; 40 bits are sent.
     pub issued: u64,
-    /// No flag is defined yet.
+    /// [`FLAG_SUBJECT`].
     pub flags: u8,
 }
 
@@ -147,13 +151,26 @@ impl Ticket {
 
     /// The key under which the record is stored.
     pub fn key(&self, ring: &Keyring) -> RecordKey {
-        record_key(ring, self.tag, &self.selector)
+        let has_subject = self.flags & FLAG_SUBJECT != 0;
+        RecordKey { has_subject, ..record_key(ring, self.tag, &self.selector) }
     }
 }
 
-/// The store key of a selector: the selector itself never reaches the store (rule 3).
+/// The flags of a ticket for the record with this key.
+pub fn flags_for(key: RecordKey) -> u8 {
+    if key.has_subject { FLAG_SUBJECT } else { 0 }
+}
+
+/// The store key of a selector for a record without a subject: the selector itself never reaches
+/// the store (rule 3).
 pub fn record_key(ring: &Keyring, tag: [u8; 8], selector: &Selector) -> RecordKey {
-    RecordKey { tag, id: ring.index().mac(b"selector", &selector.0) }
+    RecordKey { tag, id: ring.index().mac(b"selector", &selector.0), has_subject: false }
+}
+
+/// The store key of a selector for a record of this subject: its tag is the subject's.
+pub fn subject_record_key(ring: &Keyring, subject: &str, selector: &Selector) -> RecordKey {
+    let tag = ring.subject_tag(subject);
+    RecordKey { has_subject: true, ..record_key(ring, tag, selector) }
 }
 
 #[cfg(test)]
@@ -225,6 +242,28 @@ mod tests {
         check(&[&text[..], b"="].concat(), Reject::Oversized);
         check(&[b'A'; 127], Reject::Malformed);
         check(&[&b"\""[..], &text[..125], b"\""].concat(), Reject::Malformed);
+    }
+
+    #[test]
+    fn the_flag_says_whether_there_is_an_epoch_and_other_flags_are_ignored() {
+        let ring = Keyring::generate(UnixMillis(0)).unwrap();
+        for (flags, has_subject) in [(0, false), (1, true), (0xfe, false), (0xff, true)] {
+            let text = Ticket { flags, ..ticket() }.seal(&ring, &[9; 24], &HERE);
+            let key = Ticket::open(&ring, text.as_bytes(), &HERE).unwrap().key(&ring);
+            assert_eq!(key.has_subject, has_subject, "{flags}");
+            assert_eq!(flags_for(key), flags & FLAG_SUBJECT);
+        }
+    }
+
+    #[test]
+    fn records_of_one_subject_share_a_tag() {
+        let ring = Keyring::generate(UnixMillis(0)).unwrap();
+        let (first, second) = (Selector([1; 16]), Selector([2; 16]));
+        let key = subject_record_key(&ring, "alice", &first);
+        assert!(key.has_subject);
+        assert_eq!(key.id, record_key(&ring, [0; 8], &first).id);
+        assert_eq!(key.tag, subject_record_key(&ring, "alice", &second).tag);
+        assert_ne!(key.tag, subject_record_key(&ring, "Alice", &first).tag);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! `suite!(bench)` makes the tests; `bench` builds an engine with nothing in it.
 
+pub(super) mod beside;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,6 +64,22 @@ macro_rules! suite {
             two_runtimes_on_two_threads_share_one_store,
             a_store_that_answers_says_so
         );
+        $crate::store::contract::suite!(@beside $bench:
+            an_epoch_that_was_never_made_reads_as_none,
+            an_epoch_that_is_there_wins_over_a_proposal,
+            of_many_proposals_at_once_all_are_told_the_same,
+            a_revoked_epoch_is_another_at_once,
+            an_epoch_is_garbage_once_its_time_has_passed,
+            the_time_of_an_epoch_only_grows,
+            a_list_holds_what_was_created_and_not_removed,
+            a_list_has_no_garbage_and_follows_replacements,
+            a_list_is_bounded,
+            a_lease_has_one_owner_at_a_time,
+            of_many_that_want_a_lease_exactly_one_has_it,
+            a_lease_ends_with_its_time_unless_it_is_extended,
+            the_era_only_grows,
+            eras_made_at_once_are_all_different
+        );
     };
     (@tests $bench:path: $($name:ident),+) => {
         $(
@@ -69,6 +87,16 @@ macro_rules! suite {
             async fn $name() {
                 let bench = $bench().await;
                 $crate::store::contract::$name(&bench).await;
+                drop(bench.keep_alive);
+            }
+        )+
+    };
+    (@beside $bench:path: $($name:ident),+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let bench = $bench().await;
+                $crate::store::contract::beside::$name(&bench).await;
                 drop(bench.keep_alive);
             }
         )+
@@ -81,11 +109,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(600);
 
 pub(super) fn key(n: u8) -> RecordKey {
-    RecordKey { tag: [n; 8], id: [n; 16] }
+    RecordKey { tag: [n; 8], id: [n; 16], has_subject: false }
 }
 
 fn found(version: u64, sealed: &[u8]) -> Lookup<Stored> {
-    Lookup::Found(Stored { version, sealed: sealed.to_vec() })
+    Lookup::Found(Stored { version, sealed: sealed.to_vec(), epoch: None })
 }
 
 async fn create(bench: &Bench, n: u8, sealed: &[u8]) {
@@ -271,16 +299,21 @@ pub(super) async fn every_byte_value_survives(bench: &Bench) {
         .into_iter()
         .enumerate()
     {
-        let key = RecordKey { tag: [0xff; 8], id: [u8::try_from(n).expect("few"); 16] };
+        let key = RecordKey {
+            tag: [0xff; 8],
+            id: [u8::try_from(n).expect("few"); 16],
+            has_subject: false,
+        };
         assert_eq!(bench.store.create(key, sealed, HOUR).await, Created::Created);
         assert_eq!(bench.store.load(key).await, found(1, sealed));
         let replaced = bench.store.replace(key, 1, sealed, HOUR, Durability::Replica).await;
         assert_eq!(replaced, Replaced::Replaced);
         assert_eq!(bench.store.load(key).await, found(2, sealed));
     }
-    for key in
-        [RecordKey { tag: [0; 8], id: [0; 16] }, RecordKey { tag: *b"}\0{*?[]:", id: [b':'; 16] }]
-    {
+    for key in [
+        RecordKey { tag: [0; 8], id: [0; 16], has_subject: false },
+        RecordKey { tag: *b"}\0{*?[]:", id: [b':'; 16], has_subject: false },
+    ] {
         assert_eq!(bench.store.create(key, &all, HOUR).await, Created::Created);
         assert_eq!(bench.store.load(key).await, found(1, &all));
     }

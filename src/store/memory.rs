@@ -3,26 +3,35 @@
 //! Sharded, so that workers seldom meet at a lock; bounded, so that it fails as a database that is
 //! full does: creations answer `Unavailable`, nothing that is there is thrown out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{KEEP_MAX, SessionStore, Stored, fits};
+use super::{KEEP_MAX, LISTED_MAX, SessionStore, Stored, fits};
 use crate::clock::{Clock, UnixMillis};
-use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Removed, Replaced};
+use crate::session::outcome::{
+    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+};
 
 /// Records in all shards together.
 const RECORDS_MAX: usize = 256 * 1024;
 const SHARDS: usize = 64;
-/// How many elapsed records one creation sweeps: more than it adds, so that garbage shrinks.
+/// How many elapsed entries one creation sweeps: more than it adds, so that garbage shrinks.
 const SWEEP: usize = 4;
 
 /// Records in memory.
 pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
+    /// By tag.
+    epochs: Vec<Mutex<Expiring<[u8; 8], Epoch>>>,
+    /// By record; the value is the owner.
+    leases: Vec<Mutex<Expiring<RecordKey, [u8; 16]>>>,
+    era: AtomicU32,
     records_per_shard_max: usize,
     clock: Clock,
 }
@@ -36,6 +45,9 @@ impl MemoryStore {
     fn bounded(clock: Clock, records_max: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            epochs: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            leases: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            era: AtomicU32::new(0),
             records_per_shard_max: records_max.div_ceil(SHARDS),
             clock,
         }
@@ -43,10 +55,21 @@ impl MemoryStore {
 
     /// The hashed selector is uniform, so that its last byte is as good as a hash.
     fn shard(&self, key: RecordKey) -> MutexGuard<'_, Shard> {
-        let index = usize::from(key.id[15]) % SHARDS;
-        // A shard's two maps are changed together without a step that can panic in between.
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[usize::from(key.id[15]) % SHARDS])
     }
+
+    fn epochs(&self, tag: [u8; 8]) -> MutexGuard<'_, Expiring<[u8; 8], Epoch>> {
+        lock(&self.epochs[usize::from(tag[7]) % SHARDS])
+    }
+
+    fn leases(&self, key: RecordKey) -> MutexGuard<'_, Expiring<RecordKey, [u8; 16]>> {
+        lock(&self.leases[usize::from(key.id[15]) % SHARDS])
+    }
+}
+
+/// What is locked is changed without a step that can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for MemoryStore {
@@ -58,10 +81,13 @@ impl fmt::Debug for MemoryStore {
 #[async_trait]
 impl SessionStore for MemoryStore {
     async fn load(&self, key: RecordKey) -> Lookup<Stored> {
-        match self.shard(key).live(key, self.clock.now()) {
-            Some(entry) => Lookup::Found(entry.stored.clone()),
-            None => Lookup::NotFound,
-        }
+        let now = self.clock.now();
+        let Some(stored) = self.shard(key).live(key, now).map(|entry| entry.stored.clone()) else {
+            return Lookup::NotFound;
+        };
+        // Read last: a revocation that was acknowledged before this call is seen in any case.
+        let epoch = key.has_subject.then(|| self.epochs(key.tag).live(&key.tag, now)).flatten();
+        Lookup::Found(Stored { epoch, ..stored })
     }
 
     async fn create(&self, key: RecordKey, sealed: &[u8], keep: Duration) -> Created {
@@ -80,7 +106,11 @@ impl SessionStore for MemoryStore {
         if shard.records.len() >= self.records_per_shard_max {
             return Created::Unavailable;
         }
-        shard.put(key, Stored { version: 1, sealed: sealed.to_vec() }, until(now, keep));
+        shard.put(
+            key,
+            Stored { version: 1, sealed: sealed.to_vec(), epoch: None },
+            until(now, keep),
+        );
         Created::Created
     }
 
@@ -105,13 +135,75 @@ impl SessionStore for MemoryStore {
         if there.stored.version != expected {
             return Replaced::Conflict;
         }
-        shard.put(key, Stored { version, sealed: sealed.to_vec() }, until(now, keep));
+        shard.put(key, Stored { version, sealed: sealed.to_vec(), epoch: None }, until(now, keep));
         Replaced::Replaced
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
         self.shard(key).take(key);
         Removed::Removed
+    }
+
+    async fn epoch(&self, tag: [u8; 8], proposal: Epoch, keep: Duration) -> Lookup<Epoch> {
+        let now = self.clock.now();
+        let mut epochs = self.epochs(tag);
+        let epoch = epochs.live(&tag, now).unwrap_or(proposal);
+        let is_kept = epochs.put_for_longer(tag, epoch, now, until(now, keep));
+        if is_kept { Lookup::Found(epoch) } else { Lookup::Unavailable }
+    }
+
+    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed {
+        let now = self.clock.now();
+        let is_kept = self.epochs(tag).put_for_longer(tag, replacement, now, until(now, keep));
+        if is_kept { Removed::Removed } else { Removed::Unavailable }
+    }
+
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+        let now = self.clock.now();
+        let mut ids = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let live = shard.of_tag(tag).filter(|(_, entry)| now < entry.keep_until);
+            ids.extend(live.map(|(key, _)| key.id).take(LISTED_MAX - ids.len()));
+        }
+        Lookup::Found(ids)
+    }
+
+    async fn era(&self) -> Lookup<u32> {
+        Lookup::Found(self.era.load(Ordering::SeqCst))
+    }
+
+    async fn next_era(&self, known: u32) -> Lookup<u32> {
+        let next = |era: u32| era.max(known).saturating_add(1);
+        let before = self
+            .era
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |era| Some(next(era)))
+            .unwrap_or_else(|era| era);
+        Lookup::Found(next(before))
+    }
+
+    async fn raise_era(&self, least: u32) -> Lookup<u32> {
+        Lookup::Found(self.era.fetch_max(least, Ordering::SeqCst).max(least))
+    }
+
+    async fn lease(&self, key: RecordKey, owner: [u8; 16], hold: Duration) -> Leased {
+        let now = self.clock.now();
+        let mut leases = self.leases(key);
+        if leases.live(&key, now).is_some_and(|holder| holder != owner) {
+            return Leased::Busy;
+        }
+        match leases.put(key, owner, now, until(now, hold)) {
+            true => Leased::Taken,
+            false => Leased::Unavailable,
+        }
+    }
+
+    async fn release(&self, key: RecordKey, owner: [u8; 16]) {
+        let now = self.clock.now();
+        let mut leases = self.leases(key);
+        if leases.live(&key, now) == Some(owner) {
+            leases.take(&key);
+        }
     }
 
     async fn ping(&self) -> bool {
@@ -125,7 +217,7 @@ fn until(now: UnixMillis, keep: Duration) -> UnixMillis {
 
 #[derive(Default)]
 struct Shard {
-    records: HashMap<RecordKey, Entry>,
+    records: BTreeMap<RecordKey, Entry>,
     /// The same records in the order in which they become garbage.
     garbage_at: BTreeSet<(UnixMillis, RecordKey)>,
 }
@@ -138,6 +230,12 @@ struct Entry {
 impl Shard {
     fn live(&self, key: RecordKey, now: UnixMillis) -> Option<&Entry> {
         self.records.get(&key).filter(|entry| now < entry.keep_until)
+    }
+
+    /// Keys begin with their tag, so that those of one stand together.
+    fn of_tag(&self, tag: [u8; 8]) -> impl Iterator<Item = (&RecordKey, &Entry)> {
+        let at = |id| RecordKey { tag, id: [id; 16], has_subject: true };
+        self.records.range(at(0)..=at(0xff))
     }
 
     fn put(&mut self, key: RecordKey, stored: Stored, keep_until: UnixMillis) {
@@ -162,6 +260,60 @@ impl Shard {
     }
 }
 
+/// Small values that become garbage, as many as a shard may have records.
+struct Expiring<K, V> {
+    values: HashMap<K, (V, UnixMillis)>,
+    /// The same in the order in which they become garbage.
+    garbage_at: BTreeSet<(UnixMillis, K)>,
+}
+
+impl<K, V> Default for Expiring<K, V> {
+    fn default() -> Self {
+        Self { values: HashMap::new(), garbage_at: BTreeSet::new() }
+    }
+}
+
+impl<K: Copy + Hash + Ord, V: Copy> Expiring<K, V> {
+    fn live(&self, key: &K, now: UnixMillis) -> Option<V> {
+        self.values.get(key).filter(|(_, keep_until)| now < *keep_until).map(|(value, _)| *value)
+    }
+
+    /// Whether there was room.
+    fn put(&mut self, key: K, value: V, now: UnixMillis, keep_until: UnixMillis) -> bool {
+        self.take(&key);
+        for _ in 0..SWEEP {
+            match self.garbage_at.first() {
+                Some(&(elapsed, key)) if elapsed <= now => self.take(&key),
+                _ => break,
+            }
+        }
+        let has_room = self.values.len() < RECORDS_MAX / SHARDS;
+        if has_room {
+            self.values.insert(key, (value, keep_until));
+            self.garbage_at.insert((keep_until, key));
+        }
+        has_room
+    }
+
+    /// As `put`, but never cuts the time that the key has.
+    fn put_for_longer(
+        &mut self,
+        key: K,
+        value: V,
+        now: UnixMillis,
+        keep_until: UnixMillis,
+    ) -> bool {
+        let before = self.values.get(&key).map(|(_, keep_until)| *keep_until);
+        self.put(key, value, now, before.map_or(keep_until, |before| before.max(keep_until)))
+    }
+
+    fn take(&mut self, key: &K) {
+        if let Some((_, keep_until)) = self.values.remove(key) {
+            self.garbage_at.remove(&(keep_until, *key));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -182,7 +334,7 @@ mod tests {
     async fn a_full_store_refuses_new_records_until_old_ones_are_garbage() {
         let shift = Arc::new(AtomicU64::new(0));
         let store = MemoryStore::bounded(Clock::Shifted(shift.clone()), SHARDS);
-        let in_one_shard = |n| RecordKey { tag: [n; 8], id: [0; 16] };
+        let in_one_shard = |n| RecordKey { tag: [n; 8], id: [0; 16], has_subject: false };
         let keep = Duration::from_secs(60);
         assert_eq!(store.create(in_one_shard(1), b"a", keep).await, Created::Created);
         assert_eq!(store.create(in_one_shard(2), b"b", keep).await, Created::Unavailable);

@@ -12,7 +12,7 @@ pub mod redis;
 pub mod sql;
 mod throttle;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Removed, Replaced};
+use crate::session::outcome::{
+    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+};
 use crate::store::health::Health;
 
 /// The longest sealed record that an engine takes; a longer one is `Unavailable`. What a record
@@ -31,17 +33,23 @@ pub const SEALED_BYTES_MAX: usize = 256 * 1024;
 /// The longest time that an engine is asked to keep a record: ten years. A longer one is cut.
 const KEEP_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
+/// The most records that [`SessionStore::list`] tells of.
+pub const LISTED_MAX: usize = 1000;
+
 /// A sealed record and the version that compare-and-set refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     pub version: u64,
     pub sealed: Vec<u8>,
+    /// The epoch beside it now; none where there is none, or the key asks for none.
+    pub epoch: Option<Epoch>,
 }
 
 /// An engine. Every call returns within the engine's deadline; none waits for a reconnect.
 #[async_trait]
 pub trait SessionStore: Send + Sync + Debug {
-    /// Reads a record.
+    /// Reads a record and, where the key says that it has a subject, the epoch of its tag, in one
+    /// round trip.
     async fn load(&self, key: RecordKey) -> Lookup<Stored>;
 
     /// Creates a record with `version` 1. Repeating the call with the same bytes is harmless.
@@ -63,6 +71,38 @@ pub trait SessionStore: Send + Sync + Debug {
 
     /// Removes the record if it is there, with the durability of a revocation.
     async fn remove(&self, key: RecordKey) -> Removed;
+
+    /// Reads the epoch of a tag, or makes it from `proposal`: all who ask at once are told the
+    /// same one. It is kept for `keep` at least, and for as long as it was kept before. Never
+    /// [`Lookup::NotFound`].
+    async fn epoch(&self, tag: [u8; 8], proposal: Epoch, keep: Duration) -> Lookup<Epoch>;
+
+    /// Replaces the epoch of a tag, whether or not there was one, with the durability of a
+    /// revocation. `keep` as above.
+    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed;
+
+    /// The identifiers of a tag's records, for tags of subjects: in no order, at most
+    /// [`LISTED_MAX`] of them. None at all is an empty list, never [`Lookup::NotFound`].
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>>;
+
+    /// The era of the fleet; 0 before the first revocation of all sessions.
+    async fn era(&self) -> Lookup<u32>;
+
+    /// Begins another era, later than the one in the store and later than `known`, with the
+    /// durability of a revocation. `known` matters where the store has lost its own. The last one
+    /// is `u32::MAX`.
+    async fn next_era(&self, known: u32) -> Lookup<u32>;
+
+    /// Makes the era `least` at least, where the store has lost a later one than it has. The era
+    /// that it is in now.
+    async fn raise_era(&self, least: u32) -> Lookup<u32>;
+
+    /// Takes the lease beside a record, whether or not the record is there, or extends it where
+    /// `owner` has it: for `hold` from now on.
+    async fn lease(&self, key: RecordKey, owner: [u8; 16], hold: Duration) -> Leased;
+
+    /// Gives the lease up where `owner` has it. What does not reach the store ends by itself.
+    async fn release(&self, key: RecordKey, owner: [u8; 16]);
 
     /// Whether the store answers now.
     async fn ping(&self) -> bool;
@@ -134,4 +174,22 @@ fn fits(key: RecordKey, sealed: &[u8]) -> bool {
         tracing::error!(record = ?key, bytes = sealed.len(), "record too large for the store");
     }
     fits
+}
+
+/// What a call is about, for a log line that says that it failed: never a whole identifier.
+#[derive(Clone, Copy)]
+enum About {
+    Record(RecordKey),
+    Tag([u8; 8]),
+    Era,
+}
+
+impl Debug for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(key) => key.fmt(f),
+            Self::Tag([a, b, ..]) => write!(f, "tag {a:02x}{b:02x}.."),
+            Self::Era => f.write_str("era"),
+        }
+    }
 }

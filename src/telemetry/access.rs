@@ -98,7 +98,7 @@ mod tests {
             upstream: Some("127.0.0.1:7001"),
             upstream_status: Some(200),
             upstream_duration: Some(Duration::from_millis(11)),
-            session: Some(RecordKey { tag: [1; 8], id: [0xab; 16] }),
+            session: Some(RecordKey { tag: [1; 8], id: [0xab; 16], has_subject: false }),
             tls: Some("TLSv1.3"),
             request_id: None,
             route: "/account/",

@@ -133,8 +133,8 @@ mod tests {
     use crate::telemetry::Settings;
     use crate::telemetry::log::capture;
 
-    const ID: RecordKey = RecordKey { tag: [1; 8], id: [0xab; 16] };
-    const OLD: RecordKey = RecordKey { tag: [2; 8], id: [0xcd; 16] };
+    const ID: RecordKey = RecordKey { tag: [1; 8], id: [0xab; 16], has_subject: false };
+    const OLD: RecordKey = RecordKey { tag: [2; 8], id: [0xcd; 16], has_subject: false };
     const CONTEXT: AuditContext<'static> = AuditContext {
         client: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
         policy: "shop",

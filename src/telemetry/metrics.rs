@@ -432,7 +432,8 @@ mod tests {
     #[test]
     fn events_are_counted_by_name_and_by_cause() {
         let metrics = Metrics::new();
-        let id = crate::session::outcome::RecordKey { tag: [0; 8], id: [0; 16] };
+        let id =
+            crate::session::outcome::RecordKey { tag: [0; 8], id: [0; 16], has_subject: false };
         metrics.session_event(&Event::Ended { id, cause: Cause::Idle });
         metrics.session_event(&Event::TicketRejected { reason: Reject::Duplicate });
         metrics.session_event(&Event::NotMade { cause: NotMade::CrossSite });

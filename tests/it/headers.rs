@@ -134,7 +134,7 @@ async fn nominations_take_nothing_of_ours_away() {
     client.get(HOST, "/", &fields).await.expect(200);
     let seen = worker.last();
     assert_nothing_forged(&seen);
-    assert_eq!(seen.field("x-session-id").map(|id| id.len()), Some(32), "of the record");
+    assert_eq!(seen.field("x-session-id").map(|id| id.len()), Some(48), "of the record");
     assert_eq!(seen.field("cookie").as_deref(), Some("sid=worker-made"));
 
     let fields = [("Connection", "X-Real-IP, close"), ("X-Real-IP", "forged")];

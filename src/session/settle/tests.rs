@@ -11,7 +11,7 @@ use crate::session::tests::policy;
 use crate::session::ticket::Selector;
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
-const OLD: RecordKey = RecordKey { tag: [1; 8], id: [1; 16] };
+const OLD: RecordKey = RecordKey { tag: [1; 8], id: [1; 16], has_subject: false };
 
 /// The ticket that the old record was presented with.
 const SENT: Presented = Presented { tag: OLD.tag, selector: Selector([9; 16]), counter: 0 };
@@ -86,7 +86,7 @@ impl Store {
             Step::Fresh(_) => {
                 self.made += 1;
                 let n = 100 + self.made;
-                let key = RecordKey { tag: [n; 8], id: [n; 16] };
+                let key = RecordKey { tag: [n; 8], id: [n; 16], has_subject: false };
                 let (tag, selector) = ([n; 8], Selector([n; 16]));
                 Outcome::Fresh(Fresh { tag, selector, seed: Seed([n; 32]), key })
             }

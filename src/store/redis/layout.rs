@@ -3,6 +3,12 @@
 //! `<namespace>:{<tag>}:s:<id>` holds a STRING, the version (8 bytes, big-endian) and the sealed
 //! record; tag and id are base64url. The braces put all records of one tag into one hash slot. A
 //! STRING, not a HASH: one allocation, readable by one GET, comparable by its first bytes.
+//!
+//! Beside the records of a subject, in their slot: `<namespace>:{<tag>}:e`, a STRING, the epoch
+//! (16 bytes); `<namespace>:{<tag>}:i`, a ZSET of the records' identifiers (16 bytes), by the time
+//! at which they are garbage (Unix milliseconds of the server). Beside any record:
+//! `<namespace>:{<tag>}:l:<id>`, a STRING, who has its lease (16 bytes). In a slot of its own:
+//! `<namespace>:era`, a STRING, a decimal number.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,12 +40,37 @@ impl Namespace {
     }
 
     pub(super) fn key(&self, key: RecordKey) -> String {
+        self.of_record(key, "}:s:")
+    }
+
+    pub(super) fn lease(&self, key: RecordKey) -> String {
+        self.of_record(key, "}:l:")
+    }
+
+    pub(super) fn epoch(&self, tag: [u8; 8]) -> String {
+        self.of_tag(tag, "}:e")
+    }
+
+    pub(super) fn index(&self, tag: [u8; 8]) -> String {
+        self.of_tag(tag, "}:i")
+    }
+
+    pub(super) fn era(&self) -> String {
+        format!("{}:era", self.0)
+    }
+
+    fn of_record(&self, key: RecordKey, kind: &str) -> String {
+        let mut name = self.of_tag(key.tag, kind);
+        URL_SAFE_NO_PAD.encode_string(key.id, &mut name);
+        name
+    }
+
+    fn of_tag(&self, tag: [u8; 8], kind: &str) -> String {
         let mut name = String::with_capacity(self.0.len() + 40);
         name.push_str(&self.0);
         name.push_str(":{");
-        URL_SAFE_NO_PAD.encode_string(key.tag, &mut name);
-        name.push_str("}:s:");
-        URL_SAFE_NO_PAD.encode_string(key.id, &mut name);
+        URL_SAFE_NO_PAD.encode_string(tag, &mut name);
+        name.push_str(kind);
         name
     }
 }
@@ -59,7 +90,7 @@ pub(super) fn decode(mut value: Vec<u8>) -> Option<Stored> {
         return None;
     }
     value.drain(..VERSION_BYTES);
-    Some(Stored { version, sealed: value })
+    Some(Stored { version, sealed: value, epoch: None })
 }
 
 /// What the scripts answer.
@@ -70,22 +101,65 @@ pub(super) const GONE: i64 = -1;
 /// Writes and compares in one step of the server.
 #[derive(Clone, Debug)]
 pub(super) struct Scripts {
-    /// KEYS: record. ARGV: value, milliseconds to keep. [`DONE`] or [`OTHER`].
+    /// KEYS: record; its index, where it has a subject. ARGV: value, milliseconds to keep,
+    /// identifier. [`DONE`] or [`OTHER`].
     pub(super) create: Script,
-    /// KEYS: record. ARGV: expected version (8 bytes), value, milliseconds to keep.
-    /// [`DONE`], [`OTHER`], [`GONE`], or an error where the value is none of ours.
+    /// KEYS: record; its index, where it has a subject. ARGV: expected version (8 bytes), value,
+    /// milliseconds to keep, identifier. [`DONE`], [`OTHER`], [`GONE`], or an error where the value
+    /// is none of ours.
     pub(super) replace: Script,
+    /// KEYS: record; its index, where it has a subject. ARGV: identifier. [`DONE`].
+    pub(super) remove: Script,
+    /// KEYS: epoch. ARGV: proposal, milliseconds to keep. The epoch.
+    pub(super) epoch: Script,
+    /// KEYS: epoch. ARGV: replacement, milliseconds to keep. [`DONE`].
+    pub(super) revoke: Script,
+    /// KEYS: index. ARGV: how many at most. Identifiers.
+    pub(super) list: Script,
+    /// KEYS: era. ARGV: the one that is known, how far to move on, the last that there may be. The
+    /// new one.
+    pub(super) move_era: Script,
+    /// KEYS: lease. ARGV: owner, milliseconds to hold. [`DONE`] or [`OTHER`].
+    pub(super) lease: Script,
+    /// KEYS: lease. ARGV: owner. How many were removed.
+    pub(super) release: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        Self { create: Script::new(CREATE), replace: Script::new(REPLACE) }
+        Self {
+            create: Script::new(&[INDEX, CREATE].concat()),
+            replace: Script::new(&[INDEX, REPLACE].concat()),
+            remove: Script::new(REMOVE),
+            epoch: Script::new(EPOCH),
+            revoke: Script::new(REVOKE),
+            list: Script::new(LIST),
+            move_era: Script::new(MOVE_ERA),
+            lease: Script::new(LEASE),
+            release: Script::new(RELEASE),
+        }
     }
 }
 
+/// Notes in the index, if there is one, until when the record is kept, and takes out what is
+/// garbage. The index lives as long as the record in it that lives longest.
+const INDEX: &str = "\
+local function index(id, keep)
+  if not KEYS[2] then return end
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+  redis.call('ZADD', KEYS[2], now + keep, id)
+  if redis.call('PTTL', KEYS[2]) < tonumber(keep) then redis.call('PEXPIRE', KEYS[2], keep) end
+end
+";
+
 const CREATE: &str = "\
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+  or redis.call('GET', KEYS[1]) == ARGV[1] then
+  index(ARGV[3], ARGV[2])
+  return 1
+end
 return 0";
 
 /// A repeat writes the same value once more, so that the WAIT that follows it waits for something.
@@ -97,8 +171,56 @@ if #version < 8 then
 end
 local is_repeat = version == string.sub(ARGV[2], 1, 8) and redis.call('GET', KEYS[1]) == ARGV[2]
 if version ~= ARGV[1] and not is_repeat then return 0 end
+index(ARGV[4], ARGV[3])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1";
+
+const REMOVE: &str = "\
+redis.call('UNLINK', KEYS[1])
+if KEYS[2] then redis.call('ZREM', KEYS[2], ARGV[1]) end
+return 1";
+
+/// A time of -1 is none: it is not shortened either.
+const EPOCH: &str = "\
+local epoch = redis.call('GET', KEYS[1])
+if not epoch then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  return ARGV[1]
+end
+local left = redis.call('PTTL', KEYS[1])
+if left >= 0 and left < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return epoch";
+
+/// `SET` takes the place of whatever is there, which ends the sessions of this tag in any case.
+const REVOKE: &str = "\
+local left = redis.call('PTTL', KEYS[1])
+local keep = tonumber(ARGV[2])
+if left > keep then keep = left end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%d', keep))
+return 1";
+
+const LIST: &str = "\
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return redis.call('ZRANGEBYSCORE', KEYS[1],
+  '(' .. string.format('%d', now), '+inf', 'LIMIT', 0, ARGV[1])";
+
+const MOVE_ERA: &str = "\
+local era = tonumber(redis.call('GET', KEYS[1]) or '0')
+if not era then return redis.error_reply('MALFORMED value is not a number') end
+era = math.min(math.max(era, tonumber(ARGV[1])) + tonumber(ARGV[2]), tonumber(ARGV[3]))
+redis.call('SET', KEYS[1], string.format('%d', era))
+return era";
+
+const LEASE: &str = "\
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1";
+
+const RELEASE: &str = "\
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('UNLINK', KEYS[1])";
 
 #[cfg(test)]
 mod tests {
@@ -107,10 +229,14 @@ mod tests {
     #[test]
     fn keys_of_one_tag_share_a_hash_slot() {
         let namespace = Namespace::parse("cloakroom").expect("a valid namespace");
-        let key = RecordKey { tag: [0xfb; 8], id: [0xff; 16] };
+        let key = RecordKey { tag: [0xfb; 8], id: [0xff; 16], has_subject: false };
         assert_eq!(namespace.key(key), "cloakroom:{-_v7-_v7-_s}:s:_____________________w");
-        let other = RecordKey { tag: [0xfb; 8], id: [0; 16] };
+        let other = RecordKey { tag: [0xfb; 8], id: [0; 16], has_subject: false };
         assert_eq!(namespace.key(other), "cloakroom:{-_v7-_v7-_s}:s:AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(namespace.lease(other), "cloakroom:{-_v7-_v7-_s}:l:AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(namespace.epoch(key.tag), "cloakroom:{-_v7-_v7-_s}:e");
+        assert_eq!(namespace.index(key.tag), "cloakroom:{-_v7-_v7-_s}:i");
+        assert_eq!(namespace.era(), "cloakroom:era");
     }
 
     #[test]
@@ -133,8 +259,11 @@ mod tests {
             (b"\0\0\0\0\0\0\x01", None),
             (b"", None),
         ] {
-            let expected =
-                expected.map(|(version, sealed)| Stored { version, sealed: sealed.to_vec() });
+            let expected = expected.map(|(version, sealed)| Stored {
+                version,
+                sealed: sealed.to_vec(),
+                epoch: None,
+            });
             assert_eq!(decode(value.to_vec()), expected, "{value:?}");
         }
     }

@@ -5,6 +5,7 @@
 //! or `Unavailable` within its deadline, and at once while the server is known to be down.
 
 mod advice;
+mod beside;
 mod connection;
 mod layout;
 mod supervisor;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{ErrorKind, RedisResult, ScriptInvocation, ServerErrorKind};
+use redis::{ErrorKind, RedisResult, Script, ScriptInvocation, ServerErrorKind};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -27,8 +28,10 @@ use self::supervisor::Fleet;
 pub use self::url::RedisUrl;
 use super::health::Health;
 use super::throttle::Throttle;
-use super::{KEEP_MAX, SessionStore, StoreError, Stored, fits};
-use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Removed, Replaced};
+use super::{About, KEEP_MAX, SessionStore, StoreError, Stored, fits};
+use crate::session::outcome::{
+    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+};
 
 /// Where the server is and what the keys are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +111,7 @@ impl RedisStore {
     /// Nothing where the store is unavailable; the log says why.
     async fn run<T, Fut>(
         &self,
-        key: RecordKey,
+        about: About,
         attempt: Duration,
         overall: Duration,
         operation: impl Fn(Arc<Connections>) -> Fut,
@@ -125,7 +128,7 @@ impl RedisStore {
                     Ok(Err(error)) => match Cause::of_command(&error) {
                         Some(cause) => connections.fault.raise(cause),
                         None => {
-                            self.log_refusal(key, &error);
+                            self.log_refusal(about, &error);
                             return None;
                         }
                     },
@@ -146,9 +149,9 @@ impl RedisStore {
     /// forbids a command, or something that is not ours is stored at the key. None of these may
     /// pass for "not there": the proxy would make a new session over one that lives, and hide a
     /// mistake that only an operator can mend.
-    fn log_refusal(&self, key: RecordKey, error: &dyn fmt::Display) {
+    fn log_refusal(&self, about: About, error: &dyn fmt::Display) {
         if let Some(suppressed) = self.refusals.admit() {
-            tracing::error!(record = ?key, %error, suppressed, "redis refused a command");
+            tracing::error!(record = ?about, %error, suppressed, "redis refused a command");
         }
     }
 
@@ -199,6 +202,15 @@ impl RedisStore {
         Ok(())
     }
 
+    /// A script on a record, and on its index where it has a subject.
+    fn with_index<'a>(&self, script: &'a Script, key: RecordKey) -> ScriptInvocation<'a> {
+        let mut invocation = script.key(self.namespace.key(key));
+        if key.has_subject {
+            invocation.key(self.namespace.index(key.tag));
+        }
+        invocation
+    }
+
     /// The deadline of one attempt to write.
     fn attempt(&self, durability: Durability) -> Duration {
         match durability {
@@ -220,18 +232,21 @@ impl fmt::Debug for RedisStore {
 #[async_trait]
 impl SessionStore for RedisStore {
     async fn load(&self, key: RecordKey) -> Lookup<Stored> {
+        if key.has_subject {
+            return self.load_with_epoch(key).await;
+        }
         let mut get = redis::cmd("GET");
         get.arg(self.namespace.key(key));
         let get = &get;
         let deadline = self.deadlines.lookup;
-        let value = self.run(key, deadline, deadline, |connections| async move {
+        let value = self.run(About::Record(key), deadline, deadline, |connections| async move {
             get.query_async::<Option<Vec<u8>>>(&mut connections.main.clone()).await
         });
         match value.await {
             Some(Some(value)) => match layout::decode(value) {
                 Some(stored) => Lookup::Found(stored),
                 None => {
-                    self.log_refusal(key, &"the value is not a record of ours");
+                    self.log_refusal(About::Record(key), &"the value is not a record of ours");
                     Lookup::Unavailable
                 }
             },
@@ -244,11 +259,11 @@ impl SessionStore for RedisStore {
         if !fits(key, sealed) {
             return Created::Unavailable;
         }
-        let mut script = self.scripts.create.key(self.namespace.key(key));
-        script.arg(layout::encode(1, sealed)).arg(keep_ms(keep));
+        let mut script = self.with_index(&self.scripts.create, key);
+        script.arg(layout::encode(1, sealed)).arg(keep_ms(keep)).arg(&key.id[..]);
         let script = &script;
         let outcome = self.run(
-            key,
+            About::Record(key),
             self.attempt(Durability::Master),
             self.deadlines.write_overall,
             |connections| async move { self.write(&connections, script, Durability::Master).await },
@@ -272,14 +287,15 @@ impl SessionStore for RedisStore {
         if !fits(key, sealed) {
             return Replaced::Unavailable;
         }
-        let mut script = self.scripts.replace.key(self.namespace.key(key));
+        let mut script = self.with_index(&self.scripts.replace, key);
         script
             .arg(&expected.to_be_bytes()[..])
             .arg(layout::encode(version, sealed))
-            .arg(keep_ms(keep));
+            .arg(keep_ms(keep))
+            .arg(&key.id[..]);
         let script = &script;
         let outcome = self.run(
-            key,
+            About::Record(key),
             self.attempt(durability),
             self.deadlines.write_overall,
             |connections| async move { self.write(&connections, script, durability).await },
@@ -293,25 +309,51 @@ impl SessionStore for RedisStore {
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
-        let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(self.namespace.key(key));
-        let unlink = &unlink;
+        let mut script = self.with_index(&self.scripts.remove, key);
+        script.arg(&key.id[..]);
+        let script = &script;
         let outcome = self.run(
-            key,
+            About::Record(key),
             self.attempt(Durability::Replica),
             self.deadlines.write_overall,
-            |connections| async move {
-                let Some(mut durable) = connections.durable.clone() else {
-                    return unlink.exec_async(&mut connections.main.clone()).await;
-                };
-                unlink.exec_async(&mut durable).await?;
-                self.wait_for_replica(&connections, &mut durable).await
-            },
+            |connections| async move { self.write(&connections, script, Durability::Replica).await },
         );
         match outcome.await {
-            Some(()) => Removed::Removed,
-            None => Removed::Unavailable,
+            Some(layout::DONE) => Removed::Removed,
+            Some(_) | None => Removed::Unavailable,
         }
+    }
+
+    async fn epoch(&self, tag: [u8; 8], proposal: Epoch, keep: Duration) -> Lookup<Epoch> {
+        self.read_or_make_epoch(tag, proposal, keep).await
+    }
+
+    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed {
+        self.replace_epoch(tag, replacement, keep).await
+    }
+
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+        self.list_of(tag).await
+    }
+
+    async fn era(&self) -> Lookup<u32> {
+        self.read_era().await
+    }
+
+    async fn next_era(&self, known: u32) -> Lookup<u32> {
+        self.move_era(known, 1).await
+    }
+
+    async fn raise_era(&self, least: u32) -> Lookup<u32> {
+        self.move_era(least, 0).await
+    }
+
+    async fn lease(&self, key: RecordKey, owner: [u8; 16], hold: Duration) -> Leased {
+        self.take_lease(key, owner, hold).await
+    }
+
+    async fn release(&self, key: RecordKey, owner: [u8; 16]) {
+        self.give_lease_up(key, owner).await;
     }
 
     async fn ping(&self) -> bool {

@@ -1,6 +1,8 @@
 //! The contract on a real server, and what only a server does: be stopped, hang, come back, fill
 //! up, be demoted, have replicas.
 
+mod beside;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -135,7 +137,7 @@ async fn bench() -> Bench {
 contract::suite!(bench);
 
 fn found(version: u64, sealed: &[u8]) -> Lookup<Stored> {
-    Lookup::Found(Stored { version, sealed: sealed.to_vec() })
+    Lookup::Found(Stored { version, sealed: sealed.to_vec(), epoch: None })
 }
 
 async fn becomes(store: &RedisStore, wanted: Health, within: Duration) {

@@ -8,6 +8,7 @@
 //! In WAL mode readers and the one writer do not wait for each other. Writers of this process take
 //! turns; those of other processes on this machine are waited for by SQLite's lock.
 
+mod beside;
 mod reaper;
 mod schema;
 #[cfg(test)]
@@ -29,9 +30,11 @@ use tokio::time::timeout;
 
 use super::health::{Health, Signal};
 use super::throttle::Throttle;
-use super::{KEEP_MAX, SessionStore, StoreError, Stored, fits};
+use super::{About, KEEP_MAX, SessionStore, StoreError, Stored, fits};
 use crate::clock::{Clock, UnixMillis};
-use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Removed, Replaced};
+use crate::session::outcome::{
+    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+};
 
 const READERS: u32 = 4;
 const LOOKUP_DEADLINE: Duration = Duration::from_millis(250);
@@ -112,30 +115,42 @@ impl SqlStore {
     /// Runs statements on the control runtime; nothing where they fail or take too long.
     async fn run<T: Send + 'static>(
         &self,
-        key: RecordKey,
+        about: About,
         deadline: Duration,
         statements: impl Future<Output = sqlx::Result<T>> + Send + 'static,
     ) -> Option<T> {
-        // Timed there, so that what took too long is given up; and here, should the control
-        // runtime be held up itself.
-        let task = self.control.spawn(async move { timeout(deadline, statements).await });
-        let failure = match timeout(deadline, task).await {
-            Ok(Ok(Ok(Ok(outcome)))) => {
+        let failure = match self.attempt(deadline, statements).await {
+            Ok(outcome) => {
                 self.failures.store(0, Ordering::Relaxed);
                 self.health.up();
                 return Some(outcome);
             }
-            Ok(Ok(Ok(Err(error)))) => error.to_string(),
-            Ok(Ok(Err(_elapsed))) | Err(_elapsed) => format!("no answer within {deadline:?}"),
-            Ok(Err(ended)) => ended.to_string(),
+            Err(failure) => failure,
         };
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_DOWN {
             self.health.down(&failure);
         }
         if let Some(suppressed) = self.refusals.admit() {
-            tracing::error!(record = ?key, error = failure, suppressed, "sqlite refused a command");
+            tracing::error!(record = ?about, error = failure, suppressed, "sqlite refused a command");
         }
         None
+    }
+
+    /// The same, or why not, without a word about the store's health.
+    async fn attempt<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        statements: impl Future<Output = sqlx::Result<T>> + Send + 'static,
+    ) -> Result<T, String> {
+        // Timed there, so that what took too long is given up; and here, should the control
+        // runtime be held up itself.
+        let task = self.control.spawn(async move { timeout(deadline, statements).await });
+        match timeout(deadline, task).await {
+            Ok(Ok(Ok(Ok(outcome)))) => Ok(outcome),
+            Ok(Ok(Ok(Err(error)))) => Err(error.to_string()),
+            Ok(Ok(Err(_elapsed))) | Err(_elapsed) => Err(format!("no answer within {deadline:?}")),
+            Ok(Err(ended)) => Err(ended.to_string()),
+        }
     }
 }
 
@@ -172,7 +187,7 @@ impl SessionStore for SqlStore {
     async fn load(&self, key: RecordKey) -> Lookup<Stored> {
         let (readers, now) = (self.pools.readers.clone(), millis(self.clock.now()));
         let statements = async move { read(&mut *readers.acquire().await?, key, now).await };
-        match self.run(key, LOOKUP_DEADLINE, statements).await {
+        match self.run(About::Record(key), LOOKUP_DEADLINE, statements).await {
             Some(Some(stored)) => Lookup::Found(stored),
             Some(None) => Lookup::NotFound,
             None => Lookup::Unavailable,
@@ -188,7 +203,9 @@ impl SessionStore for SqlStore {
             .pools
             .clone()
             .write(Durability::Master, async move |connection| insert(connection, &row).await);
-        self.run(key, WRITE_DEADLINE, statements).await.unwrap_or(Created::Unavailable)
+        self.run(About::Record(key), WRITE_DEADLINE, statements)
+            .await
+            .unwrap_or(Created::Unavailable)
     }
 
     async fn replace(
@@ -210,7 +227,9 @@ impl SessionStore for SqlStore {
             .pools
             .clone()
             .write(durability, async move |connection| update(connection, &row, expected).await);
-        self.run(key, WRITE_DEADLINE, statements).await.unwrap_or(Replaced::Unavailable)
+        self.run(About::Record(key), WRITE_DEADLINE, statements)
+            .await
+            .unwrap_or(Replaced::Unavailable)
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
@@ -221,14 +240,46 @@ impl SessionStore for SqlStore {
                 .execute(connection)
                 .await
         });
-        match self.run(key, WRITE_DEADLINE, statements).await {
+        match self.run(About::Record(key), WRITE_DEADLINE, statements).await {
             Some(_) => Removed::Removed,
             None => Removed::Unavailable,
         }
     }
 
+    async fn epoch(&self, tag: [u8; 8], proposal: Epoch, keep: Duration) -> Lookup<Epoch> {
+        self.read_or_make_epoch(tag, proposal, keep).await
+    }
+
+    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed {
+        self.replace_epoch(tag, replacement, keep).await
+    }
+
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+        self.list_of(tag).await
+    }
+
+    async fn era(&self) -> Lookup<u32> {
+        self.read_era().await
+    }
+
+    async fn next_era(&self, known: u32) -> Lookup<u32> {
+        self.move_era(known, 1).await
+    }
+
+    async fn raise_era(&self, least: u32) -> Lookup<u32> {
+        self.move_era(least, 0).await
+    }
+
+    async fn lease(&self, key: RecordKey, owner: [u8; 16], hold: Duration) -> Leased {
+        self.take_lease(key, owner, hold).await
+    }
+
+    async fn release(&self, key: RecordKey, owner: [u8; 16]) {
+        self.give_lease_up(key, owner).await;
+    }
+
     async fn ping(&self) -> bool {
-        let anything = RecordKey { tag: [0; 8], id: [0; 16] };
+        let anything = RecordKey { tag: [0; 8], id: [0; 16], has_subject: false };
         !matches!(self.load(anything).await, Lookup::Unavailable)
     }
 
@@ -261,17 +312,22 @@ async fn read(
     key: RecordKey,
     now: i64,
 ) -> sqlx::Result<Option<Stored>> {
-    let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT version, sealed FROM records WHERE tag = ?1 AND id = ?2 AND keep_until > ?3",
-    )
-    .bind(key.tag.to_vec())
-    .bind(key.id.to_vec())
-    .bind(now)
-    .fetch_optional(connection)
-    .await?;
-    row.map(|(version, sealed)| {
+    let row = if key.has_subject {
+        beside::read_with_epoch(connection, key, now).await?
+    } else {
+        let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT version, sealed FROM records WHERE tag = ?1 AND id = ?2 AND keep_until > ?3",
+        )
+        .bind(key.tag.to_vec())
+        .bind(key.id.to_vec())
+        .bind(now)
+        .fetch_optional(connection)
+        .await?;
+        row.map(|(version, sealed)| (version, sealed, None))
+    };
+    row.map(|(version, sealed, epoch)| {
         let version = u64::try_from(version).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        Ok(Stored { version, sealed })
+        Ok(Stored { version, sealed, epoch })
     })
     .transpose()
 }

@@ -15,6 +15,14 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const BATCH: i64 = 500;
 /// Between batches, for the writers that wait.
 const PAUSE: Duration = Duration::from_millis(20);
+/// A batch of each table that collects garbage.
+const REMOVALS: [&str; 3] = [
+    "DELETE FROM records WHERE (tag, id) IN \
+     (SELECT tag, id FROM records WHERE keep_until <= ?1 LIMIT ?2)",
+    "DELETE FROM epochs WHERE tag IN (SELECT tag FROM epochs WHERE keep_until <= ?1 LIMIT ?2)",
+    "DELETE FROM leases WHERE (tag, id) IN \
+     (SELECT tag, id FROM leases WHERE keep_until <= ?1 LIMIT ?2)",
+];
 
 /// Never returns.
 pub(super) async fn run(pools: Pools, clock: Clock, health: Arc<Signal>) {
@@ -36,22 +44,18 @@ pub(super) async fn run(pools: Pools, clock: Clock, health: Arc<Signal>) {
 pub(super) async fn reap(pools: &Pools, now: UnixMillis) -> sqlx::Result<u64> {
     let now = millis(now);
     let mut total = 0;
-    loop {
-        let batch = pools.clone().write(Durability::Master, async move |connection| {
-            sqlx::query(
-                "DELETE FROM records WHERE (tag, id) IN \
-                 (SELECT tag, id FROM records WHERE keep_until <= ?1 LIMIT ?2)",
-            )
-            .bind(now)
-            .bind(BATCH)
-            .execute(connection)
-            .await
-        });
-        let removed = batch.await?.rows_affected();
-        total += removed;
-        if removed == 0 {
-            return Ok(total);
+    for removal in REMOVALS {
+        loop {
+            let batch = pools.clone().write(Durability::Master, async move |connection| {
+                sqlx::query(removal).bind(now).bind(BATCH).execute(connection).await
+            });
+            let removed = batch.await?.rows_affected();
+            total += removed;
+            if removed == 0 {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        tokio::time::sleep(PAUSE).await;
     }
+    Ok(total)
 }

@@ -16,7 +16,8 @@ const APPLICATION_ID: i64 = 0x434c_524d;
 
 /// Each brings a file from one `user_version` to the next. Never changed once released, only
 /// added to. `keep_until` is Unix time in milliseconds.
-const MIGRATIONS: [&str; 1] = ["\
+const MIGRATIONS: [&str; 2] = [
+    "\
 CREATE TABLE records (
     tag BLOB NOT NULL,
     id BLOB NOT NULL,
@@ -27,7 +28,28 @@ CREATE TABLE records (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX records_keep_until ON records (keep_until);
 PRAGMA application_id = 0x434c524d;
-PRAGMA user_version = 1;"];
+PRAGMA user_version = 1;",
+    "\
+CREATE TABLE epochs (
+    tag BLOB NOT NULL PRIMARY KEY,
+    epoch BLOB NOT NULL,
+    keep_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX epochs_keep_until ON epochs (keep_until);
+CREATE TABLE leases (
+    tag BLOB NOT NULL,
+    id BLOB NOT NULL,
+    owner BLOB NOT NULL,
+    keep_until INTEGER NOT NULL,
+    PRIMARY KEY (tag, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX leases_keep_until ON leases (keep_until);
+CREATE TABLE meta (
+    name TEXT NOT NULL PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 2;",
+];
 
 /// How long a statement waits for the lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);

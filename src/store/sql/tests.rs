@@ -74,7 +74,10 @@ async fn records_survive_a_restart_of_the_store() {
         assert!(outcome, "version {version}");
     }
     let sealed = b"3".to_vec();
-    assert_eq!(open(&path).await.load(key(1)).await, Lookup::Found(Stored { version: 3, sealed }));
+    assert_eq!(
+        open(&path).await.load(key(1)).await,
+        Lookup::Found(Stored { version: 3, sealed, epoch: None })
+    );
 }
 
 #[tokio::test]
@@ -82,7 +85,7 @@ async fn the_file_is_in_wal_mode_and_only_durable_writes_sync_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("records.db");
     let store = SqlStore::open(&path, Clock::System).await.expect("a new file");
-    assert_eq!(sqlite3(&path, "PRAGMA journal_mode; PRAGMA user_version"), "wal\n1");
+    assert_eq!(sqlite3(&path, "PRAGMA journal_mode; PRAGMA user_version"), "wal\n2");
     for (pool, normal_or_full) in
         [(&store.pools.readers, 1), (&store.pools.writer, 1), (&store.pools.durable, 2)]
     {
@@ -111,7 +114,7 @@ async fn files_that_are_not_ours_are_refused_and_left_alone() {
     drop(open(&path).await);
     sqlite3(&path, "PRAGMA user_version = 9");
     let refused = SqlStore::open(&path, Clock::System).await;
-    assert!(matches!(refused, Err(StoreError::Newer { found: 9, known: 1, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Newer { found: 9, known: 2, .. })), "{refused:?}");
 
     let path = directory.path().join("text.db");
     std::fs::write(&path, "not a database, but long enough to have a header ".repeat(40))
@@ -138,9 +141,15 @@ async fn a_locked_file_answers_unavailable_within_the_deadline_and_recovers() {
     assert!(began.elapsed() < WRITE_DEADLINE + Duration::from_millis(500));
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
     assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
-    assert_eq!(*store.health().borrow(), Health::Down);
+    assert_eq!(store.epoch([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
+    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Removed::Unavailable);
+    assert_eq!(store.lease(key(1), [1; 16], HOUR).await, Leased::Unavailable);
+    assert_eq!(store.next_era(0).await, Lookup::Unavailable);
+    assert_eq!(store.era().await, Lookup::Found(0), "readers do not wait for a writer");
+    assert_eq!(*store.health().borrow(), Health::Down, "the era is read in the background");
+    assert_eq!(store.list([1; 8]).await, Lookup::Found(vec![key(1).id]));
     let sealed = b"one".to_vec();
-    let found = Lookup::Found(Stored { version: 1, sealed });
+    let found = Lookup::Found(Stored { version: 1, sealed, epoch: None });
     assert_eq!(store.load(key(1)).await, found, "readers do not wait for a writer");
 
     drop(lock);
@@ -170,6 +179,57 @@ async fn a_damaged_table_is_unavailable_not_empty() {
 }
 
 #[tokio::test]
+async fn damaged_tables_beside_records_are_unavailable_not_empty() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = open(&path).await;
+    let key = RecordKey { has_subject: true, ..key(1) };
+    assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
+    sqlite3(&path, "INSERT INTO epochs VALUES (zeroblob(8), x'01', 1 << 60)");
+    assert_eq!(store.epoch([0; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable, "too short");
+    sqlite3(&path, "DROP TABLE epochs; DROP TABLE leases; DROP TABLE meta");
+    assert_eq!(store.load(key).await, Lookup::Unavailable);
+    assert_eq!(store.epoch([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
+    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Removed::Unavailable);
+    assert_eq!(store.lease(key, [1; 16], HOUR).await, Leased::Unavailable);
+    store.release(key, [1; 16]).await;
+    assert_eq!(store.era().await, Lookup::Unavailable);
+    assert_eq!(store.next_era(0).await, Lookup::Unavailable);
+    assert_eq!(store.raise_era(1).await, Lookup::Unavailable);
+}
+
+#[tokio::test]
+async fn a_file_of_the_version_before_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = open(&path).await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    drop(store);
+    sqlite3(
+        &path,
+        "DROP TABLE epochs; DROP TABLE leases; DROP TABLE meta; PRAGMA user_version = 1",
+    );
+    let store = open(&path).await;
+    let there = Stored { version: 1, sealed: b"one".to_vec(), epoch: None };
+    assert_eq!(store.load(key(1)).await, Lookup::Found(there));
+    assert_eq!(store.next_era(0).await, Lookup::Found(1));
+    assert_eq!(sqlite3(&path, "PRAGMA user_version"), "2");
+}
+
+#[tokio::test]
+async fn epochs_and_the_era_survive_a_restart_of_the_store() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = open(&path).await;
+    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Removed::Removed);
+    assert_eq!(store.next_era(6).await, Lookup::Found(7));
+    drop(store);
+    let store = open(&path).await;
+    assert_eq!(store.epoch([1; 8], Epoch([2; 16]), HOUR).await, Lookup::Found(Epoch([1; 16])));
+    assert_eq!(store.era().await, Lookup::Found(7));
+}
+
+#[tokio::test]
 async fn garbage_is_removed_in_batches_and_nothing_else() {
     let directory = tempfile::tempdir().expect("a directory");
     let shift = Arc::new(AtomicU64::new(0));
@@ -182,12 +242,22 @@ async fn garbage_is_removed_in_batches_and_nothing_else() {
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1200) \
          INSERT INTO records SELECT randomblob(8), randomblob(16), 1, x'00', 1000 + n FROM n",
     );
+    sqlite3(
+        &path,
+        "INSERT INTO epochs VALUES (x'01', zeroblob(16), 1100), (x'02', zeroblob(16), 1101); \
+         INSERT INTO leases VALUES (x'01', x'01', x'01', 1100), (x'01', x'02', x'01', 1101)",
+    );
+    let epoch = Epoch([1; 16]);
+    assert_eq!(store.epoch([1; 8], epoch, HOUR).await, Lookup::Found(epoch));
+    assert_eq!(store.lease(key(1), [1; 16], HOUR).await, Leased::Taken);
     assert_eq!(store.create(key(1), b"live", HOUR).await, Created::Created);
-    assert_eq!(reaper::reap(&store.pools, UnixMillis(1100)).await.expect("a deletion"), 100);
-    assert_eq!(reaper::reap(&store.pools, clock.now()).await.expect("a deletion"), 1100);
+    assert_eq!(reaper::reap(&store.pools, UnixMillis(1100)).await.expect("a deletion"), 102);
+    assert_eq!(reaper::reap(&store.pools, clock.now()).await.expect("a deletion"), 1102);
     assert_eq!(reaper::reap(&store.pools, clock.now()).await.expect("a deletion"), 0);
     assert!(matches!(store.load(key(1)).await, Lookup::Found(_)));
-    assert_eq!(sqlite3(&path, "SELECT count(*) FROM records"), "1");
+    for table in ["records", "epochs", "leases"] {
+        assert_eq!(sqlite3(&path, &format!("SELECT count(*) FROM {table}")), "1", "{table}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,186 @@
+//! What lies beside records in the server: epochs, indexes, leases, the era.
+
+use std::time::Duration;
+
+use redis::{FromRedisValue, RedisResult, ScriptInvocation};
+
+use super::connection::Connections;
+use super::{RedisStore, keep_ms, layout};
+use crate::session::outcome::{Durability, Epoch, Leased, Lookup, RecordKey, Removed};
+use crate::store::{About, LISTED_MAX, Stored};
+
+impl RedisStore {
+    /// The record and its tag's epoch in one round trip: two GETs behind one another, since MGET
+    /// would say of a value of another kind that there is none.
+    pub(super) async fn load_with_epoch(&self, key: RecordKey) -> Lookup<Stored> {
+        let (mut record, mut epoch) = (redis::cmd("GET"), redis::cmd("GET"));
+        record.arg(self.namespace.key(key));
+        epoch.arg(self.namespace.epoch(key.tag));
+        let (record, epoch) = (&record, &epoch);
+        let deadline = self.deadlines.lookup;
+        let about = About::Record(key);
+        let values = self.run(about, deadline, deadline, |connections| async move {
+            let (mut first, mut second) = (connections.main.clone(), connections.main.clone());
+            // Biased: the epoch is read last, so that a revocation in between is seen.
+            tokio::try_join!(
+                biased;
+                record.query_async::<Option<Vec<u8>>>(&mut first),
+                epoch.query_async::<Option<Vec<u8>>>(&mut second),
+            )
+        });
+        let (value, epoch) = match values.await {
+            Some((Some(value), epoch)) => (value, epoch),
+            Some((None, _)) => return Lookup::NotFound,
+            None => return Lookup::Unavailable,
+        };
+        let Some(stored) = layout::decode(value) else {
+            self.log_refusal(about, &"the value is not a record of ours");
+            return Lookup::Unavailable;
+        };
+        match epoch.map(<[u8; 16]>::try_from).transpose() {
+            Ok(epoch) => Lookup::Found(Stored { epoch: epoch.map(Epoch), ..stored }),
+            Err(_) => {
+                self.log_refusal(about, &"the epoch beside the record is not one of ours");
+                Lookup::Unavailable
+            }
+        }
+    }
+
+    pub(super) async fn read_or_make_epoch(
+        &self,
+        tag: [u8; 8],
+        proposal: Epoch,
+        keep: Duration,
+    ) -> Lookup<Epoch> {
+        let mut script = self.scripts.epoch.key(self.namespace.epoch(tag));
+        script.arg(&proposal.0[..]).arg(keep_ms(keep));
+        let about = About::Tag(tag);
+        let epoch = self.call::<Vec<u8>>(about, &script, Durability::Master).await;
+        match epoch.map(<[u8; 16]>::try_from) {
+            Some(Ok(epoch)) => Lookup::Found(Epoch(epoch)),
+            Some(Err(_)) => {
+                self.log_refusal(about, &"the value is not an epoch of ours");
+                Lookup::Unavailable
+            }
+            None => Lookup::Unavailable,
+        }
+    }
+
+    pub(super) async fn replace_epoch(
+        &self,
+        tag: [u8; 8],
+        replacement: Epoch,
+        keep: Duration,
+    ) -> Removed {
+        let mut script = self.scripts.revoke.key(self.namespace.epoch(tag));
+        script.arg(&replacement.0[..]).arg(keep_ms(keep));
+        match self.call::<i64>(About::Tag(tag), &script, Durability::Replica).await {
+            Some(layout::DONE) => Removed::Removed,
+            Some(_) | None => Removed::Unavailable,
+        }
+    }
+
+    pub(super) async fn list_of(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+        let mut script = self.scripts.list.key(self.namespace.index(tag));
+        script.arg(LISTED_MAX);
+        let script = &script;
+        let (about, deadline) = (About::Tag(tag), self.deadlines.lookup);
+        let members = self.run(about, deadline, deadline, |connections| async move {
+            script.invoke_async::<Vec<Vec<u8>>>(&mut connections.main.clone()).await
+        });
+        let Some(members) = members.await else { return Lookup::Unavailable };
+        match members.into_iter().map(<[u8; 16]>::try_from).collect() {
+            Ok(ids) => Lookup::Found(ids),
+            Err(_) => {
+                self.log_refusal(about, &"a member of the index is not one of ours");
+                Lookup::Unavailable
+            }
+        }
+    }
+
+    pub(super) async fn read_era(&self) -> Lookup<u32> {
+        let mut get = redis::cmd("GET");
+        get.arg(self.namespace.era());
+        let get = &get;
+        let deadline = self.deadlines.lookup;
+        let era = self.run(About::Era, deadline, deadline, |connections| async move {
+            get.query_async::<Option<Vec<u8>>>(&mut connections.main.clone()).await
+        });
+        let text = match era.await {
+            Some(Some(text)) => text,
+            Some(None) => return Lookup::Found(0),
+            None => return Lookup::Unavailable,
+        };
+        match std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()) {
+            Some(era) => Lookup::Found(era),
+            None => {
+                self.log_refusal(About::Era, &"the value is not an era of ours");
+                Lookup::Unavailable
+            }
+        }
+    }
+
+    /// Moves the era on by `step` from the one in the server, or from `known` where that is later.
+    pub(super) async fn move_era(&self, known: u32, step: u32) -> Lookup<u32> {
+        let mut script = self.scripts.move_era.key(self.namespace.era());
+        script.arg(known).arg(step).arg(u32::MAX);
+        match self.call::<u32>(About::Era, &script, Durability::Replica).await {
+            Some(era) => Lookup::Found(era),
+            None => Lookup::Unavailable,
+        }
+    }
+
+    pub(super) async fn take_lease(
+        &self,
+        key: RecordKey,
+        owner: [u8; 16],
+        hold: Duration,
+    ) -> Leased {
+        let mut script = self.scripts.lease.key(self.namespace.lease(key));
+        script.arg(&owner[..]).arg(keep_ms(hold));
+        match self.call::<i64>(About::Record(key), &script, Durability::Master).await {
+            Some(layout::DONE) => Leased::Taken,
+            Some(layout::OTHER) => Leased::Busy,
+            Some(_) | None => Leased::Unavailable,
+        }
+    }
+
+    pub(super) async fn give_lease_up(&self, key: RecordKey, owner: [u8; 16]) {
+        let mut script = self.scripts.release.key(self.namespace.lease(key));
+        script.arg(&owner[..]);
+        // Whether it was there makes no difference, and what failed is in the log.
+        let _ = self.call::<i64>(About::Record(key), &script, Durability::Master).await;
+    }
+
+    /// Runs a script that writes something whatever it finds.
+    async fn call<T: FromRedisValue>(
+        &self,
+        about: About,
+        script: &ScriptInvocation<'_>,
+        durability: Durability,
+    ) -> Option<T> {
+        let attempt = self.attempt(durability);
+        self.run(about, attempt, self.deadlines.write_overall, |connections| async move {
+            self.call_on(&connections, script, durability).await
+        })
+        .await
+    }
+
+    async fn call_on<T: FromRedisValue>(
+        &self,
+        connections: &Connections,
+        script: &ScriptInvocation<'_>,
+        durability: Durability,
+    ) -> RedisResult<T> {
+        let durable = match durability {
+            Durability::Master => None,
+            Durability::Replica => connections.durable.clone(),
+        };
+        let Some(mut durable) = durable else {
+            return script.invoke_async(&mut connections.main.clone()).await;
+        };
+        let outcome = script.invoke_async(&mut durable).await?;
+        self.wait_for_replica(connections, &mut durable).await?;
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,195 @@
+//! Epochs, indexes, leases and the era on a real server.
+
+use std::time::{Duration, Instant};
+
+use super::{HOUR, IN_MEMORY, RECOVERY, Server, attach, becomes};
+use crate::session::outcome::{Created, Durability, Epoch, Leased, Lookup, RecordKey};
+use crate::session::outcome::{Removed, Replaced};
+use crate::store::SessionStore;
+use crate::store::contract::key;
+use crate::store::health::Health;
+use crate::store::redis::{RedisStore, Settings};
+
+const EPOCH: Epoch = Epoch([b'e'; 16]);
+const OTHER: Epoch = Epoch([b'o'; 16]);
+const ME: [u8; 16] = [1; 16];
+
+fn of_subject(n: u8) -> RecordKey {
+    RecordKey { has_subject: true, ..key(n) }
+}
+
+/// The calls that concern what lies beside records, all together, within the time.
+async fn all_are_unavailable(store: &RedisStore, within: Duration) {
+    let tag = key(1).tag;
+    let began = Instant::now();
+    assert_eq!(store.load(of_subject(1)).await, Lookup::Unavailable);
+    assert_eq!(store.epoch(tag, EPOCH, HOUR).await, Lookup::Unavailable);
+    assert_eq!(store.revoke(tag, EPOCH, HOUR).await, Removed::Unavailable);
+    assert_eq!(store.list(tag).await, Lookup::Unavailable);
+    assert_eq!(store.era().await, Lookup::Unavailable);
+    assert_eq!(store.next_era(0).await, Lookup::Unavailable);
+    assert_eq!(store.raise_era(1).await, Lookup::Unavailable);
+    assert_eq!(store.lease(key(1), ME, HOUR).await, Leased::Unavailable);
+    store.release(key(1), ME).await;
+    assert!(began.elapsed() < within, "took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_or_is_gone_is_unavailable_within_the_deadlines() {
+    let mut server = Server::start(IN_MEMORY);
+    let store = server.store();
+    store.start().await;
+    assert_eq!(store.epoch(key(1).tag, EPOCH, HOUR).await, Lookup::Found(EPOCH));
+    server.signal("-STOP");
+    // Three look-ups and six writes; most of them after the hang was noticed.
+    all_are_unavailable(&store, Duration::from_millis(3 * 200 + 6 * 600)).await;
+    becomes(&store, Health::Down, RECOVERY).await;
+    all_are_unavailable(&store, Duration::from_millis(100)).await;
+    server.signal("-CONT");
+    becomes(&store, Health::Up, RECOVERY).await;
+    server.kill();
+    becomes(&store, Health::Down, RECOVERY).await;
+    all_are_unavailable(&store, Duration::from_millis(100)).await;
+}
+
+#[tokio::test]
+async fn a_revocation_is_on_a_replica_when_it_is_acknowledged() {
+    let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
+    attach(&replica, &master);
+    let store = master.store().patient();
+    store.start().await;
+    let (tag, epoch, era) = (key(1).tag, store.namespace.epoch(key(1).tag), store.namespace.era());
+    assert_eq!(store.epoch(tag, EPOCH, HOUR).await, Lookup::Found(EPOCH));
+    for n in 1..=20_u32 {
+        let letter = b'a' + u8::try_from(n).expect("few");
+        assert_eq!(store.revoke(tag, Epoch([letter; 16]), HOUR).await, Removed::Removed);
+        assert_eq!(replica.cli(&["GET", &epoch]), char::from(letter).to_string().repeat(16));
+        assert_eq!(store.next_era(0).await, Lookup::Found(n));
+        assert_eq!(replica.cli(&["GET", &era]), n.to_string());
+    }
+    assert_eq!(store.create(of_subject(1), b"one", HOUR).await, Created::Created);
+    assert_eq!(store.remove(of_subject(1)).await, Removed::Removed);
+    assert_eq!(replica.cli(&["EXISTS", &store.namespace.key(key(1))]), "0");
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_unavailable_never_none() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    let (key, tag) = (of_subject(1), key(1).tag);
+    assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
+    let names = &store.namespace;
+    let (epoch, index, lease, era) =
+        (names.epoch(tag), names.index(tag), names.lease(key), names.era());
+    for name in [&epoch, &index, &lease, &era] {
+        server.cli(&["DEL", name]);
+        server.cli(&["RPUSH", name, "x"]);
+    }
+    for what in ["a list", "a short string"] {
+        assert_eq!(store.load(key).await, Lookup::Unavailable, "{what}");
+        assert_eq!(store.epoch(tag, EPOCH, HOUR).await, Lookup::Unavailable, "{what}");
+        assert_eq!(store.list(tag).await, Lookup::Unavailable, "{what}");
+        assert_eq!(store.era().await, Lookup::Unavailable, "{what}");
+        assert_eq!(store.next_era(0).await, Lookup::Unavailable, "{what}");
+        assert_ne!(store.lease(key, ME, HOUR).await, Leased::Taken, "{what}");
+        store.release(key, ME).await;
+        assert_eq!(*store.health().borrow(), Health::Up, "{what} is no outage");
+        for name in [&epoch, &index, &lease, &era] {
+            server.cli(&["SET", name, "short"]);
+        }
+    }
+    assert_eq!(store.revoke(tag, OTHER, HOUR).await, Removed::Removed, "whatever was there");
+    assert!(matches!(store.load(key).await, Lookup::Found(_)));
+}
+
+#[tokio::test]
+async fn what_lies_beside_records_does_not_stay_for_ever() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    let tag = key(1).tag;
+    let with_id = |n| RecordKey { id: [n; 16], ..of_subject(1) };
+    let left = |name: &str| server.cli(&["PTTL", name]).parse::<i64>().expect("a number");
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let about = |count: i64| (60_000 * count - 30_000)..=(60_000 * count);
+    let (epoch, index) = (store.namespace.epoch(tag), store.namespace.index(tag));
+    // The longest of all, whatever came last.
+    for (keep, expected) in [(10, 10), (20, 20), (10, 20)] {
+        assert_eq!(store.epoch(tag, EPOCH, minutes(keep)).await, Lookup::Found(EPOCH));
+        assert!(about(expected).contains(&left(&epoch)), "{keep}: {}", left(&epoch));
+        let id = with_id(u8::try_from(keep).expect("few"));
+        assert_eq!(store.create(id, b"one", minutes(keep)).await, Created::Created);
+        assert!(about(expected).contains(&left(&index)), "{keep}: {}", left(&index));
+    }
+    assert_eq!(store.revoke(tag, OTHER, minutes(5)).await, Removed::Removed);
+    assert!(about(20).contains(&left(&epoch)));
+    assert_eq!(store.lease(key(1), ME, minutes(2)).await, Leased::Taken);
+    assert!(about(2).contains(&left(&store.namespace.lease(key(1)))));
+
+    // What is garbage leaves the index with the next creation; an anonymous record has none.
+    server.cli(&["ZADD", &index, "1000", "garbage"]);
+    assert_eq!(server.cli(&["ZCARD", &index]), "3");
+    assert_eq!(store.create(with_id(30), b"one", minutes(1)).await, Created::Created);
+    assert_eq!(server.cli(&["ZCARD", &index]), "3");
+    assert_eq!(store.create(key(2), b"one", minutes(1)).await, Created::Created);
+    assert_eq!(server.cli(&["EXISTS", &store.namespace.index(key(2).tag)]), "0");
+}
+
+#[tokio::test]
+async fn a_look_up_is_one_get_and_a_second_only_for_a_subject() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    assert_eq!(store.create(of_subject(1), b"one", HOUR).await, Created::Created);
+    let gets = || {
+        let stats = server.cli(&["INFO", "commandstats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+        line.and_then(|line| line.split(',').next()).map_or(0, |n| n.parse().expect("a number"))
+    };
+    let before: u32 = gets();
+    assert!(matches!(store.load(key(1)).await, Lookup::Found(_)));
+    assert_eq!(gets(), before + 1);
+    assert!(matches!(store.load(of_subject(1)).await, Lookup::Found(_)));
+    assert_eq!(gets(), before + 3);
+}
+
+#[tokio::test]
+async fn the_user_that_the_documentation_describes_may_do_all_that_is_needed() {
+    let server = Server::start(IN_MEMORY);
+    let page = include_str!("../../../../docs/operations.md");
+    let (_, rules) = page.split_once("ACL SETUSER cloakroom on >… ").expect("the rules");
+    let (rules, _) = rules.split_once("```").expect("their end");
+    let user = ["ACL", "SETUSER", "cloakroom", "on", ">hunter2"].into_iter();
+    let made = server.cli(&user.chain(rules.split_whitespace()).collect::<Vec<_>>());
+    assert_eq!(made, "OK");
+    let url = format!("redis://cloakroom:hunter2@127.0.0.1:{}", server.port);
+    let settings = Settings { namespace: "cloakroom".to_owned(), ..super::settings(&url) };
+    let store = RedisStore::open(&settings).expect("valid settings").patient();
+    store.start().await;
+    for key in [key(1), of_subject(2)] {
+        for _ in 0..2 {
+            assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
+        }
+        let replaced = store.replace(key, 1, b"two", HOUR, Durability::Replica).await;
+        assert_eq!(replaced, Replaced::Replaced);
+        assert!(matches!(store.load(key).await, Lookup::Found(_)));
+        for (keep, epoch) in [(HOUR, EPOCH), (2 * HOUR, OTHER)] {
+            assert_eq!(store.epoch(key.tag, epoch, keep).await, Lookup::Found(EPOCH));
+        }
+        assert_eq!(store.revoke(key.tag, OTHER, HOUR).await, Removed::Removed);
+        assert!(matches!(store.list(key.tag).await, Lookup::Found(_)));
+        for _ in 0..2 {
+            assert_eq!(store.lease(key, ME, HOUR).await, Leased::Taken);
+        }
+        store.release(key, ME).await;
+        assert_eq!(store.lease(key, [2; 16], HOUR).await, Leased::Taken, "it was released");
+        assert_eq!(store.remove(key).await, Removed::Removed);
+    }
+    assert_eq!(store.next_era(0).await, Lookup::Found(1));
+    assert_eq!(store.raise_era(2).await, Lookup::Found(2));
+    assert_eq!(store.era().await, Lookup::Found(2));
+    assert!(store.ping().await);
+    let log = server.cli(&["ACL", "LOG"]);
+    assert_eq!(log, "", "nothing was forbidden");
+}
