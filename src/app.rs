@@ -92,7 +92,8 @@ impl App {
         let ring = Arc::new(open_ring(&config, &clock)?);
         let store =
             control.block_on(store::open(&config.store, clock.clone())).map_err(BuildError::one)?;
-        let records = Records::new(store.clone(), ring.clone());
+        let longest = config.sessions.iter().map(|policy| policy.timeouts.absolute).max();
+        let records = Records::new(store.clone(), ring.clone(), longest.unwrap_or_default());
         let metrics = Arc::new(Metrics::new());
         let gate = listen::Gate::new(config.limits.connections);
         let counted = gate.clone();

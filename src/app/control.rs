@@ -15,8 +15,8 @@ use crate::proxy::hooks::Proxy;
 use crate::proxy::logging::refused;
 use crate::proxy::serve::{UpstreamPool, Worker};
 use crate::proxy::shared::Shared;
-use crate::store::SharedStore;
 use crate::store::health::Health;
+use crate::store::{SharedStore, era};
 use crate::telemetry::audit::{self, StoreState};
 
 impl App {
@@ -29,6 +29,8 @@ impl App {
             let (ended, mut ends) = mpsc::unbounded_channel();
             let is_ready = Arc::new(AtomicBool::new(false));
             store.start().await;
+            shared.records.read_era().await;
+            tokio::spawn(era::follow(shared.records.clone()));
             if let Some(listener) = admin {
                 let state = admin_state(&shared, &store, &is_ready);
                 tokio::spawn(async move {

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod contract;
+pub mod era;
 pub mod health;
 pub mod memory;
 pub mod records;

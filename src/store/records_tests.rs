@@ -1,0 +1,247 @@
+//! Revocation, as two nodes over one store see it.
+
+use super::*;
+use crate::clock::Clock;
+use crate::session::jar::Jar;
+use crate::session::policy::Timeouts;
+use crate::session::record::{Seed, Standing};
+use crate::session::ticket::{Selector, record_key, subject_record_key};
+use crate::store::era;
+use crate::store::memory::MemoryStore;
+
+const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
+const HOUR: Duration = Duration::from_secs(3600);
+const TIMEOUTS: Timeouts = Timeouts {
+    idle: HOUR,
+    absolute: HOUR,
+    renew_every: Duration::from_secs(900),
+    grace: Duration::from_secs(60),
+};
+
+/// Two nodes with one key ring over one store.
+struct Fleet {
+    here: Records,
+    there: Records,
+    store: SharedStore,
+    ring: Arc<RingSource>,
+    _directory: tempfile::TempDir,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keyring.json");
+        Keyring::generate(NOW).expect("randomness").save_new(&path).expect("a new file");
+        let ring = Arc::new(RingSource::open(path).expect("just written"));
+        let store: SharedStore = Arc::new(MemoryStore::new(Clock::System));
+        let node = || Records::new(store.clone(), ring.clone(), HOUR);
+        Self {
+            here: node(),
+            there: node(),
+            store: store.clone(),
+            ring: ring.clone(),
+            _directory: directory,
+        }
+    }
+
+    fn key_of(&self, subject: &str, n: u8) -> RecordKey {
+        subject_record_key(&self.ring.current(), subject, &Selector([n; 16]))
+    }
+
+    /// A record of the subject's current epoch, made here.
+    async fn log_in(&self, subject: &str, n: u8) -> RecordKey {
+        let key = self.key_of(subject, n);
+        let Lookup::Found(epoch) = self.here.epoch(key.tag).await else { panic!("no epoch") };
+        let record = Record { epoch: Some(epoch), ..record(n) };
+        assert_eq!(self.here.create(key, &record, NOW).await, Created::Created);
+        key
+    }
+
+    /// A record without a subject, made here.
+    async fn visit(&self, n: u8) -> RecordKey {
+        let key = record_key(&self.ring.current(), [n; 8], &Selector([n; 16]));
+        assert_eq!(self.here.create(key, &record(n), NOW).await, Created::Created);
+        key
+    }
+
+    async fn listed(&self, subject: &str) -> Vec<RecordKey> {
+        let listed = self.there.list_subject(subject, NOW).await;
+        let Lookup::Found(records) = listed else { panic!("{listed:?}") };
+        let mut keys: Vec<_> = records.into_iter().map(|(key, _, _)| key).collect();
+        keys.sort();
+        keys
+    }
+}
+
+fn record(n: u8) -> Record {
+    Record::new(Seed([n; 32]), Jar::default(), Standing::Authenticated, &TIMEOUTS, NOW)
+}
+
+async fn is_found(records: &Records, key: RecordKey) -> bool {
+    match records.load(key, NOW).await {
+        Lookup::Found(_) => true,
+        Lookup::Revoked => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// PROTOCOL 27.
+#[tokio::test]
+async fn a_revoked_subject_is_revoked_on_another_node_at_once() {
+    let fleet = Fleet::new();
+    let (alice, bob, visitor) =
+        (fleet.log_in("alice", 1).await, fleet.log_in("bob", 2).await, fleet.visit(3).await);
+    assert!(is_found(&fleet.there, alice).await);
+    assert_eq!(fleet.here.revoke_subject("alice").await, Removed::Removed);
+    assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
+    assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Revoked);
+    assert!(is_found(&fleet.there, bob).await);
+    assert!(is_found(&fleet.there, visitor).await);
+    let again = fleet.log_in("alice", 4).await;
+    assert!(is_found(&fleet.there, again).await, "made after the revocation");
+    assert!(!is_found(&fleet.there, alice).await);
+}
+
+/// PROTOCOL 27: absent epoch, no session.
+#[tokio::test]
+async fn a_record_whose_epoch_is_absent_is_revoked() {
+    let fleet = Fleet::new();
+    let key = fleet.key_of("alice", 1);
+    let of_lost_epoch = Record { epoch: Some(Epoch([1; 16])), ..record(1) };
+    assert_eq!(fleet.here.create(key, &of_lost_epoch, NOW).await, Created::Created);
+    assert_eq!(fleet.there.load(key, NOW).await, Lookup::Revoked);
+    let unaware = RecordKey { has_subject: false, ..key };
+    assert_eq!(fleet.there.load(unaware, NOW).await, Lookup::Revoked, "its epoch was not read");
+}
+
+#[tokio::test]
+async fn a_key_read_from_hex_finds_records_with_and_without_a_subject() {
+    let fleet = Fleet::new();
+    for key in [fleet.log_in("alice", 1).await, fleet.visit(2).await] {
+        let read = RecordKey::from_hex(&key.to_hex()).expect("hex");
+        assert!(is_found(&fleet.there, read).await, "{key:?}");
+    }
+    let alice = RecordKey::from_hex(&fleet.key_of("alice", 1).to_hex()).expect("hex");
+    assert_eq!(fleet.here.revoke_subject("alice").await, Removed::Removed);
+    assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
+}
+
+#[tokio::test]
+async fn what_is_written_keeps_its_epoch_and_era() {
+    let fleet = Fleet::new();
+    assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
+    let alice = fleet.log_in("alice", 1).await;
+    let Lookup::Found((version, record)) = fleet.there.load(alice, NOW).await else {
+        panic!("not found")
+    };
+    assert_eq!(record.era, 1);
+    let record = record.into_state(State::Pending { since: NOW });
+    let replaced = fleet.there.replace(alice, version, &record, Durability::Master, NOW).await;
+    assert_eq!(replaced, Replaced::Replaced);
+    assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Found((version + 1, record)));
+}
+
+/// PROTOCOL 26: revocation of all.
+#[tokio::test]
+async fn when_all_are_revoked_another_node_knows_with_its_next_reading() {
+    let fleet = Fleet::new();
+    let (alice, visitor) = (fleet.log_in("alice", 1).await, fleet.visit(2).await);
+    assert!(is_found(&fleet.there, alice).await);
+    assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
+    assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Revoked);
+    fleet.there.read_era().await;
+    for key in [alice, visitor] {
+        assert_eq!(fleet.there.load(key, NOW).await, Lookup::Revoked);
+    }
+    let again = fleet.log_in("alice", 3).await;
+    assert!(is_found(&fleet.there, again).await, "made after the revocation");
+    assert_eq!(fleet.listed("alice").await, [again]);
+}
+
+#[tokio::test]
+async fn a_node_that_follows_the_era_needs_nobody_to_tell_it() {
+    let fleet = Fleet::new();
+    let visitor = fleet.visit(1).await;
+    assert!(is_found(&fleet.there, visitor).await);
+    let following = tokio::spawn(era::follow(fleet.there.clone()));
+    assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
+    let revoked = async {
+        while is_found(&fleet.there, visitor).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), revoked).await.expect("it follows");
+    following.abort();
+}
+
+#[tokio::test]
+async fn a_record_of_a_later_era_tells_of_it() {
+    let fleet = Fleet::new();
+    let old = fleet.visit(1).await;
+    assert!(is_found(&fleet.there, old).await);
+    assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
+    let new = fleet.visit(2).await;
+    assert!(is_found(&fleet.there, new).await);
+    assert!(!is_found(&fleet.there, old).await, "without another reading");
+}
+
+#[tokio::test]
+async fn a_store_that_lost_its_era_is_told_and_every_revocation_counts() {
+    let fleet = Fleet::new();
+    for _ in 0..3 {
+        assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
+    }
+    let empty: SharedStore = Arc::new(MemoryStore::new(Clock::System));
+    let here = Records { store: empty.clone(), ..fleet.here.clone() };
+    here.read_era().await;
+    assert_eq!(empty.era().await, Lookup::Found(3));
+    let empty: SharedStore = Arc::new(MemoryStore::new(Clock::System));
+    let here = Records { store: empty.clone(), ..fleet.here.clone() };
+    assert_eq!(here.revoke_all().await, Removed::Removed);
+    assert_eq!(empty.era().await, Lookup::Found(4), "later than what was known");
+    assert_eq!(fleet.store.era().await, Lookup::Found(3));
+}
+
+#[tokio::test]
+async fn one_session_is_ended_and_its_neighbours_live() {
+    let fleet = Fleet::new();
+    let (first, second) = (fleet.log_in("alice", 1).await, fleet.log_in("alice", 2).await);
+    assert_eq!(fleet.here.revoke_one(first).await, Removed::Removed);
+    assert_eq!(fleet.there.load(first, NOW).await, Lookup::NotFound);
+    assert!(is_found(&fleet.there, second).await);
+    assert_eq!(fleet.listed("alice").await, [second]);
+}
+
+#[tokio::test]
+async fn a_list_has_the_live_records_of_the_current_epoch() {
+    let fleet = Fleet::new();
+    assert!(fleet.listed("alice").await.is_empty());
+    fleet.log_in("alice", 1).await;
+    fleet.log_in("bob", 2).await;
+    assert_eq!(fleet.here.revoke_subject("alice").await, Removed::Removed);
+    let mut live = Vec::new();
+    for n in 10..40 {
+        live.push(fleet.log_in("alice", n).await);
+    }
+    let ended = fleet.log_in("alice", 3).await;
+    let Lookup::Found((version, record)) = fleet.here.load(ended, NOW).await else {
+        panic!("not found")
+    };
+    let record = record.into_state(State::Ended);
+    let replaced = fleet.here.replace(ended, version, &record, Durability::Master, NOW).await;
+    assert_eq!(replaced, Replaced::Replaced);
+    live.sort();
+    assert_eq!(fleet.listed("alice").await, live);
+    let later = fleet.there.list_subject("alice", NOW.plus(HOUR)).await;
+    assert_eq!(later, Lookup::Found(vec![]), "elapsed");
+}
+
+#[tokio::test]
+async fn a_lease_that_one_node_has_the_other_waits_for() {
+    let fleet = Fleet::new();
+    let key = fleet.key_of("alice", 1);
+    assert_eq!(fleet.here.lease(key, [1; 16], HOUR).await, Leased::Taken);
+    assert_eq!(fleet.there.lease(key, [2; 16], HOUR).await, Leased::Busy);
+    fleet.here.release(key, [1; 16]).await;
+    assert_eq!(fleet.there.lease(key, [2; 16], HOUR).await, Leased::Taken);
+}
