@@ -95,6 +95,7 @@ impl App {
         let longest = config.sessions.iter().map(|policy| policy.timeouts.absolute).max();
         let records = Records::new(store.clone(), ring.clone(), longest.unwrap_or_default());
         let metrics = Arc::new(Metrics::new());
+        metrics.watch_ring(ring.clone());
         let gate = listen::Gate::new(config.limits.connections);
         let counted = gate.clone();
         metrics.watch_connections(move || connections(counted.counts()));
@@ -160,7 +161,8 @@ impl App {
             signals::hear()
                 .map_err(|error| BuildError::one(format!("signals can't be heard: {error}")))?
         };
-        self.control.spawn(signals::obey(heard, orders));
+        let shared = self.shared.clone();
+        self.control.spawn(signals::obey(heard, orders, move || reload(&shared)));
         self.obey(ordered)
     }
 
@@ -177,6 +179,21 @@ impl App {
             .name("control".to_owned())
             .spawn(move || self.obey(ordered))?;
         Ok(Running { orders, thread: Some(thread), addresses, admin, shared })
+    }
+}
+
+/// HUP: reads the key ring again. What else is in the configuration needs a restart.
+fn reload(shared: &Shared) {
+    match shared.ring.reload() {
+        Ok(()) => {
+            let ring = shared.ring.current();
+            tracing::info!(
+                seals = %ring.sealing().id(),
+                accepts = ?ring.in_use().skip(1).map(|key| key.id()).collect::<Vec<_>>(),
+                "the key ring was read again; the rest of the configuration needs a restart"
+            );
+        }
+        Err(error) => tracing::error!(%error, "the key ring was not read again; the old one stays"),
     }
 }
 

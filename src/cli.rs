@@ -5,12 +5,15 @@
 
 pub mod check;
 pub mod demo;
+pub mod keys;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use self::keys::Keys;
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/cloakroom/config.yaml";
@@ -28,15 +31,6 @@ pub enum Command {
     Demo(Demo),
     /// Print what [`version`] says.
     Version(Detail),
-}
-
-/// `cloakroom keys …`
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub enum Keys {
-    /// Make a key ring with one fresh key; never overwrites a file
-    New { file: PathBuf },
-    /// List a ring's keys by id and role, without their values
-    Show { file: PathBuf },
 }
 
 /// `cloakroom demo`
@@ -162,6 +156,7 @@ enum Sub {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::keyring::KeyId;
 
     fn check(line: &str, expected: Result<Command, ErrorKind>) {
         let parsed = parse_from(line.split(' ')).map_err(|error| error.kind());
@@ -203,7 +198,24 @@ mod tests {
     fn key_rings_and_the_demonstration_have_their_arguments() {
         let file = PathBuf::from("ring.json");
         check("cloakroom keys new ring.json", Ok(Command::Keys(Keys::New { file: file.clone() })));
-        check("cloakroom keys show ring.json", Ok(Command::Keys(Keys::Show { file })));
+        check(
+            "cloakroom keys show ring.json",
+            Ok(Command::Keys(Keys::Show { file: file.clone() })),
+        );
+        let key = KeyId([0xa, 0, 0, 0x1f]);
+        check(
+            "cloakroom keys promote ring.json 0A00001f",
+            Ok(Command::Keys(Keys::Promote { file: file.clone(), key })),
+        );
+        check(
+            "cloakroom keys retire ring.json 0a00001f",
+            Ok(Command::Keys(Keys::Retire { file: file.clone(), key })),
+        );
+        check("cloakroom keys retire ring.json 0a00001", Err(ErrorKind::ValueValidation));
+        check(
+            "cloakroom keys replace-index ring.json --yes",
+            Ok(Command::Keys(Keys::ReplaceIndex { file, yes: true })),
+        );
         let demo = |port: u16| Ok(Command::Demo(Demo { port }));
         check("cloakroom demo", demo(8443));
         check("cloakroom demo --port 9", demo(9));

@@ -36,6 +36,11 @@ impl Running {
         &self.shared.metrics
     }
 
+    /// Does what HUP does.
+    pub fn reload(&self) {
+        super::reload(&self.shared);
+    }
+
     /// Lets requests finish and waits for the end.
     ///
     /// # Errors

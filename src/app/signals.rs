@@ -21,8 +21,12 @@ pub(super) fn hear() -> std::io::Result<Vec<Signal>> {
     SIGNALS.iter().map(|kind| signal(kind())).collect()
 }
 
-/// Turns signals into orders: QUIT drains, TERM and INT stop at once.
-pub(super) async fn obey(mut heard: Vec<Signal>, orders: watch::Sender<Shutdown>) {
+/// Turns signals into orders: QUIT drains, TERM and INT stop at once, HUP calls `reload`.
+pub(super) async fn obey(
+    mut heard: Vec<Signal>,
+    orders: watch::Sender<Shutdown>,
+    reload: impl Fn() + Send,
+) {
     let [quit, terminate, interrupt, hangup, user1, user2] = &mut heard[..] else {
         unreachable!("one stream for each of SIGNALS")
     };
@@ -31,7 +35,7 @@ pub(super) async fn obey(mut heard: Vec<Signal>, orders: watch::Sender<Shutdown>
             _ = quit.recv() => { orders.send_replace(Shutdown::Draining); }
             _ = terminate.recv() => { orders.send_replace(Shutdown::Stopped); }
             _ = interrupt.recv() => { orders.send_replace(Shutdown::Stopped); }
-            _ = hangup.recv() => tracing::warn!("HUP ignored: reload is not built yet"),
+            _ = hangup.recv() => reload(),
             _ = user1.recv() => tracing::warn!("USR1 ignored: logs go to standard error"),
             _ = user2.recv() => tracing::warn!("USR2 ignored: upgrade is not built yet"),
         }

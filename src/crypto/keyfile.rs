@@ -1,7 +1,8 @@
 //! The key ring on disk.
 //!
 //! A ring is written beside its place and then put there in one step, so that a reader (a reload, a
-//! crash in between) meets the old text, the new text or none.
+//! crash in between) meets the old text, the new text or none. Who changes a ring has it locked
+//! from reading to writing, so that of two changes at once neither is lost.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -49,6 +50,24 @@ impl Keyring {
         sync_directory(path)
     }
 
+    /// Reads a ring, changes it and puts it back, as [`Keyring::replace`] does. Where the change is
+    /// refused the file stays as it was. Other changes wait for this one; readers do not.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Keyring::load`], of `change` and of [`Keyring::replace`].
+    pub fn edit<T>(
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, KeyringError>,
+    ) -> Result<T, KeyringError> {
+        let locked = lock(path)?;
+        let mut ring = Self::load(path)?;
+        let changed = change(&mut ring)?;
+        ring.replace(path)?;
+        drop(locked);
+        Ok(changed)
+    }
+
     /// Replaces a file that is there, keeping its mode and owner: `keys rotate` run by root must
     /// not take the ring away from the service. A symbolic link stays one.
     ///
@@ -67,6 +86,23 @@ impl Keyring {
             .and_then(|()| fs::rename(&draft.path, path))
             .map_err(failed("replace", path))?;
         sync_directory(path)
+    }
+}
+
+/// Locks the file that a path names until the returned value is dropped (flock(2), so that it ends
+/// with the process at the latest).
+fn lock(path: &Path) -> Result<File, KeyringError> {
+    loop {
+        let file = File::open(path).map_err(failed("read", path))?;
+        file.lock().map_err(failed("lock", path))?;
+        // Whoever had the lock may have put another file there meanwhile.
+        let (held, present) = file
+            .metadata()
+            .and_then(|held| Ok((held, fs::metadata(path)?)))
+            .map_err(failed("read", path))?;
+        if (held.dev(), held.ino()) == (present.dev(), present.ino()) {
+            return Ok(file);
+        }
     }
 }
 
@@ -179,6 +215,34 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(*Keyring::load(&path).unwrap().to_json(), *ring.to_json());
         assert_eq!(names(directory.path()).len(), 2, "no draft is left behind");
+    }
+
+    #[test]
+    fn of_changes_at_once_none_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyring.json");
+        ring().save_new(&path).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| Keyring::edit(&path, |ring| ring.rotate(UnixMillis(1))).unwrap());
+            }
+        });
+        assert_eq!(Keyring::load(&path).unwrap().describe().len(), 2 + 8);
+    }
+
+    #[test]
+    fn a_refused_change_leaves_the_file_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyring.json");
+        ring().save_new(&path).unwrap();
+        let (before, inode) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().ino());
+        let refused = Keyring::edit(&path, |ring| {
+            ring.rotate(UnixMillis(1))?;
+            ring.retire(ring.sealing().id())
+        });
+        assert!(matches!(refused, Err(KeyringError::Refused(_))), "{refused:?}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
     }
 
     #[test]

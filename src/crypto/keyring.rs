@@ -244,7 +244,21 @@ impl Keyring {
 
     /// The key of this name, if it opens: the primary or an accepted one.
     pub fn opening(&self, id: KeyId) -> Option<&SealKey> {
-        std::iter::once(&self.primary).chain(&self.accepted).find(|key| key.id() == id)
+        self.in_use().find(|key| key.id() == id)
+    }
+
+    /// The keys that open, the sealing one first.
+    pub fn in_use(&self) -> impl Iterator<Item = &SealKey> {
+        std::iter::once(&self.primary).chain(&self.accepted)
+    }
+
+    /// Goes on with the counts of the ring that this one replaces.
+    pub(super) fn count_on(&mut self, earlier: &Self) {
+        for key in std::iter::once(&mut self.primary).chain(&mut self.accepted) {
+            if let Some(same) = earlier.opening(key.id()) {
+                key.count_on(same);
+            }
+        }
     }
 
     /// The key for hashed selectors and subject tags.
@@ -297,7 +311,7 @@ impl Keyring {
             (_, Status::Retired) | (Usage::Seal, Status::Accept) => Ok(Status::Retired),
             (Usage::Seal, Status::Primary) => Err("it seals: promote another key first"),
             (Usage::Index, Status::Primary | Status::Accept) => {
-                Err("without the index key no session is found: replace it instead")
+                Err("without the index key no session is found: `keys replace-index` makes another")
             }
         })
     }

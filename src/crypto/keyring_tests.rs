@@ -247,7 +247,7 @@ fn changes_that_would_lose_sessions_are_refused() {
     check(
         Keyring::retire,
         "0000000d",
-        "without the index key no session is found: replace it instead",
+        "without the index key no session is found: `keys replace-index` makes another",
     );
     check(Keyring::retire, "0000000f", unknown);
 }

@@ -6,6 +6,8 @@
 //! tried, never several.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
@@ -29,13 +31,32 @@ pub enum Purpose {
     Record,
 }
 
+impl Purpose {
+    /// Every purpose, in the order of declaration.
+    pub const ALL: [Self; 2] = [Self::Ticket, Self::Record];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ticket => "ticket",
+            Self::Record => "record",
+        }
+    }
+}
+
 /// One key of the ring, expanded for both purposes.
 #[derive(Clone)]
 pub struct SealKey {
     id: KeyId,
     ticket: Xaes256Gcm,
     record: Xaes256Gcm,
+    opened: Arc<Opened>,
 }
+
+/// How often a key opened something genuine, by purpose. Goes from a ring to the next one of the
+/// process, so that whoever reads it sees when nothing needs the key any more.
+#[derive(Debug, Default)]
+struct Opened([AtomicU64; Purpose::ALL.len()]);
 
 impl SealKey {
     pub(super) fn derive(id: KeyId, master: &Secret) -> Self {
@@ -46,7 +67,22 @@ impl SealKey {
                 .expect("32 bytes are within HKDF's limit");
             Xaes256Gcm::new((&*key).into())
         };
-        Self { id, ticket: expand(b"cloakroom/v1/ticket"), record: expand(b"cloakroom/v1/record") }
+        Self {
+            id,
+            ticket: expand(b"cloakroom/v1/ticket"),
+            record: expand(b"cloakroom/v1/record"),
+            opened: Arc::default(),
+        }
+    }
+
+    /// Goes on counting where the same key of an earlier ring stands.
+    pub(super) fn count_on(&mut self, earlier: &Self) {
+        self.opened = earlier.opened.clone();
+    }
+
+    /// How often this key opened something genuine, since the process began.
+    pub fn opened(&self, purpose: Purpose) -> u64 {
+        self.opened.0[purpose as usize].load(Ordering::Relaxed)
     }
 
     /// The identifier by which a ticket or record names this key.
@@ -121,7 +157,9 @@ impl SealKey {
     ) -> Option<()> {
         self.cipher(purpose)
             .decrypt_inout_detached(<&Nonce>::from(nonce), aad, buffer.into(), <&Tag>::from(tag))
-            .ok()
+            .ok()?;
+        self.opened.0[purpose as usize].fetch_add(1, Ordering::Relaxed);
+        Some(())
     }
 }
 
@@ -340,6 +378,20 @@ mod tests {
         assert_eq!(length_prefixed(&[b"ab", b""]), b"\0\0\0\x02ab\0\0\0\0");
         assert_ne!(length_prefixed(&[b"ab", b"c"]), length_prefixed(&[b"a", b"bc"]));
         assert_eq!(length_prefixed(&[]), b"");
+    }
+
+    #[test]
+    fn what_a_key_opens_is_counted_by_purpose() {
+        let (key, mut later) = (key(1), key(1));
+        let sealed = key.seal(Purpose::Record, &[2; 24], b"", b"text");
+        assert!(key.open(Purpose::Record, &[2; 24], b"", &sealed).is_some());
+        assert!(key.open(Purpose::Ticket, &[2; 24], b"", &sealed).is_none(), "not genuine there");
+        later.count_on(&key);
+        assert!(later.open(Purpose::Record, &[2; 24], b"", &sealed).is_some());
+        assert_eq!(Purpose::ALL.map(|purpose| later.opened(purpose)), [0, 2]);
+        for (at, purpose) in Purpose::ALL.into_iter().enumerate() {
+            assert_eq!(purpose as usize, at, "{} is out of order", purpose.name());
+        }
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub struct Admitted {
 pub fn open(shared: &Shared, value: &[u8], scope: &Scope<'_>) -> Result<Ticket, Reject> {
     let opened = Ticket::open(&shared.ring.current(), value, scope);
     match opened {
-        Err(Reject::UnknownKey) if shared.ring.reread(shared.clock.now()) => {
+        Err(Reject::UnknownKey) => {
+            shared.ring.reread(shared.clock.now());
+            // Also where it was not read now: another request may just have done so.
             Ticket::open(&shared.ring.current(), value, scope)
         }
         opened => opened,

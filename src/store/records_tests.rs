@@ -245,3 +245,41 @@ async fn a_lease_that_one_node_has_the_other_waits_for() {
     fleet.here.release(key, [1; 16]).await;
     assert_eq!(fleet.there.lease(key, [2; 16], HOUR).await, Leased::Taken);
 }
+
+/// PROTOCOL 4: while keys are rolled, what is written moves to the new one, so that the old one
+/// is needed no more in the end.
+#[tokio::test]
+async fn records_are_sealed_with_the_key_of_the_day_when_written() {
+    const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("keyring.json");
+    let mut ring = Keyring::generate(NOW).expect("randomness");
+    ring.save_new(&path).expect("a new file");
+    let old = ring.sealing().id();
+    let store: SharedStore = Arc::new(MemoryStore::new(Clock::System));
+    let source = Arc::new(RingSource::open(path.clone()).expect("just written"));
+    let records = Records::new(store.clone(), source.clone(), HOUR);
+    let sealed_by = async || match store.load(KEY).await {
+        Lookup::Found(stored) => KeyId(*stored.sealed.first_chunk().expect("a key's name")),
+        other => panic!("{other:?}"),
+    };
+
+    let record = record(3);
+    assert_eq!(records.create(KEY, &record, NOW).await, Created::Created);
+    assert_eq!(sealed_by().await, old);
+
+    let new = ring.rotate(NOW).expect("randomness");
+    ring.promote(new).expect("it is in the ring");
+    ring.replace(&path).expect("the file is ours");
+    source.reload().expect("just written");
+    assert_eq!(records.load(KEY, NOW).await, Lookup::Found((1, record.clone())));
+    assert_eq!(sealed_by().await, old, "reading writes nothing");
+    let replaced = records.replace(KEY, 1, &record, Durability::Master, NOW).await;
+    assert_eq!(replaced, Replaced::Replaced);
+    assert_eq!(sealed_by().await, new);
+
+    ring.retire(old).expect("it seals no more");
+    ring.replace(&path).expect("the file is ours");
+    source.reload().expect("just written");
+    assert_eq!(records.load(KEY, NOW).await, Lookup::Found((2, record)));
+}

@@ -6,11 +6,16 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
+use crate::crypto::keyring::Usage;
+use crate::crypto::ring_source::RingSource;
+use crate::crypto::seal::Purpose;
 use crate::session::event::{Cause, Event, Kind, NotMade, Reject};
 use crate::telemetry::audit::StoreState;
 use crate::telemetry::labels::{RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure};
@@ -40,7 +45,7 @@ pub struct Metrics {
     connections_open: IntGauge,
     connections_refused: IntCounter,
     handshake_failures: IntCounter,
-    /// Asked for the four above whenever somebody reads them.
+    /// Asked for the four above, and for the key ring, whenever somebody reads them.
     watched: Mutex<Watched>,
     session_events: Counters<Kind>,
     sessions_ended: Counters<Cause>,
@@ -54,6 +59,9 @@ pub struct Metrics {
     store_answers: AtomicBool,
     upstream_attempts: IntCounterVec,
     upstream_failures: IntCounterVec,
+    keyring_keys: IntGaugeVec,
+    keyring_opened: IntCounterVec,
+    keyring_reads: IntCounter,
 }
 
 /// A request that is over, as it is counted.
@@ -80,9 +88,12 @@ pub struct Connections {
     pub handshakes_failed: u64,
 }
 
-/// Where to ask for [`Connections`].
+/// Where to ask for [`Connections`], and the ring whose keys are shown.
 #[derive(Default)]
-struct Watched(Option<Box<dyn Fn() -> Connections + Send>>);
+struct Watched {
+    connections: Option<Box<dyn Fn() -> Connections + Send>>,
+    ring: Option<Arc<RingSource>>,
+}
 
 impl fmt::Debug for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,6 +216,28 @@ impl Metrics {
                 "Attempts at an upstream that failed.",
                 &["upstream", "reason"],
             ),
+            keyring_keys: register(
+                r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "cloakroom_keyring_key",
+                        "1 for each sealing key of the ring in use: `primary` seals and opens, \
+                         `accept` opens, `retired` neither.",
+                    ),
+                    &["key", "status"],
+                ),
+            ),
+            keyring_opened: counters(
+                r,
+                "cloakroom_keyring_opened_total",
+                "Tickets and records that a key opened: one that opens no more can be retired.",
+                &["key", "kind"],
+            ),
+            keyring_reads: counter(
+                r,
+                "cloakroom_keyring_reads_total",
+                "How often the key ring was read: at the start, at reloads, for unknown keys.",
+            ),
             registry,
         };
         metrics.store_up.set(1);
@@ -213,7 +246,15 @@ impl Metrics {
 
     /// The exposition in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
-        self.read_connections();
+        // Held to the end: two readers at a time must not both add what is new, nor one of them
+        // see the ring while the other puts it together.
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = &watched.connections {
+            self.read_connections(read());
+        }
+        if let Some(ring) = &watched.ring {
+            self.read_ring(ring);
+        }
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("writing to a string does not fail, and every family has a series")
@@ -235,14 +276,36 @@ impl Metrics {
     /// Says where to ask for the connections' counts. Whoever accepts connections counts them
     /// already, and knows nothing of metrics.
     pub fn watch_connections(&self, read: impl Fn() -> Connections + Send + 'static) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(Box::new(read));
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.connections = Some(Box::new(read));
     }
 
-    fn read_connections(&self) {
-        // Held to the end: two readers at a time must not both add what is new.
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(read) = &watched.0 else { return };
-        let Connections { open, accepted, refused, handshakes_failed } = read();
+    /// Says which ring's keys to show. Their identifiers are no secrets: they stand in every
+    /// ticket.
+    pub fn watch_ring(&self, ring: Arc<RingSource>) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).ring = Some(ring);
+    }
+
+    fn read_ring(&self, source: &RingSource) {
+        let ring = source.current();
+        self.keyring_keys.reset();
+        for key in ring.describe().iter().filter(|key| key.usage == Usage::Seal) {
+            let labels = [key.kid.to_string(), key.status.as_str().to_owned()];
+            self.keyring_keys.with_label_values(&labels).set(1);
+        }
+        for key in ring.in_use() {
+            for purpose in Purpose::ALL {
+                let labels = [key.id().to_string(), purpose.name().to_owned()];
+                let counter = self.keyring_opened.with_label_values(&labels);
+                counter.inc_by(key.opened(purpose).saturating_sub(counter.get()));
+            }
+        }
+        let reads = source.reads();
+        self.keyring_reads.inc_by(reads.saturating_sub(self.keyring_reads.get()));
+    }
+
+    fn read_connections(&self, counts: Connections) {
+        let Connections { open, accepted, refused, handshakes_failed } = counts;
         self.connections_open.set(i64::try_from(open).unwrap_or(i64::MAX));
         for (counter, total) in [
             (&self.connections, accepted),

@@ -280,6 +280,8 @@ impl Running for Pretended {
         None
     }
 
+    fn reload(&self) {}
+
     fn drain(self: Box<Self>) {
         self.stop();
     }

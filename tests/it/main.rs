@@ -11,6 +11,7 @@ mod fixation;
 mod harness;
 mod headers;
 mod interleavings;
+mod keys;
 mod layers;
 mod operations;
 mod outage;

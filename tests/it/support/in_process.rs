@@ -53,6 +53,10 @@ impl Running for app::Running {
         app::Running::admin_address(self).map(|address| address.to_string())
     }
 
+    fn reload(&self) {
+        app::Running::reload(self);
+    }
+
     fn drain(self: Box<Self>) {
         app::Running::drain(*self).expect("the proxy ends well");
     }

@@ -16,6 +16,8 @@ pub trait Running: Send {
     /// The addresses that it listens on, in the order of the configuration.
     fn addresses(&self) -> Vec<SocketAddr>;
     fn admin_address(&self) -> Option<String>;
+    /// Does what HUP does.
+    fn reload(&self);
     /// Takes no new connections, lets what is under way finish, and returns when all is done.
     fn drain(self: Box<Self>);
     /// Stops at once.
@@ -74,6 +76,11 @@ impl Proxy {
 
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Does what HUP does.
+    pub fn reload(&self) {
+        self.running.as_ref().expect("it runs until it is dropped").reload();
     }
 
     /// Drains and waits for it, on a thread: requests under way can go on meanwhile.
