@@ -25,6 +25,7 @@ use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::upstream_peer::peers;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
 use crate::store::records::Records;
+use crate::store::throttle::Throttle;
 use crate::store::{self, SharedStore};
 use crate::telemetry::metrics::{Connections, Metrics};
 use crate::upstream::group::Group;
@@ -109,6 +110,7 @@ impl App {
                     })?,
                     metrics: metrics.upstream(&settings.name),
                     group: Arc::new(Group::new(settings.clone())),
+                    failovers: Throttle::default(),
                 })
             })
             .collect::<Result<Vec<_>, BuildError>>()?;

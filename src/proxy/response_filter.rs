@@ -124,6 +124,9 @@ async fn settle(
     for event in &effect.events {
         ctx.tell(shared, session, policy, event);
     }
+    if let Some(left) = &effect.left {
+        failed_over(shared, ctx, left);
+    }
     if effect.withheld {
         return raise(ctx, RequestError::Withheld);
     }
@@ -136,6 +139,22 @@ fn sticky_endpoint(shared: &Shared, ctx: &Context) -> Option<String> {
     let index = *ctx.attempts.tried.last()?;
     (upstream.group.settings().balance == Balance::Session)
         .then(|| upstream.group.address_text(index).to_owned())
+}
+
+/// Counts a session that left its endpoint, and says so once in a while.
+fn failed_over(shared: &Shared, ctx: &Context, left: &str) {
+    let Some((_, upstream)) = upstream_peer::upstream(shared, ctx) else { return };
+    upstream.metrics.failed_over();
+    if let (Some(others), Some(&index)) = (upstream.failovers.admit(), ctx.attempts.tried.last()) {
+        let (name, to) = (&upstream.group.settings().name, upstream.group.address_text(index));
+        tracing::warn!(
+            upstream = name,
+            left,
+            to,
+            others_before = others,
+            "a session has left its endpoint"
+        );
+    }
 }
 
 fn answer(

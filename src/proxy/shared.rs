@@ -16,6 +16,7 @@ use crate::routing::table::Table;
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
 use crate::session::record::Record;
 use crate::store::records::Records;
+use crate::store::throttle::Throttle;
 use crate::telemetry::labels::StoreOp;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
@@ -25,6 +26,8 @@ pub struct Upstream {
     pub group: Arc<Group>,
     pub peers: Vec<HttpPeer>,
     pub metrics: UpstreamMetrics,
+    /// When an endpoint dies all of its sessions leave it: one line says so, with their number.
+    pub failovers: Throttle,
 }
 
 /// Everything that requests share.

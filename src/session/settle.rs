@@ -31,6 +31,7 @@ pub struct Settle<'a> {
     tries: u8,
     events: Vec<Event>,
     ticket: TicketEffect,
+    left: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +109,7 @@ impl<'a> Settle<'a> {
             tries: 0,
             events: Vec::new(),
             ticket: TicketEffect::Keep,
+            left: None,
         }
     }
 
@@ -151,7 +153,7 @@ impl<'a> Settle<'a> {
                 }
             }
             (Stage::Make(standing), Outcome::Fresh(fresh)) => {
-                let record = self.new_record(&fresh, Jar::default(), standing);
+                let record = self.new_record(&fresh, Jar::default(), standing, None);
                 if record.jar.is_empty() {
                     return self.done();
                 }
@@ -182,6 +184,11 @@ impl<'a> Settle<'a> {
     fn start(&mut self, bond: Bond) -> Step {
         if self.answer.is_login && !self.answer.logged_in {
             self.events.push(Event::LoginFailed);
+        }
+        if bond.record().is_some_and(|record| record.endpoint == self.answer.endpoint) {
+            // It stayed where it was. Should another answer have failed over meanwhile, this late
+            // one does not take the session back.
+            self.answer.endpoint = None;
         }
         match bond {
             Bond::Login(held) if self.is_overdue(&held) => self.withhold(Some(held.key)),
@@ -281,6 +288,7 @@ impl<'a> Settle<'a> {
     fn merged(&mut self, held: Held, counter: u32, replaced: Replaced) -> Step {
         match replaced {
             Replaced::Replaced => {
+                self.leave(&held);
                 if counter != held.record.counter {
                     self.events.push(Event::Renewed { id: held.key });
                 }
@@ -337,7 +345,9 @@ impl<'a> Settle<'a> {
         match replaced {
             // Only the winner inherits the jar (rule 7).
             Replaced::Replaced => {
-                let record = self.new_record(&fresh, held.record.jar, Standing::Authenticated);
+                self.leave(&held);
+                let Record { jar, endpoint, .. } = held.record;
+                let record = self.new_record(&fresh, jar, Standing::Authenticated, endpoint);
                 self.create(Some(held.key), fresh, Box::new(record))
             }
             Replaced::Conflict => self.again(held, |held| Stage::Move(held, fresh)),
@@ -359,11 +369,24 @@ impl<'a> Settle<'a> {
         Step::Fresh(standing)
     }
 
-    fn new_record(&mut self, fresh: &Fresh, jar: Jar, standing: Standing) -> Record {
+    /// Notes that the session leaves its endpoint for the one that gave this answer.
+    fn leave(&mut self, held: &Held) {
+        if self.answer.endpoint.is_some() && self.answer.endpoint != held.record.endpoint {
+            self.left.clone_from(&held.record.endpoint);
+        }
+    }
+
+    fn new_record(
+        &mut self,
+        fresh: &Fresh,
+        jar: Jar,
+        standing: Standing,
+        endpoint: Option<String>,
+    ) -> Record {
         let jar = self.edited(jar);
         let timeouts = &self.policy.timeouts;
         let mut record = Record::new(fresh.seed.clone(), jar, standing, timeouts, self.now);
-        record.endpoint.clone_from(&self.answer.endpoint);
+        record.endpoint = self.answer.endpoint.clone().or(endpoint);
         record
     }
 
@@ -430,7 +453,8 @@ impl<'a> Settle<'a> {
     fn finish(&mut self, withheld: bool) -> Step {
         let ticket = std::mem::take(&mut self.ticket);
         let ticket = if withheld { TicketEffect::Keep } else { ticket };
-        Step::Done(Effect { ticket, withheld, events: std::mem::take(&mut self.events) })
+        let (events, left) = (std::mem::take(&mut self.events), self.left.take());
+        Step::Done(Effect { ticket, withheld, events, left })
     }
 }
 

@@ -11,7 +11,7 @@ pub mod memory;
 pub mod records;
 pub mod redis;
 pub mod sql;
-mod throttle;
+pub mod throttle;
 
 use std::fmt::{self, Debug};
 use std::path::PathBuf;

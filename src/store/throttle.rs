@@ -8,7 +8,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Lets one event in [`INTERVAL`] through and counts the others.
 #[derive(Debug, Default)]
-pub(super) struct Throttle {
+pub struct Throttle {
     state: Mutex<State>,
 }
 
@@ -20,7 +20,7 @@ struct State {
 
 impl Throttle {
     /// Where this event may be logged, how many were not since the last that was.
-    pub(super) fn admit(&self) -> Option<u64> {
+    pub fn admit(&self) -> Option<u64> {
         self.admit_at(Instant::now())
     }
 

@@ -59,6 +59,7 @@ pub struct Metrics {
     store_answers: AtomicBool,
     upstream_attempts: IntCounterVec,
     upstream_failures: IntCounterVec,
+    upstream_failovers: IntCounterVec,
     keyring_keys: IntGaugeVec,
     keyring_opened: IntCounterVec,
     keyring_reads: IntCounter,
@@ -216,6 +217,12 @@ impl Metrics {
                 "Attempts at an upstream that failed.",
                 &["upstream", "reason"],
             ),
+            upstream_failovers: counters(
+                r,
+                "cloakroom_upstream_failovers_total",
+                "Sessions that left the endpoint that they were kept at (`balance: session`).",
+                &["upstream"],
+            ),
             keyring_keys: register(
                 r,
                 IntGaugeVec::new(
@@ -365,6 +372,7 @@ impl Metrics {
         UpstreamMetrics {
             attempts: self.upstream_attempts.with_label_values(&[name]),
             failures: Counters::of(&self.upstream_failures, |reason| vec![name, reason]),
+            failovers: self.upstream_failovers.with_label_values(&[name]),
         }
     }
 }
@@ -374,12 +382,18 @@ impl Metrics {
 pub struct UpstreamMetrics {
     attempts: IntCounter,
     failures: Counters<UpstreamFailure>,
+    failovers: IntCounter,
 }
 
 impl UpstreamMetrics {
     /// Counts an attempt, a repeated one as well.
     pub fn attempted(&self) {
         self.attempts.inc();
+    }
+
+    /// Counts a session that left its endpoint.
+    pub fn failed_over(&self) {
+        self.failovers.inc();
     }
 
     /// Counts an attempt that failed.

@@ -3,6 +3,7 @@
 mod support;
 
 mod access_log;
+mod affinity;
 mod at_a_glance;
 mod attributes;
 mod baseline;

@@ -58,6 +58,9 @@ pub struct Effect {
     /// The answer is replaced by 503: its session could not be stored (rules 8, 19).
     pub withheld: bool,
     pub events: Vec<Event>,
+    /// The endpoint that the session was kept at until this answer, which came from another one.
+    /// Exactly one answer says so, however many have failed over at a time.
+    pub left: Option<String>,
 }
 
 /// What happens to the browser's ticket.

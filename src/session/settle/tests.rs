@@ -487,6 +487,22 @@ fn the_endpoint_is_kept_in_the_record() {
     assert_eq!(store.operations, before, "it stayed: nothing to write");
 }
 
+/// `balance: session`: of requests that fail over together one says so, and an answer that was on
+/// its way from the old endpoint does not take the session back.
+#[test]
+fn a_session_leaves_its_endpoint_once() {
+    let at = |endpoint: &str| Answer { endpoint: Some(endpoint.into()), ..setting(&["b=1"]) };
+    let mut store = live();
+    let held = store.held();
+    assert_eq!(store.settle(Bond::Live(held, SENT), at("127.0.0.1:7001")).left, None, "its first");
+    let (held, late) = (store.held(), store.held());
+    let left = store.settle(Bond::Live(held.clone(), SENT), at("127.0.0.1:7002")).left;
+    assert_eq!(left.as_deref(), Some("127.0.0.1:7001"));
+    assert_eq!(store.settle(Bond::Live(held, SENT), at("127.0.0.1:7002")).left, None, "beside it");
+    assert_eq!(store.settle(Bond::Live(late, SENT), at("127.0.0.1:7001")).left, None);
+    assert_eq!(store.records[&OLD].1.endpoint.as_deref(), Some("127.0.0.1:7002"), "a late one");
+}
+
 /// A record whose ticket `counter` is due for renewal.
 fn due(counter: u32) -> Store {
     let long_ago = UnixMillis(NOW.0 - 900_000);

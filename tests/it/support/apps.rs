@@ -43,6 +43,17 @@ impl App {
         Self::start("naive", &[])
     }
 
+    /// Kills its process, as the system does when memory is short.
+    pub fn kill(&mut self) {
+        self.process.signal("KILL");
+        self.process.wait_exit();
+    }
+
+    /// The application without a framework once more, at the port of one that is gone.
+    pub fn naive_at(address: SocketAddr) -> Self {
+        Self::start("naive", &[("PORT", &address.port().to_string())])
+    }
+
     /// Starts `tests/apps/<kind>.js`; its first comment names the settings it takes.
     ///
     /// # Panics
