@@ -260,7 +260,12 @@ mod tests {
     /// A key whose cipher is keyed directly, as the published vectors are.
     fn raw(key: [u8; 32]) -> SealKey {
         let cipher = Xaes256Gcm::new((&key).into());
-        SealKey { id: KeyId([0; 4]), ticket: cipher.clone(), record: cipher }
+        SealKey {
+            id: KeyId([0; 4]),
+            ticket: cipher.clone(),
+            record: cipher,
+            opened: Arc::default(),
+        }
     }
 
     #[test]
