@@ -3,6 +3,7 @@
 //! Values and `now` in, decisions out. No I/O, no clock, no randomness of its own.
 
 pub mod carried;
+pub mod command;
 pub mod decide;
 pub mod event;
 pub mod exchange;
@@ -12,6 +13,7 @@ pub mod outcome;
 pub mod policy;
 pub mod record;
 pub mod settle;
+pub mod subject;
 pub mod ticket;
 
 #[cfg(test)]
