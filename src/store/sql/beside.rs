@@ -21,7 +21,7 @@ impl SqlStore {
         proposal: Epoch,
         keep: Duration,
     ) -> Lookup<Epoch> {
-        let (now, keep_until) = self.from_now(keep);
+        let (now, keep_until) = self.now_and_until(keep);
         let statements = self.pools.clone().write(Durability::Master, async move |connection| {
             // Returns what is there afterwards, its own or another's.
             let epoch: Vec<u8> = sqlx::query_scalar(
@@ -52,7 +52,7 @@ impl SqlStore {
         replacement: Epoch,
         keep: Duration,
     ) -> Removed {
-        let (_, keep_until) = self.from_now(keep);
+        let (_, keep_until) = self.now_and_until(keep);
         let statements = self.pools.clone().write(Durability::Replica, async move |connection| {
             sqlx::query(
                 "INSERT INTO epochs (tag, epoch, keep_until) VALUES (?1, ?2, ?3) \
@@ -138,7 +138,7 @@ impl SqlStore {
         owner: [u8; 16],
         hold: Duration,
     ) -> Leased {
-        let (now, keep_until) = self.from_now(hold);
+        let (now, keep_until) = self.now_and_until(hold);
         let statements = self.pools.clone().write(Durability::Master, async move |connection| {
             let taken = sqlx::query(
                 "INSERT INTO leases (tag, id, owner, keep_until) VALUES (?1, ?2, ?3, ?4) \
@@ -173,7 +173,7 @@ impl SqlStore {
     }
 
     /// Now, and when what is kept for `keep` becomes garbage.
-    fn from_now(&self, keep: Duration) -> (i64, i64) {
+    fn now_and_until(&self, keep: Duration) -> (i64, i64) {
         let now = self.clock.now();
         (millis(now), millis(now.plus(keep.min(KEEP_MAX))))
     }
