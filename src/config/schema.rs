@@ -9,6 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
@@ -49,6 +50,44 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
         }
 
         deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+/// A text, or a mapping that says more.
+pub enum ShortOr<T> {
+    Short(String),
+    Long(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ShortOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = ShortOr<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a mapping")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<ShortOr<T>, E> {
+                Ok(ShortOr::Short(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ShortOr<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(ShortOr::Long)
+            }
+
+            /// From a deserializer without data: what lists the keys asks for the mapping's.
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<ShortOr<T>, D::Error> {
+                T::deserialize(deserializer).map(ShortOr::Long)
+            }
+        }
+
+        deserializer.deserialize_any(Either(PhantomData))
     }
 }
 
@@ -127,7 +166,7 @@ pub struct Session {
     pub on_reuse: Text,
     pub login: List<Login>,
     pub logout: List<Logout>,
-    pub serialize: Text,
+    pub serialize: Given<ShortOr<Serialize>>,
     pub jar: Option<Jar>,
     pub anonymous_per_minute: Given<u32>,
     pub on_store_down: Text,
@@ -189,6 +228,15 @@ pub struct Subject {
     pub form: Text,
     pub json: Text,
     pub header: Text,
+}
+
+/// `sessions.*.serialize`, where it says more than a word.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serialize {
+    pub requests: Text,
+    pub wait: Text,
+    pub fleet: Given<bool>,
 }
 
 /// `sessions.*.jar`

@@ -19,11 +19,13 @@ use super::shipped_tests::shipped;
 struct Collector<'a> {
     path: String,
     keys: &'a RefCell<BTreeSet<String>>,
+    /// The value is one with its place.
+    placed: bool,
 }
 
 impl<'a> Collector<'a> {
     fn below(&self, step: &str) -> Self {
-        Self { path: format!("{}{step}", self.path), keys: self.keys }
+        Self { path: format!("{}{step}", self.path), keys: self.keys, placed: false }
     }
 }
 
@@ -38,17 +40,23 @@ macro_rules! numbers {
 impl<'de> Deserializer<'de> for Collector<'_> {
     type Error = Error;
 
-    /// Only a value with its place asks this: it wants the value and two locations.
+    /// A value with its place asks this, and wants the value and two locations; and what may be a
+    /// text or a mapping, whose keys are wanted.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(Placed { collector: Some(self), step: 0 })
+        if self.placed {
+            visitor.visit_map(Placed { collector: Some(self), step: 0 })
+        } else {
+            visitor.visit_newtype_struct(self)
+        }
     }
 
+    /// Only a value with its place asks this, and then the other.
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
+        visitor.visit_newtype_struct(Self { placed: true, ..self })
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -180,7 +188,7 @@ impl<'de> MapAccess<'de> for Placed<'_> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         match self.step {
             1 => seed.deserialize(BoolDeserializer::new(true)),
-            2 => seed.deserialize(self.collector.take().expect("there is one value")),
+            2 => seed.deserialize(self.collector.take().expect("there is one value").below("")),
             _ => seed.deserialize(serde_json::json!({ "line": 1, "column": 1 })),
         }
     }
@@ -189,7 +197,8 @@ impl<'de> MapAccess<'de> for Placed<'_> {
 /// All keys of the schema: `sessions.*.login[].request`.
 fn schema_keys() -> BTreeSet<String> {
     let keys = RefCell::new(BTreeSet::new());
-    File::deserialize(Collector { path: String::new(), keys: &keys }).expect("every answer fits");
+    File::deserialize(Collector { path: String::new(), keys: &keys, placed: false })
+        .expect("every answer fits");
     keys.into_inner()
 }
 

@@ -7,11 +7,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::proxy::gate::{Closed, PATIENCE, Pass};
 use crate::proxy::shared::Shared;
+use crate::proxy::turn::Turn;
 use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor};
-use crate::session::event::{Cause, Event, Reject};
+use crate::session::event::{Cause, Event, OutOfTurn, Reject};
 use crate::session::exchange::{Bond, Held};
+use crate::session::order::Serialize;
 use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
-use crate::session::policy::{Policy, Serialize};
+use crate::session::policy::Policy;
 use crate::session::record::{Record, State, UNSETTLED};
 use crate::session::ticket::{Scope, Ticket};
 
@@ -26,8 +28,21 @@ const TRIES: u32 = 16;
 #[derive(Debug)]
 pub struct Admitted {
     pub bond: Bond,
-    /// Its place in the session's order; none without a ticket.
+    /// Its place at the session's gate; none without a ticket.
     pub pass: Option<Pass>,
+    /// None where it takes no turns, or goes on out of turn.
+    pub turn: Option<Turn>,
+}
+
+/// How long an exchange waits for others of its session, and whether it did.
+struct Waits {
+    begun: Instant,
+    deadline: Instant,
+    /// How long a login lets it finish at least.
+    grace: Duration,
+    /// How long it lets others finish as a login, and waits for a login of others.
+    patience: Duration,
+    waited: bool,
 }
 
 /// Opens a ticket, after reading the ring again where a key is missing (PROTOCOL.md 4).
@@ -53,7 +68,7 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let Some(ticket) = ticket else {
         return match decide(policy, None, facts, shared.clock.now()).0 {
-            Verdict::Forward { bond, .. } => Ok(Admitted { bond, pass: None }),
+            Verdict::Forward { bond, .. } => Ok(Admitted { bond, pass: None, turn: None }),
             Verdict::Refuse(refusal) => Err(refusal),
             Verdict::Suspend { .. }
             | Verdict::Wait(_)
@@ -64,10 +79,14 @@ pub async fn admit(
         };
     };
     let key = ticket.key(&shared.ring.current());
-    let begun = Instant::now();
-    let deadline = begun + PATIENCE;
-    let mut pass = shared.gates.enter(ticket.selector, deadline).await;
-    let mut is_alone = policy.serialize == Serialize::Off;
+    let mut waits = Waits::begin(policy, facts);
+    // Its turn comes first: who waits for it is not inside the gate.
+    let turn = match facts.takes_turns {
+        true => waits.for_turn(shared, ticket, &mut heard).await,
+        false => None,
+    };
+    let mut pass = waits.enter(shared, ticket).await;
+    let mut is_alone = policy.serialize.requests == Serialize::Off;
     let mut has_told = false;
     let mut tries = 0;
     loop {
@@ -78,20 +97,18 @@ pub async fn admit(
         event.into_iter().for_each(&mut heard);
         match verdict {
             Verdict::Forward { bond, touch } => {
-                if has_told || pass.has_waited() {
-                    shared.metrics.waited(begun.elapsed());
-                }
                 let bond = touched(shared, bond, touch).await;
-                return Ok(Admitted { bond, pass: Some(pass) });
+                return Ok(waits.over(shared, bond, pass, turn));
             }
             Verdict::Refuse(refusal) => return Err(refusal),
-            Verdict::Suspend { .. } if !is_alone => match pass.close().await {
+            Verdict::Suspend { .. } if !is_alone => match pass.close(waits.patience).await {
                 // What was in flight may have written the record: look again.
                 Closed::Alone => is_alone = true,
                 Closed::Taken => {
+                    waits.waited = true;
                     drop(pass);
-                    pass = shared.gates.enter(ticket.selector, deadline).await;
-                    facts.has_waited = Instant::now() >= deadline;
+                    pass = waits.enter(shared, ticket).await;
+                    facts.has_waited = waits.are_over();
                     is_alone = facts.has_waited;
                 }
             },
@@ -101,7 +118,7 @@ pub async fn admit(
                 match shared.replace(key, version, &pending, Durability::Master).await {
                     Replaced::Replaced => {
                         let held = Held { key, version: version + 1, record: pending };
-                        return Ok(Admitted { bond: Bond::Login(held), pass: Some(pass) });
+                        return Ok(waits.over(shared, Bond::Login(held), pass, turn));
                     }
                     Replaced::Conflict | Replaced::Gone if tries < TRIES => {}
                     Replaced::Conflict | Replaced::Gone => return Err(Refusal::StoreDown),
@@ -116,11 +133,12 @@ pub async fn admit(
                     has_told = true;
                     heard(Event::Waited);
                 }
+                waits.waited = true;
                 // Outside the gate: a login on this node must not wait for who waits for it.
                 drop(pass);
-                sleep(POLL.min(deadline.saturating_duration_since(Instant::now()))).await;
-                pass = shared.gates.enter(ticket.selector, deadline).await;
-                facts.has_waited = Instant::now() >= deadline;
+                sleep(POLL.min(waits.deadline.saturating_duration_since(Instant::now()))).await;
+                pass = waits.enter(shared, ticket).await;
+                facts.has_waited = waits.are_over();
             }
             Verdict::End { held, ended } => {
                 tries += 1;
@@ -138,9 +156,61 @@ pub async fn admit(
             }
             Verdict::AskSuccessor { moved, successor } => {
                 let bond = ask_successor(shared, moved, successor, facts, &mut heard).await?;
-                return Ok(Admitted { bond, pass: Some(pass) });
+                return Ok(waits.over(shared, bond, pass, turn));
             }
         }
+    }
+}
+
+impl Waits {
+    fn begin(policy: &Policy, facts: Facts) -> Self {
+        let order = policy.serialize;
+        let begun = Instant::now();
+        let patience = match order.requests {
+            Serialize::Login => order.wait,
+            Serialize::Off | Serialize::Unsafe | Serialize::All => PATIENCE,
+        };
+        let (wait, grace) =
+            if facts.takes_turns { (order.wait, order.wait) } else { (patience, Duration::ZERO) };
+        Self { begun, deadline: begun + wait, grace, patience, waited: false }
+    }
+
+    /// Waits for the turn. What follows may then take as long as for any other request.
+    async fn for_turn(
+        &mut self,
+        shared: &Shared,
+        ticket: &Ticket,
+        heard: &mut impl FnMut(Event),
+    ) -> Option<Turn> {
+        match shared.gates.turn(ticket.selector, self.deadline).await {
+            Ok(turn) => {
+                self.waited |= turn.has_waited();
+                self.deadline = Instant::now() + self.patience;
+                Some(turn)
+            }
+            Err(cause) => {
+                self.waited |= cause == OutOfTurn::TimedOut;
+                heard(Event::OutOfTurn { cause });
+                None
+            }
+        }
+    }
+
+    async fn enter(&mut self, shared: &Shared, ticket: &Ticket) -> Pass {
+        let pass = shared.gates.enter(ticket.selector, self.deadline, self.grace).await;
+        self.waited |= pass.has_waited();
+        pass
+    }
+
+    fn are_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    fn over(self, shared: &Shared, bond: Bond, pass: Pass, turn: Option<Turn>) -> Admitted {
+        if self.waited || pass.has_waited() {
+            shared.metrics.waited(self.begun.elapsed());
+        }
+        Admitted { bond, pass: Some(pass), turn }
     }
 }
 

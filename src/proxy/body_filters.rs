@@ -23,8 +23,12 @@ pub fn request(session: &Session, body: Option<&Bytes>, ctx: &mut Context) -> Re
     Ok(())
 }
 
-/// Lets a piece of an answer through, unless its exchange was cut.
-pub fn response(ctx: &mut Context) -> Result<()> {
+/// Lets a piece of an answer through, unless its exchange was cut. With the last piece the worker
+/// has done what it does, its session saved (PROTOCOL.md 32).
+pub fn response(ctx: &mut Context, is_last: bool) -> Result<()> {
+    if is_last {
+        ctx.end_turn();
+    }
     if ctx.cut().is_some_and(|cut| cut.is_cut()) {
         return raise(ctx, RequestError::Cut);
     }

@@ -13,6 +13,7 @@ use crate::proxy::error::RequestError;
 use crate::proxy::gate::{Cut, Pass};
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
+use crate::proxy::turn::Turn;
 use crate::routing::path::NormalPath;
 use crate::session::event::{Event, NotMade};
 use crate::session::exchange::Bond;
@@ -57,6 +58,8 @@ pub struct Exchange {
     /// Until it is settled.
     pub bond: Bond,
     pub pass: Option<Pass>,
+    /// Until the answer has been read to its end.
+    pub turn: Option<Turn>,
     pub may_make: Result<(), NotMade>,
     pub method: Method,
     pub is_login: bool,
@@ -108,6 +111,13 @@ impl Context {
     /// What ends this exchange from outside.
     pub fn cut(&self) -> Option<&Arc<Cut>> {
         self.exchange.as_ref()?.pass.as_ref().map(Pass::cut)
+    }
+
+    /// Lets the next request of the session go on: the worker is done with this one.
+    pub fn end_turn(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.turn = None;
+        }
     }
 
     /// The record that the request belongs to, for the log.

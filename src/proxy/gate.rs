@@ -1,9 +1,11 @@
 //! The order of one session's exchanges on this node (PROTOCOL.md 18, 32).
 //!
 //! Every exchange with a ticket passes the gate of its session before the record is looked up. A
-//! login closes the gate: what is inside finishes first, at most two seconds long, and is then
-//! cut; what arrives waits outside, at most two seconds long. Registering *before* the look-up
-//! means that no exchange can hold a record that a login on this node has since suspended.
+//! login closes the gate: what is inside finishes first, but for a bounded time, and is then cut;
+//! what arrives waits outside, as bounded. Registering *before* the look-up means that no exchange
+//! can hold a record that a login on this node has since suspended.
+//!
+//! Those that take turns do so before they come to the gate: `turn.rs`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,9 +19,12 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::proxy::turn::Wake;
 use crate::session::ticket::Selector;
+use crate::session::turns::Turns;
 
-/// How long a login waits for what is in flight, and others for a login.
+/// How long a login waits for what is in flight, and others for a login, unless the policy says
+/// otherwise (PROTOCOL.md 18).
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 const SHARDS: usize = 32;
@@ -49,6 +54,11 @@ impl Cut {
         self.is_stream.store(true, Ordering::Release);
     }
 
+    /// Whether nobody waits for its end.
+    pub fn is_stream(&self) -> bool {
+        self.is_stream.load(Ordering::Acquire)
+    }
+
     /// Whether the exchange was ended; else the task is woken when it is.
     pub fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_cut() {
@@ -73,17 +83,25 @@ pub struct Gates {
 }
 
 #[derive(Debug, Default)]
-struct Gate {
-    inner: Mutex<Inner>,
+pub(super) struct Gate {
+    pub(super) inner: Mutex<Inner>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    inside: Vec<Arc<Cut>>,
-    /// Passes and waiters that refer to this gate.
+pub(super) struct Inner {
+    inside: Vec<Inside>,
+    /// Passes and turns that refer to this gate, waiters included.
     users: usize,
     closed: bool,
+    pub(super) turns: Turns<Wake>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    cut: Arc<Cut>,
+    /// No login cuts it before.
+    until: Instant,
 }
 
 /// An exchange inside a gate. Dropping it lets others in.
@@ -94,7 +112,7 @@ pub struct Pass {
     gate: Arc<Gate>,
     cut: Arc<Cut>,
     closes: bool,
-    /// The gate was closed when it came.
+    /// It found the gate closed, or others inside when it closed it.
     has_waited: bool,
     /// It was let in for its patience, beside a login that still has the gate closed.
     beside_login: bool,
@@ -110,9 +128,15 @@ pub enum Closed {
 }
 
 impl Gates {
-    /// Enters the gate of a session, after waiting until `deadline` where it is closed. Says
-    /// whether it is still closed: the record then tells what goes on.
-    pub async fn enter(self: &Arc<Self>, selector: Selector, deadline: Instant) -> Pass {
+    /// Enters the gate of a session, after waiting until `deadline` where it is closed. The pass
+    /// says whether it is still closed: the record then tells what goes on. A login lets it finish
+    /// for `grace` from now at least.
+    pub async fn enter(
+        self: &Arc<Self>,
+        selector: Selector,
+        deadline: Instant,
+        grace: Duration,
+    ) -> Pass {
         let gate = self.gate(selector);
         let cut = Arc::new(Cut::default());
         let gates = self.clone();
@@ -132,7 +156,7 @@ impl Gates {
             let is_closed = {
                 let mut inner = lock(&pass.gate.inner);
                 if !inner.closed {
-                    inner.inside.push(pass.cut.clone());
+                    inner.inside.push(Inside::begin(&pass.cut, grace));
                 }
                 inner.closed
             };
@@ -141,7 +165,7 @@ impl Gates {
             }
             pass.has_waited = true;
             if timeout_at(deadline, changed).await.is_err() {
-                lock(&pass.gate.inner).inside.push(pass.cut.clone());
+                lock(&pass.gate.inner).inside.push(Inside::begin(&pass.cut, grace));
                 pass.beside_login = true;
                 break;
             }
@@ -164,14 +188,15 @@ impl Gates {
         &self.shards[usize::try_from(hash % SHARDS as u64).expect("less than SHARDS")]
     }
 
-    fn gate(&self, selector: Selector) -> Arc<Gate> {
+    /// The gate of a session, which [`Gates::leave`] gives back.
+    pub(super) fn gate(&self, selector: Selector) -> Arc<Gate> {
         let mut shard = lock(self.shard(&selector));
         let gate = shard.entry(selector).or_default().clone();
         lock(&gate.inner).users += 1;
         gate
     }
 
-    fn leave(&self, selector: &Selector, gate: &Gate) {
+    pub(super) fn leave(&self, selector: &Selector, gate: &Gate) {
         let mut shard = lock(self.shard(selector));
         let mut inner = lock(&gate.inner);
         inner.users -= 1;
@@ -188,7 +213,7 @@ impl Pass {
         &self.cut
     }
 
-    /// Whether it had to wait for a login.
+    /// Whether it had to wait for a login, or as a login for others.
     pub fn has_waited(&self) -> bool {
         self.has_waited
     }
@@ -200,8 +225,10 @@ impl Pass {
     }
 
     /// Closes the gate and waits until the others are out: streams are cut at once, everything
-    /// else after [`PATIENCE`]. The gate opens again when this pass is dropped.
-    pub async fn close(&mut self) -> Closed {
+    /// else after `patience`, or later where it was promised more time when it came in. The gate
+    /// opens again when this pass is dropped.
+    pub async fn close(&mut self, patience: Duration) -> Closed {
+        let all_have = Instant::now() + patience;
         {
             let mut inner = lock(&self.gate.inner);
             if inner.closed && !self.closes {
@@ -210,37 +237,46 @@ impl Pass {
             inner.closed = true;
             self.closes = true;
         }
-        self.cut_others(|cut| cut.is_stream.load(Ordering::Acquire));
-        let deadline = Instant::now() + PATIENCE;
+        self.cut_streams();
         loop {
             let changed = self.gate.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if lock(&self.gate.inner).inside.iter().all(|cut| cut.is_cut() || self.is_mine(cut)) {
-                return Closed::Alone;
-            }
-            if timeout_at(deadline, changed).await.is_err() {
-                self.cut_others(|_| true);
-                return Closed::Alone;
+            let next = {
+                let inner = lock(&self.gate.inner);
+                let others = inner.inside.iter().filter(|other| !other.is(&self.cut));
+                others.filter(|other| !other.cut.is_cut()).map(|other| other.until).min()
+            };
+            let Some(next) = next else { return Closed::Alone };
+            self.has_waited = true;
+            if timeout_at(next.max(all_have), changed).await.is_err() {
+                let now = Instant::now();
+                self.cut_others(|other| other.until <= now);
             }
         }
     }
 
     /// Cuts the other streams of the session: it has ended.
     pub fn cut_streams(&self) {
-        self.cut_others(|cut| cut.is_stream.load(Ordering::Acquire));
+        self.cut_others(|other| other.cut.is_stream());
     }
 
-    fn cut_others(&self, which: impl Fn(&Cut) -> bool) {
-        for cut in &lock(&self.gate.inner).inside {
-            if !self.is_mine(cut) && which(cut) {
-                cut.cut();
+    fn cut_others(&self, which: impl Fn(&Inside) -> bool) {
+        for other in &lock(&self.gate.inner).inside {
+            if !other.is(&self.cut) && which(other) {
+                other.cut.cut();
             }
         }
     }
+}
 
-    fn is_mine(&self, cut: &Arc<Cut>) -> bool {
-        Arc::ptr_eq(cut, &self.cut)
+impl Inside {
+    fn begin(cut: &Arc<Cut>, grace: Duration) -> Self {
+        Self { cut: cut.clone(), until: Instant::now() + grace }
+    }
+
+    fn is(&self, cut: &Arc<Cut>) -> bool {
+        Arc::ptr_eq(&self.cut, cut)
     }
 }
 
@@ -248,7 +284,7 @@ impl Drop for Pass {
     fn drop(&mut self) {
         {
             let mut inner = lock(&self.gate.inner);
-            inner.inside.retain(|cut| !Arc::ptr_eq(cut, &self.cut));
+            inner.inside.retain(|inside| !inside.is(&self.cut));
             if self.closes {
                 inner.closed = false;
             }
@@ -259,7 +295,7 @@ impl Drop for Pass {
 }
 
 /// A panic elsewhere leaves these values whole: each change is a single statement.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -269,6 +305,8 @@ mod tests {
 
     const SESSION: Selector = Selector([1; 16]);
 
+    const NONE: Duration = Duration::ZERO;
+
     fn soon() -> Instant {
         Instant::now() + PATIENCE
     }
@@ -276,14 +314,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_login_waits_for_what_is_inside() {
         let gates = Arc::new(Gates::default());
-        let inside = gates.enter(SESSION, soon()).await;
-        let mut login = gates.enter(SESSION, soon()).await;
+        let inside = gates.enter(SESSION, soon(), NONE).await;
+        let mut login = gates.enter(SESSION, soon(), NONE).await;
         let begun = Instant::now();
         let leaves = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             drop(inside);
         };
-        let (closed, ()) = tokio::join!(login.close(), leaves);
+        let (closed, ()) = tokio::join!(login.close(PATIENCE), leaves);
         assert_eq!(closed, Closed::Alone);
         assert_eq!(begun.elapsed().as_millis(), 300);
         drop(login);
@@ -293,24 +331,45 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_takes_longer_than_two_seconds_is_cut() {
         let gates = Arc::new(Gates::default());
-        let slow = gates.enter(SESSION, soon()).await;
-        let mut login = gates.enter(SESSION, soon()).await;
+        let slow = gates.enter(SESSION, soon(), NONE).await;
+        let mut login = gates.enter(SESSION, soon(), NONE).await;
         let begun = Instant::now();
-        assert_eq!(login.close().await, Closed::Alone);
+        assert_eq!(login.close(PATIENCE).await, Closed::Alone);
         assert_eq!(begun.elapsed(), PATIENCE);
         assert!(slow.cut().is_cut() && !login.cut().is_cut());
+    }
+
+    /// What takes turns was promised its whole wait; what did not is cut before.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_promised_more_time_has_it() {
+        let gates = Arc::new(Gates::default());
+        let begun = Instant::now();
+        let page = gates.enter(SESSION, soon(), NONE).await;
+        let writer = gates.enter(SESSION, soon(), Duration::from_secs(10)).await;
+        let mut login = gates.enter(SESSION, soon(), NONE).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let at = |millis| begun + Duration::from_millis(millis);
+        let looks = async {
+            tokio::time::sleep_until(at(4990)).await;
+            assert!(!page.cut().is_cut());
+            tokio::time::sleep_until(at(5010)).await;
+            assert!(page.cut().is_cut() && !writer.cut().is_cut());
+        };
+        let (closed, ()) = tokio::join!(login.close(PATIENCE), looks);
+        assert_eq!((closed, begun.elapsed().as_secs()), (Closed::Alone, 10));
+        assert!(writer.cut().is_cut());
     }
 
     #[tokio::test(start_paused = true)]
     async fn streams_are_cut_at_once() {
         let gates = Arc::new(Gates::default());
-        let stream = gates.enter(SESSION, soon()).await;
+        let stream = gates.enter(SESSION, soon(), NONE).await;
         stream.cut().mark_stream();
-        let other = gates.enter(Selector([2; 16]), soon()).await;
+        let other = gates.enter(Selector([2; 16]), soon(), NONE).await;
         other.cut().mark_stream();
-        let mut login = gates.enter(SESSION, soon()).await;
+        let mut login = gates.enter(SESSION, soon(), NONE).await;
         let begun = Instant::now();
-        assert_eq!(login.close().await, Closed::Alone);
+        assert_eq!(login.close(PATIENCE).await, Closed::Alone);
         assert!(stream.cut().is_cut() && begun.elapsed().is_zero());
         assert!(!other.cut().is_cut(), "another session's stream goes on");
     }
@@ -318,11 +377,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn arrivals_wait_until_the_login_is_over_or_their_patience_is() {
         let gates = Arc::new(Gates::default());
-        let mut login = gates.enter(SESSION, soon()).await;
-        login.close().await;
+        let mut login = gates.enter(SESSION, soon(), NONE).await;
+        login.close(PATIENCE).await;
         let begun = Instant::now();
         let arrives = async {
-            let pass = gates.enter(SESSION, soon()).await;
+            let pass = gates.enter(SESSION, soon(), NONE).await;
             (begun.elapsed().as_millis(), pass)
         };
         let ends = async {
@@ -333,10 +392,10 @@ mod tests {
         assert_eq!(waited, 700);
         drop(pass);
 
-        let mut login = gates.enter(SESSION, soon()).await;
-        login.close().await;
+        let mut login = gates.enter(SESSION, soon(), NONE).await;
+        login.close(PATIENCE).await;
         let begun = Instant::now();
-        let pass = gates.enter(SESSION, soon()).await;
+        let pass = gates.enter(SESSION, soon(), NONE).await;
         assert_eq!(begun.elapsed(), PATIENCE);
         assert!(pass.is_beside_login());
     }
@@ -344,10 +403,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn two_logins_do_not_wait_for_each_other() {
         let gates = Arc::new(Gates::default());
-        let mut first = gates.enter(SESSION, soon()).await;
-        let mut second = gates.enter(SESSION, soon()).await;
-        let (a, b) = tokio::join!(first.close(), async {
-            let closed = second.close().await;
+        let mut first = gates.enter(SESSION, soon(), NONE).await;
+        let mut second = gates.enter(SESSION, soon(), NONE).await;
+        let (a, b) = tokio::join!(first.close(PATIENCE), async {
+            let closed = second.close(PATIENCE).await;
             drop(second);
             closed
         });

@@ -123,10 +123,10 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         _body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
-        body_filters::response(ctx).map(|()| None)
+        body_filters::response(ctx, end_of_stream).map(|()| None)
     }
 
     async fn fail_to_proxy(

@@ -41,6 +41,7 @@ pub async fn run(
     // Lets whoever waits for this exchange go on, now that all of it is written down.
     if let Some(exchange) = &mut ctx.exchange {
         exchange.pass = None;
+        exchange.turn = None;
     }
 }
 

@@ -19,5 +19,6 @@ mod settling;
 pub mod shared;
 mod stream;
 mod streams;
+pub mod turn;
 pub mod upstream_peer;
 mod upstream_request_filter;

@@ -18,12 +18,14 @@ use crate::proxy::reply;
 use crate::proxy::settings::{Denied, Require, Route, Target as Destination};
 use crate::proxy::settling::scope;
 use crate::proxy::shared::Shared;
+use crate::proxy::streams;
 use crate::routing::host::Host;
 use crate::routing::path::NormalPath;
 use crate::session::carried::{Carried, Presented};
 use crate::session::decide::{Facts, Refusal, may_make};
 use crate::session::event::{Event, Reject};
 use crate::session::exchange::Bond;
+use crate::session::order::Nature;
 use crate::session::policy::Policy;
 use crate::session::ticket::Ticket;
 use crate::telemetry::labels::RouteKind;
@@ -188,12 +190,20 @@ async fn join_session(
     let carried = carried(shared, session, Some(policy));
     let ticket = open_ticket(shared, session, ctx, policy, &carried);
     let is_login = policy.is_login(method, &target.path);
+    let is_logout = policy.is_logout(method, &target.path);
+    let is_preflight = fetch::is_preflight(method, headers);
+    let nature = Nature {
+        writes: !method.is_safe() || is_login || is_logout,
+        is_preflight,
+        is_stream: streams::is_wanted(headers),
+    };
     let facts = Facts {
         is_login,
         refuses_cross_site: is_login && policy.refuses_cross_site_login(method, &target.path),
         is_cross_site: fetch::is_cross_site(headers, target.host.as_bytes()),
-        is_preflight: fetch::is_preflight(method, headers),
+        is_preflight,
         requires_login: route.require == Require::Login,
+        takes_turns: policy.serialize.requests.covers(nature),
         ..Facts::default()
     };
     let heard = |event| ctx.tell(shared, session, policy, &event);
@@ -216,10 +226,11 @@ async fn join_session(
         session: admitted.bond.held().map(|held| held.key),
         bond: admitted.bond,
         pass: admitted.pass,
+        turn: admitted.turn,
         may_make,
         method: method.clone(),
         is_login,
-        is_logout: policy.is_logout(method, &target.path),
+        is_logout,
         is_forwarded: false,
         is_settled: false,
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE, UPGRADE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -127,10 +127,20 @@ async fn settle(
     if let Some(left) = &effect.left {
         failed_over(shared, ctx, left);
     }
+    if is_stream(response) || ctx.cut().is_some_and(|cut| cut.is_stream()) {
+        // It may never end (PROTOCOL.md 32).
+        ctx.end_turn();
+    }
     if effect.withheld {
         return raise(ctx, RequestError::Withheld);
     }
     Ok(())
+}
+
+fn is_stream(response: &ResponseHeader) -> bool {
+    let media_type = response.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    response.status == StatusCode::SWITCHING_PROTOCOLS
+        || media_type.is_some_and(|text| text.starts_with(b"text/event-stream"))
 }
 
 /// The endpoint that a session stays with.

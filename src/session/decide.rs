@@ -20,6 +20,8 @@ pub struct Facts {
     pub is_preflight: bool,
     /// The route requires a login.
     pub requires_login: bool,
+    /// It takes turns with others of its session (rule 32).
+    pub takes_turns: bool,
     /// It has waited for a login as long as it may.
     pub has_waited: bool,
     /// A login on this node is about to suspend its record (rule 18).
@@ -236,6 +238,7 @@ mod tests {
         is_cross_site: false,
         is_preflight: false,
         requires_login: false,
+        takes_turns: false,
         has_waited: false,
         is_beside_login: false,
     };

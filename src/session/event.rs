@@ -30,6 +30,8 @@ pub enum Event {
     NotMade { cause: NotMade },
     /// A request waited for another one of the same session (rules 18 and 32).
     Waited,
+    /// A request of which the policy wants that it takes turns went on without (rule 32).
+    OutOfTurn { cause: OutOfTurn },
 }
 
 impl Event {
@@ -48,6 +50,7 @@ impl Event {
             Self::Withheld { .. } => Kind::Withheld,
             Self::NotMade { .. } => Kind::NotMade,
             Self::Waited => Kind::Waited,
+            Self::OutOfTurn { .. } => Kind::OutOfTurn,
         }
     }
 
@@ -72,6 +75,7 @@ pub enum Kind {
     Withheld,
     NotMade,
     Waited,
+    OutOfTurn,
 }
 
 impl Kind {
@@ -89,6 +93,7 @@ impl Kind {
         Self::Withheld,
         Self::NotMade,
         Self::Waited,
+        Self::OutOfTurn,
     ];
 
     /// Its name in the audit log and in metrics.
@@ -106,6 +111,7 @@ impl Kind {
             Self::Withheld => "withheld",
             Self::NotMade => "not_made",
             Self::Waited => "waited",
+            Self::OutOfTurn => "out_of_turn",
         }
     }
 }
@@ -226,6 +232,31 @@ impl NotMade {
     }
 }
 
+/// Why a request went on without its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfTurn {
+    /// It had waited as long as it may.
+    TimedOut,
+    /// Too many waited already.
+    QueueFull,
+    /// The store, in which the fleet takes turns, does not answer.
+    StoreDown,
+}
+
+impl OutOfTurn {
+    /// Every cause, in the order of declaration.
+    pub const ALL: &'static [Self] = &[Self::TimedOut, Self::QueueFull, Self::StoreDown];
+
+    /// Its name in the audit log and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::QueueFull => "queue_full",
+            Self::StoreDown => "store_down",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,10 +274,16 @@ mod tests {
         check(Cause::ALL, |cause| cause as usize, Cause::name);
         check(Reject::ALL, |reason| reason as usize, Reject::name);
         check(NotMade::ALL, |cause| cause as usize, NotMade::name);
-        assert_eq!(Kind::ALL.len(), Kind::Waited as usize + 1, "a kind is missing from the list");
+        check(OutOfTurn::ALL, |cause| cause as usize, OutOfTurn::name);
+        assert_eq!(
+            Kind::ALL.len(),
+            Kind::OutOfTurn as usize + 1,
+            "a kind is missing from the list"
+        );
         assert_eq!(Cause::ALL.len(), Cause::Reused as usize + 1);
         assert_eq!(Reject::ALL.len(), Reject::WrongSecret as usize + 1);
         assert_eq!(NotMade::ALL.len(), NotMade::JarFull as usize + 1);
+        assert_eq!(OutOfTurn::ALL.len(), OutOfTurn::StoreDown as usize + 1);
     }
 
     #[test]

@@ -9,12 +9,14 @@ pub mod event;
 pub mod exchange;
 pub mod jar;
 pub mod matching;
+pub mod order;
 pub mod outcome;
 pub mod policy;
 pub mod record;
 pub mod settle;
 pub mod subject;
 pub mod ticket;
+pub mod turns;
 
 #[cfg(test)]
 mod tests {
@@ -22,8 +24,9 @@ mod tests {
 
     use crate::cookie::enforce::SameSite;
     use crate::routing::path::PathRule;
+    use crate::session::order::{Order, Serialize};
     use crate::session::policy::{
-        CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart, Serialize,
+        CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart,
         SuccessPart, TicketCookie, Timeouts,
     };
 
@@ -58,7 +61,11 @@ mod tests {
                 cross_site: CrossSite::Deny,
             }],
             logout: vec![LogoutRule { request: post("/logout"), success: SuccessPart::default() }],
-            serialize: Serialize::Login,
+            serialize: Order {
+                requests: Serialize::Login,
+                wait: Duration::from_secs(2),
+                fleet: false,
+            },
             jar: JarLimits::default(),
             anonymous_per_minute: 60,
         }

@@ -6,6 +6,7 @@ use http::Method;
 
 use crate::cookie::enforce::SameSite;
 use crate::routing::path::PathRule;
+use crate::session::order::Order;
 
 /// How a policy treats the application's session cookies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +92,6 @@ pub enum OnReuse {
     Log,
 }
 
-/// Which requests of one session take turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Serialize {
-    Off,
-    Login,
-}
-
 /// What a jar holds at most (rule 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JarLimits {
@@ -124,7 +118,7 @@ pub struct Policy {
     pub on_reuse: OnReuse,
     pub login: Vec<LoginRule>,
     pub logout: Vec<LogoutRule>,
-    pub serialize: Serialize,
+    pub serialize: Order,
     pub jar: JarLimits,
     /// New anonymous records per minute and network prefix (/24, /56).
     pub anonymous_per_minute: u32,

@@ -56,7 +56,8 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
         | Event::Ended { .. }
         | Event::TicketRejected { .. }
         | Event::Fenced { .. }
-        | Event::NotMade { .. } => write_at!(info),
+        | Event::NotMade { .. }
+        | Event::OutOfTurn { .. } => write_at!(info),
     }
 }
 
@@ -91,6 +92,7 @@ impl<'a> Fields<'a> {
                 Self { cause: Some(reason.name()), ..Self::default() }
             }
             Event::NotMade { cause } => Self { cause: Some(cause.name()), ..Self::default() },
+            Event::OutOfTurn { cause } => Self { cause: Some(cause.name()), ..Self::default() },
             Event::LoginFailed | Event::Waited => Self::default(),
         }
     }
@@ -129,7 +131,7 @@ pub fn store(metrics: &Metrics, state: StoreState, engine: &str, reason: &dyn fm
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::event::{Cause, NotMade, Reject};
+    use crate::session::event::{Cause, NotMade, OutOfTurn, Reject};
     use crate::telemetry::Settings;
     use crate::telemetry::log::capture;
 
@@ -178,6 +180,7 @@ mod tests {
         check(&Event::Withheld { id: Some(ID) }, "WARN", " session=abababab..");
         check(&Event::NotMade { cause: NotMade::JarFull }, "INFO", " cause=\"jar_full\"");
         check(&Event::Waited, "DEBUG", "");
+        check(&Event::OutOfTurn { cause: OutOfTurn::TimedOut }, "INFO", " cause=\"timed_out\"");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Closed sets of label values, so that a metric is found by index and never by a string.
 
-use crate::session::event::{Cause, Kind, NotMade, Reject};
+use crate::session::event::{Cause, Kind, NotMade, OutOfTurn, Reject};
 use crate::session::outcome::{Created, Lookup, Removed, Replaced};
 
 /// A label whose values are all known when the program is written.
@@ -163,7 +163,7 @@ macro_rules! session_labels {
     )+ };
 }
 
-session_labels!(Kind, Cause, Reject, NotMade);
+session_labels!(Kind, Cause, Reject, NotMade, OutOfTurn);
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use prometheus::{
 use crate::crypto::keyring::Usage;
 use crate::crypto::ring_source::RingSource;
 use crate::crypto::seal::Purpose;
-use crate::session::event::{Cause, Event, Kind, NotMade, Reject};
+use crate::session::event::{Cause, Event, Kind, NotMade, OutOfTurn, Reject};
 use crate::telemetry::audit::StoreState;
 use crate::telemetry::labels::{RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure};
 use crate::telemetry::series::{
@@ -29,8 +29,9 @@ const REQUEST_BUCKETS: &[f64] =
 /// Seconds; a store's deadline is 150 ms.
 const STORE_BUCKETS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25];
-/// Seconds; requests of one session wait at most 2 s for each other.
-const WAIT_BUCKETS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
+/// Seconds; requests of one session wait at most `serialize.wait` for each other, a minute where
+/// that is longest.
+const WAIT_BUCKETS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
 /// All that is counted.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ pub struct Metrics {
     sessions_ended: Counters<Cause>,
     sessions_not_made: Counters<NotMade>,
     tickets_rejected: Counters<Reject>,
+    out_of_turn: Counters<OutOfTurn>,
     wait_seconds: Histogram,
     store_calls: Grid<StoreOp, StoreOutcome>,
     store_seconds: Timings<StoreOp>,
@@ -183,6 +185,12 @@ impl Metrics {
                 "cloakroom_tickets_rejected_total",
                 "Tickets that count as no session.",
                 "reason",
+            ),
+            out_of_turn: Counters::new(
+                r,
+                "cloakroom_out_of_turn_total",
+                "Requests that went on without their session's turn.",
+                "cause",
             ),
             wait_seconds: histogram(
                 r,
@@ -330,6 +338,7 @@ impl Metrics {
             Event::Ended { cause, .. } => self.sessions_ended.get(*cause).inc(),
             Event::TicketRejected { reason } => self.tickets_rejected.get(*reason).inc(),
             Event::NotMade { cause } => self.sessions_not_made.get(*cause).inc(),
+            Event::OutOfTurn { cause } => self.out_of_turn.get(*cause).inc(),
             Event::Created { .. }
             | Event::Login { .. }
             | Event::LoginFailed
@@ -515,6 +524,7 @@ mod tests {
         metrics.session_event(&Event::TicketRejected { reason: Reject::Duplicate });
         metrics.session_event(&Event::NotMade { cause: NotMade::CrossSite });
         metrics.session_event(&Event::Waited);
+        metrics.session_event(&Event::OutOfTurn { cause: OutOfTurn::TimedOut });
         metrics.waited(Duration::from_millis(200));
         check(
             &metrics,
@@ -525,6 +535,8 @@ mod tests {
                 r#"cloakroom_sessions_ended_total{cause="idle"} 1"#,
                 r#"cloakroom_tickets_rejected_total{reason="duplicate"} 1"#,
                 r#"cloakroom_sessions_not_made_total{cause="cross_site"} 1"#,
+                r#"cloakroom_out_of_turn_total{cause="timed_out"} 1"#,
+                r#"cloakroom_out_of_turn_total{cause="store_down"} 0"#,
                 r#"cloakroom_session_wait_seconds_bucket{le="0.25"} 1"#,
                 "cloakroom_session_wait_seconds_count 1",
             ],

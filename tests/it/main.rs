@@ -15,6 +15,7 @@ mod interleavings;
 mod keys;
 mod layers;
 mod operations;
+mod order;
 mod outage;
 mod proxying;
 mod renewal;

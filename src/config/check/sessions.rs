@@ -13,8 +13,8 @@ use crate::config::value::unit::{Zero, duration, size};
 use crate::config::value::{Flaw, Parsed, choice, path};
 use crate::cookie::enforce::{READ_BY_SCRIPT, SameSite};
 use crate::session::policy::{
-    CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart, Serialize,
-    SuccessPart, TicketCookie, Timeouts,
+    CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart, SuccessPart,
+    TicketCookie, Timeouts,
 };
 
 use super::cookies::same_site;
@@ -115,7 +115,7 @@ impl Checker<'_> {
             on_reuse: self.on_reuse(&session.on_reuse, &format!("{path}.on_reuse")),
             login,
             logout,
-            serialize: self.serialize(&session.serialize, &format!("{path}.serialize")),
+            serialize: self.order(&session.serialize, &format!("{path}.serialize")),
             jar: self.jar(session.jar.as_ref(), &format!("{path}.jar")),
             anonymous_per_minute: self.positive(
                 &session.anonymous_per_minute,
@@ -284,26 +284,6 @@ impl Checker<'_> {
         const KINDS: [(&str, OnReuse); 2] = [("revoke", OnReuse::Revoke), ("log", OnReuse::Log)];
         self.or(given, path, OnReuse::Revoke, |text| {
             choice(text, "answer to an old ticket", &KINDS)
-        })
-    }
-
-    fn serialize(&mut self, given: &Text, path: &str) -> Serialize {
-        const KINDS: [(&str, Option<Serialize>); 4] = [
-            ("off", Some(Serialize::Off)),
-            ("login", Some(Serialize::Login)),
-            ("unsafe", None),
-            ("all", None),
-        ];
-        let kind = self.or(given, path, Some(Serialize::Login), |text| {
-            choice(text, "order of requests", &KINDS)
-        });
-        kind.unwrap_or_else(|| {
-            self.not_built(
-                given.as_ref().and_then(at),
-                path,
-                "only logins take turns, as with `login`",
-            );
-            Serialize::Login
         })
     }
 

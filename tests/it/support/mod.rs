@@ -13,6 +13,7 @@ pub mod h2;
 pub mod http;
 pub mod in_process;
 pub mod jar;
+pub mod nginx;
 pub mod origin;
 pub mod process;
 pub mod proxy;

@@ -1,0 +1,87 @@
+//! Which requests of one session take turns, and how long they wait for it (PROTOCOL.md 32).
+
+use std::time::Duration;
+
+/// Which requests of one session take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serialize {
+    /// None; a login does not wait for others either.
+    Off,
+    /// None, but a login waits for what is in flight, and what arrives waits for the login.
+    Login,
+    /// Those that may write the session: methods that are not safe (RFC 9110, section 9.2.1),
+    /// logins and logouts. The rest as with `Login`.
+    Unsafe,
+    /// All but streams and preflights.
+    All,
+}
+
+/// A policy's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub requests: Serialize,
+    /// How long a request waits for its turn before it goes on without; with `Login`, how long a
+    /// login waits for others and others for a login.
+    pub wait: Duration,
+    /// The turn is taken on all nodes, through the store.
+    pub fleet: bool,
+}
+
+/// What of a request decides whether it takes turns.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nature {
+    /// An unsafe method, a login or a logout.
+    pub writes: bool,
+    pub is_preflight: bool,
+    /// It asks for a WebSocket or an event stream.
+    pub is_stream: bool,
+}
+
+impl Serialize {
+    /// Whether such a request takes turns.
+    pub fn covers(self, nature: Nature) -> bool {
+        match self {
+            Self::Off | Self::Login => false,
+            Self::Unsafe => nature.writes && !nature.is_preflight,
+            Self::All => !nature.is_preflight && (nature.writes || !nature.is_stream),
+        }
+    }
+
+    /// The `wait` that a policy has where it gives none.
+    pub fn default_wait(self) -> Duration {
+        match self {
+            Self::Off | Self::Login => Duration::from_secs(2),
+            Self::Unsafe | Self::All => Duration::from_secs(10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_turns() {
+        const PAGE: Nature = Nature { writes: false, is_preflight: false, is_stream: false };
+        const WRITE: Nature = Nature { writes: true, ..PAGE };
+        const STREAM: Nature = Nature { is_stream: true, ..PAGE };
+        // Of a `POST` with `Accept: text/event-stream` nobody knows yet what it will be.
+        const WRITING_STREAM: Nature = Nature { writes: true, ..STREAM };
+        const PREFLIGHT: Nature = Nature { is_preflight: true, ..PAGE };
+        // A login rule without a method fits a preflight too.
+        const LOGIN_PREFLIGHT: Nature = Nature { is_preflight: true, ..WRITE };
+        let check = |nature, expected: &[Serialize]| {
+            use Serialize::{All, Login, Off, Unsafe};
+            for serialize in [Off, Login, Unsafe, All] {
+                let covers = expected.contains(&serialize);
+                assert_eq!(serialize.covers(nature), covers, "{serialize:?} {nature:?}");
+            }
+        };
+        check(PAGE, &[Serialize::All]);
+        check(WRITE, &[Serialize::Unsafe, Serialize::All]);
+        check(STREAM, &[]);
+        check(WRITING_STREAM, &[Serialize::Unsafe, Serialize::All]);
+        check(PREFLIGHT, &[]);
+        check(LOGIN_PREFLIGHT, &[]);
+    }
+}
