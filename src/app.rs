@@ -118,7 +118,12 @@ impl App {
             clock,
             table: table(&config)?,
             upstreams,
-            tickets: config.sessions.iter().map(|policy| policy.cookie.name.clone()).collect(),
+            tickets: config
+                .sessions
+                .iter()
+                .filter(|policy| policy.has_tickets())
+                .map(|policy| policy.cookie.name.clone())
+                .collect(),
             cookies: config.cookies.clone(),
             trusted: config.trusted_proxies.clone(),
             insecure_cookies: config.insecure_cookies,
@@ -127,6 +132,7 @@ impl App {
             gates: Arc::default(),
             limiter: crate::proxy::limit::Limiter::default(),
             metrics,
+            findings: crate::telemetry::findings::Findings::default(),
             access_log: config.log.access,
         };
         Ok(Self {

@@ -170,6 +170,7 @@ pub struct Session {
     pub jar: Option<Jar>,
     pub anonymous_per_minute: Given<u32>,
     pub on_store_down: Text,
+    pub report_only: Given<bool>,
 }
 
 /// `sessions.*.cookie`
@@ -179,6 +180,8 @@ pub struct TicketCookie {
     pub name: Text,
     pub same_site: Text,
     pub domain: Text,
+    pub prefix: Text,
+    pub partitioned: Given<bool>,
 }
 
 /// `sessions.*.timeouts`

@@ -95,45 +95,25 @@ impl Settings {
             // Browsers ignore it.
             return Cow::Borrowed(field);
         }
-        self.plan(field, https).apply(field)
+        self.demand(name_of(field)).rewrite(field, https)
     }
 
-    /// Works out what has to change.
-    fn plan(&self, field: &[u8], https: bool) -> Plan {
-        let found = Found::read(field);
-        let name = name_of(field);
-        let prefix = Prefix::of(name);
+    /// What defaults and exceptions demand of the cookie of this name.
+    fn demand(&self, name: &[u8]) -> Demand<'static> {
         let exception = self.exception(name);
-        let demand = |of: fn(&Attributes) -> Option<bool>| {
+        let either = |of: fn(&Attributes) -> Option<bool>| {
             exception.and_then(of).or_else(|| of(&self.defaults))
         };
-        let can_be_secure = https || found.secure;
-
         let loosened = exception.and_then(|exception| exception.same_site);
-        let default = self
-            .defaults
-            .same_site
-            .map(|default| found.same_site.map_or(default, |given| given.stricter(default)));
-        let same_site = loosened
-            .or(default)
-            .filter(|wanted| *wanted != SameSite::None || can_be_secure)
-            .or(found.same_site);
-
-        let must_be_secure =
-            same_site == Some(SameSite::None) || found.partitioned || prefix != Prefix::Plain;
-        let secure = match demand(|attributes| attributes.secure) {
-            _ if must_be_secure => can_be_secure,
-            Some(true) => can_be_secure,
-            Some(false) => false,
-            None => found.secure,
-        };
-        let http_only = demand(|attributes| attributes.http_only).unwrap_or(found.http_only);
-
-        Plan {
-            secure: Edit::between(found.secure, secure),
-            http_only: Edit::between(found.http_only, http_only),
-            same_site: same_site.filter(|wanted| found.same_site != Some(*wanted)),
-            host_only: prefix == Prefix::Host && (found.domain || !found.root_path),
+        Demand {
+            secure: either(|attributes| attributes.secure),
+            http_only: either(|attributes| attributes.http_only),
+            same_site: match (loosened, self.defaults.same_site) {
+                (Some(loosened), _) => Wish::Exactly(loosened),
+                (None, Some(default)) => Wish::AtLeast(default),
+                (None, None) => Wish::Own,
+            },
+            ..Demand::default()
         }
     }
 
@@ -151,25 +131,128 @@ impl Settings {
     }
 }
 
+/// What is demanded of `SameSite`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Wish {
+    /// What the application chose, or nothing.
+    #[default]
+    Own,
+    /// This one, or a stricter one that the application chose.
+    AtLeast(SameSite),
+    Exactly(SameSite),
+}
+
+/// What is demanded of one cookie. The default changes nothing but what browsers demand anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand<'a> {
+    /// `None` leaves the application's choice alone.
+    pub secure: Option<bool>,
+    pub http_only: Option<bool>,
+    pub same_site: Wish,
+    /// Add `Partitioned`, where the cookie can be `Secure`.
+    pub partitioned: bool,
+    /// In place of the application's.
+    pub domain: Option<&'a str>,
+    /// Whether the browser understands `SameSite=None`; where it does not, that is left out.
+    pub takes_none: bool,
+}
+
+impl Default for Demand<'_> {
+    fn default() -> Self {
+        Self {
+            secure: None,
+            http_only: None,
+            same_site: Wish::Own,
+            partitioned: false,
+            domain: None,
+            takes_none: true,
+        }
+    }
+}
+
+impl Demand<'_> {
+    /// Enforces the demand; [`Settings::rewrite`] says how. The field has a name or a value.
+    pub fn rewrite<'f>(&self, field: &'f [u8], https: bool) -> Cow<'f, [u8]> {
+        self.plan(field, https).apply(field)
+    }
+
+    /// Works out what has to change.
+    fn plan(&self, field: &[u8], https: bool) -> Plan<'_> {
+        let found = Found::read(field);
+        let prefix = Prefix::of(name_of(field));
+        let can_be_secure = https || found.secure;
+
+        let same_site = match self.same_site {
+            Wish::Own => None,
+            Wish::AtLeast(least) => {
+                Some(found.same_site.map_or(least, |given| given.stricter(least)))
+            }
+            Wish::Exactly(wanted) => Some(wanted),
+        };
+        let same_site = same_site
+            .filter(|wanted| *wanted != SameSite::None || can_be_secure)
+            .or(found.same_site);
+        let partitioned = found.partitioned || (self.partitioned && can_be_secure);
+
+        let must_be_secure =
+            same_site == Some(SameSite::None) || partitioned || prefix != Prefix::Plain;
+        let secure = match self.secure {
+            _ if must_be_secure => can_be_secure,
+            Some(true) => can_be_secure,
+            Some(false) => false,
+            None => found.secure,
+        };
+        let http_only = self.http_only.unwrap_or(found.http_only);
+        let is_host = prefix == Prefix::Host;
+
+        Plan {
+            secure: Edit::between(found.secure, secure),
+            http_only: Edit::between(found.http_only, http_only),
+            partitioned: Edit::between(found.partitioned, partitioned),
+            same_site: match same_site {
+                Some(SameSite::None) if !self.takes_none => Rewrite::Remove,
+                Some(wanted) if found.same_site != Some(wanted) => Rewrite::Write(wanted.as_str()),
+                _ => Rewrite::Keep,
+            },
+            path: match is_host && !found.root_path {
+                true => Rewrite::Write("/"),
+                false => Rewrite::Keep,
+            },
+            domain: match self.domain {
+                _ if is_host => Rewrite::Remove,
+                Some(domain) => Rewrite::Write(domain),
+                None => Rewrite::Keep,
+            },
+        }
+    }
+}
+
 /// What a cookie-name demands (RFC 6265bis, section 4.1.3), in any case of letters.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Prefix {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefix {
     Plain,
+    /// `Secure`.
     Secure,
+    /// `Secure`, `Path=/` and no `Domain`.
     Host,
 }
 
 impl Prefix {
-    fn of(name: &[u8]) -> Self {
-        let begins = |prefix: &[u8]| {
+    /// The prefix that a name carries.
+    pub fn of(name: &[u8]) -> Self {
+        let begins = |prefix: Self| {
+            let prefix = prefix.as_str().as_bytes();
             name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
-        if begins(b"__Host-") {
-            Self::Host
-        } else if begins(b"__Secure-") {
-            Self::Secure
-        } else {
-            Self::Plain
+        [Self::Host, Self::Secure].into_iter().find(|prefix| begins(*prefix)).unwrap_or(Self::Plain)
+    }
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Secure => "__Secure-",
+            Self::Host => "__Host-",
         }
     }
 }
@@ -181,7 +264,6 @@ struct Found {
     http_only: bool,
     same_site: Option<SameSite>,
     partitioned: bool,
-    domain: bool,
     root_path: bool,
 }
 
@@ -194,9 +276,8 @@ impl Found {
                 Kind::HttpOnly => found.http_only = true,
                 Kind::SameSite => found.same_site = SameSite::read(attribute.value),
                 Kind::Partitioned => found.partitioned = true,
-                Kind::Domain => found.domain = true,
                 Kind::Path => found.root_path = attribute.value == b"/",
-                Kind::MaxAge | Kind::Expires | Kind::Other => {}
+                Kind::Domain | Kind::MaxAge | Kind::Expires | Kind::Other => {}
             }
         }
         found
@@ -220,48 +301,81 @@ impl Edit {
     }
 }
 
-/// What has to change in a field.
-struct Plan {
-    secure: Edit,
-    http_only: Edit,
-    /// The value to write, in place of the one that is there.
-    same_site: Option<SameSite>,
-    /// Take `Domain` away and write `Path=/`.
-    host_only: bool,
+/// What becomes of an attribute that has a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rewrite<'a> {
+    Keep,
+    Remove,
+    /// In place of the one that is there, else at the end.
+    Write(&'a str),
 }
 
-impl Plan {
-    fn apply<'a>(&self, field: &'a [u8]) -> Cow<'a, [u8]> {
-        let Self { secure, http_only, same_site, host_only } = *self;
-        if secure == Edit::Keep && http_only == Edit::Keep && same_site.is_none() && !host_only {
+/// What has to change in a field.
+struct Plan<'a> {
+    secure: Edit,
+    http_only: Edit,
+    partitioned: Edit,
+    same_site: Rewrite<'a>,
+    path: Rewrite<'a>,
+    domain: Rewrite<'a>,
+}
+
+impl Plan<'_> {
+    fn apply<'f>(&self, field: &'f [u8]) -> Cow<'f, [u8]> {
+        let Self { secure, http_only, partitioned, same_site, path, domain } = *self;
+        let mut valued = [
+            (Kind::Domain, "Domain=", domain),
+            (Kind::Path, "Path=", path),
+            (Kind::SameSite, "SameSite=", same_site),
+        ];
+        let switches = [
+            (Kind::Secure, "Secure", secure),
+            (Kind::HttpOnly, "HttpOnly", http_only),
+            (Kind::Partitioned, "Partitioned", partitioned),
+        ];
+        let adds = switches.iter().any(|(.., edit)| *edit == Edit::Add)
+            || valued.iter().any(|(.., rewrite)| matches!(rewrite, Rewrite::Write(_)));
+        if !adds && !pieces(field).skip(1).any(|piece| self.removes(Attribute::read(piece).kind)) {
             return Cow::Borrowed(field);
         }
-        let same_site = same_site.map(|value| ["SameSite=", value.as_str()].concat());
-        let (mut same_site_due, mut path_due) =
-            (same_site.as_deref(), host_only.then_some("Path=/"));
         let mut written = Written::beside(field);
         for (at, piece) in pieces(field).enumerate() {
             if at == 0 {
                 written.bytes.extend_from_slice(piece);
                 continue;
             }
-            match Attribute::read(piece).kind {
-                Kind::Secure if secure == Edit::Remove => {}
-                Kind::HttpOnly if http_only == Edit::Remove => {}
-                Kind::Domain if host_only => {}
-                Kind::SameSite if same_site.is_some() => {
-                    written.replace(piece, same_site_due.take());
-                }
-                Kind::Path if host_only => written.replace(piece, path_due.take()),
-                _ => written.piece(piece),
+            let kind = Attribute::read(piece).kind;
+            match valued.iter_mut().find(|(of, ..)| *of == kind) {
+                Some((_, name, due @ Rewrite::Write(_))) => written.replace(piece, name, due),
+                Some((.., Rewrite::Remove)) => {}
+                None if self.removes(kind) => {}
+                None | Some((.., Rewrite::Keep)) => written.piece(piece),
             }
         }
-        let secure = (secure == Edit::Add).then_some("Secure");
-        let http_only = (http_only == Edit::Add).then_some("HttpOnly");
-        for due in [path_due, secure, http_only, same_site_due].into_iter().flatten() {
-            written.append(due);
+        // In the order that people are used to.
+        let [domain, path, same_site] = valued;
+        let [secure, http_only, partitioned] = switches;
+        for (_, name, rewrite) in [domain, path] {
+            written.append_valued(name, rewrite);
         }
+        for (_, name, edit) in [secure, http_only] {
+            written.append_switch(name, edit);
+        }
+        written.append_valued(same_site.1, same_site.2);
+        written.append_switch(partitioned.1, partitioned.2);
         Cow::Owned(written.bytes)
+    }
+
+    fn removes(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Secure => self.secure == Edit::Remove,
+            Kind::HttpOnly => self.http_only == Edit::Remove,
+            Kind::Partitioned => self.partitioned == Edit::Remove,
+            Kind::SameSite => self.same_site == Rewrite::Remove,
+            Kind::Path => self.path == Rewrite::Remove,
+            Kind::Domain => self.domain == Rewrite::Remove,
+            Kind::MaxAge | Kind::Expires | Kind::Other => false,
+        }
     }
 }
 
@@ -286,11 +400,26 @@ impl Written {
 
     /// Writes an attribute where another was, once: further ones of its kind are dropped, as which
     /// of them counts is not the same in all browsers.
-    fn replace(&mut self, piece: &[u8], due: Option<&str>) {
-        if let Some(due) = due {
+    fn replace(&mut self, piece: &[u8], name: &str, due: &mut Rewrite<'_>) {
+        // What was written is only removed from then on.
+        if let Rewrite::Write(value) = std::mem::replace(due, Rewrite::Remove) {
             let indent = piece.len() - piece.trim_ascii_start().len();
             self.piece(&piece[..indent]);
-            self.bytes.extend_from_slice(due.as_bytes());
+            self.bytes.extend_from_slice(name.as_bytes());
+            self.bytes.extend_from_slice(value.as_bytes());
+        }
+    }
+
+    fn append_valued(&mut self, name: &str, due: Rewrite<'_>) {
+        if let Rewrite::Write(value) = due {
+            self.append(name);
+            self.bytes.extend_from_slice(value.as_bytes());
+        }
+    }
+
+    fn append_switch(&mut self, name: &str, edit: Edit) {
+        if edit == Edit::Add {
+            self.append(name);
         }
     }
 

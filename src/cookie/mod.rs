@@ -3,8 +3,11 @@
 //! Works on bytes: SP and HTAB are the only white space, nothing is unquoted or decoded, and what
 //! is not ours leaves byte for byte as it came. Knows nothing of sessions.
 
+pub mod agent;
 pub mod date;
 pub mod enforce;
+pub mod finding;
+pub mod guise;
 pub mod lookalike;
 pub mod request;
 pub mod response;

@@ -11,6 +11,7 @@ use crate::headers::forwarded::Client;
 use crate::listen::Info;
 use crate::proxy::error::RequestError;
 use crate::proxy::gate::{Cut, Pass};
+use crate::proxy::modes::Guarded;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::proxy::turn::Turn;
@@ -30,6 +31,8 @@ pub struct Context {
     pub connection: Option<Arc<Info>>,
     pub target: Option<Target>,
     pub exchange: Option<Exchange>,
+    /// In place of `exchange` where the policy has no tickets.
+    pub guarded: Option<Guarded>,
     pub attempts: Attempts,
     /// The `Cookie` line for the worker; absent: none is sent.
     pub cookie: Option<HeaderValue>,
@@ -90,6 +93,7 @@ impl Context {
             connection: None,
             target: None,
             exchange: None,
+            guarded: None,
             attempts: Attempts::default(),
             cookie: None,
             body_bytes: 0,

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod hooks;
 pub mod limit;
 pub mod logging;
+mod modes;
 mod reply;
 mod request_filter;
 mod response_filter;

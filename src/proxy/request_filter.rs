@@ -14,6 +14,7 @@ use crate::headers::forwarded::{Client, Connection};
 use crate::proxy::admit;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
+use crate::proxy::modes;
 use crate::proxy::reply;
 use crate::proxy::settings::{Denied, Require, Route, Target as Destination};
 use crate::proxy::settling::scope;
@@ -182,12 +183,17 @@ async fn join_session(
     policy: &Arc<Policy>,
 ) -> std::result::Result<(), Answer> {
     let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
-    if !target.client.https && !shared.insecure_cookies {
+    if !target.client.https && !shared.insecure_cookies && !policy.only_reports() {
         return Err(RequestError::InsecureSession.into());
+    }
+    let carried = carried(shared, session, Some(policy));
+    if !policy.has_tickets() {
+        let pairs = modes::join(shared, session, ctx, policy, &carried);
+        ctx.cookie = cookie_line(&carried, pairs);
+        return Ok(());
     }
     let request = session.req_header();
     let (method, headers) = (&request.method, &request.headers);
-    let carried = carried(shared, session, Some(policy));
     let ticket = open_ticket(shared, session, ctx, policy, &carried);
     let is_login = policy.is_login(method, &target.path);
     let is_logout = policy.is_logout(method, &target.path);

@@ -13,6 +13,7 @@ use crate::headers::identity;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
+use crate::proxy::modes;
 use crate::proxy::settling::{carry_out, expiry_field, ticket_field};
 use crate::proxy::shared::Shared;
 use crate::proxy::upstream_peer;
@@ -49,13 +50,16 @@ pub async fn run(
         return raise(ctx, RequestError::Cut);
     }
     let fields = take_cookies(response);
+    if let Some(guarded) = ctx.guarded.take() {
+        return modes::respond(shared, response, ctx, &guarded, &fields);
+    }
     let is_https = ctx.target.as_ref().is_some_and(|target| target.client.https);
     let policy = ctx.exchange.as_ref().map(|exchange| exchange.policy.clone());
     for field in &fields {
         let name = name_of(field);
         let is_kept = policy.as_ref().is_none_or(|policy| !policy.owns(name));
         // A worker has no say about tickets.
-        if is_kept && !shared.tickets.iter().any(|ticket| ticket.as_bytes() == name) {
+        if is_kept && !shared.is_ticket(name) {
             response.append_header(SET_COOKIE, &*shared.cookies.rewrite(field, is_https))?;
         }
     }

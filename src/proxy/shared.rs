@@ -17,6 +17,7 @@ use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
 use crate::session::record::Record;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
+use crate::telemetry::findings::Findings;
 use crate::telemetry::labels::StoreOp;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
@@ -46,10 +47,16 @@ pub struct Shared {
     pub gates: Arc<Gates>,
     pub limiter: Limiter,
     pub metrics: Arc<Metrics>,
+    pub findings: Findings,
     pub access_log: bool,
 }
 
 impl Shared {
+    /// Whether a cookie of this name is a ticket.
+    pub fn is_ticket(&self, cookie_name: &[u8]) -> bool {
+        self.tickets.iter().any(|ticket| ticket.as_bytes() == cookie_name)
+    }
+
     /// Looks a record up.
     pub async fn load(&self, key: RecordKey) -> Lookup<(u64, Record)> {
         let begun = Instant::now();

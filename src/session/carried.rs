@@ -5,10 +5,17 @@
 //! one of the two: `\u{a0}sid` reaches an application that trims names as `sid`, and one that
 //! adopts the identifiers it is given has then been handed the attacker's.
 //! Every other cookie goes on byte for byte.
+//!
+//! Where a policy lets the application's cookies out under a prefix, they come back under it, and
+//! under no other name: what comes under the application's own name was planted.
 
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::cookie::guise::Guise;
 use crate::cookie::lookalike::{Likeness, likeness, passes_for};
 use crate::cookie::request;
-use crate::session::policy::Policy;
+use crate::session::policy::{Mode, Policy};
 
 /// The ticket of a policy in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +26,26 @@ pub enum Presented<'a> {
     Duplicate,
 }
 
+/// A session cookie of the application that came back as it was sent out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Own<'a> {
+    /// The application's own name for it.
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+}
+
+impl fmt::Debug for Own<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Own({}=[redacted])", self.name.escape_ascii())
+    }
+}
+
 /// A request's cookies, sorted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Carried<'a> {
     pub ticket: Presented<'a>,
+    /// Session cookies of a policy that lets them out; none in a vault.
+    pub own: Vec<Own<'a>>,
     /// What goes on, each piece as it was sent.
     pub others: Vec<&'a [u8]>,
     /// Whether anything was kept back.
@@ -37,7 +60,8 @@ impl<'a> Carried<'a> {
         policy: Option<&Policy>,
         tickets: &[String],
     ) -> Self {
-        let mut carried = Self { ticket: Presented::None, others: Vec::new(), kept_back: false };
+        let mut carried =
+            Self { ticket: Presented::None, own: Vec::new(), others: Vec::new(), kept_back: false };
         for pair in fields.flat_map(request::pairs) {
             let ticket = tickets
                 .iter()
@@ -54,14 +78,57 @@ impl<'a> Carried<'a> {
                     };
                 }
                 Some(_) => carried.kept_back = true,
-                None if policy.is_some_and(|policy| is_session(policy, &pair)) => {
-                    carried.kept_back = true;
-                }
-                None => carried.others.push(pair.raw),
+                None => match policy.map_or(Kin::Other, |policy| Kin::of(policy, &pair)) {
+                    Kin::Other => carried.others.push(pair.raw),
+                    Kin::Own(own) => carried.own.push(own),
+                    Kin::Planted => carried.kept_back = true,
+                },
             }
         }
         carried
     }
+
+    /// The pairs under the application's own names, of those that came once, and the names of those
+    /// that came twice: which of them was planted cannot be told.
+    pub fn unveiled(&self) -> (Vec<Vec<u8>>, Vec<&'a [u8]>) {
+        let mut times: HashMap<&[u8], usize> = HashMap::new();
+        for own in &self.own {
+            *times.entry(own.name).or_default() += 1;
+        }
+        let once = self.own.iter().filter(|own| times[own.name] == 1);
+        let pairs = once.map(|own| [own.name, b"=", own.value].concat()).collect();
+        let twice = times.iter().filter(|(_, times)| **times > 1).map(|(name, _)| *name).collect();
+        (pairs, twice)
+    }
+}
+
+/// What a cookie that is no ticket is to a policy.
+enum Kin<'a> {
+    Other,
+    Own(Own<'a>),
+    /// It pretends to be a session cookie.
+    Planted,
+}
+
+impl<'a> Kin<'a> {
+    fn of(policy: &Policy, pair: &request::Pair<'a>) -> Self {
+        let own = match &policy.mode {
+            Mode::Harden { report_only: true, .. } => return Self::Other,
+            Mode::Vault => None,
+            Mode::Harden { guise, .. } => own(policy, guise, pair),
+        };
+        match own {
+            Some(own) => Self::Own(own),
+            None if is_session(policy, pair) => Self::Planted,
+            None => Self::Other,
+        }
+    }
+}
+
+fn own<'a>(policy: &Policy, guise: &Guise, pair: &request::Pair<'a>) -> Option<Own<'a>> {
+    let mut names = guise.inside(pair.name);
+    let name = names.find(|name| policy.owns(name))?;
+    Some(Own { name, value: pair.value })
 }
 
 fn is_session(policy: &Policy, pair: &request::Pair<'_>) -> bool {
@@ -71,7 +138,72 @@ fn is_session(policy: &Policy, pair: &request::Pair<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cookie::enforce::SameSite;
+    use crate::cookie::guise::Prefix;
     use crate::session::tests::policy;
+
+    fn harden(prefix: Prefix, report_only: bool) -> Policy {
+        let guise = Guise {
+            prefix,
+            domain: None,
+            same_site: SameSite::Lax,
+            partitioned: false,
+            secure: true,
+        };
+        let app_cookies = ["EGG_SESS", "wp_*", "__Host-native"].map(str::to_owned).to_vec();
+        Policy { mode: Mode::Harden { guise, report_only }, app_cookies, ..policy() }
+    }
+
+    #[track_caller]
+    fn check_harden(policy: &Policy, field: &str, own: &[&str], others: &[&str]) {
+        let tickets = ["__Host-admin".to_owned()];
+        let carried = Carried::sort([field.as_bytes()].into_iter(), Some(policy), &tickets);
+        let (pairs, _) = carried.unveiled();
+        let found: Vec<_> = pairs.iter().map(|pair| String::from_utf8_lossy(pair)).collect();
+        assert_eq!(found, own, "{field}");
+        let found: Vec<_> = carried.others.iter().map(|raw| String::from_utf8_lossy(raw)).collect();
+        assert_eq!(found, others, "{field}");
+        assert_eq!(carried.ticket, Presented::None);
+    }
+
+    #[test]
+    fn hardened_cookies_come_back_under_their_prefix_alone() {
+        let check = |field, own: &[&str], others: &[&str]| {
+            check_harden(&harden(Prefix::Host, false), field, own, others);
+        };
+        check("a=1; __Host-EGG_SESS=s; b=2", &["EGG_SESS=s"], &["a=1", "b=2"]);
+        check("EGG_SESS=planted; __Host-EGG_SESS=s", &["EGG_SESS=s"], &[]);
+        check("EGG_SESS=planted", &[], &[]);
+        check("egg_sess=planted; \u{a0}EGG_SESS=planted; EGG%5FSESS=planted; a=1", &[], &["a=1"]);
+        check("=EGG_SESS=planted; $Version=1,EGG_SESS=planted", &[], &[]);
+        // Not every browser guards a prefix in small letters.
+        check("__host-EGG_SESS=planted", &[], &["__host-EGG_SESS=planted"]);
+        check("__Secure-EGG_SESS=planted", &[], &["__Secure-EGG_SESS=planted"]);
+        check("__Host-EGG_SESS=a; __Host-EGG_SESS=a", &[], &[]);
+        check("__Host-EGG_SESS=a; x=1; __Host-EGG_SESS=b", &[], &["x=1"]);
+        check("__Host-wp_1=a; __Host-wp_2=b; wp_3=c", &["wp_1=a", "wp_2=b"], &[]);
+        check("__Host-native=a; __Host-other=b", &["__Host-native=a"], &["__Host-other=b"]);
+        check("__Host-admin=ticket", &[], &[]);
+        check("__Host-EGG_SESS=\"a b\"", &["EGG_SESS=\"a b\""], &[]);
+    }
+
+    #[test]
+    fn without_a_prefix_the_very_name_comes_back() {
+        let check = |field, own: &[&str], others: &[&str]| {
+            check_harden(&harden(Prefix::Plain, false), field, own, others);
+        };
+        check("a=1; EGG_SESS=s", &["EGG_SESS=s"], &["a=1"]);
+        check("EGG_SESS=s; egg_sess=planted", &["EGG_SESS=s"], &[]);
+        check("EGG_SESS=s; EGG_SESS=s", &[], &[]);
+        check("__Host-EGG_SESS=s", &[], &["__Host-EGG_SESS=s"]);
+    }
+
+    #[test]
+    fn a_report_changes_nothing() {
+        let field = "a=1; EGG_SESS=s; EGG_SESS=t; egg_sess=u; __Host-EGG_SESS=v; a=2";
+        let all: Vec<&str> = field.split("; ").collect();
+        check_harden(&harden(Prefix::Host, true), field, &[], &all);
+    }
 
     fn check(fields: &[&str], ticket: Presented<'_>, others: &[&str]) {
         let tickets = ["__Host-shop".to_owned(), "__Host-admin".to_owned()];

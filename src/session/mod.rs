@@ -7,6 +7,7 @@ pub mod command;
 pub mod decide;
 pub mod event;
 pub mod exchange;
+pub mod harden;
 pub mod jar;
 pub mod matching;
 pub mod order;

@@ -5,14 +5,21 @@ use std::time::Duration;
 use http::Method;
 
 use crate::cookie::enforce::SameSite;
+use crate::cookie::guise::Guise;
 use crate::routing::path::PathRule;
 use crate::session::order::Order;
 
 /// How a policy treats the application's session cookies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// They never reach the browser; they live in the record.
     Vault,
+    /// They reach the browser under a prefix and with better attributes.
+    Harden {
+        guise: Guise,
+        /// Nothing is changed, only told.
+        report_only: bool,
+    },
 }
 
 /// The ticket's cookie.
@@ -125,6 +132,24 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What session cookies wear outside; nothing where they stay here.
+    pub fn guise(&self) -> Option<&Guise> {
+        match &self.mode {
+            Mode::Vault => None,
+            Mode::Harden { guise, .. } => Some(guise),
+        }
+    }
+
+    /// Whether sessions are records that a ticket leads to.
+    pub fn has_tickets(&self) -> bool {
+        matches!(self.mode, Mode::Vault)
+    }
+
+    /// Whether nothing is changed, neither of requests nor of answers.
+    pub fn only_reports(&self) -> bool {
+        matches!(self.mode, Mode::Harden { report_only: true, .. })
+    }
+
     /// Whether a cookie of this name belongs to the application's session.
     pub fn owns(&self, cookie_name: &[u8]) -> bool {
         self.app_cookies.iter().any(|pattern| match pattern.strip_suffix('*') {

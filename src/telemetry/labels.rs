@@ -1,5 +1,6 @@
 //! Closed sets of label values, so that a metric is found by index and never by a string.
 
+use crate::cookie::finding::Finding;
 use crate::session::event::{Cause, Kind, NotMade, OutOfTurn, Reject};
 use crate::session::outcome::{Created, Lookup, Removed, Replaced};
 
@@ -146,7 +147,7 @@ impl From<Removed> for StoreOutcome {
     }
 }
 
-/// The session core's own lists are labels too.
+/// The lists of cookies and of the session core are labels too.
 macro_rules! session_labels {
     ($($name:ident),+) => { $(
         impl Label for $name {
@@ -163,7 +164,7 @@ macro_rules! session_labels {
     )+ };
 }
 
-session_labels!(Kind, Cause, Reject, NotMade, OutOfTurn);
+session_labels!(Kind, Cause, Reject, NotMade, OutOfTurn, Finding);
 
 #[cfg(test)]
 mod tests {

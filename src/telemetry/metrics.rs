@@ -13,6 +13,7 @@ use prometheus::{
     Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::cookie::finding::Finding;
 use crate::crypto::keyring::Usage;
 use crate::crypto::ring_source::RingSource;
 use crate::crypto::seal::Purpose;
@@ -53,6 +54,7 @@ pub struct Metrics {
     sessions_not_made: Counters<NotMade>,
     tickets_rejected: Counters<Reject>,
     out_of_turn: Counters<OutOfTurn>,
+    cookie_findings: Counters<Finding>,
     wait_seconds: Histogram,
     store_calls: Grid<StoreOp, StoreOutcome>,
     store_seconds: Timings<StoreOp>,
@@ -191,6 +193,12 @@ impl Metrics {
                 "cloakroom_out_of_turn_total",
                 "Requests that went on without their session's turn.",
                 "cause",
+            ),
+            cookie_findings: Counters::new(
+                r,
+                "cloakroom_cookie_findings_total",
+                "Cookies of the application that browsers drop, or that a policy would change.",
+                "finding",
             ),
             wait_seconds: histogram(
                 r,
@@ -348,6 +356,11 @@ impl Metrics {
             | Event::Withheld { .. }
             | Event::Waited => {}
         }
+    }
+
+    /// Counts something that is wrong with a cookie of the application.
+    pub(super) fn cookie_finding(&self, finding: Finding) {
+        self.cookie_findings.get(finding).inc();
     }
 
     /// Records how long a request waited for another one of its session.

@@ -1,11 +1,13 @@
 //! What an operator sees: logs, the access line, audit events, metrics.
 //!
-//! Everything is one stream of `tracing` events on standard error. Three targets have a meaning of
+//! Everything is one stream of `tracing` events on standard error. Some targets have a meaning of
 //! their own and can be filtered by name: `access` (one line a request), `audit` (what happened to
-//! sessions and to the store), and the rest (what the process itself has to say).
+//! sessions and to the store), `cookies` (what is wrong with those of the application), and the rest
+//! (what the process itself has to say).
 
 pub mod access;
 pub mod audit;
+pub mod findings;
 pub mod labels;
 pub mod log;
 pub mod metrics;

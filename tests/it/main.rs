@@ -14,6 +14,7 @@ mod headers;
 mod interleavings;
 mod keys;
 mod layers;
+mod modes;
 mod operations;
 mod order;
 mod outage;

@@ -76,7 +76,7 @@ impl Checker<'_> {
                 .any(|pattern| matches(&pattern.value, &name.value))
             {
                 let message = format!(
-                    "has no effect where session `{}` is used: it keeps this cookie",
+                    "has no effect where session `{}` is used: that sees to this cookie",
                     policy.value
                 );
                 self.warning(

@@ -264,10 +264,15 @@ impl Checker<'_> {
 
     /// Tickets are `Secure`: over a plain connection a browser neither keeps nor sends them.
     pub(super) fn unreachable_tickets(&mut self, file: &File, listeners: &[Settings]) {
+        let only_reports = |name: &str| {
+            let mut named = file.sessions.iter().flat_map(|named| &named.0);
+            named.any(|(other, session)| other.value == name && on(&session.value.report_only))
+        };
         let sessions = items(&file.servers)
             .iter()
             .flat_map(|server| items(&server.value.routes))
-            .any(|route| route.value.session.is_some());
+            .filter_map(|route| route.value.session.as_ref())
+            .any(|session| !only_reports(&session.value));
         let proxies = !items(&file.trusted_proxies).is_empty();
         if !sessions || proxies || on(&file.insecure_cookies) {
             return;

@@ -7,6 +7,7 @@ mod certificate;
 mod cookies;
 mod general;
 mod listeners;
+mod modes;
 mod order;
 mod servers;
 mod sessions;

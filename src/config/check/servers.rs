@@ -10,6 +10,7 @@ use crate::config::value::{Flaw, Parsed, choice, did_you_mean, name, path};
 use crate::proxy::settings::{self, Denied, Require, Target};
 use crate::session::policy::Policy;
 
+use super::modes::shared_name;
 use super::{Checker, at, items, on};
 
 /// nginx's `client_max_body_size`.
@@ -150,7 +151,7 @@ impl Checker<'_> {
             self.required(&route.path, at(given), &format!("{path}.path"), "/", path::normal);
         let target = self.target(file, given, path);
         let session = self.session(file, route, path, sessions);
-        let require = self.require(file, given, path);
+        let require = self.require(file, given, path, session.as_deref());
         let denied = self.denied(route, require, path);
         let body_bytes_max =
             self.or(&route.body_bytes_max, &format!("{path}.body_bytes_max"), BODY_BYTES_MAX, size);
@@ -263,7 +264,13 @@ impl Checker<'_> {
         index
     }
 
-    fn require(&mut self, file: &File, given: &Spanned<Route>, path: &str) -> Require {
+    fn require(
+        &mut self,
+        file: &File,
+        given: &Spanned<Route>,
+        path: &str,
+        policy: Option<&Policy>,
+    ) -> Require {
         const KINDS: [(&str, Require); 2] =
             [("nothing", Require::Nothing), ("login", Require::Login)];
         let route = &given.value;
@@ -279,6 +286,17 @@ impl Checker<'_> {
                     "add `session: NAME` to the route",
                 );
                 self.error(place, &path, flaw);
+            }
+            if let Some(policy) = policy.filter(|policy| !policy.has_tickets()) {
+                let flaw = Flaw::new(
+                    format!("session `{}` knows no logins", policy.name),
+                    format!(
+                        "use `mode: vault` in `sessions.{}`, or leave `require` out",
+                        policy.name
+                    ),
+                );
+                self.error(place, &path, flaw);
+                return require;
             }
             let session = file.sessions.iter().flat_map(|named| &named.0).find(|(name, _)| {
                 route.session.as_ref().is_some_and(|session| session.value == name.value)
@@ -330,18 +348,21 @@ impl Checker<'_> {
                 continue;
             }
             let path = format!("{path}.routes[{index}].session");
-            if let Some(other) = seen.iter().find(|other| other.cookie.name == policy.cookie.name) {
-                let flaw = Flaw::new(
-                    format!(
-                        "sessions `{}` and `{}` have the same cookie `{}` on this server",
-                        other.name, policy.name, policy.cookie.name
-                    ),
+            let twin = seen.iter().find_map(|other| Some((other, shared_name(other, policy)?)));
+            if let Some((other, cookie)) = twin {
+                let message = format!(
+                    "sessions `{}` and `{}` have the same cookie `{cookie}` on this server",
+                    other.name, policy.name
+                );
+                let help = if other.has_tickets() && policy.has_tickets() {
                     format!(
                         "their tickets would overwrite each other: give `sessions.{}.cookie.name` another value",
                         policy.name
-                    ),
-                );
-                self.error(at(given), &path, flaw);
+                    )
+                } else {
+                    "they would overwrite each other: choose another name or `prefix`".to_owned()
+                };
+                self.error(at(given), &path, Flaw::new(message, help));
             }
             if let (Some(domain), false) = (&policy.cookie.domain, insecure) {
                 let outside = |name: &&String| {

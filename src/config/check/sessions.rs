@@ -13,11 +13,12 @@ use crate::config::value::unit::{Zero, duration, size};
 use crate::config::value::{Flaw, Parsed, choice, path};
 use crate::cookie::enforce::{READ_BY_SCRIPT, SameSite};
 use crate::session::policy::{
-    CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart, SuccessPart,
+    CrossSite, JarLimits, LoginRule, LogoutRule, OnReuse, Policy, RequestPart, SuccessPart,
     TicketCookie, Timeouts,
 };
 
 use super::cookies::same_site;
+use super::modes::Kind;
 use super::{Checker, at, items, on};
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -59,7 +60,9 @@ impl Checker<'_> {
             }
             let policy = self.policy(name, given, &path, insecure);
             let twin = policies.iter().find(|other| {
-                policy.cookie.domain.is_some()
+                policy.has_tickets()
+                    && other.has_tickets()
+                    && policy.cookie.domain.is_some()
                     && other.cookie.domain == policy.cookie.domain
                     && other.cookie.name == policy.cookie.name
             });
@@ -96,8 +99,11 @@ impl Checker<'_> {
         insecure: bool,
     ) -> Policy {
         let session = &given.value;
+        let kind = self.kind(session, path);
         let cookie = self.ticket(name, session, path, insecure);
-        let app_cookies = self.app_cookies(given, &cookie.name, path);
+        let mode = self.mode(kind, session, &cookie, path);
+        let ticket = (kind == Kind::Vault).then_some(cookie.name.as_str());
+        let app_cookies = self.app_cookies(given, ticket, path);
         let login = items(&session.login).iter().enumerate();
         let login =
             login.filter_map(|(n, rule)| self.login(rule, &format!("{path}.login[{n}]"))).collect();
@@ -108,7 +114,7 @@ impl Checker<'_> {
         self.on_store_down(&session.on_store_down, &format!("{path}.on_store_down"));
         Policy {
             name: name.value.clone(),
-            mode: self.mode(&session.mode, &format!("{path}.mode")),
+            mode,
             cookie,
             app_cookies,
             timeouts: self.session_timeouts(session.timeouts.as_ref(), &format!("{path}.timeouts")),
@@ -124,17 +130,6 @@ impl Checker<'_> {
                 "nobody could begin a session",
             ),
         }
-    }
-
-    fn mode(&mut self, given: &Text, path: &str) -> Mode {
-        self.or(given, path, Mode::Vault, |text| match text {
-            "vault" => Ok(Mode::Vault),
-            "seal" | "native" | "harden" => Err(Flaw::new(
-                format!("`{text}` is not built yet"),
-                "write `vault`, or leave `mode` out",
-            )),
-            _ => choice(text, "mode", &[("vault", Mode::Vault)]),
-        })
     }
 
     fn ticket(
@@ -181,7 +176,7 @@ impl Checker<'_> {
                 self.error(place, &path, flaw);
             } else {
                 let flaw = Flaw::new(
-                    "the ticket is sent along with requests that other sites cause",
+                    "it is sent along with requests that other sites cause",
                     "write `lax` unless the application is used inside frames of other sites",
                 );
                 self.warning(place, &path, flaw);
@@ -190,7 +185,13 @@ impl Checker<'_> {
         TicketCookie { name: format!("{prefix}{bare}"), same_site, domain, secure: !insecure }
     }
 
-    fn app_cookies(&mut self, given: &Spanned<Session>, ticket: &str, path: &str) -> Vec<String> {
+    /// `ticket` is the name of the policy's ticket, where it has one.
+    fn app_cookies(
+        &mut self,
+        given: &Spanned<Session>,
+        ticket: Option<&str>,
+        path: &str,
+    ) -> Vec<String> {
         let path = format!("{path}.app_cookies");
         let list = &given.value.app_cookies;
         if items(list).is_empty() {
@@ -210,7 +211,9 @@ impl Checker<'_> {
                     continue;
                 }
             };
-            if pattern != "*" && name::matches(&pattern, ticket) {
+            if pattern != "*"
+                && let Some(ticket) = ticket.filter(|ticket| name::matches(&pattern, ticket))
+            {
                 let flaw = Flaw::new(
                     format!("`{pattern}` covers the ticket `{ticket}` itself"),
                     "give the ticket another name (`cookie: { name: … }`)",

@@ -1,0 +1,211 @@
+//! `sessions.*.mode`: which of the other keys a mode has a meaning for, and how cookies leave that
+//! are not kept here.
+
+use serde_saphyr::Spanned;
+
+use crate::config::schema::{self, Given, Session, Text};
+use crate::config::value::{Flaw, choice, name};
+use crate::cookie::guise::{Guise, Prefix};
+use crate::session::policy::{Mode, Policy, TicketCookie};
+
+use super::{Checker, Place, at, on};
+
+/// A mode without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Vault,
+    Harden,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Vault => "vault",
+            Self::Harden => "harden",
+        }
+    }
+}
+
+/// A key of a policy: its path below the policy, where it stands if it does, and for which modes it
+/// has a meaning.
+struct Key(&'static str, Option<Option<Place>>, &'static [Kind]);
+
+impl Key {
+    fn new<T>(path: &'static str, given: Option<&Given<T>>, modes: &'static [Kind]) -> Self {
+        let given = given.and_then(Option::as_ref);
+        Self(path, given.map(at), modes)
+    }
+}
+
+fn keys(session: &Session) -> Vec<Key> {
+    use Kind::{Harden, Vault};
+    let (cookie, timeouts) = (session.cookie.as_ref(), session.timeouts.as_ref());
+    let jar = session.jar.as_ref();
+    vec![
+        Key::new("cookie.name", cookie.map(|cookie| &cookie.name), &[Vault]),
+        Key::new("cookie.prefix", cookie.map(|cookie| &cookie.prefix), &[Harden]),
+        Key::new("cookie.partitioned", cookie.map(|cookie| &cookie.partitioned), &[Harden]),
+        Key::new("timeouts.idle", timeouts.map(|timeouts| &timeouts.idle), &[Vault]),
+        Key::new("timeouts.absolute", timeouts.map(|timeouts| &timeouts.absolute), &[Vault]),
+        Key::new("timeouts.renew_every", timeouts.map(|timeouts| &timeouts.renew_every), &[Vault]),
+        Key::new("timeouts.grace", timeouts.map(|timeouts| &timeouts.grace), &[Vault]),
+        Key::new("on_reuse", Some(&session.on_reuse), &[Vault]),
+        Key::new("login", Some(&session.login), &[Vault]),
+        Key::new("logout", Some(&session.logout), &[Vault]),
+        Key::new("serialize", Some(&session.serialize), &[Vault]),
+        Key::new("jar.cookies", jar.map(|jar| &jar.cookies), &[Vault]),
+        Key::new("jar.bytes", jar.map(|jar| &jar.bytes), &[Vault]),
+        Key::new("anonymous_per_minute", Some(&session.anonymous_per_minute), &[Vault]),
+        Key::new("on_store_down", Some(&session.on_store_down), &[Vault]),
+        Key::new("report_only", Some(&session.report_only), &[Harden]),
+    ]
+}
+
+impl Checker<'_> {
+    /// The mode's name, and complaints about keys that it does not know.
+    pub(super) fn kind(&mut self, session: &Session, path: &str) -> Kind {
+        const KINDS: [(&str, Kind); 2] = [("vault", Kind::Vault), ("harden", Kind::Harden)];
+        let kind =
+            self.or(&session.mode, &format!("{path}.mode"), Kind::Vault, |text| match text {
+                "seal" | "native" => Err(Flaw::new(
+                    format!("`{text}` is not built yet"),
+                    "write `vault` or `harden`, or leave `mode` out",
+                )),
+                _ => choice(text, "mode", &KINDS),
+            });
+        // Under a mode that is wrong nobody knows which keys are.
+        let is_good = session.mode.as_ref().is_none_or(|mode| mode.value == kind.as_str());
+        for Key(key, given, modes) in keys(session).into_iter().filter(|_| is_good) {
+            if let Some(place) = given.filter(|_| !modes.contains(&kind)) {
+                let meant: Vec<_> =
+                    modes.iter().map(|mode| format!("`mode: {}`", mode.as_str())).collect();
+                let flaw = Flaw::new(
+                    format!("has no meaning with `mode: {}`", kind.as_str()),
+                    format!("leave it out, or write {}", meant.join(" or ")),
+                );
+                self.error(place, &format!("{path}.{key}"), flaw);
+            }
+        }
+        kind
+    }
+
+    /// The mode with its data. `cookie` has been checked.
+    pub(super) fn mode(
+        &mut self,
+        kind: Kind,
+        session: &Session,
+        cookie: &TicketCookie,
+        path: &str,
+    ) -> Mode {
+        match kind {
+            Kind::Vault => Mode::Vault,
+            Kind::Harden => Mode::Harden {
+                guise: self.guise(session, cookie, path),
+                report_only: on(&session.report_only),
+            },
+        }
+    }
+
+    fn guise(&mut self, session: &Session, cookie: &TicketCookie, path: &str) -> Guise {
+        let none = schema::TicketCookie::default();
+        let given = session.cookie.as_ref().unwrap_or(&none);
+        let prefix = self.prefix(&given.prefix, cookie, &format!("{path}.cookie.prefix"));
+        self.renamed(session, prefix, path);
+        let partitioned = on(&given.partitioned);
+        if partitioned && !cookie.secure {
+            self.error(
+                given.partitioned.as_ref().and_then(at),
+                &format!("{path}.cookie.partitioned"),
+                Flaw::new(
+                    "browsers refuse a cookie with `Partitioned` that is not `Secure`",
+                    "leave it out, or leave `insecure_cookies` out",
+                ),
+            );
+        }
+        Guise {
+            // Over plain HTTP browsers refuse cookies with a prefix.
+            prefix: if cookie.secure { prefix } else { Prefix::Plain },
+            domain: cookie.domain.clone(),
+            same_site: cookie.same_site,
+            partitioned,
+            secure: cookie.secure,
+        }
+    }
+
+    fn prefix(&mut self, given: &Text, cookie: &TicketCookie, path: &str) -> Prefix {
+        const KINDS: [(&str, Prefix); 3] =
+            [("host", Prefix::Host), ("secure", Prefix::Secure), ("none", Prefix::Plain)];
+        let default = if cookie.domain.is_some() { Prefix::Secure } else { Prefix::Host };
+        let prefix = self.or(given, path, default, |text| choice(text, "prefix", &KINDS));
+        if prefix == Prefix::Host && cookie.domain.is_some() {
+            let flaw = Flaw::new(
+                "browsers refuse a `__Host-` cookie with a `Domain`",
+                "write `secure`, or leave `domain` out",
+            );
+            self.error(given.as_ref().and_then(at), path, flaw);
+        }
+        prefix
+    }
+
+    /// Names that could not be told apart once they carry the prefix.
+    fn renamed(&mut self, session: &Session, prefix: Prefix, path: &str) {
+        if prefix == Prefix::Plain {
+            return;
+        }
+        let patterns: &[Spanned<String>] = super::items(&session.app_cookies);
+        for (index, given) in patterns.iter().enumerate() {
+            let pattern = &given.value;
+            let path = format!("{path}.app_cookies[{index}]");
+            let covers = |own: Prefix| {
+                let (own, stem) = (own.as_str(), pattern.strip_suffix('*'));
+                stem.is_some_and(|stem| {
+                    own.get(..stem.len()).is_some_and(|start| start.eq_ignore_ascii_case(stem))
+                })
+            };
+            if covers(Prefix::Host) || covers(Prefix::Secure) {
+                let flaw = Flaw::new(
+                    format!("`{pattern}` also covers cookies that carry a prefix of their own"),
+                    "list the application's session cookies by name, or write `prefix: none`",
+                );
+                self.error(at(given), &path, flaw);
+            }
+            let renamed = format!("{}{pattern}", prefix.as_str());
+            if patterns.iter().any(|other| other.value == renamed) {
+                let flaw = Flaw::new(
+                    format!("leaves as `{renamed}`, which is listed too"),
+                    "keep one of the two, or choose another `prefix`",
+                );
+                self.error(at(given), &path, flaw);
+            }
+        }
+    }
+}
+
+/// The name that cookies of a pattern have outside, as a pattern.
+fn outside(policy: &Policy, pattern: &str) -> Option<String> {
+    let guise = policy.guise()?;
+    let carries = Prefix::of(pattern.as_bytes()) != Prefix::Plain;
+    let prefix = if carries { "" } else { guise.prefix.as_str() };
+    Some(format!("{prefix}{pattern}"))
+}
+
+/// A cookie-name that two policies of one host would both send, if there is one.
+pub(super) fn shared_name(a: &Policy, b: &Policy) -> Option<String> {
+    match (a.has_tickets(), b.has_tickets()) {
+        (true, true) => (a.cookie.name == b.cookie.name).then(|| a.cookie.name.clone()),
+        (true, false) => ticket_among(a, b),
+        (false, true) => ticket_among(b, a),
+        // What is hardened the same way twice is as good.
+        (false, false) => None,
+    }
+}
+
+fn ticket_among(vault: &Policy, other: &Policy) -> Option<String> {
+    let ticket = &vault.cookie.name;
+    let mut patterns = other.app_cookies.iter().filter_map(|pattern| outside(other, pattern));
+    patterns.any(|pattern| name::matches(&pattern, ticket)).then(|| ticket.clone())
+}
+
+#[cfg(test)]
+#[path = "modes_tests.rs"]
+mod tests;
