@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::proxy::gate::{Closed, PATIENCE, Pass};
+use crate::proxy::lease::{self, Held as Turn};
 use crate::proxy::shared::Shared;
-use crate::proxy::turn::Turn;
 use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor};
 use crate::session::event::{Cause, Event, OutOfTurn, Reject};
 use crate::session::exchange::{Bond, Held};
@@ -82,7 +82,7 @@ pub async fn admit(
     let mut waits = Waits::begin(policy, facts);
     // Its turn comes first: who waits for it is not inside the gate.
     let turn = match facts.takes_turns {
-        true => waits.for_turn(shared, ticket, &mut heard).await,
+        true => waits.for_turn(shared, policy, ticket, key, &mut heard).await,
         false => None,
     };
     let mut pass = waits.enter(shared, ticket).await;
@@ -178,22 +178,34 @@ impl Waits {
     /// Waits for the turn. What follows may then take as long as for any other request.
     async fn for_turn(
         &mut self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
+        policy: &Policy,
         ticket: &Ticket,
+        key: RecordKey,
         heard: &mut impl FnMut(Event),
     ) -> Option<Turn> {
-        match shared.gates.turn(ticket.selector, self.deadline).await {
+        let (turn, said) = match shared.gates.turn(ticket.selector, self.deadline).await {
             Ok(turn) => {
                 self.waited |= turn.has_waited();
-                self.deadline = Instant::now() + self.patience;
-                Some(turn)
+                if policy.serialize.fleet {
+                    let asked = lease::take(shared, key, turn, self.deadline).await;
+                    self.waited |= asked.has_waited;
+                    (Some(asked.turn), asked.said)
+                } else {
+                    (Some(turn.into()), Ok(()))
+                }
             }
-            Err(cause) => {
-                self.waited |= cause == OutOfTurn::TimedOut;
-                heard(Event::OutOfTurn { cause });
-                None
-            }
+            Err(cause) => (None, Err(cause)),
+        };
+        if said == Err(OutOfTurn::TimedOut) {
+            self.waited = true;
+        } else {
+            self.deadline = Instant::now() + self.patience;
         }
+        if let Err(cause) = said {
+            heard(Event::OutOfTurn { cause });
+        }
+        turn
     }
 
     async fn enter(&mut self, shared: &Shared, ticket: &Ticket) -> Pass {

@@ -11,10 +11,10 @@ use crate::headers::forwarded::Client;
 use crate::listen::Info;
 use crate::proxy::error::RequestError;
 use crate::proxy::gate::{Cut, Pass};
+use crate::proxy::lease::Held;
 use crate::proxy::modes::Guarded;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
-use crate::proxy::turn::Turn;
 use crate::routing::path::NormalPath;
 use crate::session::event::{Event, NotMade};
 use crate::session::exchange::Bond;
@@ -62,7 +62,7 @@ pub struct Exchange {
     pub bond: Bond,
     pub pass: Option<Pass>,
     /// Until the answer has been read to its end.
-    pub turn: Option<Turn>,
+    pub turn: Option<Held>,
     pub may_make: Result<(), NotMade>,
     pub method: Method,
     pub is_login: bool,

@@ -8,6 +8,7 @@ pub mod error;
 mod fail_to_proxy;
 pub mod gate;
 pub mod hooks;
+mod lease;
 pub mod limit;
 pub mod logging;
 mod modes;

@@ -1,7 +1,7 @@
 //! What lives once per process and every worker reads.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -13,7 +13,7 @@ use crate::proxy::gate::Gates;
 use crate::proxy::limit::Limiter;
 use crate::proxy::settings::Route;
 use crate::routing::table::Table;
-use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
+use crate::session::outcome::{Created, Durability, Leased, Lookup, RecordKey, Replaced};
 use crate::session::record::Record;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
@@ -71,6 +71,14 @@ impl Shared {
         let created = self.records.create(key, record, self.clock.now()).await;
         self.metrics.store_call(StoreOp::Create, created.into(), begun.elapsed());
         created
+    }
+
+    /// Takes or extends the lease beside a record.
+    pub async fn lease(&self, key: RecordKey, owner: [u8; 16], hold: Duration) -> Leased {
+        let begun = Instant::now();
+        let leased = self.records.lease(key, owner, hold).await;
+        self.metrics.store_call(StoreOp::Lease, leased.into(), begun.elapsed());
+        leased
     }
 
     /// Replaces a record if it still has this version.

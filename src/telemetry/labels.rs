@@ -2,7 +2,7 @@
 
 use crate::cookie::finding::Finding;
 use crate::session::event::{Cause, Kind, NotMade, OutOfTurn, Reject};
-use crate::session::outcome::{Created, Lookup, Removed, Replaced};
+use crate::session::outcome::{Created, Leased, Lookup, Removed, Replaced};
 
 /// A label whose values are all known when the program is written.
 pub trait Label: Copy + 'static {
@@ -69,6 +69,7 @@ labels! {
         Create = "create",
         Replace = "replace",
         Remove = "remove",
+        Lease = "lease",
         Ping = "ping",
     }
 
@@ -77,7 +78,7 @@ labels! {
         Ok = "ok",
         /// There is no such record.
         Absent = "absent",
-        /// Somebody else wrote first, or has the key.
+        /// Somebody else wrote first, or has the key or the lease.
         Conflict = "conflict",
         Unavailable = "unavailable",
     }
@@ -147,6 +148,16 @@ impl From<Removed> for StoreOutcome {
     }
 }
 
+impl From<Leased> for StoreOutcome {
+    fn from(leased: Leased) -> Self {
+        match leased {
+            Leased::Taken => Self::Ok,
+            Leased::Busy => Self::Conflict,
+            Leased::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
 /// The lists of cookies and of the session core are labels too.
 macro_rules! session_labels {
     ($($name:ident),+) => { $(
@@ -192,6 +203,7 @@ mod tests {
             Created::Unavailable.into(),
             Replaced::Unavailable.into(),
             Removed::Unavailable.into(),
+            Leased::Unavailable.into(),
         ] {
             assert_eq!(outcome, StoreOutcome::Unavailable);
         }
