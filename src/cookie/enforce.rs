@@ -11,7 +11,7 @@ use super::response::{Attribute, Kind, name_of};
 use super::{pieces, split_pair, trim};
 
 /// The `SameSite` attribute (RFC 6265bis, section 4.1.2.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum SameSite {
     Strict,
     Lax,

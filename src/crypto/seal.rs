@@ -29,27 +29,31 @@ pub const TAG_LEN: usize = 16;
 pub enum Purpose {
     Ticket,
     Record,
+    /// A session cookie of the application, in the browser.
+    Cookie,
 }
 
 impl Purpose {
     /// Every purpose, in the order of declaration.
-    pub const ALL: [Self; 2] = [Self::Ticket, Self::Record];
+    pub const ALL: [Self; 3] = [Self::Ticket, Self::Record, Self::Cookie];
 
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ticket => "ticket",
             Self::Record => "record",
+            Self::Cookie => "cookie",
         }
     }
 }
 
-/// One key of the ring, expanded for both purposes.
+/// One key of the ring, expanded for all purposes.
 #[derive(Clone)]
 pub struct SealKey {
     id: KeyId,
     ticket: Xaes256Gcm,
     record: Xaes256Gcm,
+    cookie: Xaes256Gcm,
     opened: Arc<Opened>,
 }
 
@@ -71,6 +75,7 @@ impl SealKey {
             id,
             ticket: expand(b"cloakroom/v1/ticket"),
             record: expand(b"cloakroom/v1/record"),
+            cookie: expand(b"cloakroom/v1/cookie"),
             opened: Arc::default(),
         }
     }
@@ -94,6 +99,7 @@ impl SealKey {
         match purpose {
             Purpose::Ticket => &self.ticket,
             Purpose::Record => &self.record,
+            Purpose::Cookie => &self.cookie,
         }
     }
 
@@ -260,12 +266,8 @@ mod tests {
     /// A key whose cipher is keyed directly, as the published vectors are.
     fn raw(key: [u8; 32]) -> SealKey {
         let cipher = Xaes256Gcm::new((&key).into());
-        SealKey {
-            id: KeyId([0; 4]),
-            ticket: cipher.clone(),
-            record: cipher,
-            opened: Arc::default(),
-        }
+        let (ticket, record) = (cipher.clone(), cipher.clone());
+        SealKey { id: KeyId([0; 4]), ticket, record, cookie: cipher, opened: Arc::default() }
     }
 
     #[test]
@@ -333,6 +335,7 @@ mod tests {
         );
         assert_eq!(open(key(2), Purpose::Ticket, nonce, aad, &sealed), None, "key");
         assert_eq!(open(key(1), Purpose::Record, nonce, aad, &sealed), None, "purpose");
+        assert_eq!(open(key(1), Purpose::Cookie, nonce, aad, &sealed), None, "purpose");
         assert_eq!(open(key(1), Purpose::Ticket, [8; 24], aad, &sealed), None, "nonce");
         assert_eq!(open(key(1), Purpose::Ticket, nonce, b"scopE", &sealed), None, "scope");
         for bit in 0..sealed.len() * 8 {
@@ -362,6 +365,7 @@ mod tests {
         let sealed = |purpose| hex::encode(key(1).seal(purpose, &[0; 24], b"", b""));
         assert_eq!(sealed(Purpose::Ticket), "6684b5abc1ba93d6bbf14ea01c52632d");
         assert_eq!(sealed(Purpose::Record), "3cc77d60b5c9d14d13b3156017e83118");
+        assert_eq!(sealed(Purpose::Cookie), "18c5ee17f2fe24f7236ca06eee05124b");
     }
 
     #[test]

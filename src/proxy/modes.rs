@@ -1,17 +1,20 @@
-//! Carries out the modes in which session cookies of the application go to the browser: `harden`.
+//! Carries out the modes in which session cookies of the application go to the browser: `seal` and
+//! `harden`.
 //!
 //! No ticket, no record, no store call. What goes on to the worker and what leaves in place of its
 //! cookies is decided in `session`.
 
 use std::sync::Arc;
 
-use http::header::{SET_COOKIE, USER_AGENT};
+use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE, USER_AGENT};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use crate::cookie::agent::takes_same_site_none;
-use crate::cookie::response::name_of;
+use crate::cookie::guise::Guise;
+use crate::cookie::response::{SetCookie, name_of};
+use crate::crypto::random;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
@@ -20,6 +23,7 @@ use crate::session::carried::Carried;
 use crate::session::event::{Event, Reject};
 use crate::session::harden::harden;
 use crate::session::policy::{Mode, Policy};
+use crate::session::seal::exchange::{Brought, Place, bring, leaving, write};
 use crate::telemetry::findings::Found;
 
 /// A request under such a policy.
@@ -27,6 +31,8 @@ pub struct Guarded {
     pub policy: Arc<Policy>,
     /// Whether the browser understands `SameSite=None`.
     takes_none: bool,
+    /// The sealed cookies that came.
+    brought: Vec<Brought>,
 }
 
 /// Takes in what a request carries. Gives the pairs for the worker.
@@ -39,41 +45,63 @@ pub fn join(
 ) -> Vec<Vec<u8>> {
     let agent = session.req_header().headers.get(USER_AGENT);
     let takes_none = agent.is_none_or(|agent| takes_same_site_none(agent.as_bytes()));
-    let (pairs, twice) = carried.unveiled();
-    for _name in &twice {
-        let event = Event::TicketRejected { reason: Reject::Duplicate };
-        ctx.tell(shared, session, policy, &event);
+    let (brought, pairs, rejected) = match &policy.mode {
+        Mode::Seal(guise) => {
+            let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
+            let brought = open(shared, Place { policy, guise, host }, carried);
+            let pairs = brought.iter().filter_map(Brought::pair).collect();
+            let rejected = brought.iter().filter_map(Brought::rejected).collect();
+            (brought, pairs, rejected)
+        }
+        Mode::Vault | Mode::Harden { .. } => {
+            let (pairs, twice) = carried.unveiled();
+            (Vec::new(), pairs, vec![Reject::Duplicate; twice.len()])
+        }
+    };
+    for reason in rejected {
+        ctx.tell(shared, session, policy, &Event::TicketRejected { reason });
     }
-    ctx.guarded = Some(Guarded { policy: policy.clone(), takes_none });
+    ctx.guarded = Some(Guarded { policy: policy.clone(), takes_none, brought });
     pairs
+}
+
+/// Opens sealed cookies, after reading the ring again where a key is missing (PROTOCOL.md 4).
+fn open(shared: &Shared, place: Place<'_>, carried: &Carried<'_>) -> Vec<Brought> {
+    let now = shared.clock.now();
+    let brought = bring(&shared.ring.current(), place, &carried.own, now);
+    let misses = |one: &Brought| one.rejected() == Some(Reject::UnknownKey);
+    if brought.iter().any(misses) && shared.ring.reread(now) {
+        return bring(&shared.ring.current(), place, &carried.own, now);
+    }
+    brought
 }
 
 /// Writes the cookies of an answer; they have been taken out of it.
 pub fn respond(
     shared: &Shared,
+    session: &Session,
     response: &mut ResponseHeader,
     ctx: &mut Context,
     guarded: &Guarded,
     fields: &[Vec<u8>],
 ) -> Result<()> {
     let Some(target) = &ctx.target else { return raise(ctx, RequestError::Internal) };
-    let Guarded { policy, takes_none } = guarded;
+    let policy = &guarded.policy;
     for field in fields {
         let name = name_of(field);
         match &policy.mode {
+            Mode::Seal(_) if policy.owns(name) => {}
             Mode::Harden { guise, report_only } if policy.owns(name) => {
-                let hardened = harden(guise, *report_only, field, &target.host, *takes_none);
-                shared.findings.tell(
-                    &shared.metrics,
-                    &Found {
-                        policy: &policy.name,
-                        host: &target.host,
-                        name,
-                        findings: &hardened.findings,
-                        instead: hardened.instead.as_deref(),
-                    },
-                    shared.clock.now(),
-                );
+                let takes_none = guarded.takes_none;
+                let hardened = harden(guise, *report_only, field, &target.host, takes_none);
+                let found = Found {
+                    policy: &policy.name,
+                    host: &target.host,
+                    name,
+                    findings: &hardened.findings,
+                    instead: hardened.instead.as_deref(),
+                };
+                shared.findings.tell(&shared.metrics, &found, shared.clock.now());
                 response.append_header(SET_COOKIE, &*hardened.field)?;
             }
             // A worker has no say about tickets.
@@ -83,6 +111,58 @@ pub fn respond(
                 response.append_header(SET_COOKIE, &*field)?;
             }
         }
+    }
+    match &policy.mode {
+        Mode::Seal(guise) => seal(shared, session, response, ctx, guarded, guise, fields),
+        Mode::Vault | Mode::Harden { .. } => Ok(()),
+    }
+}
+
+fn seal(
+    shared: &Shared,
+    session: &Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Context,
+    guarded: &Guarded,
+    guise: &Guise,
+    fields: &[Vec<u8>],
+) -> Result<()> {
+    let Some(target) = &ctx.target else { return raise(ctx, RequestError::Internal) };
+    let (policy, now) = (&guarded.policy, shared.clock.now());
+    let place = Place { policy, guise, host: &target.host };
+    let set: Vec<SetCookie<'_>> = fields
+        .iter()
+        .filter(|field| policy.owns(name_of(field)))
+        .filter_map(|field| SetCookie::parse_up_to(field, usize::MAX))
+        .collect();
+    let leaving = leaving(place, &guarded.brought, &set, target.path.as_bytes(), now);
+    let ring = shared.ring.current();
+    let written = write(&ring, place, &leaving, guarded.takes_none, now, random::bytes);
+    let written = match written {
+        Ok(written) => written,
+        Err(error) => {
+            tracing::error!(%error, "no randomness for a sealed cookie: the answer is withheld");
+            ctx.tell(shared, session, policy, &Event::Withheld { id: None });
+            return raise(ctx, RequestError::Withheld);
+        }
+    };
+    // PROTOCOL.md 12.
+    if !set.is_empty() || !written.fields.is_empty() {
+        response.insert_header(CACHE_CONTROL, "private, no-store")?;
+        response.remove_header(&EXPIRES);
+    }
+    for field in written.fields {
+        response.append_header(SET_COOKIE, field)?;
+    }
+    for (name, cause) in &written.left_out {
+        let (cookie, cause) = (String::from_utf8_lossy(name), *cause);
+        tracing::error!(
+            policy = policy.name,
+            cookie = &*cookie,
+            cause = cause.name(),
+            "a session cookie could not be sealed and was left out of the answer"
+        );
+        ctx.tell(shared, session, policy, &Event::NotMade { cause });
     }
     Ok(())
 }

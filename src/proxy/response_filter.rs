@@ -51,7 +51,7 @@ pub async fn run(
     }
     let fields = take_cookies(response);
     if let Some(guarded) = ctx.guarded.take() {
-        return modes::respond(shared, response, ctx, &guarded, &fields);
+        return modes::respond(shared, session, response, ctx, &guarded, &fields);
     }
     let is_https = ctx.target.as_ref().is_some_and(|target| target.client.https);
     let policy = ctx.exchange.as_ref().map(|exchange| exchange.policy.clone());

@@ -16,6 +16,7 @@ use crate::cookie::guise::Guise;
 use crate::cookie::lookalike::{Likeness, likeness, passes_for};
 use crate::cookie::request;
 use crate::session::policy::{Mode, Policy};
+use crate::session::seal::pieces;
 
 /// The ticket of a policy in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Presented<'a> {
 pub struct Own<'a> {
     /// The application's own name for it.
     pub name: &'a [u8],
+    /// Which piece of it; 0 where it is not sealed.
+    pub piece: usize,
     pub value: &'a [u8],
 }
 
@@ -115,7 +118,7 @@ impl<'a> Kin<'a> {
         let own = match &policy.mode {
             Mode::Harden { report_only: true, .. } => return Self::Other,
             Mode::Vault => None,
-            Mode::Harden { guise, .. } => own(policy, guise, pair),
+            Mode::Seal(guise) | Mode::Harden { guise, .. } => own(policy, guise, pair),
         };
         match own {
             Some(own) => Self::Own(own),
@@ -126,9 +129,11 @@ impl<'a> Kin<'a> {
 }
 
 fn own<'a>(policy: &Policy, guise: &Guise, pair: &request::Pair<'a>) -> Option<Own<'a>> {
-    let mut names = guise.inside(pair.name);
-    let name = names.find(|name| policy.owns(name))?;
-    Some(Own { name, value: pair.value })
+    let is_sealed = matches!(policy.mode, Mode::Seal(_));
+    let mut names =
+        guise.inside(pair.name).map(|name| if is_sealed { pieces::of(name) } else { (name, 0) });
+    let (name, piece) = names.find(|(name, _)| policy.owns(name))?;
+    Some(Own { name, piece, value: pair.value })
 }
 
 fn is_session(policy: &Policy, pair: &request::Pair<'_>) -> bool {

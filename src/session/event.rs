@@ -16,7 +16,7 @@ pub enum Event {
     LoginFailed,
     /// A record's life is over (rule 26).
     Ended { id: RecordKey, cause: Cause },
-    /// A ticket was presented that is no ticket of ours (rule 5).
+    /// A ticket or a sealed cookie was presented that counts as none (rule 5).
     TicketRejected { reason: Reject },
     /// A ticket was renewed (rule 13).
     Renewed { id: RecordKey },
@@ -26,7 +26,7 @@ pub enum Event {
     Fenced { id: RecordKey },
     /// 503 in place of an answer whose session cookie could not be stored (rule 8).
     Withheld { id: Option<RecordKey> },
-    /// No record was made, though the application set a session cookie.
+    /// No record was made, or no cookie sealed, though the application set a session cookie.
     NotMade { cause: NotMade },
     /// A request waited for another one of the same session (rules 18 and 32).
     Waited,
@@ -181,6 +181,8 @@ pub enum Reject {
     Oversized,
     /// It opened, but its secret is none that its record ever had (rule 2).
     WrongSecret,
+    /// A sealed cookie that opened, but whose time is over.
+    TooOld,
 }
 
 impl Reject {
@@ -192,6 +194,7 @@ impl Reject {
         Self::Duplicate,
         Self::Oversized,
         Self::WrongSecret,
+        Self::TooOld,
     ];
 
     /// Its name in the audit log and in metrics.
@@ -203,6 +206,7 @@ impl Reject {
             Self::Duplicate => "duplicate",
             Self::Oversized => "oversized",
             Self::WrongSecret => "wrong_secret",
+            Self::TooOld => "too_old",
         }
     }
 }
@@ -216,11 +220,16 @@ pub enum NotMade {
     RateLimited,
     /// The cookies do not fit a jar (rule 9).
     JarFull,
+    /// The cookie is longer than sealed ones may be, cut into pieces.
+    TooLarge,
+    /// The cookie has a name that pieces of sealed ones have.
+    ReservedName,
 }
 
 impl NotMade {
     /// Every cause, in the order of declaration.
-    pub const ALL: &'static [Self] = &[Self::CrossSite, Self::RateLimited, Self::JarFull];
+    pub const ALL: &'static [Self] =
+        &[Self::CrossSite, Self::RateLimited, Self::JarFull, Self::TooLarge, Self::ReservedName];
 
     /// Its name in the audit log and in metrics.
     pub fn name(self) -> &'static str {
@@ -228,6 +237,8 @@ impl NotMade {
             Self::CrossSite => "cross_site",
             Self::RateLimited => "rate_limited",
             Self::JarFull => "jar_full",
+            Self::TooLarge => "too_large",
+            Self::ReservedName => "reserved_name",
         }
     }
 }
@@ -281,8 +292,8 @@ mod tests {
             "a kind is missing from the list"
         );
         assert_eq!(Cause::ALL.len(), Cause::Reused as usize + 1);
-        assert_eq!(Reject::ALL.len(), Reject::WrongSecret as usize + 1);
-        assert_eq!(NotMade::ALL.len(), NotMade::JarFull as usize + 1);
+        assert_eq!(Reject::ALL.len(), Reject::TooOld as usize + 1);
+        assert_eq!(NotMade::ALL.len(), NotMade::ReservedName as usize + 1);
         assert_eq!(OutOfTurn::ALL.len(), OutOfTurn::StoreDown as usize + 1);
     }
 

@@ -163,7 +163,7 @@ fn is_address(host: &str) -> bool {
 }
 
 /// RFC 6265bis, section 5.1.4.
-fn default_path(request_path: &[u8]) -> &[u8] {
+pub(super) fn default_path(request_path: &[u8]) -> &[u8] {
     match request_path.iter().rposition(|&byte| byte == b'/') {
         Some(0) | None => b"/",
         Some(at) if request_path[0] == b'/' => &request_path[..at],

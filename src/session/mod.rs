@@ -14,6 +14,7 @@ pub mod order;
 pub mod outcome;
 pub mod policy;
 pub mod record;
+pub mod seal;
 pub mod settle;
 pub mod subject;
 pub mod ticket;

@@ -14,6 +14,8 @@ use crate::session::order::Order;
 pub enum Mode {
     /// They never reach the browser; they live in the record.
     Vault,
+    /// They reach the browser sealed, and the worker as it made them. No store.
+    Seal(Guise),
     /// They reach the browser under a prefix and with better attributes.
     Harden {
         guise: Guise,
@@ -136,13 +138,18 @@ impl Policy {
     pub fn guise(&self) -> Option<&Guise> {
         match &self.mode {
             Mode::Vault => None,
-            Mode::Harden { guise, .. } => Some(guise),
+            Mode::Seal(guise) | Mode::Harden { guise, .. } => Some(guise),
         }
     }
 
     /// Whether sessions are records that a ticket leads to.
     pub fn has_tickets(&self) -> bool {
         matches!(self.mode, Mode::Vault)
+    }
+
+    /// Whether session cookies leave sealed.
+    pub fn seals(&self) -> bool {
+        matches!(self.mode, Mode::Seal(_))
     }
 
     /// Whether nothing is changed, neither of requests nor of answers.

@@ -179,13 +179,13 @@ impl Metrics {
             sessions_not_made: Counters::new(
                 r,
                 "cloakroom_sessions_not_made_total",
-                "Session cookies of the application for which no record was made.",
+                "Session cookies of the application that were neither kept nor sealed.",
                 "cause",
             ),
             tickets_rejected: Counters::new(
                 r,
                 "cloakroom_tickets_rejected_total",
-                "Tickets that count as no session.",
+                "Tickets and sealed cookies that count as no session.",
                 "reason",
             ),
             out_of_turn: Counters::new(

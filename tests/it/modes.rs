@@ -3,6 +3,10 @@
 //! Through raw bytes and through a small browser, which refuses what browsers refuse.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use cloakroom::clock::UnixMillis;
+use cloakroom::crypto::keyring::Keyring;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -11,6 +15,7 @@ use crate::support::apps::App;
 use crate::support::browser::{Ask, Browser};
 use crate::support::client::Dial;
 use crate::support::http::response;
+use crate::support::in_process::TestClock;
 use crate::support::origin::{Origin, Request, Responder};
 use crate::support::proxy::Proxy;
 use crate::support::shop::{ALICE, HOST, MALLORY, browser, whoami};
@@ -19,17 +24,32 @@ use crate::support::within;
 /// What Egg's cookie is called outside.
 const OUTSIDE: &str = "__Host-EGG_SESS";
 
-/// A configuration with a policy and a host of its own for each of its lines.
+/// A configuration: policies that all keep the same cookies, hosts with one of them each.
 struct Modes {
     upstream: SocketAddr,
-    /// Host, policy.
-    policies: Vec<(&'static str, String)>,
+    policies: Vec<String>,
+    /// Host, index of its policy.
+    servers: Vec<(&'static str, usize)>,
     top: String,
 }
 
 impl Modes {
     fn at(upstream: SocketAddr, policy: &str) -> Self {
-        Self { upstream, policies: vec![(HOST, policy.to_owned())], top: String::new() }
+        let (policies, servers) = (vec![policy.to_owned()], vec![(HOST, 0)]);
+        Self { upstream, policies, servers, top: String::new() }
+    }
+
+    /// A further policy with a host of its own.
+    fn policy(mut self, host: &'static str, policy: &str) -> Self {
+        self.servers.push((host, self.policies.len()));
+        self.policies.push(policy.to_owned());
+        self
+    }
+
+    /// A further host.
+    fn server(mut self, host: &'static str, policy: usize) -> Self {
+        self.servers.push((host, policy));
+        self
     }
 
     fn top(mut self, line: &str) -> Self {
@@ -39,10 +59,12 @@ impl Modes {
 
     fn yaml(&self) -> String {
         let mut sessions = String::new();
-        let mut servers = String::new();
-        for (number, (host, policy)) in self.policies.iter().enumerate() {
+        for (number, policy) in self.policies.iter().enumerate() {
             let app_cookies = "app_cookies: [EGG_SESS, 'wp_*']";
             sessions.push_str(&format!("  p{number}: {{ {app_cookies}, {policy} }}\n"));
+        }
+        let mut servers = String::new();
+        for (host, number) in &self.servers {
             servers.push_str(&format!(
                 "  - {{ names: [{host}], routes: [{{ path: /, upstream: up, session: p{number} }}, \
                  {{ path: /plain/, upstream: up }}] }}\n"
@@ -273,4 +295,172 @@ async fn a_report_changes_no_byte() {
         let series = format!("cloakroom_cookie_findings_total{{finding=\"{finding}\"}}");
         assert_eq!(metric(&node, &series).await, expected, "{finding}");
     }
+}
+
+#[tokio::test]
+async fn egg_works_with_sealed_cookies() {
+    let app = App::egg();
+    let node = Modes::at(app.address, "mode: seal").start();
+    egg_works(&node).await;
+    let mut direct = Browser::http(HOST, &[app.address]);
+    direct.post_form("/login", ALICE).await.expect(302);
+    let mut alice = browser(std::slice::from_ref(&node));
+    let answer = alice.post_form("/login", ALICE).await.expect(302);
+    assert_eq!(answer.field("cache-control").as_deref(), Some("private, no-store"), "PROTOCOL 12");
+    let inside = direct.cookie("EGG_SESS").expect("Egg set it").value_text();
+    let outside = alice.cookie(OUTSIDE).expect("it is sealed").value_text();
+    // Egg encrypts without a random part, so the two differ in their expiry at most.
+    assert!(!outside.contains(&inside[..40]) && outside.starts_with('1'), "{outside}");
+    assert!(alice.get("/whoami").await.set_cookies().is_empty(), "nothing is due");
+}
+
+/// The name, the policy and the host are associated data.
+#[tokio::test]
+async fn a_sealed_cookie_is_good_where_it_was_made_alone() {
+    let mut origin = Origin::start().await;
+    let modes = Modes::at(origin.address, "mode: seal")
+        .policy("twin.example.com", "mode: seal")
+        .server("other.example.com", 0);
+    let node = modes.start();
+    let set = response("200 OK", &[("Set-Cookie", "EGG_SESS=secret; Path=/")], b"");
+    let mut alice = browser(std::slice::from_ref(&node));
+    let (_, _) = tokio::join!(alice.get("/"), origin.answer(set));
+    let value = alice.cookie(OUTSIDE).expect("it is sealed").value_text();
+    let tampered = format!("{}{}", &value[..value.len() - 5], "AAAAA");
+    for (host, cookie, expected) in [
+        (HOST, format!("{OUTSIDE}={value}"), Some("EGG_SESS=secret")),
+        (HOST, format!("__Host-wp_1={value}"), None),
+        (HOST, format!("{OUTSIDE}={tampered}"), None),
+        (HOST, format!("{OUTSIDE}={value}x"), None),
+        (HOST, format!("{OUTSIDE}={value}; {OUTSIDE}={value}"), None),
+        (HOST, format!("EGG_SESS={value}"), None),
+        (HOST, "EGG_SESS=secret".to_owned(), None),
+        (HOST, format!("{OUTSIDE}=secret; a=1"), Some("a=1")),
+        ("twin.example.com", format!("{OUTSIDE}={value}"), None),
+        ("other.example.com", format!("{OUTSIDE}={value}"), None),
+    ] {
+        let mut connection = Dial::to(node.address()).tls(host).connect().await;
+        let fields = [("Cookie", cookie.as_str())];
+        let ask = connection.get(host, "/", &fields);
+        let (answer, request) = tokio::join!(ask, origin.answer(response("200 OK", &[], b"")));
+        assert_eq!(request.field("cookie").as_deref(), expected, "{host} {cookie}");
+        assert!(answer.expect(200).set_cookies().is_empty(), "nothing is expired: {cookie}");
+    }
+    for (reason, expected) in [("forged", "4"), ("malformed", "2"), ("duplicate", "1")] {
+        let series = format!("cloakroom_tickets_rejected_total{{reason=\"{reason}\"}}");
+        assert_eq!(metric(&node, &series).await, expected, "{reason}");
+    }
+}
+
+/// PROTOCOL 4: an older key still opens, and the cookie leaves sealed with the new one. A node that
+/// does not know that reads its ring again.
+#[tokio::test]
+async fn keys_roll_under_sealed_cookies() {
+    let app = App::egg();
+    let keys = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = keys.path().join("keyring.json");
+    let mut ring = Keyring::generate(UnixMillis(0)).expect("randomness");
+    ring.save_new(&path).expect("the directory can be written");
+    let keyring = format!("keyring: {}", path.display());
+    let modes = Modes::at(app.address, "mode: seal").top(&keyring);
+    let old = modes.start();
+    let added = ring.rotate(UnixMillis(0)).expect("there is room");
+    ring.promote(added).expect("it is accepted");
+    ring.replace(&path).expect("the file can be written");
+    let nodes = [old, modes.start()];
+
+    let mut alice = browser(&nodes);
+    alice.post_form("/login", ALICE).await.expect(302);
+    let before = alice.cookie(OUTSIDE).expect("it is sealed").value_text();
+    alice.node(1);
+    assert_eq!(whoami(&mut alice).await.as_deref(), Some("alice"));
+    let after = alice.cookie(OUTSIDE).expect("it is sealed").value_text();
+    // Version, key, nonce: the key's four bytes are within these characters.
+    assert_ne!(before[..8], after[..8], "it left anew");
+    alice.node(0);
+    assert_eq!(whoami(&mut alice).await.as_deref(), Some("alice"), "the ring was read again");
+    assert_eq!(alice.cookie(OUTSIDE).expect("it stays").value_text(), after);
+}
+
+/// RFC 6265bis, section 5.6: a browser keeps 4096 bytes.
+#[tokio::test]
+async fn a_long_cookie_is_cut_joined_and_its_rest_expired() {
+    let long = "x".repeat(5500);
+    let origin = {
+        let long = long.clone();
+        Responder::start(move |request: &Request| {
+            let value = match request.target.as_str() {
+                "/long" => long.as_str(),
+                "/short" => "short",
+                _ => return response("200 OK", &[], b""),
+            };
+            let cookie = format!("EGG_SESS={value}; Path=/; HttpOnly");
+            response("200 OK", &[("Set-Cookie", &cookie)], b"")
+        })
+        .await
+    };
+    let node = Modes::at(origin.address, "mode: seal").start();
+    let mut alice = browser(std::slice::from_ref(&node));
+    let names = |browser: &Browser| -> Vec<String> {
+        let name = |name: &Vec<u8>| String::from_utf8_lossy(name).into_owned();
+        browser.cookies().iter().map(|cookie| name(&cookie.name)).collect()
+    };
+    alice.get("/long").await.expect(200);
+    assert_eq!(names(&alice), [OUTSIDE, "__Host-EGG_SESS~1"]);
+    let thief = alice.clone();
+    alice.get("/").await.expect(200);
+    assert_eq!(origin.last().field("cookie"), Some(format!("EGG_SESS={long}")));
+    alice.get("/short").await.expect(200);
+    assert_eq!(names(&alice), [OUTSIDE], "what is left of the longer one is expired");
+    alice.get("/").await.expect(200);
+    assert_eq!(origin.last().field("cookie").as_deref(), Some("EGG_SESS=short"));
+    assert!(alice.jar.refused.is_empty(), "{:?}", alice.jar.refused);
+    // A piece alone, or of another set, is nothing.
+    let piece = thief.cookie("__Host-EGG_SESS~1").expect("it had one").value_text();
+    alice.slip(&[format!("__Host-EGG_SESS~1={piece}").into_bytes()]);
+    alice.get("/").await.expect(200);
+    assert_eq!(origin.last().field("cookie").as_deref(), Some("EGG_SESS=short"));
+}
+
+#[tokio::test]
+async fn an_idle_cookie_ends_and_one_in_use_goes_on() {
+    let app = App::egg();
+    let clock = TestClock::default();
+    let modes = Modes::at(app.address, "mode: seal, timeouts: { idle: 10m, absolute: 1h }");
+    let node = Proxy::start_at(&clock, &modes.yaml());
+    let mut alice = browser(std::slice::from_ref(&node));
+    alice.post_form("/login", ALICE).await.expect(302);
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let mut copy = alice.clone();
+    for _ in 0..3 {
+        clock.advance(minutes(9));
+        let answer = alice.get("/whoami").await.expect(200);
+        assert_eq!(answer.json()["user"], "alice");
+        assert_eq!(answer.set_cookies().len(), 1, "sealed anew");
+        assert_eq!(answer.field("cache-control").as_deref(), Some("private, no-store"));
+    }
+    let answer = copy.get("/whoami").await.expect(200);
+    assert_eq!(answer.json()["user"], serde_json::Value::Null, "the one that nobody used is over");
+    assert!(copy.cookies().is_empty(), "and gone: {:?}", answer.set_cookies());
+    assert_eq!(metric(&node, "cloakroom_tickets_rejected_total{reason=\"too_old\"}").await, "1");
+    for _ in 0..3 {
+        clock.advance(minutes(9));
+        assert_eq!(whoami(&mut alice).await.as_deref(), Some("alice"));
+    }
+    clock.advance(minutes(6));
+    assert_eq!(whoami(&mut alice).await, None, "an hour after it began");
+    assert!(alice.cookies().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_left_out_and_the_rest_leaves() {
+    let huge = format!("EGG_SESS={}", "x".repeat(30_000));
+    let origin = sets(&["a=1; Path=/", &huge, "wp_1=b; Path=/"]).await;
+    let node = Modes::at(origin.address, "mode: seal").start();
+    let mut alice = browser(std::slice::from_ref(&node));
+    alice.get("/").await.expect(200);
+    let names: Vec<_> = alice.cookies().iter().map(|cookie| cookie.name.clone()).collect();
+    assert_eq!(names, [b"a".to_vec(), b"__Host-wp_1".to_vec()]);
+    let series = "cloakroom_sessions_not_made_total{cause=\"too_large\"}";
+    assert_eq!(metric(&node, series).await, "1");
 }

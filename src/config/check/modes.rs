@@ -14,6 +14,7 @@ use super::{Checker, Place, at, on};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Vault,
+    Seal,
     Harden,
 }
 
@@ -21,6 +22,7 @@ impl Kind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Vault => "vault",
+            Self::Seal => "seal",
             Self::Harden => "harden",
         }
     }
@@ -38,15 +40,15 @@ impl Key {
 }
 
 fn keys(session: &Session) -> Vec<Key> {
-    use Kind::{Harden, Vault};
+    use Kind::{Harden, Seal, Vault};
     let (cookie, timeouts) = (session.cookie.as_ref(), session.timeouts.as_ref());
     let jar = session.jar.as_ref();
     vec![
         Key::new("cookie.name", cookie.map(|cookie| &cookie.name), &[Vault]),
-        Key::new("cookie.prefix", cookie.map(|cookie| &cookie.prefix), &[Harden]),
-        Key::new("cookie.partitioned", cookie.map(|cookie| &cookie.partitioned), &[Harden]),
-        Key::new("timeouts.idle", timeouts.map(|timeouts| &timeouts.idle), &[Vault]),
-        Key::new("timeouts.absolute", timeouts.map(|timeouts| &timeouts.absolute), &[Vault]),
+        Key::new("cookie.prefix", cookie.map(|cookie| &cookie.prefix), &[Seal, Harden]),
+        Key::new("cookie.partitioned", cookie.map(|cookie| &cookie.partitioned), &[Seal, Harden]),
+        Key::new("timeouts.idle", timeouts.map(|timeouts| &timeouts.idle), &[Vault, Seal]),
+        Key::new("timeouts.absolute", timeouts.map(|timeouts| &timeouts.absolute), &[Vault, Seal]),
         Key::new("timeouts.renew_every", timeouts.map(|timeouts| &timeouts.renew_every), &[Vault]),
         Key::new("timeouts.grace", timeouts.map(|timeouts| &timeouts.grace), &[Vault]),
         Key::new("on_reuse", Some(&session.on_reuse), &[Vault]),
@@ -64,12 +66,13 @@ fn keys(session: &Session) -> Vec<Key> {
 impl Checker<'_> {
     /// The mode's name, and complaints about keys that it does not know.
     pub(super) fn kind(&mut self, session: &Session, path: &str) -> Kind {
-        const KINDS: [(&str, Kind); 2] = [("vault", Kind::Vault), ("harden", Kind::Harden)];
+        const KINDS: [(&str, Kind); 3] =
+            [("vault", Kind::Vault), ("seal", Kind::Seal), ("harden", Kind::Harden)];
         let kind =
             self.or(&session.mode, &format!("{path}.mode"), Kind::Vault, |text| match text {
-                "seal" | "native" => Err(Flaw::new(
+                "native" => Err(Flaw::new(
                     format!("`{text}` is not built yet"),
-                    "write `vault` or `harden`, or leave `mode` out",
+                    "write `vault`, `seal` or `harden`, or leave `mode` out",
                 )),
                 _ => choice(text, "mode", &KINDS),
             });
@@ -99,6 +102,7 @@ impl Checker<'_> {
     ) -> Mode {
         match kind {
             Kind::Vault => Mode::Vault,
+            Kind::Seal => Mode::Seal(self.guise(session, cookie, path)),
             Kind::Harden => Mode::Harden {
                 guise: self.guise(session, cookie, path),
                 report_only: on(&session.report_only),
@@ -195,9 +199,24 @@ pub(super) fn shared_name(a: &Policy, b: &Policy) -> Option<String> {
         (true, true) => (a.cookie.name == b.cookie.name).then(|| a.cookie.name.clone()),
         (true, false) => ticket_among(a, b),
         (false, true) => ticket_among(b, a),
-        // What is hardened the same way twice is as good.
-        (false, false) => None,
+        // What is hardened twice is as good.
+        (false, false) if !a.seals() && !b.seals() => None,
+        (false, false) => leaves_from_both(a, b),
     }
+}
+
+/// A cookie that one policy seals and another one sends out under the same name: whatever is set on
+/// one of their routes is not understood on the other one's.
+fn leaves_from_both(a: &Policy, b: &Policy) -> Option<String> {
+    let of = |policy: &Policy| -> Vec<String> {
+        policy.app_cookies.iter().filter_map(|pattern| outside(policy, pattern)).collect()
+    };
+    let (a, b) = (of(a), of(b));
+    let overlap = |one: &str, other: &str| {
+        let stem = |pattern: &str| pattern.strip_suffix('*').unwrap_or(pattern).to_owned();
+        name::matches(one, &stem(other)) || name::matches(other, &stem(one))
+    };
+    a.into_iter().find(|one| b.iter().any(|other| overlap(one, other)))
 }
 
 fn ticket_among(vault: &Policy, other: &Policy) -> Option<String> {

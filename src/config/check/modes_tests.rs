@@ -58,7 +58,7 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("anonymous_per_minute: 3", "anonymous_per_minute"),
         ("on_store_down: reject", "on_store_down"),
     ] {
-        for mode in ["harden"] {
+        for mode in ["seal", "harden"] {
             check(
                 &format!("mode: {mode}, app_cookies: [s], {key}"),
                 &[&format!(
@@ -68,6 +68,26 @@ fn keys_have_a_meaning_in_some_modes_only() {
             );
         }
     }
+    check(
+        "mode: seal, app_cookies: [s], cookie: { prefix: none, partitioned: true }, \
+         timeouts: { idle: 5m, absolute: 1h }",
+        &[],
+    );
+    check(
+        "mode: seal, app_cookies: [s], timeouts: { idle: 2h, absolute: 1h }",
+        &["sessions.a.timeouts.idle: `idle` (7200s) is longer than `absolute` (3600s); a session \
+           never outlives `absolute`: shorten `idle`, or lengthen `absolute`"],
+    );
+    check(
+        "mode: harden, app_cookies: [s], timeouts: { idle: 5m }",
+        &["sessions.a.timeouts.idle: has no meaning with `mode: harden`; leave it out, or write \
+           `mode: vault` or `mode: seal`"],
+    );
+    check(
+        "mode: seal, app_cookies: [s], report_only: true",
+        &["sessions.a.report_only: has no meaning with `mode: seal`; leave it out, or write \
+           `mode: harden`"],
+    );
     check(
         "app_cookies: [s], report_only: true",
         &["sessions.a.report_only: has no meaning with `mode: vault`; leave it out, or write \
@@ -80,13 +100,15 @@ fn a_mode_that_is_wrong_is_one_mistake() {
     check(
         "mode: native, app_cookies: [s], report_only: true",
         &[
-            "sessions.a.mode: `native` is not built yet; write `vault` or `harden`, or leave `mode` \
-           out",
+            "sessions.a.mode: `native` is not built yet; write `vault`, `seal` or `harden`, or leave \
+           `mode` out",
         ],
     );
     check(
         "mode: hardened, app_cookies: [s], login: []",
-        &["sessions.a.mode: `hardened` is no mode; did you mean `harden`? one of: vault, harden"],
+        &[
+            "sessions.a.mode: `hardened` is no mode; did you mean `harden`? one of: vault, seal, harden",
+        ],
     );
 }
 
@@ -161,6 +183,23 @@ fn a_ticket_and_a_cookie_that_leaves_have_different_names() {
         ]
     );
     assert_eq!(errors(read(&sessions("secure"), routes, "")), Vec::<String>::new());
+}
+
+#[test]
+fn a_sealed_cookie_belongs_to_one_policy_of_a_host() {
+    let routes = "{ path: /, upstream: up, session: a }, { path: /b, upstream: up, session: b }";
+    let sessions = |other: &str| {
+        format!("  a: {{ mode: seal, app_cookies: ['wp_*'] }}\n  b: {{ app_cookies: [{other} }}")
+    };
+    for (other, expected) in [
+        ("wp_1], mode: harden", 1),
+        ("'wp*'], mode: seal", 1),
+        ("'*'], mode: seal, cookie: { prefix: none }", 1),
+        ("wp_1], mode: seal, cookie: { prefix: secure }", 0),
+    ] {
+        assert_eq!(errors(read(&sessions(other), routes, "")).len(), expected, "{other}");
+    }
+    assert_eq!(errors(read(&sessions("x], mode: seal"), routes, "")), Vec::<String>::new());
 }
 
 /// Where nothing is changed, nothing is refused over plain HTTP.
