@@ -8,6 +8,7 @@
 
 pub mod apps;
 pub mod browser;
+pub mod chromium;
 pub mod client;
 pub mod h2;
 pub mod http;
@@ -20,6 +21,7 @@ pub mod proxy;
 pub mod redis;
 pub mod set_cookie;
 pub mod shop;
+pub mod spread;
 pub mod tls;
 pub mod watch;
 

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use rcgen::PublicKeyData;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -10,6 +12,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
 };
+use sha2::{Digest, Sha256};
 
 /// The versions that a client offers.
 pub const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -39,6 +42,7 @@ pub struct Certificate {
     pub chain_pem: String,
     pub key_pem: String,
     key_der: Vec<u8>,
+    spki_der: Vec<u8>,
 }
 
 impl Certificate {
@@ -50,7 +54,13 @@ impl Certificate {
             chain_pem: made.cert.pem(),
             key_pem: made.signing_key.serialize_pem(),
             key_der: made.signing_key.serialize_der(),
+            spki_der: made.signing_key.subject_public_key_info(),
         }
+    }
+
+    /// The SHA-256 of the public key in base64 (RFC 7469, section 2.4).
+    pub fn pin(&self) -> String {
+        base64::engine::general_purpose::STANDARD.encode(Sha256::digest(&self.spki_der))
     }
 
     /// Writes `<stem>.pem` and `<stem>.key`.
