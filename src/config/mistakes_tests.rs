@@ -1,1 +1,107 @@
+//! Mistakes of meaning, as an operator reads them: severity, key, message.
 
+use super::diagnostic::Severity;
+use super::environment::testing::Given;
+use super::parse;
+use super::shipped_tests::certificate;
+
+/// A good file, with a mark where each case puts its lines.
+const GOOD: &str = "\
+listeners:
+  - address: 127.0.0.1:8443
+    tls: { certificates: [{ chain: /shop.pem, key: /shop.key }]<tls> }
+keyring: /ring.json
+sessions:
+  shop:
+    cookie: { name: shop<cookie> }
+    app_cookies: [sid]
+    login: [{ request: POST /login, success: { location: / } }]
+    logout: [{ request: POST /logout<logout> }]
+<policy>
+upstreams:
+  shop: { endpoints: [{ address: 127.0.0.1:7001 }] }
+servers:
+  - names: [shop.example.com]
+    routes:
+      - { path: /, upstream: shop, session: shop<route> }
+";
+
+/// Puts `text` in the place of `<mark>` and compares what is found, notices aside.
+#[track_caller]
+fn check(mark: &str, text: &str, expected: &[&str]) {
+    let marks = ["tls", "cookie", "logout", "policy", "route"];
+    assert!(marks.contains(&mark), "no place is named {mark}");
+    let mut file = GOOD.replace(&format!("<{mark}>"), text);
+    for other in marks {
+        file = file.replace(&format!("<{other}>"), "");
+    }
+    let (chain, key) = certificate();
+    let environment = Given::default()
+        .with("/shop.pem", chain.clone(), 0o644)
+        .with("/clients.pem", chain, 0o644)
+        .with("/empty.pem", "", 0o644)
+        .with("/shop.key", key, 0o600)
+        .environment();
+    let found = match parse(&file, "cloakroom.yaml", &environment) {
+        Ok(config) => config.warnings,
+        Err(found) => found,
+    };
+    let found: Vec<String> = found
+        .iter()
+        .filter(|one| one.severity != Severity::Notice)
+        .filter(|one| !one.path.starts_with("keyring"))
+        .map(|one| format!("{}: {}: {}", one.severity.as_str(), one.path, one.message))
+        .collect();
+    assert_eq!(found, expected, "{mark}: {text}");
+    for one in found {
+        assert!(!one.ends_with(": "), "{one}");
+    }
+}
+
+#[test]
+fn requests_of_other_sites() {
+    let route = "servers[0].routes[0].cross_site";
+    check(
+        "route",
+        ", cross_site: { unsafe: deny, except: [/hooks/], origins: ['https://a.b'] }",
+        &[],
+    );
+    check("route", ", cross_site: { unsafe: allow }", &[]);
+    check(
+        "route",
+        ", cross_site: { unsafe: refuse, except: [hooks], origins: [a.b, 'null'] }",
+        &[
+            &format!("error: {route}.unsafe: `refuse` is no answer to other sites"),
+            &format!("error: {route}.except[0]: `hooks` does not begin with `/`"),
+            &format!("error: {route}.origins[0]: `a.b` is no origin"),
+            &format!("error: {route}.origins[1]: `null` is no origin"),
+        ],
+    );
+    check(
+        "route",
+        ", cross_site: { except: [/hooks/], origins: ['https://a.b'] }",
+        &[
+            &format!("warning: {route}.except: has no effect: nothing is denied here"),
+            &format!("warning: {route}.origins: has no effect: nothing is denied here"),
+        ],
+    );
+}
+
+#[test]
+fn what_a_logout_clears() {
+    let list = "sessions.shop.logout[0].clear_site_data";
+    check("logout", ", clear_site_data: [cache, storage]", &[]);
+    check(
+        "logout",
+        ", clear_site_data: [cookies, cash, cache, cache]",
+        &[
+            &format!(
+                "warning: {list}[0]: browsers then delete the cookies of the whole registrable \
+                 domain, other hosts' as well"
+            ),
+            &format!("error: {list}[1]: `cash` is no data that a browser clears"),
+            &format!("warning: {list}[3]: is listed twice"),
+        ],
+    );
+    check("cookie", ", remember: true", &[]);
+}

@@ -182,6 +182,7 @@ pub struct TicketCookie {
     pub domain: Text,
     pub prefix: Text,
     pub partitioned: Given<bool>,
+    pub remember: Given<bool>,
 }
 
 /// `sessions.*.timeouts`
@@ -212,6 +213,7 @@ pub struct Logout {
     pub request: Text,
     pub exact: Given<bool>,
     pub success: Given<Success>,
+    pub clear_site_data: List<String>,
 }
 
 /// `sessions.*.login[].success`, `sessions.*.logout[].success`
@@ -331,7 +333,18 @@ pub struct Route {
     pub require: Text,
     pub exact: Given<bool>,
     pub denied: Text,
+    pub cross_site: Given<CrossSite>,
     pub body_bytes_max: Text,
+}
+
+/// `servers[].routes[].cross_site`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossSite {
+    #[serde(rename = "unsafe")]
+    pub unsafe_methods: Text,
+    pub except: List<String>,
+    pub origins: List<String>,
 }
 
 /// `admin`

@@ -5,6 +5,7 @@
 //! nominate `X-Session-Subject` and have our own header taken out. Pingora 0.9.1 discards them
 //! before its upstream request filter runs, so setting them there is safe.
 
+pub mod cross_site;
 pub mod fetch;
 pub mod forwarded;
 pub mod identity;

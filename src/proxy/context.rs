@@ -67,6 +67,7 @@ pub struct Exchange {
     pub method: Method,
     pub is_login: bool,
     pub is_logout: bool,
+    pub is_cross_site: bool,
     /// The head went to a worker.
     pub is_forwarded: bool,
     /// The final head came back and was settled.
@@ -131,10 +132,22 @@ impl Context {
 
     /// Writes an event to the audit trail.
     pub fn tell(&self, shared: &Shared, session: &Session, policy: &Policy, event: &Event) {
+        self.tell_of(shared, session, Some(policy), event);
+    }
+
+    /// The same, where the route may have no session policy.
+    pub fn tell_of(
+        &self,
+        shared: &Shared,
+        session: &Session,
+        policy: Option<&Policy>,
+        event: &Event,
+    ) {
         let host = self.target.as_ref().map_or("-", |target| target.host.as_str());
         let path = String::from_utf8_lossy(session.req_header().raw_path());
         let client = self.client_ip();
-        let context = AuditContext { client, policy: &policy.name, host, path: &path };
+        let policy = policy.map_or("-", |policy| policy.name.as_str());
+        let context = AuditContext { client, policy, host, path: &path };
         audit::emit(&shared.metrics, event, &context);
     }
 }

@@ -19,6 +19,8 @@ pub enum RequestError {
     LoginRequired,
     /// A cross-site login request (PROTOCOL.md 24).
     CrossSiteLogin,
+    /// An unsafe request from another site, where the route refuses those.
+    CrossSite,
     /// A session route over plain HTTP.
     InsecureSession,
     /// A route whose kind is not built yet.
@@ -48,7 +50,7 @@ impl RequestError {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::LoginRequired => StatusCode::UNAUTHORIZED,
-            Self::CrossSiteLogin | Self::InsecureSession => StatusCode::FORBIDDEN,
+            Self::CrossSiteLogin | Self::CrossSite | Self::InsecureSession => StatusCode::FORBIDDEN,
             Self::NotBuilt => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -69,6 +71,7 @@ impl RequestError {
             Self::NoRoute => "no_route",
             Self::LoginRequired => "login_required",
             Self::CrossSiteLogin => "cross_site_login",
+            Self::CrossSite => "cross_site",
             Self::InsecureSession => "insecure_session",
             Self::NotBuilt => "not_built",
             Self::BadGateway => "bad_gateway",
@@ -86,6 +89,7 @@ impl RequestError {
         match self {
             Self::InsecureSession => Some("This page is served over https only."),
             Self::CrossSiteLogin => Some("This login was sent from another site."),
+            Self::CrossSite => Some("This request was sent from another site."),
             Self::StoreDown | Self::Withheld | Self::Cut => Some("Please try again in a moment."),
             _ => None,
         }

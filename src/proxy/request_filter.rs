@@ -70,6 +70,7 @@ async fn admit_request(
     let target = route(shared, session, ctx)?;
     let route = target.route.clone();
     ctx.target = Some(target);
+    refuse_cross_site(shared, session, ctx, &route)?;
     if route.body_bytes_max > 0
         && content_length(session).is_some_and(|length| length > route.body_bytes_max)
     {
@@ -174,6 +175,32 @@ fn cookie_line(carried: &Carried<'_>, jar: Vec<Vec<u8>>) -> Option<HeaderValue> 
     if line.is_empty() { None } else { HeaderValue::from_bytes(&line).ok() }
 }
 
+/// Refuses what the route takes from our own site only. A login rule that allows other sites has
+/// the last word about its requests (SAML, form_post).
+fn refuse_cross_site(
+    shared: &Shared,
+    session: &Session,
+    ctx: &Context,
+    route: &Route,
+) -> std::result::Result<(), Answer> {
+    let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
+    let request = session.req_header();
+    let (method, path) = (&request.method, &target.path);
+    let policy = route.session.as_deref();
+    let refuses =
+        route.cross_site.refuses(method, &request.headers, target.host.as_bytes(), path.as_bytes());
+    let is_welcome = || {
+        policy.is_some_and(|policy| {
+            policy.is_login(method, path) && !policy.refuses_cross_site_login(method, path)
+        })
+    };
+    if !refuses || is_welcome() {
+        return Ok(());
+    }
+    ctx.tell_of(shared, session, policy, &Event::CrossSiteRefused);
+    Err(RequestError::CrossSite.into())
+}
+
 /// Ties the request to a session, or refuses it.
 async fn join_session(
     shared: &Arc<Shared>,
@@ -215,7 +242,12 @@ async fn join_session(
     let heard = |event| ctx.tell(shared, session, policy, &event);
     let admitted = match admit::admit(shared, policy, ticket.as_ref(), facts, heard).await {
         Ok(admitted) => admitted,
-        Err(refusal) => return Err(refused(refusal, route, session)),
+        Err(refusal) => {
+            if refusal == Refusal::CrossSiteLogin {
+                ctx.tell(shared, session, policy, &Event::CrossSiteRefused);
+            }
+            return Err(refused(refusal, route, session));
+        }
     };
     let now = shared.clock.now();
     let jar = admitted.bond.record().map(|record| &record.jar);
@@ -237,6 +269,7 @@ async fn join_session(
         method: method.clone(),
         is_login,
         is_logout,
+        is_cross_site: facts.is_cross_site,
         is_forwarded: false,
         is_settled: false,
     };

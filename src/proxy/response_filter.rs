@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, SET_COOKIE, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -14,15 +14,21 @@ use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
 use crate::proxy::modes;
+use crate::proxy::settings::Require;
 use crate::proxy::settling::{carry_out, expiry_field, ticket_field};
 use crate::proxy::shared::Shared;
 use crate::proxy::upstream_peer;
 use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
 use crate::session::matching::Head;
-use crate::session::policy::Policy;
+use crate::session::policy::{Policy, SiteData};
 use crate::session::settle::{Answer, Settle, TicketEffect};
 use crate::upstream::Balance;
+
+/// PROTOCOL.md 12.
+const NOT_KEPT: &str = "private, no-store";
+/// W3C Clear Site Data, section 3.1.
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// Rewrites the head of an answer.
 pub async fn run(
@@ -63,10 +69,22 @@ pub async fn run(
             response.append_header(SET_COOKIE, &*shared.cookies.rewrite(field, is_https))?;
         }
     }
+    keep_private(response, ctx)?;
     match policy {
         None => Ok(()),
         Some(policy) => settle(shared, session, response, ctx, &policy, &fields).await,
     }
+}
+
+/// What requires a login is for its user alone, also when it is over: no cache keeps it and no back
+/// button shows it, unless the application says something about caching itself.
+fn keep_private(response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
+    let requires = ctx.target.as_ref().is_some_and(|target| target.route.require == Require::Login);
+    let is_said = [CACHE_CONTROL, EXPIRES].iter().any(|name| response.headers.contains_key(name));
+    if requires && !is_said && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        response.insert_header(CACHE_CONTROL, NOT_KEPT)?;
+    }
+    Ok(())
 }
 
 fn reserved(headers: &HeaderMap) -> Vec<http::HeaderName> {
@@ -94,8 +112,9 @@ async fn settle(
     let (Some(target), Some(exchange)) = (&ctx.target, &mut ctx.exchange) else {
         return raise(ctx, RequestError::Internal);
     };
-    let answer = answer(shared, exchange, target, response, fields, endpoint);
+    let (answer, cleared) = answer(shared, exchange, target, response, fields, endpoint);
     let has_absorbed = !answer.edits.is_empty();
+    let is_cross_site = exchange.is_cross_site;
     let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
     let held = exchange.session;
     let settling = Settle::begin(policy, bond, exchange.may_make, answer, shared.clock.now());
@@ -119,8 +138,15 @@ async fn settle(
         pass.cut_streams();
     }
     if has_absorbed || field.is_some() {
-        response.insert_header(CACHE_CONTROL, "private, no-store")?;
+        response.insert_header(CACHE_CONTROL, NOT_KEPT)?;
         response.remove_header(&EXPIRES);
+    }
+    // Who was not logged in is asked as well, since pages of a session that has expired may be
+    // there still; but no other site shall empty our visitors' storage.
+    let has_ended = matches!(effect.ticket, TicketEffect::Expire | TicketEffect::Set(_));
+    if !cleared.is_empty() && (has_ended || !is_cross_site) {
+        let quoted: Vec<&str> = cleared.into_iter().map(SiteData::quoted).collect();
+        response.append_header(CLEAR_SITE_DATA, quoted.join(", "))?;
     }
     if let Some(field) = field {
         response.append_header(SET_COOKIE, field)?;
@@ -171,6 +197,7 @@ fn failed_over(shared: &Shared, ctx: &Context, left: &str) {
     }
 }
 
+/// What settling has to know of an answer, and what the browser shall forget with it.
 fn answer(
     shared: &Shared,
     exchange: &Exchange,
@@ -178,7 +205,7 @@ fn answer(
     response: &ResponseHeader,
     fields: &[Vec<u8>],
     endpoint: Option<String>,
-) -> Answer {
+) -> (Answer, Vec<SiteData>) {
     let now = shared.clock.now();
     let policy = &exchange.policy;
     let parsed: Vec<SetCookie<'_>> =
@@ -196,11 +223,12 @@ fn answer(
         .collect();
     let (method, path) = (&exchange.method, &target.path);
     let head = Head { status: response.status.as_u16(), headers: &response.headers, cookies: &set };
-    Answer {
+    let answer = Answer {
         is_login: exchange.is_login,
         logged_in: policy.has_logged_in(method, path, head),
         logged_out: policy.has_logged_out(method, path, head),
         edits,
         endpoint,
-    }
+    };
+    (answer, policy.clears(method, path, head))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::headers::cross_site::CrossSite;
 use crate::session::policy::Policy;
 
 /// What a route does with its requests.
@@ -41,6 +42,8 @@ pub struct Route {
     pub session: Option<Arc<Policy>>,
     pub require: Require,
     pub denied: Denied,
+    /// What other sites may do here through a visitor's browser.
+    pub cross_site: CrossSite,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
 }

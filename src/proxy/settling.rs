@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use cookie::{Cookie, CookieBuilder, time};
 
+use crate::clock::UnixMillis;
 use crate::cookie::enforce::SameSite;
+use crate::cookie::response::LIFETIME_MAX;
 use crate::crypto::random;
 use crate::proxy::shared::Shared;
 use crate::session::event::NotMade;
@@ -70,12 +72,25 @@ pub fn ticket_field(
     host: &str,
     issue: Issue,
 ) -> Result<String, random::RandomError> {
-    let Issue { key, tag, selector, counter, secret } = issue;
-    let issued = shared.clock.now().as_secs();
+    let Issue { key, tag, selector, counter, secret, ends_at } = issue;
+    let now = shared.clock.now();
+    let issued = now.as_secs();
     let ticket = Ticket { tag, selector, counter, secret, issued, flags: flags_for(key) };
     let nonce = random::bytes()?;
     let value = ticket.seal(&shared.ring.current(), &nonce, &scope(policy, host));
-    Ok(field(&policy.cookie, value).build().to_string())
+    let cookie = field(&policy.cookie, value);
+    let cookie = match max_age(&policy.cookie, ends_at, now) {
+        Some(max_age) => cookie.max_age(max_age),
+        None => cookie,
+    };
+    Ok(cookie.build().to_string())
+}
+
+/// `Max-Age` of a ticket that survives the browser: whole seconds to the record's absolute end,
+/// never past it, and no more than browsers keep a cookie (RFC 6265bis, section 5.5).
+fn max_age(cookie: &TicketCookie, ends_at: UnixMillis, now: UnixMillis) -> Option<time::Duration> {
+    let left = ends_at.since(now).min(LIFETIME_MAX).as_secs();
+    cookie.remember.then(|| time::Duration::seconds(i64::try_from(left).unwrap_or(0)))
 }
 
 /// The `Set-Cookie` field that takes the ticket away.
@@ -110,5 +125,33 @@ fn field(cookie: &TicketCookie, value: String) -> CookieBuilder<'_> {
     match &cookie.domain {
         Some(domain) => builder.domain(domain.as_str()),
         None => builder,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_remembered_ticket_ends_with_its_record() {
+        const NOW: UnixMillis = UnixMillis(1_795_462_335_250);
+        let cookie = |remember| TicketCookie {
+            name: "__Host-shop".to_owned(),
+            same_site: SameSite::Lax,
+            domain: None,
+            secure: true,
+            remember,
+        };
+        let check = |remember, left: Duration, expected: Option<i64>| {
+            let max_age = max_age(&cookie(remember), NOW.plus(left), NOW);
+            assert_eq!(max_age.map(time::Duration::whole_seconds), expected, "{left:?}");
+        };
+        check(false, Duration::from_secs(3600), None);
+        check(true, Duration::from_secs(3600), Some(3600));
+        check(true, Duration::from_millis(3_600_999), Some(3600));
+        check(true, Duration::ZERO, Some(0));
+        check(true, Duration::from_hours(500 * 24), Some(400 * 86_400));
     }
 }

@@ -18,6 +18,9 @@ pub enum Event {
     Ended { id: RecordKey, cause: Cause },
     /// A ticket or a sealed cookie was presented that counts as none (rule 5).
     TicketRejected { reason: Reject },
+    /// A request from another site was refused: a login (rule 24), or where the route refuses
+    /// unsafe ones.
+    CrossSiteRefused,
     /// A ticket was renewed (rule 13).
     Renewed { id: RecordKey },
     /// An older genuine ticket was presented (rule 15): somebody has a copy.
@@ -44,6 +47,7 @@ impl Event {
             Self::Ended { cause: Cause::Logout, .. } => Kind::Logout,
             Self::Ended { .. } => Kind::Ended,
             Self::TicketRejected { .. } => Kind::TicketRejected,
+            Self::CrossSiteRefused => Kind::CrossSiteRefused,
             Self::Renewed { .. } => Kind::Renewed,
             Self::Reused { .. } => Kind::Reused,
             Self::Fenced { .. } => Kind::Fenced,
@@ -69,6 +73,7 @@ pub enum Kind {
     Logout,
     Ended,
     TicketRejected,
+    CrossSiteRefused,
     Renewed,
     Reused,
     Fenced,
@@ -87,6 +92,7 @@ impl Kind {
         Self::Logout,
         Self::Ended,
         Self::TicketRejected,
+        Self::CrossSiteRefused,
         Self::Renewed,
         Self::Reused,
         Self::Fenced,
@@ -105,6 +111,7 @@ impl Kind {
             Self::Logout => "logout",
             Self::Ended => "ended",
             Self::TicketRejected => "ticket_rejected",
+            Self::CrossSiteRefused => "cross_site_refused",
             Self::Renewed => "renewed",
             Self::Reused => "reused",
             Self::Fenced => "fenced",

@@ -4,7 +4,9 @@ use http::header::LOCATION;
 use http::{HeaderMap, Method};
 
 use crate::routing::path::NormalPath;
-use crate::session::policy::{CrossSite, LoginRule, Policy, RequestPart, SuccessPart};
+use crate::session::policy::{
+    CrossSite, LoginRule, LogoutRule, Policy, RequestPart, SiteData, SuccessPart,
+};
 
 /// What a success part looks at.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +86,28 @@ impl Policy {
 
     /// Whether an answer completes a logout: where a rule demands nothing, any status below 400.
     pub fn has_logged_out(&self, method: &Method, path: &NormalPath, answer: Head<'_>) -> bool {
-        self.logout.iter().any(|rule| {
+        self.logouts(method, path, answer).next().is_some()
+    }
+
+    /// What the browser is asked to forget with this answer; empty where it completes no logout.
+    pub fn clears(&self, method: &Method, path: &NormalPath, answer: Head<'_>) -> Vec<SiteData> {
+        let mut cleared = Vec::new();
+        for data in self.logouts(method, path, answer).flat_map(|rule| &rule.clear_site_data) {
+            if !cleared.contains(data) {
+                cleared.push(*data);
+            }
+        }
+        cleared
+    }
+
+    /// The logout rules that an answer completes.
+    fn logouts<'a>(
+        &'a self,
+        method: &'a Method,
+        path: &'a NormalPath,
+        answer: Head<'a>,
+    ) -> impl Iterator<Item = &'a LogoutRule> {
+        self.logout.iter().filter(move |rule| {
             rule.request.matches(method, path)
                 && rule.success.matches(path, answer)
                 && (!rule.success.is_empty() || answer.status < 400)
@@ -160,6 +183,8 @@ mod tests {
         let check = |status, expected| {
             let answer = Head { status, headers: &HeaderMap::new(), cookies: &[] };
             assert_eq!(policy.has_logged_out(&Method::POST, &logout, answer), expected);
+            let cleared = if expected { vec![SiteData::Cache, SiteData::Storage] } else { vec![] };
+            assert_eq!(policy.clears(&Method::POST, &logout, answer), cleared);
         };
         check(200, true);
         check(302, true);

@@ -28,7 +28,7 @@ mod tests {
     use crate::routing::path::PathRule;
     use crate::session::order::{Order, Serialize};
     use crate::session::policy::{
-        CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart,
+        CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart, SiteData,
         SuccessPart, TicketCookie, Timeouts,
     };
 
@@ -44,6 +44,7 @@ mod tests {
                 same_site: SameSite::Lax,
                 domain: None,
                 secure: true,
+                remember: false,
             },
             app_cookies: vec!["EGG_SESS".to_owned(), "EGG_SESS.sig".to_owned()],
             timeouts: Timeouts {
@@ -62,7 +63,11 @@ mod tests {
                 },
                 cross_site: CrossSite::Deny,
             }],
-            logout: vec![LogoutRule { request: post("/logout"), success: SuccessPart::default() }],
+            logout: vec![LogoutRule {
+                request: post("/logout"),
+                success: SuccessPart::default(),
+                clear_site_data: vec![SiteData::Cache, SiteData::Storage],
+            }],
             serialize: Order {
                 requests: Serialize::Login,
                 wait: Duration::from_secs(2),

@@ -36,6 +36,8 @@ pub struct TicketCookie {
     pub domain: Option<String>,
     /// `Secure` is left out only under `insecure_cookies`.
     pub secure: bool,
+    /// Whether it survives the browser: `Max-Age` is then the time to the record's absolute end.
+    pub remember: bool,
 }
 
 /// Lifetimes (OWASP's terms).
@@ -90,6 +92,28 @@ pub enum CrossSite {
 pub struct LogoutRule {
     pub request: RequestPart,
     pub success: SuccessPart,
+    /// What the browser is asked to forget with it.
+    pub clear_site_data: Vec<SiteData>,
+}
+
+/// What `Clear-Site-Data` names (W3C Clear Site Data, section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteData {
+    Cache,
+    /// Of the whole registrable domain, so only where the operator asks for it (rule 28).
+    Cookies,
+    Storage,
+}
+
+impl SiteData {
+    /// As it stands in the field: a quoted string.
+    pub fn quoted(self) -> &'static str {
+        match self {
+            Self::Cache => "\"cache\"",
+            Self::Cookies => "\"cookies\"",
+            Self::Storage => "\"storage\"",
+        }
+    }
 }
 
 /// What becomes of a session one of whose older tickets is presented (rule 15).

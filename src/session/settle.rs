@@ -262,8 +262,8 @@ impl<'a> Settle<'a> {
         if let Some(Presented { tag, selector, counter: old }) = self.presented
             && old.checked_add(1) == Some(counter)
         {
-            let secret = held.record.secret(counter);
-            let issue = Issue { key: held.key, tag, selector, counter, secret };
+            let (secret, ends_at) = (held.record.secret(counter), held.record.ends_at);
+            let issue = Issue { key: held.key, tag, selector, counter, secret, ends_at };
             self.ticket = TicketEffect::Set(issue);
         }
     }
@@ -402,8 +402,9 @@ impl<'a> Settle<'a> {
             None => Event::Created { id: fresh.key },
         });
         let Fresh { key, tag, selector, .. } = fresh;
-        let (counter, secret) = (record.counter, record.secret(record.counter));
-        self.ticket = TicketEffect::Set(Issue { key, tag, selector, counter, secret });
+        let (counter, ends_at) = (record.counter, record.ends_at);
+        let secret = record.secret(counter);
+        self.ticket = TicketEffect::Set(Issue { key, tag, selector, counter, secret, ends_at });
         self.done()
     }
 

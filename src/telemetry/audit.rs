@@ -55,6 +55,7 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
         | Event::LoginFailed
         | Event::Ended { .. }
         | Event::TicketRejected { .. }
+        | Event::CrossSiteRefused
         | Event::Fenced { .. }
         | Event::NotMade { .. }
         | Event::OutOfTurn { .. } => write_at!(info),
@@ -93,7 +94,7 @@ impl<'a> Fields<'a> {
             }
             Event::NotMade { cause } => Self { cause: Some(cause.name()), ..Self::default() },
             Event::OutOfTurn { cause } => Self { cause: Some(cause.name()), ..Self::default() },
-            Event::LoginFailed | Event::Waited => Self::default(),
+            Event::LoginFailed | Event::CrossSiteRefused | Event::Waited => Self::default(),
         }
     }
 }
@@ -168,6 +169,7 @@ mod tests {
             " session=abababab.. old=cdcdcdcd.. subject=\"alice\"",
         );
         check(&Event::LoginFailed, "INFO", "");
+        check(&Event::CrossSiteRefused, "INFO", "");
         check(
             &Event::Ended { id: ID, cause: Cause::Absolute },
             "INFO",

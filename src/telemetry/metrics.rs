@@ -350,6 +350,7 @@ impl Metrics {
             Event::Created { .. }
             | Event::Login { .. }
             | Event::LoginFailed
+            | Event::CrossSiteRefused
             | Event::Renewed { .. }
             | Event::Reused { .. }
             | Event::Fenced { .. }

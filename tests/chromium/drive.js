@@ -113,6 +113,28 @@ const scenarios = {
     const kept = (await ticketOf(visitor)) === ticket;
     yield { script, kept, cookies: await visitor.cookies() };
   },
+
+  /** Logs out from another page than the private one, and goes back there. */
+  async* back(browser) {
+    const visitor = await browser.visitor();
+    const tab = await visitor.tab();
+    await logIn(tab);
+    const account = await tab.text();
+    await tab.evaluate("localStorage.setItem('draft', 'private')");
+    await tab.goto(`${origin}/login`);
+    await tab.leads('the logout', () => tab.evaluate(`
+      const form = document.createElement('form');
+      form.method = 'post';
+      form.action = '/logout';
+      document.body.append(form);
+      form.submit();
+    `));
+    const out = await tab.evaluate('location.pathname');
+    await tab.back();
+    await tab.back();
+    const stored = await tab.evaluate("localStorage.getItem('draft')");
+    yield { account, out, url: await tab.evaluate('location.pathname'), back: await tab.text(), stored };
+  },
 };
 
 (async () => {

@@ -34,6 +34,7 @@ impl Cluster {
             .route("{ path: /account/, upstream: shop, session: shop, require: login, denied: redirect /login }")
             .sharing(&files)
             .yaml()
+            .replace("POST /logout }", "POST /logout, clear_site_data: [cache, storage] }")
             .replace(
                 "tls: { self_signed: true }",
                 &format!(
@@ -143,4 +144,18 @@ async fn script_sees_no_session_and_plants_no_ticket() {
         assert_eq!(cookie["secure"], true, "{cookie}");
         assert!(cookie["sameSite"].is_string(), "{cookie}");
     }
+}
+
+/// A page that requires a login is kept by no cache, and the back button's own is emptied by
+/// `Clear-Site-Data`. (The very page that the logout was sent from is put there afterwards:
+/// docs/security.md.)
+#[tokio::test]
+async fn the_back_button_shows_nothing_private_after_a_logout() {
+    let app = App::egg();
+    let cluster = Cluster::of(&app, 2, "[h2, http/1.1]").await;
+    let seen = &cluster.see("back", 1).await[0];
+    assert_eq!(text(seen, "account"), "account of alice");
+    assert_eq!(text(seen, "out"), "/");
+    assert_eq!((text(seen, "url"), text(seen, "back")), ("/login", "Log in"), "asked for anew");
+    assert_eq!(seen["stored"], Value::Null, "what scripts have stored is gone too");
 }

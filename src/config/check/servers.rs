@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
-use crate::config::schema::{File, Named, Route, Server};
+use crate::config::schema::{self, File, Given, Named, Route, Server};
 use crate::config::value::unit::size;
 use crate::config::value::{Flaw, Parsed, choice, did_you_mean, name, path};
+use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::settings::{self, Denied, Require, Target};
 use crate::session::policy::Policy;
 
@@ -153,6 +154,7 @@ impl Checker<'_> {
         let session = self.session(file, route, path, sessions);
         let require = self.require(file, given, path, session.as_deref());
         let denied = self.denied(route, require, path);
+        let cross_site = self.cross_site(&route.cross_site, &format!("{path}.cross_site"));
         let body_bytes_max =
             self.or(&route.body_bytes_max, &format!("{path}.body_bytes_max"), BODY_BYTES_MAX, size);
         if let (Some(exact), Require::Nothing) = (&route.exact, require)
@@ -171,6 +173,7 @@ impl Checker<'_> {
             session,
             require,
             denied,
+            cross_site,
             body_bytes_max,
         })
     }
@@ -222,6 +225,10 @@ impl Checker<'_> {
                 );
                 self.error(at(given), &format!("{path}.{key}"), flaw);
             }
+        }
+        if let Some(given) = &route.cross_site {
+            let flaw = Flaw::new("files are only ever read", "leave it out");
+            self.warning(at(given), &format!("{path}.cross_site"), flaw);
         }
     }
 
@@ -327,6 +334,43 @@ impl Checker<'_> {
             self.error(at(given), &path, flaw);
         }
         self.or(&route.denied, &path, Denied::Unauthorized, denied)
+    }
+
+    fn cross_site(&mut self, given: &Given<schema::CrossSite>, path: &str) -> CrossSite {
+        const KINDS: [(&str, bool); 2] = [("allow", false), ("deny", true)];
+        let Some(given) = given else { return CrossSite::Allow };
+        let given = &given.value;
+        let denies = self.optional(&given.unsafe_methods, &format!("{path}.unsafe"), |text| {
+            choice(text, "answer to other sites", &KINDS)
+        });
+        // A word that is none has been reported; that something is meant is plain.
+        let denies = denies.unwrap_or(given.unsafe_methods.is_some());
+        let mut exceptions = Exceptions::default();
+        for (index, except) in items(&given.except).iter().enumerate() {
+            match path::normal(&except.value) {
+                Ok(except) => exceptions.paths.push(except),
+                Err(flaw) => self.error(at(except), &format!("{path}.except[{index}]"), flaw),
+            }
+        }
+        for (index, origin) in items(&given.origins).iter().enumerate() {
+            match name::origin(&origin.value) {
+                Ok(origin) => exceptions.origins.push(origin),
+                Err(flaw) => self.error(at(origin), &format!("{path}.origins[{index}]"), flaw),
+            }
+        }
+        if denies {
+            return CrossSite::DenyUnsafe(exceptions);
+        }
+        for (key, list) in [("except", &given.except), ("origins", &given.origins)] {
+            if let Some(list) = list.as_ref().filter(|list| !list.value.is_empty()) {
+                let flaw = Flaw::new(
+                    "has no effect: nothing is denied here",
+                    "add `unsafe: deny`, or leave it out",
+                );
+                self.warning(at(list), &format!("{path}.{key}"), flaw);
+            }
+        }
+        CrossSite::Allow
     }
 
     /// Tickets of the policies of one host must not overwrite each other, and must be accepted.

@@ -6,15 +6,15 @@ use std::time::Duration;
 use serde_saphyr::Spanned;
 
 use crate::config::schema::{
-    File, Given, Jar, Login, Logout, Session, SessionTimeouts, Success, Text,
+    File, Given, Jar, List, Login, Logout, Session, SessionTimeouts, Success, Text,
 };
 use crate::config::value::name::{self, identifier};
 use crate::config::value::unit::{Zero, duration, size};
 use crate::config::value::{Flaw, Parsed, choice, path};
 use crate::cookie::enforce::{READ_BY_SCRIPT, SameSite};
 use crate::session::policy::{
-    CrossSite, JarLimits, LoginRule, LogoutRule, OnReuse, Policy, RequestPart, SuccessPart,
-    TicketCookie, Timeouts,
+    CrossSite, JarLimits, LoginRule, LogoutRule, OnReuse, Policy, RequestPart, SiteData,
+    SuccessPart, TicketCookie, Timeouts,
 };
 
 use super::cookies::same_site;
@@ -182,7 +182,13 @@ impl Checker<'_> {
                 self.warning(place, &path, flaw);
             }
         }
-        TicketCookie { name: format!("{prefix}{bare}"), same_site, domain, secure: !insecure }
+        TicketCookie {
+            name: format!("{prefix}{bare}"),
+            same_site,
+            domain,
+            secure: !insecure,
+            remember: on(&given.remember),
+        }
     }
 
     /// `ticket` is the name of the policy's ticket, where it has one.
@@ -425,8 +431,38 @@ impl Checker<'_> {
             "POST /logout",
             |text| path::request(text, exact),
         );
+        let clear_site_data =
+            self.clear_site_data(&rule.clear_site_data, &format!("{path}.clear_site_data"));
         let (method, path) = request?;
-        Some(LogoutRule { request: RequestPart { method, path }, success })
+        Some(LogoutRule { request: RequestPart { method, path }, success, clear_site_data })
+    }
+
+    fn clear_site_data(&mut self, given: &List<String>, path: &str) -> Vec<SiteData> {
+        const KINDS: [(&str, SiteData); 3] = [
+            ("cache", SiteData::Cache),
+            ("storage", SiteData::Storage),
+            ("cookies", SiteData::Cookies),
+        ];
+        let mut cleared = Vec::new();
+        for (index, given) in items(given).iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            match choice(&given.value, "data that a browser clears", &KINDS) {
+                Err(flaw) => self.error(at(given), &path, flaw),
+                Ok(data) if cleared.contains(&data) => {
+                    self.warning(at(given), &path, Flaw::new("is listed twice", "keep one"));
+                }
+                Ok(data) => {
+                    if data == SiteData::Cookies {
+                        self.warning(at(given), &path, Flaw::new(
+                            "browsers then delete the cookies of the whole registrable domain, other hosts' as well",
+                            "leave it out: the ticket is expired without it",
+                        ));
+                    }
+                    cleared.push(data);
+                }
+            }
+        }
+        cleared
     }
 
     fn success(&mut self, given: &Given<Success>, path: &str, exact: bool) -> SuccessPart {

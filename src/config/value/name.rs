@@ -135,6 +135,36 @@ pub fn cookie_domain(text: &str) -> Parsed<String> {
     Ok(domain)
 }
 
+/// Checks an origin and writes it as browsers do (RFC 6454, section 6.2): in lower case, without a
+/// default port.
+///
+/// # Errors
+/// Another scheme than `https` and `http`, anything behind the port, `null`.
+pub fn origin(text: &str) -> Parsed<String> {
+    const HELP: &str = "write scheme and host, such as `https://partner.example.com`";
+    let lower = text.to_ascii_lowercase();
+    let (scheme, rest) = lower
+        .split_once("://")
+        .filter(|(scheme, _)| matches!(*scheme, "https" | "http"))
+        .ok_or_else(|| Flaw::new(format!("`{text}` is no origin"), HELP))?;
+    if let Some(rest) = rest.find(['/', '?', '#', '@']) {
+        let help = format!("write `{}`: an origin has no path", &lower[..scheme.len() + 3 + rest]);
+        return Err(Flaw::new(format!("`{text}` is no origin"), help));
+    }
+    let (name, port) = match rest.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (rest, None),
+    };
+    let name = host(name)?;
+    let default = if scheme == "https" { 443 } else { 80 };
+    match port.map(str::parse::<u16>) {
+        None => Ok(format!("{scheme}://{name}")),
+        Some(Ok(port)) if port == default => Ok(format!("{scheme}://{name}")),
+        Some(Ok(port)) if port > 0 => Ok(format!("{scheme}://{name}:{port}")),
+        Some(_) => Err(Flaw::new(format!("`{text}` has a port that is none"), HELP)),
+    }
+}
+
 /// Checks a host name (or an address as it stands in a URL) and puts it in lower case.
 ///
 /// # Errors
@@ -277,6 +307,23 @@ mod tests {
             Err("browsers refuse cookies for the domain `localhost`"),
         );
         check(cookie_domain, "10.0.0.1", Err("browsers refuse cookies for the domain `10.0.0.1`"));
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_do() {
+        check(origin, "https://Partner.example", Ok("https://partner.example".to_owned()));
+        check(origin, "HTTPS://a.example:443", Ok("https://a.example".to_owned()));
+        check(origin, "http://a.example:80", Ok("http://a.example".to_owned()));
+        check(origin, "http://a.example:443", Ok("http://a.example:443".to_owned()));
+        check(origin, "https://[::1]:8443", Ok("https://[::1]:8443".to_owned()));
+        check(origin, "https://[::1]", Ok("https://[::1]".to_owned()));
+        check(origin, "null", Err("`null` is no origin"));
+        check(origin, "partner.example", Err("`partner.example` is no origin"));
+        check(origin, "ftp://a.example", Err("`ftp://a.example` is no origin"));
+        check(origin, "https://a.example/", Err("`https://a.example/` is no origin"));
+        check(origin, "https://u@a.example", Err("`https://u@a.example` is no origin"));
+        check(origin, "https://a.example:0", Err("`https://a.example:0` has a port that is none"));
+        check(origin, "https://*.example", Err("`*.example` is no host name"));
     }
 
     #[test]

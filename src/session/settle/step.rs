@@ -1,5 +1,6 @@
 //! The words between `settle` and the shell: steps, outcomes, and what becomes of the answer.
 
+use crate::clock::UnixMillis;
 use crate::session::event::{Event, NotMade};
 use crate::session::jar::Edit;
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
@@ -91,4 +92,6 @@ pub struct Issue {
     pub selector: Selector,
     pub counter: u32,
     pub secret: Secret,
+    /// The record's absolute end.
+    pub ends_at: UnixMillis,
 }

@@ -10,6 +10,7 @@ pub mod apps;
 pub mod browser;
 pub mod chromium;
 pub mod client;
+pub mod counts;
 pub mod h2;
 pub mod http;
 pub mod in_process;
