@@ -105,3 +105,49 @@ fn what_a_logout_clears() {
     );
     check("cookie", ", remember: true", &[]);
 }
+
+#[test]
+fn what_sessions_are_bound_to() {
+    let bind = "sessions.shop.bind";
+    check("policy", "    bind: { user_agent: true, network: { v4: 32, v6: 1 } }", &[]);
+    check("policy", "    bind: { network: {}, on_mismatch: deny }", &[]);
+    check("policy", "    bind: {}", &[&format!("error: {bind}: binds to nothing")]);
+    check(
+        "policy",
+        "    bind: { network: { v4: 33, v6: 0 }, on_mismatch: log }",
+        &[
+            &format!("error: {bind}.network.v4: `33` is no prefix length"),
+            &format!("error: {bind}.network.v6: `0` is no prefix length"),
+            &format!("error: {bind}.on_mismatch: `log` is no answer to another client"),
+        ],
+    );
+    check(
+        "policy",
+        "    bind: { client_certificate: true }",
+        &[&format!(
+            "warning: {bind}.client_certificate: has no effect: no listener asks for a client's \
+             certificate"
+        )],
+    );
+}
+
+#[test]
+fn certificates_of_clients() {
+    let clients = "listeners[0].tls.client_certificates";
+    check("tls", ", client_certificates: { ca: /clients.pem, require: true }", &[]);
+    check(
+        "tls",
+        ", client_certificates: { require: true }",
+        &[&format!("error: {clients}.ca: is missing")],
+    );
+    check(
+        "tls",
+        ", client_certificates: { ca: /empty.pem }",
+        &[&format!("error: {clients}.ca: `/empty.pem` holds no certificate")],
+    );
+    check(
+        "tls",
+        ", client_certificates: { ca: /nowhere.pem }",
+        &[&format!("error: {clients}.ca: cannot read `/nowhere.pem`: entity not found")],
+    );
+}

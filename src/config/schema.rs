@@ -132,6 +132,15 @@ pub struct ListenerTls {
     pub certificates: List<Certificate>,
     pub self_signed: Given<bool>,
     pub min_version: Text,
+    pub client_certificates: Given<ClientCertificates>,
+}
+
+/// `listeners[].tls.client_certificates`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificates {
+    pub ca: Text,
+    pub require: Given<bool>,
 }
 
 /// `listeners[].tls.certificates[]`
@@ -169,8 +178,27 @@ pub struct Session {
     pub serialize: Given<ShortOr<Serialize>>,
     pub jar: Option<Jar>,
     pub anonymous_per_minute: Given<u32>,
+    pub bind: Given<Bind>,
     pub on_store_down: Text,
     pub report_only: Given<bool>,
+}
+
+/// `sessions.*.bind`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    pub user_agent: Given<bool>,
+    pub network: Given<Network>,
+    pub client_certificate: Given<bool>,
+    pub on_mismatch: Text,
+}
+
+/// `sessions.*.bind.network`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub v4: Given<u8>,
+    pub v6: Given<u8>,
 }
 
 /// `sessions.*.cookie`

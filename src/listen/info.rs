@@ -80,6 +80,9 @@ pub struct Tls {
     pub cipher: &'static str,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
+    /// SHA-256 of the client's certificate, DER, where it showed one that was verified, now or in
+    /// the session that was resumed.
+    pub client_certificate: Option<[u8; 32]>,
     /// The names in the certificate that was shown, for requests to other hosts (421).
     pub names: Arc<Names>,
 }

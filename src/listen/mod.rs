@@ -64,6 +64,16 @@ pub enum Certificates {
 pub struct TlsSettings {
     pub certificates: Certificates,
     pub min_version: TlsVersion,
+    pub client_certificates: Option<ClientCertificates>,
+}
+
+/// TLS client authentication (RFC 8446, section 4.3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// The authorities that issue them, PEM.
+    pub authorities: PathBuf,
+    /// Whether the handshake fails without one.
+    pub require: bool,
 }
 
 /// Protocols that ALPN offers.

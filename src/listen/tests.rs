@@ -43,7 +43,8 @@ fn settings(tls: Option<TlsSettings>) -> Settings {
 }
 
 fn tls_settings(certificates: Vec<CertificateSettings>, min_version: TlsVersion) -> TlsSettings {
-    TlsSettings { certificates: Certificates::Files(certificates), min_version }
+    let certificates = Certificates::Files(certificates);
+    TlsSettings { certificates, min_version, client_certificates: None }
 }
 
 fn serve(settings: Settings, limits: Limits) -> Served {
@@ -367,7 +368,8 @@ async fn self_signed_listener_speaks_tls() {
         names: vec!["shop.example".to_owned()],
         directory: directory.path().to_owned(),
     };
-    let tls = TlsSettings { certificates, min_version: TlsVersion::Tls13 };
+    let tls =
+        TlsSettings { certificates, min_version: TlsVersion::Tls13, client_certificates: None };
     let served = serve(settings(Some(tls)), Limits::default());
     let made = CertificateSettings {
         chain: directory.path().join("self-signed.pem"),

@@ -8,17 +8,19 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::{self, ByName, TlsError};
 use super::info::Tls;
-use super::{Certificates, Protocol, TlsSettings, TlsVersion, self_signed};
+use super::{Certificates, ClientCertificates, Protocol, TlsSettings, TlsVersion, self_signed};
 use crate::clock::UnixMillis;
 
 /// Makes aws-lc-rs the provider of every TLS connection of this process, clients included. To be
@@ -127,6 +129,10 @@ impl Store {
                 .negotiated_cipher_suite()
                 .and_then(|suite| suite.suite().as_str())
                 .unwrap_or(""),
+            client_certificate: settled
+                .peer_certificates()
+                .and_then(|chain| chain.first())
+                .map(|certificate| Sha256::digest(certificate).into()),
             resumed: settled.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             names: current.by_name.pick(server_name.as_deref()).names.clone(),
             server_name: server_name.map(Into::into),
@@ -170,16 +176,41 @@ impl Current {
             TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::Tls13 => &[&rustls::version::TLS13],
         };
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
-            .map_err(|error| vec![TlsError::Setup(error.to_string())])?
-            .with_no_client_auth()
-            .with_cert_resolver(by_name.clone());
+            .map_err(|error| vec![TlsError::Setup(error.to_string())])?;
+        let (builder, tickets) = match &settings.client_certificates {
+            None => (builder.with_no_client_auth(), tickets.clone()),
+            // A resumed session is not verified again. So no ticket of another listener, which asked
+            // for nothing or believed other authorities, may open here, nor one from before a reload.
+            Some(clients) => {
+                let verifier = verifier(clients, provider).map_err(|error| vec![error])?;
+                let tickets = Tickets::new().map_err(|error| vec![error])?;
+                (builder.with_client_cert_verifier(verifier), tickets)
+            }
+        };
+        let mut config = builder.with_cert_resolver(by_name.clone());
         config.alpn_protocols = protocols.iter().map(|one| alpn(*one).to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = tickets.0.clone();
         Ok((Self { config: Arc::new(config), by_name }, warnings))
     }
+}
+
+/// Verifies the certificates of clients against their authorities.
+fn verifier(
+    clients: &ClientCertificates,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let path = &clients.authorities;
+    let unusable = |reason: String| TlsError::Certificate { path: path.clone(), reason };
+    let mut roots = RootCertStore::empty();
+    for authority in certificate::read_chain(path)? {
+        roots.add(authority).map_err(|error| unusable(error.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if clients.require { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| unusable(error.to_string()))
 }
 
 /// The name of a protocol in ALPN (RFC 7301; RFC 9113 section 3.2).

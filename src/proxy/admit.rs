@@ -140,13 +140,13 @@ pub async fn admit(
                 pass = waits.enter(shared, ticket).await;
                 facts.has_waited = waits.are_over();
             }
-            Verdict::End { held, ended } => {
+            Verdict::End { held, ended, cause } => {
                 tries += 1;
                 let (key, version) = (held.key, held.version);
                 match shared.replace(key, version, &ended, Durability::Replica).await {
                     Replaced::Replaced => {
                         pass.cut_streams();
-                        heard(Event::Ended { id: key, cause: Cause::Reused });
+                        heard(Event::Ended { id: key, cause });
                     }
                     Replaced::Conflict | Replaced::Gone if tries < TRIES => {}
                     Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {

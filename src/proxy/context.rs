@@ -16,6 +16,7 @@ use crate::proxy::modes::Guarded;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::routing::path::NormalPath;
+use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
 use crate::session::exchange::Bond;
 use crate::session::outcome::RecordKey;
@@ -68,6 +69,8 @@ pub struct Exchange {
     pub is_login: bool,
     pub is_logout: bool,
     pub is_cross_site: bool,
+    /// Given where the policy binds its sessions.
+    pub bearer: Option<Bearer>,
     /// The head went to a worker.
     pub is_forwarded: bool,
     /// The final head came back and was settled.

@@ -21,6 +21,8 @@ pub enum RequestError {
     CrossSiteLogin,
     /// An unsafe request from another site, where the route refuses those.
     CrossSite,
+    /// The ticket belongs to another client, and the policy refuses that.
+    BindingMismatch,
     /// A session route over plain HTTP.
     InsecureSession,
     /// A route whose kind is not built yet.
@@ -50,7 +52,10 @@ impl RequestError {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::LoginRequired => StatusCode::UNAUTHORIZED,
-            Self::CrossSiteLogin | Self::CrossSite | Self::InsecureSession => StatusCode::FORBIDDEN,
+            Self::CrossSiteLogin
+            | Self::CrossSite
+            | Self::BindingMismatch
+            | Self::InsecureSession => StatusCode::FORBIDDEN,
             Self::NotBuilt => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -72,6 +77,7 @@ impl RequestError {
             Self::LoginRequired => "login_required",
             Self::CrossSiteLogin => "cross_site_login",
             Self::CrossSite => "cross_site",
+            Self::BindingMismatch => "binding_mismatch",
             Self::InsecureSession => "insecure_session",
             Self::NotBuilt => "not_built",
             Self::BadGateway => "bad_gateway",
@@ -89,6 +95,7 @@ impl RequestError {
         match self {
             Self::InsecureSession => Some("This page is served over https only."),
             Self::CrossSiteLogin => Some("This login was sent from another site."),
+            Self::BindingMismatch => Some("This session was begun elsewhere."),
             Self::CrossSite => Some("This request was sent from another site."),
             Self::StoreDown | Self::Withheld | Self::Cut => Some("Please try again in a moment."),
             _ => None,

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
@@ -22,6 +22,7 @@ use crate::proxy::shared::Shared;
 use crate::proxy::streams;
 use crate::routing::host::Host;
 use crate::routing::path::NormalPath;
+use crate::session::binding::Bearer;
 use crate::session::carried::{Carried, Presented};
 use crate::session::decide::{Facts, Refusal, may_make};
 use crate::session::event::{Event, Reject};
@@ -237,6 +238,7 @@ async fn join_session(
         is_preflight,
         requires_login: route.require == Require::Login,
         takes_turns: policy.serialize.requests.covers(nature),
+        bearer: policy.bind.map(|_| bearer(ctx, target, headers)),
         ..Facts::default()
     };
     let heard = |event| ctx.tell(shared, session, policy, &event);
@@ -270,12 +272,20 @@ async fn join_session(
         is_login,
         is_logout,
         is_cross_site: facts.is_cross_site,
+        bearer: facts.bearer,
         is_forwarded: false,
         is_settled: false,
     };
     ctx.cookie = line;
     ctx.exchange = Some(exchange);
     Ok(())
+}
+
+/// What a policy may bind a session to.
+fn bearer(ctx: &Context, target: &Target, headers: &HeaderMap) -> Bearer {
+    let tls = ctx.connection.as_deref().and_then(crate::listen::Info::tls);
+    let user_agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+    Bearer::new(user_agent, target.client.ip, tls.and_then(|tls| tls.client_certificate))
 }
 
 /// A ticket that does not open is "no session", counted by reason (PROTOCOL.md 5).
@@ -304,6 +314,7 @@ fn refused(refusal: Refusal, route: &Route, session: &Session) -> Answer {
     match (refusal, &route.denied) {
         (Refusal::StoreDown, _) => RequestError::StoreDown.into(),
         (Refusal::CrossSiteLogin, _) => RequestError::CrossSiteLogin.into(),
+        (Refusal::BindingMismatch, _) => RequestError::BindingMismatch.into(),
         (Refusal::LoginRequired, Denied::Redirect(location))
             if fetch::is_navigation(&request.method, &request.headers) =>
         {

@@ -229,6 +229,7 @@ fn answer(
         logged_out: policy.has_logged_out(method, path, head),
         edits,
         endpoint,
+        bearer: exchange.bearer,
     };
     (answer, policy.clears(method, path, head))
 }

@@ -2,6 +2,7 @@
 
 use crate::clock::UnixMillis;
 use crate::cookie::enforce::SameSite;
+use crate::session::binding::{Bearer, OnMismatch};
 use crate::session::event::{Cause, Event, NotMade, Reject};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::outcome::{Lookup, RecordKey};
@@ -26,6 +27,8 @@ pub struct Facts {
     pub has_waited: bool,
     /// A login on this node is about to suspend its record (rule 18).
     pub is_beside_login: bool,
+    /// Whoever presents the ticket; given where the policy binds its sessions.
+    pub bearer: Option<Bearer>,
 }
 
 /// A ticket that opened and the record that it selects.
@@ -52,11 +55,12 @@ pub enum Verdict {
     },
     /// A login of this record is on its way: look again, at most two seconds long.
     Wait(RecordKey),
-    /// An older ticket was presented: end its record in the store, then go on without a session
-    /// (rule 15). Look up and decide again if another version is there.
+    /// An older ticket was presented (rule 15), or another client's: end its record in the store,
+    /// then go on without a session. Look up and decide again if another version is there.
     End {
         held: Held,
         ended: Record,
+        cause: Cause,
     },
     /// The record was moved a while ago: whether its successor was ever presented decides.
     /// Look the successor up and ask [`successor`].
@@ -74,6 +78,8 @@ pub enum Refusal {
     StoreDown,
     /// 403 (rule 24).
     CrossSiteLogin,
+    /// 403: the ticket belongs to another client.
+    BindingMismatch,
     /// A redirect for navigations, 401 for everything else (rule 31).
     LoginRequired,
 }
@@ -201,11 +207,24 @@ fn on_live(
                 OnReuse::Log => (forward(Bond::Silent(Silence::Reused)), event),
                 OnReuse::Revoke => {
                     let ended = held.record.clone().into_state(State::Ended);
-                    (Verdict::End { held, ended }, event)
+                    (Verdict::End { held, ended, cause: Cause::Reused }, event)
                 }
             };
         }
     };
+    if let Some(bind) = &policy.bind
+        && let Some(binding) = &held.record.binding
+        && !facts.bearer.is_some_and(|bearer| binding.holds(&held.record.seed, &bearer))
+    {
+        let event = Some(Event::BindingMismatch { id: held.key });
+        return match bind.on_mismatch {
+            OnMismatch::Deny => (Verdict::Refuse(Refusal::BindingMismatch), event),
+            OnMismatch::End => {
+                let ended = held.record.clone().into_state(State::Ended);
+                (Verdict::End { held, ended, cause: Cause::BindingMismatch }, event)
+            }
+        };
+    }
     if facts.is_beside_login {
         return (forward(Bond::Silent(Silence::Pending(held.key))), None);
     }
@@ -224,6 +243,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::session::binding::{Bind, Binding, Ties};
     use crate::session::jar::Jar;
     use crate::session::record::{Seed, Standing};
     use crate::session::tests::policy;
@@ -241,6 +261,7 @@ mod tests {
         takes_turns: false,
         has_waited: false,
         is_beside_login: false,
+        bearer: None,
     };
     const LOGIN: Facts = Facts { is_login: true, ..PLAIN };
 
@@ -270,6 +291,47 @@ mod tests {
 
     fn state(state: State) -> Record {
         record().into_state(state)
+    }
+
+    /// A ticket is for the client that its record is bound to; what a policy does with others.
+    #[test]
+    fn a_bound_record_serves_its_own_client_only() {
+        let bearer = |agent: &[u8]| {
+            Some(Bearer::new(Some(agent), std::net::IpAddr::from([192, 0, 2, 7]), None))
+        };
+        let ties = Ties { user_agent: true, network: None, client_certificate: false };
+        let (alice, thief) = (bearer(b"Firefox"), bearer(b"curl"));
+        let bound = |bearer: Option<Bearer>| {
+            let record = record();
+            let binding = bearer.map(|bearer| Binding::of(ties, &record.seed, &bearer));
+            Record { presented: None, binding, ..record }
+        };
+        let decide = |on_mismatch: Option<OnMismatch>, record: Record, facts: Facts| {
+            let bind = on_mismatch.map(|on_mismatch| Bind { ties, on_mismatch });
+            let (policy, ticket) = (Policy { bind, ..policy() }, ticket(&record));
+            let claim = Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, record)) };
+            decide(&policy, Some(claim), facts, NOW)
+        };
+        let from = |bearer| Facts { bearer, ..PLAIN };
+        let is_forwarded = |(verdict, _): (Verdict, Option<Event>)| {
+            matches!(verdict, Verdict::Forward { bond: Bond::Live(..), .. })
+        };
+        let mismatch = Some(Event::BindingMismatch { id: KEY });
+        for on_mismatch in [OnMismatch::End, OnMismatch::Deny] {
+            assert!(is_forwarded(decide(Some(on_mismatch), bound(alice), from(alice))));
+            assert!(is_forwarded(decide(Some(on_mismatch), bound(None), from(thief))), "unbound");
+        }
+        assert!(is_forwarded(decide(None, bound(alice), from(None))), "no longer asked for");
+        for facts in [from(thief), from(None), Facts { is_login: true, ..from(thief) }] {
+            let (verdict, event) = decide(Some(OnMismatch::Deny), bound(alice), facts);
+            assert_eq!(verdict, Verdict::Refuse(Refusal::BindingMismatch));
+            assert_eq!(event, mismatch);
+            let (verdict, event) = decide(Some(OnMismatch::End), bound(alice), facts);
+            let Verdict::End { ended, cause: Cause::BindingMismatch, .. } = verdict else {
+                panic!("{verdict:?}")
+            };
+            assert_eq!((ended.state, event), (State::Ended, mismatch.clone()));
+        }
     }
 
     #[test]

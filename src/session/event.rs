@@ -25,6 +25,9 @@ pub enum Event {
     Renewed { id: RecordKey },
     /// An older genuine ticket was presented (rule 15): somebody has a copy.
     Reused { id: RecordKey },
+    /// A ticket came from another client than the one that its record is bound to: somebody has a
+    /// copy, or the client has changed.
+    BindingMismatch { id: RecordKey },
     /// A late response was kept from touching a record that was moved or ended (rule 25).
     Fenced { id: RecordKey },
     /// 503 in place of an answer whose session cookie could not be stored (rule 8).
@@ -50,6 +53,7 @@ impl Event {
             Self::CrossSiteRefused => Kind::CrossSiteRefused,
             Self::Renewed { .. } => Kind::Renewed,
             Self::Reused { .. } => Kind::Reused,
+            Self::BindingMismatch { .. } => Kind::BindingMismatch,
             Self::Fenced { .. } => Kind::Fenced,
             Self::Withheld { .. } => Kind::Withheld,
             Self::NotMade { .. } => Kind::NotMade,
@@ -76,6 +80,7 @@ pub enum Kind {
     CrossSiteRefused,
     Renewed,
     Reused,
+    BindingMismatch,
     Fenced,
     Withheld,
     NotMade,
@@ -95,6 +100,7 @@ impl Kind {
         Self::CrossSiteRefused,
         Self::Renewed,
         Self::Reused,
+        Self::BindingMismatch,
         Self::Fenced,
         Self::Withheld,
         Self::NotMade,
@@ -114,6 +120,7 @@ impl Kind {
             Self::CrossSiteRefused => "cross_site_refused",
             Self::Renewed => "renewed",
             Self::Reused => "reused",
+            Self::BindingMismatch => "binding_mismatch",
             Self::Fenced => "fenced",
             Self::Withheld => "withheld",
             Self::NotMade => "not_made",
@@ -143,6 +150,8 @@ pub enum Cause {
     SuccessorUnseen,
     /// An older ticket of it was presented (rule 15).
     Reused,
+    /// Its ticket came from another client.
+    BindingMismatch,
 }
 
 impl Cause {
@@ -156,6 +165,7 @@ impl Cause {
         Self::LoginAborted,
         Self::SuccessorUnseen,
         Self::Reused,
+        Self::BindingMismatch,
     ];
 
     /// Its name in the audit log and in metrics.
@@ -169,6 +179,7 @@ impl Cause {
             Self::LoginAborted => "login_aborted",
             Self::SuccessorUnseen => "successor_unseen",
             Self::Reused => "reused",
+            Self::BindingMismatch => "binding_mismatch",
         }
     }
 }
@@ -298,7 +309,7 @@ mod tests {
             Kind::OutOfTurn as usize + 1,
             "a kind is missing from the list"
         );
-        assert_eq!(Cause::ALL.len(), Cause::Reused as usize + 1);
+        assert_eq!(Cause::ALL.len(), Cause::BindingMismatch as usize + 1);
         assert_eq!(Reject::ALL.len(), Reject::TooOld as usize + 1);
         assert_eq!(NotMade::ALL.len(), NotMade::ReservedName as usize + 1);
         assert_eq!(OutOfTurn::ALL.len(), OutOfTurn::StoreDown as usize + 1);

@@ -2,6 +2,7 @@
 //!
 //! Values and `now` in, decisions out. No I/O, no clock, no randomness of its own.
 
+pub mod binding;
 pub mod carried;
 pub mod command;
 pub mod decide;
@@ -75,6 +76,7 @@ mod tests {
             },
             jar: JarLimits::default(),
             anonymous_per_minute: 60,
+            bind: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use http::Method;
 use crate::cookie::enforce::SameSite;
 use crate::cookie::guise::Guise;
 use crate::routing::path::PathRule;
+use crate::session::binding::Bind;
 use crate::session::order::Order;
 
 /// How a policy treats the application's session cookies.
@@ -155,6 +156,8 @@ pub struct Policy {
     pub jar: JarLimits,
     /// New anonymous records per minute and network prefix (/24, /56).
     pub anonymous_per_minute: u32,
+    /// What ties a session to its client; none by default.
+    pub bind: Option<Bind>,
 }
 
 impl Policy {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::crypto::seal;
+use crate::session::binding::Binding;
 use crate::session::jar::Jar;
 use crate::session::outcome::{Epoch, RecordKey};
 use crate::session::policy::Timeouts;
@@ -83,6 +84,8 @@ pub struct Record {
     pub epoch: Option<Epoch>,
     /// The fleet's era that it was made in; the store writes it when it is created.
     pub era: u32,
+    /// The client that it belongs to, where the policy binds its sessions.
+    pub binding: Option<Binding>,
 }
 
 /// How old a ticket is against its record.
@@ -131,6 +134,7 @@ impl Record {
             jar,
             epoch: None,
             era: 0,
+            binding: None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! that is not the one noted at admission, or two live records with one jar.
 
 use crate::clock::UnixMillis;
+use crate::session::binding::Binding;
 use crate::session::event::{Cause, Event, NotMade};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::jar::{Edit, Jar};
@@ -387,6 +388,8 @@ impl<'a> Settle<'a> {
         let timeouts = &self.policy.timeouts;
         let mut record = Record::new(fresh.seed.clone(), jar, standing, timeouts, self.now);
         record.endpoint = self.answer.endpoint.clone().or(endpoint);
+        let bound = self.policy.bind.zip(self.answer.bearer);
+        record.binding = bound.map(|(bind, bearer)| Binding::of(bind.ties, &fresh.seed, &bearer));
         record
     }
 

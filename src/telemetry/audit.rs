@@ -46,8 +46,10 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
         };
     }
     match event {
-        // An operator has to do something about the store.
-        Event::Withheld { .. } | Event::Reused { .. } => write_at!(warn),
+        // An operator has to do something about the store; somebody may have a copy of a ticket.
+        Event::Withheld { .. } | Event::Reused { .. } | Event::BindingMismatch { .. } => {
+            write_at!(warn);
+        }
         // Ordinary life under load; the counter is what matters. `audit=debug` shows it.
         Event::Waited | Event::Renewed { .. } => write_at!(debug),
         Event::Created { .. }
@@ -78,6 +80,7 @@ impl<'a> Fields<'a> {
             Event::Created { id }
             | Event::Renewed { id }
             | Event::Reused { id }
+            | Event::BindingMismatch { id }
             | Event::Fenced { id } => Self { session: Some(*id), ..Self::default() },
             Event::Withheld { id } => Self { session: *id, ..Self::default() },
             Event::Login { old, new, subject } => Self {
@@ -170,6 +173,7 @@ mod tests {
         );
         check(&Event::LoginFailed, "INFO", "");
         check(&Event::CrossSiteRefused, "INFO", "");
+        check(&Event::BindingMismatch { id: ID }, "WARN", " session=abababab..");
         check(
             &Event::Ended { id: ID, cause: Cause::Absolute },
             "INFO",

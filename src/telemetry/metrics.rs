@@ -353,6 +353,7 @@ impl Metrics {
             | Event::CrossSiteRefused
             | Event::Renewed { .. }
             | Event::Reused { .. }
+            | Event::BindingMismatch { .. }
             | Event::Fenced { .. }
             | Event::Withheld { .. }
             | Event::Waited => {}

@@ -7,6 +7,7 @@ mod affinity;
 mod at_a_glance;
 mod attributes;
 mod baseline;
+mod binding;
 mod chromium;
 mod consistency;
 mod cross_site;

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_saphyr::Spanned;
 
-use crate::config::schema::{File, Listener, ListenerTls, Text};
+use crate::config::schema::{self, File, Given, Listener, ListenerTls, Text};
 use crate::config::value::{Flaw, address, choice};
 use crate::listen::{
-    CertificateSettings, Certificates, Protocol, Settings, TlsSettings, TlsVersion,
+    CertificateSettings, Certificates, ClientCertificates, Protocol, Settings, TlsSettings,
+    TlsVersion,
 };
 use crate::proxy::settings::Server;
 
@@ -172,7 +173,52 @@ impl Checker<'_> {
             self.or(&tls.min_version, &format!("{path}.min_version"), TlsVersion::Tls12, |text| {
                 choice(text, "version of TLS that is spoken", &VERSIONS)
             });
-        TlsSettings { certificates, min_version }
+        let client_certificates = self
+            .client_certificates(&tls.client_certificates, &format!("{path}.client_certificates"));
+        TlsSettings { certificates, min_version, client_certificates }
+    }
+
+    fn client_certificates(
+        &mut self,
+        given: &Given<schema::ClientCertificates>,
+        path: &str,
+    ) -> Option<ClientCertificates> {
+        let clients = &given.as_ref()?.value;
+        let require = on(&clients.require);
+        let ca_path = format!("{path}.ca");
+        let Some(ca) = &clients.ca else {
+            if require {
+                let place = clients.require.as_ref().and_then(at);
+                let help = "add `ca:`, the file with the authorities that issue them";
+                self.error(place, &ca_path, Flaw::new("is missing", help));
+            }
+            return None;
+        };
+        let authorities = self.path(&ca.value);
+        self.authorities(&authorities, at(ca), &ca_path);
+        Some(ClientCertificates { authorities, require })
+    }
+
+    /// A session that is bound to a certificate which nobody asks for.
+    pub(super) fn certificates_asked_for(&mut self, file: &File, listeners: &[Settings]) {
+        let asks = |listener: &Settings| {
+            listener.tls.as_ref().is_some_and(|tls| tls.client_certificates.is_some())
+        };
+        if listeners.iter().any(asks) {
+            return;
+        }
+        for (name, session) in file.sessions.iter().flat_map(|named| &named.0) {
+            let bind = session.value.bind.as_ref().map(|bind| &bind.value);
+            let given = bind.and_then(|bind| bind.client_certificate.as_ref());
+            if let Some(given) = given.filter(|given| given.value) {
+                let flaw = Flaw::new(
+                    "has no effect: no listener asks for a client's certificate",
+                    "add `client_certificates: { ca: FILE }` to the listener's `tls`",
+                );
+                let path = format!("sessions.{}.bind.client_certificate", name.value);
+                self.warning(at(given), &path, flaw);
+            }
+        }
     }
 
     fn protocols(&mut self, listener: &Listener, path: &str) -> Vec<Protocol> {

@@ -3,6 +3,7 @@
 //! A value that is wrong is replaced by a default, so that the rest can be looked at; the result
 //! is thrown away if there was any error.
 
+mod binding;
 mod certificate;
 mod cookies;
 mod general;
@@ -51,6 +52,7 @@ impl Checker<'_> {
         let listeners = self.listeners(file, &servers, &state_directory);
         let trusted_proxies = self.trusted_proxies(file);
         self.unreachable_tickets(file, &listeners);
+        self.certificates_asked_for(file, &listeners);
         Config {
             workers: self.workers(file),
             limits: self.limits(file),

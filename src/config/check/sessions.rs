@@ -129,6 +129,7 @@ impl Checker<'_> {
                 ANONYMOUS_PER_MINUTE,
                 "nobody could begin a session",
             ),
+            bind: self.bind(&session.bind, &format!("{path}.bind")),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The words between `settle` and the shell: steps, outcomes, and what becomes of the answer.
 
 use crate::clock::UnixMillis;
+use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
 use crate::session::jar::Edit;
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
@@ -20,6 +21,8 @@ pub struct Answer {
     pub edits: Vec<Edit>,
     /// The endpoint that gave it, where the session is to stay there (`balance: session`).
     pub endpoint: Option<String>,
+    /// Who gets it; given where the policy binds its sessions.
+    pub bearer: Option<Bearer>,
 }
 
 /// What the shell is to do next.

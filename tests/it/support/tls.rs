@@ -25,13 +25,27 @@ pub fn client_config(
     alpn: &[&str],
     versions: &[&'static SupportedProtocolVersion],
 ) -> Arc<ClientConfig> {
+    client_config_as(None, alpn, versions)
+}
+
+/// As [`client_config`], for a client that shows this certificate when it is asked.
+pub fn client_config_as(
+    certificate: Option<&Certificate>,
+    alpn: &[&str],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
         .expect("the provider speaks these versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(BelieveEverybody(provider)))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(BelieveEverybody(provider)));
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(certificate) => builder
+            .with_client_auth_cert(vec![certificate.der.clone().into()], certificate.key())
+            .expect("certificate and key belong together"),
+    };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)
 }
@@ -72,8 +86,12 @@ impl Certificate {
         (chain, key)
     }
 
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key_der.clone()).into()
+    }
+
     pub fn server_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key_der.clone()));
+        let key = self.key();
         let mut config =
             ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
                 .with_protocol_versions(BOTH)

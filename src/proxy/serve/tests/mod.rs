@@ -128,6 +128,7 @@ impl Proxy {
                     directory: certificates.path().to_owned(),
                 },
                 min_version: TlsVersion::Tls12,
+                client_certificates: None,
             }),
         };
         let settings = Settings {
