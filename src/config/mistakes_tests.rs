@@ -151,3 +151,31 @@ fn certificates_of_clients() {
         &[&format!("error: {clients}.ca: cannot read `/nowhere.pem`: entity not found")],
     );
 }
+
+/// Two tickets of one name that a browser sends to one host would count as none.
+#[test]
+fn domains_that_overlap() {
+    let two = |one: &str, other: &str| {
+        format!(
+            "  one: {{ cookie: {{ name: wide, domain: {one} }}, app_cookies: [sid] }}\n  \
+             two: {{ cookie: {{ name: wide, domain: {other} }}, app_cookies: [sid] }}"
+        )
+    };
+    let unused =
+        ["warning: sessions.one: no route uses it", "warning: sessions.two: no route uses it"];
+    for (one, other, overlap) in [
+        ("example.com", "example.com", true),
+        ("example.com", "shop.example.com", true),
+        ("shop.example.com", "example.com", true),
+        ("example.com", "other-example.com", false),
+        ("a.example.com", "b.example.com", false),
+    ] {
+        let twin = "error: sessions.two.cookie.name: session `one` has the same cookie \
+                    `__Secure-wide` for the same domain, or one that lies in it";
+        let mut expected = unused.to_vec();
+        if overlap {
+            expected.push(twin);
+        }
+        check("policy", &two(one, other), &expected);
+    }
+}

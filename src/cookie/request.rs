@@ -168,3 +168,7 @@ mod tests {
         assert_eq!(format!("{pair:?}"), r"Pair { name: sid\xa0, value: [redacted] }");
     }
 }
+
+#[cfg(test)]
+#[path = "request_properties.rs"]
+mod properties;

@@ -60,15 +60,15 @@ impl Checker<'_> {
             }
             let policy = self.policy(name, given, &path, insecure);
             let twin = policies.iter().find(|other| {
+                let domains = policy.cookie.domain.as_deref().zip(other.cookie.domain.as_deref());
                 policy.has_tickets()
                     && other.has_tickets()
-                    && policy.cookie.domain.is_some()
-                    && other.cookie.domain == policy.cookie.domain
+                    && domains.is_some_and(|(one, other)| overlap(one, other))
                     && other.cookie.name == policy.cookie.name
             });
             if let Some(twin) = twin {
                 let message = format!(
-                    "session `{}` has the same cookie `{}` for the same domain",
+                    "session `{}` has the same cookie `{}` for the same domain, or one that lies in it",
                     twin.name, policy.cookie.name
                 );
                 let place = given
@@ -82,7 +82,7 @@ impl Checker<'_> {
                     &format!("{path}.cookie.name"),
                     Flaw::new(
                         message,
-                        "their tickets would overwrite each other: give one another name",
+                        "browsers would send both tickets, or neither: give one another name",
                     ),
                 );
             }
@@ -502,6 +502,14 @@ fn location(text: &str) -> Parsed<String> {
         ));
     }
     path::normal(text)
+}
+
+/// Whether some host gets the cookies of both domains.
+fn overlap(one: &str, other: &str) -> bool {
+    let lies_in = |inner: &str, outer: &str| {
+        inner.strip_suffix(outer).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    lies_in(one, other) || lies_in(other, one)
 }
 
 /// The first of some keys that is there, to point at.

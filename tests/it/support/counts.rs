@@ -17,6 +17,13 @@ pub async fn count(node: &Proxy, series: &str) -> u64 {
     value.parse().unwrap_or_else(|_| panic!("{series} is {value}"))
 }
 
+/// The sum of all series of a name.
+pub async fn total(node: &Proxy, name: &str) -> u64 {
+    let text = metrics(node).await;
+    let values = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once("} "));
+    values.map(|(_, value)| value.parse::<u64>().expect("a whole number")).sum()
+}
+
 async fn metrics(node: &Proxy) -> String {
     let asked = async {
         let socket = node.directory().join("admin.sock");
