@@ -179,6 +179,7 @@ pub struct Session {
     pub jar: Option<Jar>,
     pub anonymous_per_minute: Given<u32>,
     pub bind: Given<Bind>,
+    pub max_sessions_per_subject: Given<SessionLimit>,
     pub on_store_down: Text,
     pub report_only: Given<bool>,
 }
@@ -272,6 +273,14 @@ pub struct Serialize {
     pub fleet: Given<bool>,
 }
 
+/// `sessions.*.max_sessions_per_subject`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionLimit {
+    pub sessions: Given<usize>,
+    pub beyond: Text,
+}
+
 /// `sessions.*.jar`
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -358,6 +367,7 @@ pub struct Route {
     pub upstream: Text,
     pub root: Text,
     pub session: Text,
+    pub session_header: Given<bool>,
     pub require: Text,
     pub exact: Given<bool>,
     pub denied: Text,

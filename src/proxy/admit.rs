@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::proxy::crowd::{self, Place};
 use crate::proxy::gate::{Closed, PATIENCE, Pass};
 use crate::proxy::lease::{self, Held as Turn};
 use crate::proxy::shared::Shared;
@@ -97,7 +98,13 @@ pub async fn admit(
         event.into_iter().for_each(&mut heard);
         match verdict {
             Verdict::Forward { bond, touch } => {
+                let is_first = comes_back(bond.record(), touch.as_ref());
                 let bond = touched(shared, bond, touch).await;
+                if let (true, Some(held)) = (is_first, bond.held())
+                    && crowd::joined(shared, policy, held, &mut heard).await? == Place::Ended
+                {
+                    continue;
+                }
                 return Ok(waits.over(shared, bond, pass, turn));
             }
             Verdict::Refuse(refusal) => return Err(refusal),
@@ -117,7 +124,19 @@ pub async fn admit(
                 let (key, version) = (held.key, held.version);
                 match shared.replace(key, version, &pending, Durability::Master).await {
                     Replaced::Replaced => {
+                        let is_first = comes_back(Some(&held.record), Some(&pending));
                         let held = Held { key, version: version + 1, record: pending };
+                        if is_first {
+                            match crowd::joined(shared, policy, &held, &mut heard).await {
+                                Ok(Place::Kept) => {}
+                                Ok(Place::Ended) => continue,
+                                Err(refusal) => {
+                                    let Held { key, version, record } = held;
+                                    tokio::spawn(restore(shared.clone(), key, version, record));
+                                    return Err(refusal);
+                                }
+                            }
+                        }
                         return Ok(waits.over(shared, Bond::Login(held), pass, turn));
                     }
                     Replaced::Conflict | Replaced::Gone if tries < TRIES => {}
@@ -224,6 +243,11 @@ impl Waits {
         }
         Admitted { bond, pass: Some(pass), turn }
     }
+}
+
+/// Whether what is written of a record says for the first time that its ticket came back.
+fn comes_back(before: Option<&Record>, written: Option<&Record>) -> bool {
+    before.is_some_and(|record| !record.was_seen()) && written.is_some_and(Record::was_seen)
 }
 
 /// Writes a touch. Whether that succeeds does not matter to the request: the next one tries again.

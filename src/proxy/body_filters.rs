@@ -1,5 +1,5 @@
-//! Hooks `request_body_filter` and `response_body_filter`: the body limit, and the end of what
-//! was cut.
+//! Hooks `request_body_filter` and `response_body_filter`: the body limit, what a login says about who
+//! it is, and the end of what was cut. No byte is held back or changed.
 
 use bytes::Bytes;
 use pingora_core::Result;
@@ -11,7 +11,14 @@ use crate::proxy::fail_to_proxy::raise;
 
 /// Counts a piece of a request body (nginx `client_max_body_size`, for bodies of unknown length).
 /// What a client sends after an upgrade is no body, and has no limit.
-pub fn request(session: &Session, body: Option<&Bytes>, ctx: &mut Context) -> Result<()> {
+///
+/// A body that a login rule looks for a name in is copied meanwhile.
+pub fn request(
+    session: &Session,
+    body: Option<&Bytes>,
+    is_last: bool,
+    ctx: &mut Context,
+) -> Result<()> {
     if session.was_upgraded() {
         return Ok(());
     }
@@ -19,6 +26,9 @@ pub fn request(session: &Session, body: Option<&Bytes>, ctx: &mut Context) -> Re
     let limit = ctx.target.as_ref().map_or(0, |target| target.route.body_bytes_max);
     if limit > 0 && ctx.body_bytes > limit {
         return raise(ctx, RequestError::BodyTooLarge);
+    }
+    if let Some(copied) = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut()) {
+        copied.pass(body.map_or(&[][..], |body| body), is_last);
     }
     Ok(())
 }

@@ -18,9 +18,10 @@ use crate::proxy::shared::Shared;
 use crate::routing::path::NormalPath;
 use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
-use crate::session::exchange::Bond;
+use crate::session::exchange::{Bond, Presented};
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
+use crate::session::subject::body::Copied;
 use crate::telemetry::audit::{self, AuditContext};
 use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::InFlight;
@@ -61,6 +62,10 @@ pub struct Exchange {
     pub session: Option<RecordKey>,
     /// Until it is settled.
     pub bond: Bond,
+    /// The ticket that it came with.
+    pub ticket: Option<Presented>,
+    /// Its body, where a login rule looks for a name in it.
+    pub body: Option<Copied>,
     pub pass: Option<Pass>,
     /// Until the answer has been read to its end.
     pub turn: Option<Held>,

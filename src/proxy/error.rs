@@ -23,6 +23,8 @@ pub enum RequestError {
     CrossSite,
     /// The ticket belongs to another client, and the policy refuses that.
     BindingMismatch,
+    /// The user has as many sessions as there may be (PROTOCOL.md 22).
+    TooManySessions,
     /// A session route over plain HTTP.
     InsecureSession,
     /// A route whose kind is not built yet.
@@ -55,6 +57,7 @@ impl RequestError {
             Self::CrossSiteLogin
             | Self::CrossSite
             | Self::BindingMismatch
+            | Self::TooManySessions
             | Self::InsecureSession => StatusCode::FORBIDDEN,
             Self::NotBuilt => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
@@ -78,6 +81,7 @@ impl RequestError {
             Self::CrossSiteLogin => "cross_site_login",
             Self::CrossSite => "cross_site",
             Self::BindingMismatch => "binding_mismatch",
+            Self::TooManySessions => "too_many_sessions",
             Self::InsecureSession => "insecure_session",
             Self::NotBuilt => "not_built",
             Self::BadGateway => "bad_gateway",
@@ -97,6 +101,9 @@ impl RequestError {
             Self::CrossSiteLogin => Some("This login was sent from another site."),
             Self::BindingMismatch => Some("This session was begun elsewhere."),
             Self::CrossSite => Some("This request was sent from another site."),
+            Self::TooManySessions => Some(
+                "You are logged in as often as you may be. Log out in another browser, then try again.",
+            ),
             Self::StoreDown | Self::Withheld | Self::Cut => Some("Please try again in a moment."),
             _ => None,
         }

@@ -65,10 +65,10 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        body_filters::request(session, body.as_ref(), ctx)
+        body_filters::request(session, body.as_ref(), end_of_stream, ctx)
     }
 
     async fn upstream_peer(

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::clock::UnixMillis;
@@ -70,6 +71,15 @@ fn network(client: IpAddr) -> u128 {
     }
 }
 
+/// The network of a client as text, for people: `192.0.2.0/24`, `2001:db8:0:100::/56`.
+pub fn network_text(client: IpAddr) -> String {
+    let (client, length) = match client.to_canonical() {
+        v4 @ IpAddr::V4(_) => (v4, 24),
+        v6 @ IpAddr::V6(_) => (v6, 56),
+    };
+    IpNet::new(client, length).map_or_else(|_| String::new(), |net| net.trunc().to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +101,16 @@ mod tests {
         assert!(admit("192.0.2.1", 120), "another minute");
         let other = limiter.admit("other", "192.0.3.1".parse().unwrap(), 1, UnixMillis(120_000));
         assert!(other.is_some());
+    }
+
+    #[test]
+    fn networks_have_names() {
+        let check = |client: &str, expected: &str| {
+            assert_eq!(network_text(client.parse().unwrap()), expected);
+        };
+        check("192.0.2.77", "192.0.2.0/24");
+        check("::ffff:192.0.2.77", "192.0.2.0/24");
+        check("2001:db8:0:1ff::1", "2001:db8:0:100::/56");
     }
 
     /// PROTOCOL 9: a share of the store is kept for logins.

@@ -26,9 +26,10 @@ use crate::session::binding::Bearer;
 use crate::session::carried::{Carried, Presented};
 use crate::session::decide::{Facts, Refusal, may_make};
 use crate::session::event::{Event, Reject};
-use crate::session::exchange::Bond;
+use crate::session::exchange::{self, Bond};
 use crate::session::order::Nature;
 use crate::session::policy::Policy;
+use crate::session::subject::body::Copied;
 use crate::session::ticket::Ticket;
 use crate::telemetry::labels::RouteKind;
 
@@ -265,6 +266,12 @@ async fn join_session(
         policy: policy.clone(),
         session: admitted.bond.held().map(|held| held.key),
         bond: admitted.bond,
+        ticket: ticket.as_ref().map(|ticket| exchange::Presented {
+            tag: ticket.tag,
+            selector: ticket.selector,
+            counter: ticket.counter,
+        }),
+        body: policy.wants_body(method, &target.path, headers).map(Copied::new),
         pass: admitted.pass,
         turn: admitted.turn,
         may_make,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, SET_COOKIE, UPGRADE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, SET_COOKIE, UPGRADE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -13,16 +13,20 @@ use crate::headers::identity;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
+use crate::proxy::limit::network_text;
 use crate::proxy::modes;
 use crate::proxy::settings::Require;
 use crate::proxy::settling::{carry_out, expiry_field, ticket_field};
 use crate::proxy::shared::Shared;
 use crate::proxy::upstream_peer;
+use crate::session::command::{Command, Ignored, Turn};
+use crate::session::event::Event;
 use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
 use crate::session::matching::Head;
 use crate::session::policy::{Policy, SiteData};
 use crate::session::settle::{Answer, Settle, TicketEffect};
+use crate::session::subject::Client;
 use crate::upstream::Balance;
 
 /// PROTOCOL.md 12.
@@ -37,12 +41,14 @@ pub async fn run(
     response: &mut ResponseHeader,
     ctx: &mut Context,
 ) -> Result<()> {
+    let said = said(response, ctx);
     for name in reserved(&response.headers) {
         response.remove_header(&name);
     }
     if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
         // Only a final head settles a session; until then no cookie goes anywhere.
         response.remove_header(&SET_COOKIE);
+        take_subjects(response, ctx);
         return Ok(());
     }
     ctx.attempts.status = Some(response.status.as_u16());
@@ -72,7 +78,22 @@ pub async fn run(
     keep_private(response, ctx)?;
     match policy {
         None => Ok(()),
-        Some(policy) => settle(shared, session, response, ctx, &policy, &fields).await,
+        Some(policy) => settle(shared, session, response, ctx, &policy, &fields, said).await,
+    }
+}
+
+/// What the application says of its session, where the route allows it to (PROTOCOL.md 30).
+fn said(response: &ResponseHeader, ctx: &Context) -> std::result::Result<Command, Ignored> {
+    let is_heard = ctx.target.as_ref().is_some_and(|target| target.route.session_header);
+    let lines = response.headers.get_all(identity::COMMAND);
+    Command::read(lines.iter().filter(|_| is_heard).map(HeaderValue::as_bytes))
+}
+
+/// Takes out the fields that tell us alone who logged in.
+fn take_subjects(response: &mut ResponseHeader, ctx: &Context) {
+    let policy = ctx.exchange.as_ref().map(|exchange| &exchange.policy);
+    for name in policy.iter().flat_map(|policy| policy.subject_headers()) {
+        response.remove_header(name);
     }
 }
 
@@ -107,12 +128,22 @@ async fn settle(
     ctx: &mut Context,
     policy: &Policy,
     fields: &[Vec<u8>],
+    said: std::result::Result<Command, Ignored>,
 ) -> Result<()> {
+    if let Err(cause) = said {
+        ctx.tell(shared, session, policy, &Event::CommandIgnored { cause });
+    }
     let endpoint = sticky_endpoint(shared, ctx);
     let (Some(target), Some(exchange)) = (&ctx.target, &mut ctx.exchange) else {
         return raise(ctx, RequestError::Internal);
     };
-    let (answer, cleared) = answer(shared, exchange, target, response, fields, endpoint);
+    let (mut answer, cleared) = answer(shared, exchange, target, response, fields, endpoint);
+    obey(&mut answer, said.unwrap_or_default(), exchange);
+    if answer.subject.is_some() {
+        let agent = session.req_header().headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+        let network = network_text(target.client.ip);
+        answer.client = Some(Client::new(agent.unwrap_or_default(), network));
+    }
     let has_absorbed = !answer.edits.is_empty();
     let is_cross_site = exchange.is_cross_site;
     let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
@@ -164,6 +195,10 @@ async fn settle(
     if effect.withheld {
         return raise(ctx, RequestError::Withheld);
     }
+    if effect.refused {
+        return raise(ctx, RequestError::TooManySessions);
+    }
+    take_subjects(response, ctx);
     Ok(())
 }
 
@@ -171,6 +206,20 @@ fn is_stream(response: &ResponseHeader) -> bool {
     let media_type = response.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     response.status == StatusCode::SWITCHING_PROTOCOLS
         || media_type.is_some_and(|text| text.starts_with(b"text/event-stream"))
+}
+
+/// What the application says goes before what rules say.
+fn obey(answer: &mut Answer, said: Command, exchange: &Exchange) {
+    answer.revoke_subject = said.revoke_subject;
+    match said.turn {
+        None => {}
+        Some(Turn::Login(subject)) => {
+            (answer.logged_in, answer.logged_out) = (true, false);
+            answer.subject = subject.or(answer.subject.take());
+        }
+        Some(Turn::Logout) => (answer.logged_in, answer.logged_out) = (false, true),
+        Some(Turn::Renew) => answer.renew = exchange.ticket,
+    }
 }
 
 /// The endpoint that a session stays with.
@@ -226,10 +275,12 @@ fn answer(
     let answer = Answer {
         is_login: exchange.is_login,
         logged_in: policy.has_logged_in(method, path, head),
-        logged_out: policy.has_logged_out(method, path, head),
+        logged_out: !exchange.is_login && policy.has_logged_out(method, path, head),
+        subject: policy.subject_of(method, path, head, exchange.body.as_ref()),
         edits,
         endpoint,
         bearer: exchange.bearer,
+        ..Answer::default()
     };
     (answer, policy.clears(method, path, head))
 }

@@ -40,6 +40,8 @@ pub struct Route {
     pub exact: bool,
     pub target: Target,
     pub session: Option<Arc<Policy>>,
+    /// Whether `Cloakroom-Session` in its answers is believed (rule 30).
+    pub session_header: bool,
     pub require: Require,
     pub denied: Denied,
     /// What other sites may do here through a visitor's browser.

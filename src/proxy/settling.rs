@@ -10,10 +10,11 @@ use crate::cookie::response::LIFETIME_MAX;
 use crate::crypto::random;
 use crate::proxy::shared::Shared;
 use crate::session::event::NotMade;
+use crate::session::outcome::{Epoch, Lookup, Removed};
 use crate::session::policy::{Policy, TicketCookie};
 use crate::session::record::{Fresh, Seed, Standing};
 use crate::session::settle::{Effect, Issue, Outcome, Settle, Step};
-use crate::session::ticket::{Scope, Selector, Ticket, flags_for, record_key};
+use crate::session::ticket::{Scope, Selector, Ticket, flags_for, record_key, subject_record_key};
 
 /// Runs the machine until it is done.
 pub async fn carry_out(
@@ -23,26 +24,22 @@ pub async fn carry_out(
     (mut settle, mut step): (Settle<'_>, Step),
 ) -> Effect {
     // Kept until the new session is stored.
-    let mut permit = None;
+    let mut _permit = None;
     loop {
         let outcome = match step {
             Step::Done(effect) => return effect,
-            Step::Fresh(standing) => {
-                if standing == Standing::Anonymous {
-                    let (limit, now) = (policy.anonymous_per_minute, shared.clock.now());
-                    permit = shared.limiter.admit(&policy.name, client, limit, now);
+            Step::Fresh { standing: Standing::Anonymous, .. } => {
+                let (limit, now) = (policy.anonymous_per_minute, shared.clock.now());
+                let admitted = shared.limiter.admit(&policy.name, client, limit, now);
+                let is_admitted = admitted.is_some();
+                _permit = admitted;
+                match is_admitted {
+                    true => fresh(shared, None).await,
+                    false => Outcome::Refused(NotMade::RateLimited),
                 }
-                if standing == Standing::Anonymous && permit.is_none() {
-                    Outcome::Refused(NotMade::RateLimited)
-                } else {
-                    match fresh(shared) {
-                        Ok(fresh) => Outcome::Fresh(fresh),
-                        Err(error) => {
-                            tracing::error!(%error, "no randomness: the answer is withheld");
-                            return Effect { withheld: true, ..Effect::default() };
-                        }
-                    }
-                }
+            }
+            Step::Fresh { standing: Standing::Authenticated, subject } => {
+                fresh(shared, subject.as_deref()).await
             }
             Step::Load(key) => Outcome::Loaded(shared.load(key).await),
             Step::Create { fresh, record } => {
@@ -51,15 +48,46 @@ pub async fn carry_out(
             Step::Replace { key, version, record, durability } => {
                 Outcome::Replaced(shared.replace(key, version, &record, durability).await)
             }
+            Step::RevokeSubject(name) => Outcome::Revoked(revoke(shared, &name).await),
+            Step::List(name) => Outcome::Listed(shared.list(&name).await),
+            Step::Remove(key) => Outcome::Removed(shared.remove(key).await),
         };
         step = settle.next(outcome);
     }
 }
 
-fn fresh(shared: &Shared) -> Result<Fresh, random::RandomError> {
-    let (tag, selector) = (random::bytes()?, Selector(random::bytes()?));
-    let key = record_key(&shared.ring.current(), tag, &selector);
-    Ok(Fresh { tag, selector, seed: Seed(random::bytes()?), key })
+/// Random values for a new record; for one of a subject, its tag and epoch.
+async fn fresh(shared: &Shared, subject: Option<&str>) -> Outcome {
+    let values = || -> Result<_, random::RandomError> {
+        Ok((random::bytes()?, Selector(random::bytes()?), Seed(random::bytes()?)))
+    };
+    let (tag, selector, seed) = match values() {
+        Ok(values) => values,
+        Err(error) => {
+            tracing::error!(%error, "no randomness: the answer is withheld");
+            return Outcome::Unavailable;
+        }
+    };
+    let ring = shared.ring.current();
+    let Some(name) = subject else {
+        let key = record_key(&ring, tag, &selector);
+        return Outcome::Fresh(Fresh { tag, selector, seed, key, epoch: None });
+    };
+    let key = subject_record_key(&ring, name, &selector);
+    match shared.epoch(key.tag).await {
+        Lookup::Found(epoch) => {
+            Outcome::Fresh(Fresh { tag: key.tag, selector, seed, key, epoch: Some(epoch) })
+        }
+        Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => Outcome::Unavailable,
+    }
+}
+
+/// Ends all sessions of a subject; its new epoch.
+async fn revoke(shared: &Shared, name: &str) -> Lookup<Epoch> {
+    match shared.revoke_subject(name).await {
+        Removed::Removed => shared.epoch(shared.ring.current().subject_tag(name)).await,
+        Removed::Unavailable => Lookup::Unavailable,
+    }
 }
 
 /// The `Set-Cookie` field that carries a ticket.

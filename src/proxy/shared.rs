@@ -13,7 +13,10 @@ use crate::proxy::gate::Gates;
 use crate::proxy::limit::Limiter;
 use crate::proxy::settings::Route;
 use crate::routing::table::Table;
-use crate::session::outcome::{Created, Durability, Leased, Lookup, RecordKey, Replaced};
+use crate::session::limit::Listed;
+use crate::session::outcome::{
+    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+};
 use crate::session::record::Record;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
@@ -79,6 +82,38 @@ impl Shared {
         let leased = self.records.lease(key, owner, hold).await;
         self.metrics.store_call(StoreOp::Lease, leased.into(), begun.elapsed());
         leased
+    }
+
+    /// The epoch of a subject's tag, made where there is none.
+    pub async fn epoch(&self, tag: [u8; 8]) -> Lookup<Epoch> {
+        let begun = Instant::now();
+        let epoch = self.records.epoch(tag).await;
+        self.metrics.store_call(StoreOp::Epoch, (&epoch).into(), begun.elapsed());
+        epoch
+    }
+
+    /// Ends all sessions of a subject.
+    pub async fn revoke_subject(&self, name: &str) -> Removed {
+        let begun = Instant::now();
+        let revoked = self.records.revoke_subject(name).await;
+        self.metrics.store_call(StoreOp::Revoke, revoked.into(), begun.elapsed());
+        revoked
+    }
+
+    /// The live records of a subject.
+    pub async fn list(&self, name: &str) -> Lookup<Vec<Listed>> {
+        let begun = Instant::now();
+        let listed = self.records.list_subject(name, self.clock.now()).await;
+        self.metrics.store_call(StoreOp::List, (&listed).into(), begun.elapsed());
+        listed
+    }
+
+    /// Ends one session.
+    pub async fn remove(&self, key: RecordKey) -> Removed {
+        let begun = Instant::now();
+        let removed = self.records.revoke_one(key).await;
+        self.metrics.store_call(StoreOp::Remove, removed.into(), begun.elapsed());
+        removed
     }
 
     /// Replaces a record if it still has this version.

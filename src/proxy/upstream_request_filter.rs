@@ -15,6 +15,7 @@ use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
 use crate::proxy::shared::Shared;
+use crate::session::subject::Subject;
 
 /// Rewrites the head.
 pub fn run(
@@ -35,7 +36,7 @@ pub fn run(
     let id = held.map(|held| held.key.to_hex());
     let identity = held.zip(id.as_deref()).map(|(held, id)| Identity {
         id,
-        subject: None,
+        subject: held.record.subject.as_ref().and_then(Subject::for_worker),
         created: held.record.created,
         authenticated: held.record.authenticated,
     });
@@ -45,8 +46,13 @@ pub fn run(
     if let Some(cookie) = &ctx.cookie {
         request.insert_header(COOKIE, cookie)?;
     }
+    // Another try sends the body from its beginning.
+    ctx.body_bytes = 0;
     if let Some(exchange) = &mut ctx.exchange {
         exchange.is_forwarded = true;
+        if let Some(copied) = &mut exchange.body {
+            copied.begin_again();
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Pure data, no I/O. Events name records by their hashed key only; nothing here can carry a
 //! ticket, a secret or a cookie-value.
 
+use crate::session::command::Ignored;
 use crate::session::outcome::RecordKey;
 
 /// Something that an auditor wants to know about.
@@ -38,6 +39,12 @@ pub enum Event {
     Waited,
     /// A request of which the policy wants that it takes turns went on without (rule 32).
     OutOfTurn { cause: OutOfTurn },
+    /// The user has as many sessions as there may be (rule 22).
+    LoginRefused { subject: String },
+    /// Every session of a subject was ended (rule 27); `id` is the one that this happened in.
+    SubjectRevoked { id: Option<RecordKey>, subject: String },
+    /// A `Cloakroom-Session` field made no sense.
+    CommandIgnored { cause: Ignored },
 }
 
 impl Event {
@@ -59,6 +66,9 @@ impl Event {
             Self::NotMade { .. } => Kind::NotMade,
             Self::Waited => Kind::Waited,
             Self::OutOfTurn { .. } => Kind::OutOfTurn,
+            Self::LoginRefused { .. } => Kind::LoginRefused,
+            Self::SubjectRevoked { .. } => Kind::SubjectRevoked,
+            Self::CommandIgnored { .. } => Kind::CommandIgnored,
         }
     }
 
@@ -86,6 +96,9 @@ pub enum Kind {
     NotMade,
     Waited,
     OutOfTurn,
+    LoginRefused,
+    SubjectRevoked,
+    CommandIgnored,
 }
 
 impl Kind {
@@ -106,6 +119,9 @@ impl Kind {
         Self::NotMade,
         Self::Waited,
         Self::OutOfTurn,
+        Self::LoginRefused,
+        Self::SubjectRevoked,
+        Self::CommandIgnored,
     ];
 
     /// Its name in the audit log and in metrics.
@@ -126,6 +142,9 @@ impl Kind {
             Self::NotMade => "not_made",
             Self::Waited => "waited",
             Self::OutOfTurn => "out_of_turn",
+            Self::LoginRefused => "login_refused",
+            Self::SubjectRevoked => "subject_revoked",
+            Self::CommandIgnored => "command_ignored",
         }
     }
 }
@@ -152,6 +171,10 @@ pub enum Cause {
     Reused,
     /// Its ticket came from another client.
     BindingMismatch,
+    /// The application ended all sessions of its subject.
+    SubjectRevoked,
+    /// Its subject has more sessions than there may be (rule 22).
+    TooMany,
 }
 
 impl Cause {
@@ -166,6 +189,8 @@ impl Cause {
         Self::SuccessorUnseen,
         Self::Reused,
         Self::BindingMismatch,
+        Self::SubjectRevoked,
+        Self::TooMany,
     ];
 
     /// Its name in the audit log and in metrics.
@@ -180,6 +205,8 @@ impl Cause {
             Self::SuccessorUnseen => "successor_unseen",
             Self::Reused => "reused",
             Self::BindingMismatch => "binding_mismatch",
+            Self::SubjectRevoked => "subject_revoked",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -304,12 +331,13 @@ mod tests {
         check(Reject::ALL, |reason| reason as usize, Reject::name);
         check(NotMade::ALL, |cause| cause as usize, NotMade::name);
         check(OutOfTurn::ALL, |cause| cause as usize, OutOfTurn::name);
+        check(Ignored::ALL, |cause| cause as usize, Ignored::name);
         assert_eq!(
             Kind::ALL.len(),
-            Kind::OutOfTurn as usize + 1,
+            Kind::CommandIgnored as usize + 1,
             "a kind is missing from the list"
         );
-        assert_eq!(Cause::ALL.len(), Cause::BindingMismatch as usize + 1);
+        assert_eq!(Cause::ALL.len(), Cause::TooMany as usize + 1);
         assert_eq!(Reject::ALL.len(), Reject::TooOld as usize + 1);
         assert_eq!(NotMade::ALL.len(), NotMade::ReservedName as usize + 1);
         assert_eq!(OutOfTurn::ALL.len(), OutOfTurn::StoreDown as usize + 1);

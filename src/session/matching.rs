@@ -1,12 +1,15 @@
 //! Which requests are logins and logouts, and which answers a success (PROTOCOL.md 17, 21, 24).
 
 use http::header::LOCATION;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 use crate::routing::path::NormalPath;
 use crate::session::policy::{
     CrossSite, LoginRule, LogoutRule, Policy, RequestPart, SiteData, SuccessPart,
 };
+use crate::session::subject::Subject;
+use crate::session::subject::body::Copied;
+use crate::session::subject::source::{Format, Source};
 
 /// What a success part looks at.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +51,23 @@ impl SuccessPart {
     }
 }
 
+impl LoginRule {
+    /// Whether the answer to a request may complete it: its request part fits, or it has none
+    /// (rule 21).
+    fn may_begin(&self, method: &Method, path: &NormalPath) -> bool {
+        self.request.as_ref().is_none_or(|request| request.matches(method, path))
+    }
+}
+
 impl Policy {
+    /// Fields of an answer that are for us alone.
+    pub fn subject_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.login.iter().filter_map(|rule| match &rule.subject {
+            Some(Source::Header(name)) => Some(name),
+            Some(Source::Form(_) | Source::Json(_)) | None => None,
+        })
+    }
+
     /// The login rules whose request part fits.
     fn logins<'a>(
         &'a self,
@@ -78,9 +97,46 @@ impl Policy {
     /// Whether an answer completes a login: by a rule whose request part fits, or by one that has
     /// none (rule 21).
     pub fn has_logged_in(&self, method: &Method, path: &NormalPath, answer: Head<'_>) -> bool {
-        self.login.iter().any(|rule| {
-            rule.request.as_ref().is_none_or(|request| request.matches(method, path))
-                && rule.success.matches(path, answer)
+        self.login
+            .iter()
+            .any(|rule| rule.may_begin(method, path) && rule.success.matches(path, answer))
+    }
+
+    /// The format of a request body that may say who logs in; `None` where nobody wants to know
+    /// (rule 23).
+    pub fn wants_body(
+        &self,
+        method: &Method,
+        path: &NormalPath,
+        headers: &HeaderMap,
+    ) -> Option<Format> {
+        let mut wanted = self
+            .login
+            .iter()
+            .filter(|rule| rule.may_begin(method, path))
+            .filter_map(|rule| rule.subject.as_ref()?.format())
+            .peekable();
+        wanted.peek()?;
+        Format::of(headers).filter(|format| wanted.any(|wanted| wanted == *format))
+    }
+
+    /// Who logged in, by the first login rule that holds for the answer and says so (rule 23).
+    pub fn subject_of(
+        &self,
+        method: &Method,
+        path: &NormalPath,
+        answer: Head<'_>,
+        body: Option<&Copied>,
+    ) -> Option<Subject> {
+        let holds =
+            |rule: &&LoginRule| rule.may_begin(method, path) && rule.success.matches(path, answer);
+        self.login.iter().filter(holds).find_map(|rule| match rule.subject.as_ref()? {
+            Source::Header(name) => {
+                let mut values = answer.headers.get_all(name).iter();
+                let (value, None) = (values.next()?, values.next()) else { return None };
+                Subject::confirmed(std::str::from_utf8(value.as_bytes()).ok()?)
+            }
+            source => Subject::claimed(&body?.find(source)?),
         })
     }
 
@@ -174,6 +230,58 @@ mod tests {
         let cookie = SuccessPart { sets_cookie: Some("user".to_owned()), ..SuccessPart::default() };
         assert!(cookie.matches(&at, Head { cookies: &[b"other", b"user"], ..answer }));
         assert!(!cookie.matches(&at, Head { cookies: &[b"User"], ..answer }));
+    }
+
+    /// PROTOCOL 23: a form field or JSON member is a claim, a field of the answer is confirmed; only
+    /// of a login that succeeded, and only what is there once.
+    #[test]
+    fn a_login_says_who_it_is() {
+        let with = |source| {
+            let mut policy = policy();
+            policy.login[0].subject = Some(source);
+            policy
+        };
+        let found = |policy: &Policy, body: &[u8], fields: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, "/account/".parse().expect("a header value"));
+            for (name, value) in fields {
+                headers.append(*name, value.parse().expect("a header value"));
+            }
+            let mut copied = Copied::new(Format::Form);
+            copied.pass(body, true);
+            let answer = Head { status: 302, headers: &headers, cookies: &[] };
+            policy.subject_of(&Method::POST, &path("/login"), answer, Some(&copied))
+        };
+        let form = with(Source::Form("user".to_owned()));
+        assert_eq!(found(&form, b"user=Alice", &[]), Subject::claimed("Alice"));
+        assert_eq!(found(&form, b"user=alice&user=bob", &[]), None);
+        let header = with(Source::Header(HeaderName::from_static("x-user")));
+        assert_eq!(found(&header, b"", &[("x-user", "Alice")]), Subject::confirmed("Alice"));
+        assert_eq!(found(&header, b"", &[("x-user", "a"), ("x-user", "b")]), None);
+        assert_eq!(found(&header, b"", &[]), None);
+        assert_eq!(found(&policy(), b"user=alice", &[("x-user", "alice")]), None);
+        let failed = Head { status: 200, headers: &HeaderMap::new(), cookies: &[] };
+        let mut copied = Copied::new(Format::Form);
+        copied.pass(b"user=alice", true);
+        let nobody = form.subject_of(&Method::POST, &path("/login"), failed, Some(&copied));
+        assert_eq!(nobody, None, "the login failed");
+    }
+
+    #[test]
+    fn only_what_a_rule_looks_for_is_copied() {
+        let mut policy = policy();
+        let login = path("/login");
+        let mut headers = HeaderMap::new();
+        let form = "application/x-www-form-urlencoded".parse().expect("a header value");
+        headers.insert(http::header::CONTENT_TYPE, form);
+        assert_eq!(policy.wants_body(&Method::POST, &login, &headers), None);
+        policy.login[0].subject = Some(Source::Form("user".to_owned()));
+        let wanted = policy.wants_body(&Method::POST, &login, &headers);
+        assert_eq!(wanted, Some(Format::Form));
+        assert_eq!(policy.wants_body(&Method::POST, &login, &HeaderMap::new()), None);
+        assert_eq!(policy.wants_body(&Method::POST, &path("/upload"), &headers), None);
+        policy.login[0].subject = Some(Source::Json(vec!["user".to_owned()]));
+        assert_eq!(policy.wants_body(&Method::POST, &login, &headers), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod event;
 pub mod exchange;
 pub mod harden;
 pub mod jar;
+pub mod limit;
 pub mod matching;
 pub mod order;
 pub mod outcome;
@@ -63,6 +64,7 @@ mod tests {
                     ..SuccessPart::default()
                 },
                 cross_site: CrossSite::Deny,
+                subject: None,
             }],
             logout: vec![LogoutRule {
                 request: post("/logout"),
@@ -77,6 +79,7 @@ mod tests {
             jar: JarLimits::default(),
             anonymous_per_minute: 60,
             bind: None,
+            session_limit: None,
         }
     }
 }

@@ -8,7 +8,9 @@ use crate::cookie::enforce::SameSite;
 use crate::cookie::guise::Guise;
 use crate::routing::path::PathRule;
 use crate::session::binding::Bind;
+use crate::session::limit::SessionLimit;
 use crate::session::order::Order;
+use crate::session::subject::source::Source;
 
 /// How a policy treats the application's session cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub struct LoginRule {
     pub success: SuccessPart,
     /// Cross-site login requests are refused unless allowed (rule 24).
     pub cross_site: CrossSite,
+    /// Where it finds who logged in (rule 23).
+    pub subject: Option<Source>,
 }
 
 /// Whether cross-site login requests are let through.
@@ -158,6 +162,8 @@ pub struct Policy {
     pub anonymous_per_minute: u32,
     /// What ties a session to its client; none by default.
     pub bind: Option<Bind>,
+    /// How many sessions a confirmed subject may have (rule 22); absent: any number.
+    pub session_limit: Option<SessionLimit>,
 }
 
 impl Policy {

@@ -12,6 +12,7 @@ use crate::session::binding::Binding;
 use crate::session::jar::Jar;
 use crate::session::outcome::{Epoch, RecordKey};
 use crate::session::policy::Timeouts;
+use crate::session::subject::{Client, Subject};
 use crate::session::ticket::{Secret, Selector};
 
 const SCHEMA: u8 = 3;
@@ -42,6 +43,8 @@ pub struct Fresh {
     pub seed: Seed,
     /// The selector's store key.
     pub key: RecordKey,
+    /// The epoch of the subject that it is for (rule 27).
+    pub epoch: Option<Epoch>,
 }
 
 /// The state of a record (rule 6).
@@ -86,6 +89,10 @@ pub struct Record {
     pub era: u32,
     /// The client that it belongs to, where the policy binds its sessions.
     pub binding: Option<Binding>,
+    /// Who it belongs to (rule 23).
+    pub subject: Option<Subject>,
+    /// Where the login of its subject came from.
+    pub client: Option<Client>,
 }
 
 /// How old a ticket is against its record.
@@ -135,6 +142,8 @@ impl Record {
             epoch: None,
             era: 0,
             binding: None,
+            subject: None,
+            client: None,
         }
     }
 
@@ -162,7 +171,12 @@ impl Record {
     /// The record with its next counter, once its ticket has been in use for long enough.
     pub fn renewed(&self, every: Duration, now: UnixMillis) -> Option<Self> {
         let due = self.presented.is_some() && now.since(self.renewed) >= every;
-        let counter = self.counter.checked_add(1).filter(|_| due)?;
+        if due { self.advanced(now) } else { None }
+    }
+
+    /// The record with its next counter. Counters never wrap.
+    pub fn advanced(&self, now: UnixMillis) -> Option<Self> {
+        let counter = self.counter.checked_add(1)?;
         Some(Self { counter, renewed: now, presented: None, ..self.clone() })
     }
 

@@ -3,13 +3,16 @@
 //! It asks for one store operation after another and is told each outcome; the shell carries
 //! them out and holds the answer back until [`Step::Done`]. What it never does: write a record
 //! that is not the one noted at admission, or two live records with one jar.
+//!
+//! Here: where it begins, and which stage follows which. `keep` is about a record that keeps its
+//! place or ends, `login` about one that another takes the place of.
 
 use crate::clock::UnixMillis;
-use crate::session::binding::Binding;
+use crate::session::command::Ignored;
 use crate::session::event::{Cause, Event, NotMade};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
-use crate::session::jar::{Edit, Jar};
-use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
+use crate::session::jar::Jar;
+use crate::session::outcome::{Created, Durability, Lookup, RecordKey};
 use crate::session::policy::Policy;
 use crate::session::record::{Fresh, Record, Standing, State, UNSETTLED};
 
@@ -32,6 +35,9 @@ pub struct Settle<'a> {
     tries: u8,
     events: Vec<Event>,
     ticket: TicketEffect,
+    /// The login goes beyond the limit on sessions (rule 22).
+    refused: bool,
+    /// The endpoint that the session has left.
     left: Option<String>,
 }
 
@@ -43,18 +49,33 @@ enum Stage {
     Reissue(Held),
     /// The record is being ended.
     End(Held, Cause),
+    /// Every session of this subject is being revoked, and there is no login beside it.
+    RevokeAlone(Option<Held>, String),
+    /// The sessions of who logged in are being counted.
+    Count(Option<Held>),
     /// Random values are under way for the record that takes this one's place.
     Succeed(Held),
     /// The old record is being moved.
     Move(Held, Fresh),
     /// Random values are under way for a record out of nothing but the answer.
     Make(Standing),
+    /// Every other session of the subject is being revoked before this one is created.
+    Revoke {
+        old: Option<RecordKey>,
+        fresh: Fresh,
+        record: Box<Record>,
+        subject: String,
+    },
     /// A new record is being created.
     Create {
         old: Option<RecordKey>,
         fresh: Fresh,
         record: Box<Record>,
     },
+    /// The new session is made; those of its subject beyond the limit are being looked for …
+    Trim(RecordKey),
+    /// … and this one is being ended; then the others.
+    EndOldest(RecordKey, Vec<RecordKey>),
     /// A login whose record was pending is looking whether it has moved by now.
     Recheck(RecordKey),
     Finished,
@@ -110,6 +131,7 @@ impl<'a> Settle<'a> {
             tries: 0,
             events: Vec::new(),
             ticket: TicketEffect::Keep,
+            refused: false,
             left: None,
         }
     }
@@ -122,14 +144,16 @@ impl<'a> Settle<'a> {
                 self.merged(held, counter, replaced)
             }
             (Stage::Merge(held, _), Outcome::Loaded(lookup)) => match self.reread(&held, lookup) {
-                Reread::Same(held) if self.presented.is_some() => self.keep(*held),
+                Reread::Same(held) if held.record.state == State::Live => self.keep(*held),
                 Reread::Same(held) => self.merge(*held),
                 Reread::Other => self.fenced(&held),
                 Reread::Unavailable => self.not_stored(&held),
             },
             (Stage::Reissue(held), Outcome::Loaded(lookup)) => {
-                if let Reread::Same(held) = self.reread(&held, lookup) {
-                    self.reissue(&held, held.record.counter);
+                match self.reread(&held, lookup) {
+                    Reread::Same(held) => self.reissue(&held, held.record.counter),
+                    Reread::Other => {}
+                    Reread::Unavailable => return self.not_stored(&held),
                 }
                 self.done()
             }
@@ -153,26 +177,33 @@ impl<'a> Settle<'a> {
                     Reread::Other | Reread::Unavailable => self.withhold(Some(held.key)),
                 }
             }
-            (Stage::Make(standing), Outcome::Fresh(fresh)) => {
-                let record = self.new_record(&fresh, Jar::default(), standing, None);
-                if record.jar.is_empty() {
-                    return self.done();
-                }
-                self.create(None, fresh, Box::new(record))
-            }
+            (Stage::Make(standing), Outcome::Fresh(fresh)) => self.made(&fresh, standing),
+            (Stage::Succeed(held), Outcome::Unavailable) => self.withhold(Some(held.key)),
+            (Stage::Make(_), Outcome::Unavailable) => self.withhold(None),
             (Stage::Create { old, fresh, record }, Outcome::Created(created)) => match created {
                 Created::Created => self.created(old, fresh, *record),
                 Created::Taken | Created::Unavailable => self.withhold(old),
             },
+            (Stage::RevokeAlone(held, subject), Outcome::Revoked(lookup)) => {
+                self.revoked_alone(held, subject, &lookup)
+            }
+            (Stage::Revoke { old, fresh, record, subject }, Outcome::Revoked(lookup)) => {
+                self.revoked(old, fresh, record, subject, &lookup)
+            }
+            (Stage::Count(old), Outcome::Listed(lookup)) => self.counted(old, &lookup),
+            (Stage::Trim(new), Outcome::Listed(lookup)) => self.trimmed(new, &lookup),
+            (Stage::EndOldest(key, others), Outcome::Removed(removed)) => {
+                self.ended_oldest(key, others, removed)
+            }
             (Stage::Recheck(_), Outcome::Loaded(Lookup::Found((_, record))))
                 if matches!(record.state, State::Moved { .. }) =>
             {
-                self.make(Standing::Authenticated)
+                self.log_in(None)
             }
             (Stage::Recheck(_), Outcome::Loaded(Lookup::Unavailable)) => self.withhold(None),
             (Stage::Recheck(key), Outcome::Loaded(_)) => {
                 self.events.push(Event::Fenced { id: key });
-                self.done()
+                if self.answer.revoke_subject { self.revoke_alone(None) } else { self.done() }
             }
             (_, Outcome::Refused(cause)) => {
                 self.events.push(Event::NotMade { cause });
@@ -191,37 +222,51 @@ impl<'a> Settle<'a> {
             // one does not take the session back.
             self.answer.endpoint = None;
         }
+        let Answer { logged_in, logged_out, revoke_subject, .. } = self.answer;
         match bond {
+            Bond::Login(held) | Bond::Live(held, _) if revoke_subject && !logged_in => {
+                self.revoke_alone(Some(held))
+            }
             Bond::Login(held) if self.is_overdue(&held) => self.withhold(Some(held.key)),
-            Bond::Login(held) if self.answer.logged_in => self.succeed(held),
-            Bond::Login(held) => self.merge(held),
-            Bond::Live(held, _) if self.answer.logged_out => self.end(held, Cause::Logout),
-            Bond::Live(held, _) if self.answer.logged_in => self.succeed(held),
+            Bond::Login(held) | Bond::Live(held, _) if logged_out => self.end(held, Cause::Logout),
+            Bond::Login(held) | Bond::Live(held, _) if logged_in => self.log_in(Some(held)),
+            Bond::Login(held) => {
+                self.presented = self.answer.renew;
+                self.merge(held)
+            }
             Bond::Live(held, presented) => {
                 self.presented = Some(presented);
                 self.keep(held)
             }
-            Bond::Silent(Silence::Moved(_) | Silence::Reused) if self.answer.logged_in => {
-                self.make(Standing::Authenticated)
+            Bond::Silent(Silence::Preflight) => self.done(),
+            Bond::Free | Bond::Silent(_) if revoke_subject && !logged_in => {
+                self.events.push(Event::CommandIgnored { cause: Ignored::NoSubject });
+                self.without(&bond)
+            }
+            Bond::Free | Bond::Silent(_) => self.without(&bond),
+        }
+    }
+
+    /// Settles an exchange that holds no record.
+    fn without(&mut self, bond: &Bond) -> Step {
+        match bond {
+            Bond::Silent(Silence::Moved(_) | Silence::Reused) | Bond::Free
+                if self.answer.logged_in =>
+            {
+                self.log_in(None)
             }
             Bond::Silent(Silence::Pending(key)) if self.answer.logged_in => {
-                self.stage = Stage::Recheck(key);
-                Step::Load(key)
+                self.stage = Stage::Recheck(*key);
+                Step::Load(*key)
             }
-            Bond::Free if self.answer.logged_in => self.make(Standing::Authenticated),
-            Bond::Free => self.make(Standing::Anonymous),
-            Bond::Silent(_) => self.done(),
+            Bond::Free => self.make_anonymous(),
+            _ => self.done(),
         }
     }
 
     /// Rule 20: by now other nodes take the record for ended.
     fn is_overdue(&self, held: &Held) -> bool {
         matches!(held.record.state, State::Pending { since } if self.now.since(since) > UNSETTLED)
-    }
-
-    fn changes(&self, record: &Record) -> bool {
-        let moves = self.answer.endpoint.is_some() && self.answer.endpoint != record.endpoint;
-        moves || !self.answer.edits.is_empty()
     }
 
     /// The record's jar with the answer's cookies. Those that do not fit are left out.
@@ -235,180 +280,11 @@ impl<'a> Settle<'a> {
         jar
     }
 
-    // A record keeps its place.
-
-    /// A live record: write it if something changes, else see to its ticket.
-    fn keep(&mut self, held: Held) -> Step {
-        if self.changes(&held.record) || self.renewal(&held.record).is_some() {
-            return self.merge(held);
-        }
-        if self.presented.is_some_and(|presented| presented.counter < held.record.counter) {
-            // The ticket to send is chosen when the head leaves (rule 14).
-            let key = held.key;
-            self.stage = Stage::Reissue(held);
-            return Step::Load(key);
-        }
-        self.done()
-    }
-
-    /// The record with its next ticket, if it is due and was presented with its current one.
-    fn renewal(&self, record: &Record) -> Option<Record> {
-        self.presented.filter(|presented| presented.counter == record.counter)?;
-        record.renewed(self.policy.timeouts.renew_every, self.now)
-    }
-
-    /// Chooses the ticket with this counter, unless the request was admitted more than one
-    /// generation ago (rule 14).
-    fn reissue(&mut self, held: &Held, counter: u32) {
-        if let Some(Presented { tag, selector, counter: old }) = self.presented
-            && old.checked_add(1) == Some(counter)
-        {
-            let (secret, ends_at) = (held.record.secret(counter), held.record.ends_at);
-            let issue = Issue { key: held.key, tag, selector, counter, secret, ends_at };
-            self.ticket = TicketEffect::Set(issue);
-        }
-    }
-
-    fn merge(&mut self, held: Held) -> Step {
-        let jar = self.edited(held.record.jar.clone());
-        if jar.is_empty() && !held.record.jar.is_empty() {
-            return self.end(held, Cause::AppDeleted);
-        }
-        let renewed = self.renewal(&held.record);
-        let mut record = renewed.unwrap_or_else(|| held.record.clone()).into_state(State::Live);
-        record.jar = jar;
-        if self.answer.endpoint.is_some() {
-            record.endpoint.clone_from(&self.answer.endpoint);
-        }
-        let counter = record.counter;
-        let step = replace(&held, record, Durability::Master);
-        self.stage = Stage::Merge(held, counter);
-        step
-    }
-
-    fn merged(&mut self, held: Held, counter: u32, replaced: Replaced) -> Step {
-        match replaced {
-            Replaced::Replaced => {
-                self.leave(&held);
-                if counter != held.record.counter {
-                    self.events.push(Event::Renewed { id: held.key });
-                }
-                self.reissue(&held, counter);
-                self.done()
-            }
-            // Losers read again; who renewed first has renewed for all (rule 13).
-            Replaced::Conflict => self.again(held, |held| Stage::Merge(held, counter)),
-            Replaced::Gone => self.fenced(&held),
-            Replaced::Unavailable => self.not_stored(&held),
-        }
-    }
-
-    fn end(&mut self, held: Held, cause: Cause) -> Step {
-        let record = held.record.clone().into_state(State::Ended);
-        let step = replace(&held, record, Durability::Replica);
-        self.stage = Stage::End(held, cause);
-        step
-    }
-
-    fn ended(&mut self, held: Held, cause: Cause, replaced: Replaced) -> Step {
-        match replaced {
-            Replaced::Replaced | Replaced::Gone => {
-                self.events.push(Event::Ended { id: held.key, cause });
-                self.ticket = TicketEffect::Expire;
-                // A logout may begin a new anonymous session, with a message to show.
-                self.make(Standing::Anonymous)
-            }
-            Replaced::Conflict => self.again(held, |held| Stage::End(held, cause)),
-            Replaced::Unavailable => self.withhold(Some(held.key)),
-        }
-    }
-
-    // A login: another record takes its place.
-
-    fn succeed(&mut self, held: Held) -> Step {
-        let mut jar = held.record.jar.clone();
-        jar.apply(&self.answer.edits, self.policy.jar, self.now);
-        if jar.is_empty() {
-            return self.end(held, Cause::AppDeleted);
-        }
-        self.stage = Stage::Succeed(held);
-        Step::Fresh(Standing::Authenticated)
-    }
-
-    fn move_to(&mut self, held: Held, fresh: Fresh) -> Step {
-        let moved = State::Moved { successor: fresh.key, at: self.now };
-        let step = replace(&held, held.record.clone().into_state(moved), Durability::Replica);
-        self.stage = Stage::Move(held, fresh);
-        step
-    }
-
-    fn moved(&mut self, held: Held, fresh: Fresh, replaced: Replaced) -> Step {
-        match replaced {
-            // Only the winner inherits the jar (rule 7).
-            Replaced::Replaced => {
-                self.leave(&held);
-                let Record { jar, endpoint, .. } = held.record;
-                let record = self.new_record(&fresh, jar, Standing::Authenticated, endpoint);
-                self.create(Some(held.key), fresh, Box::new(record))
-            }
-            Replaced::Conflict => self.again(held, |held| Stage::Move(held, fresh)),
-            Replaced::Gone | Replaced::Unavailable => self.withhold(Some(held.key)),
-        }
-    }
-
-    // A new record.
-
-    fn make(&mut self, standing: Standing) -> Step {
-        if !self.answer.edits.iter().any(Edit::is_put) {
-            return self.done();
-        }
-        if let (Standing::Anonymous, Err(cause)) = (standing, self.may_make) {
-            self.events.push(Event::NotMade { cause });
-            return self.done();
-        }
-        self.stage = Stage::Make(standing);
-        Step::Fresh(standing)
-    }
-
     /// Notes that the session leaves its endpoint for the one that gave this answer.
     fn leave(&mut self, held: &Held) {
         if self.answer.endpoint.is_some() && self.answer.endpoint != held.record.endpoint {
             self.left.clone_from(&held.record.endpoint);
         }
-    }
-
-    fn new_record(
-        &mut self,
-        fresh: &Fresh,
-        jar: Jar,
-        standing: Standing,
-        endpoint: Option<String>,
-    ) -> Record {
-        let jar = self.edited(jar);
-        let timeouts = &self.policy.timeouts;
-        let mut record = Record::new(fresh.seed.clone(), jar, standing, timeouts, self.now);
-        record.endpoint = self.answer.endpoint.clone().or(endpoint);
-        let bound = self.policy.bind.zip(self.answer.bearer);
-        record.binding = bound.map(|(bind, bearer)| Binding::of(bind.ties, &fresh.seed, &bearer));
-        record
-    }
-
-    fn create(&mut self, old: Option<RecordKey>, fresh: Fresh, record: Box<Record>) -> Step {
-        let step = Step::Create { fresh: fresh.clone(), record: record.clone() };
-        self.stage = Stage::Create { old, fresh, record };
-        step
-    }
-
-    fn created(&mut self, old: Option<RecordKey>, fresh: Fresh, record: Record) -> Step {
-        self.events.push(match record.authenticated {
-            Some(_) => Event::Login { old, new: fresh.key, subject: None },
-            None => Event::Created { id: fresh.key },
-        });
-        let Fresh { key, tag, selector, .. } = fresh;
-        let (counter, ends_at) = (record.counter, record.ends_at);
-        let secret = record.secret(counter);
-        self.ticket = TicketEffect::Set(Issue { key, tag, selector, counter, secret, ends_at });
-        self.done()
     }
 
     // Common ends.
@@ -440,9 +316,14 @@ impl<'a> Settle<'a> {
         self.done()
     }
 
-    /// Only a session cookie that could not be stored is worth withholding an answer.
+    /// Only a session cookie that could not be stored is worth withholding an answer, or a ticket
+    /// that the application asked for.
     fn not_stored(&mut self, held: &Held) -> Step {
-        if self.answer.edits.is_empty() { self.done() } else { self.withhold(Some(held.key)) }
+        if self.answer.edits.is_empty() && self.answer.renew.is_none() {
+            self.done()
+        } else {
+            self.withhold(Some(held.key))
+        }
     }
 
     fn withhold(&mut self, id: Option<RecordKey>) -> Step {
@@ -457,8 +338,9 @@ impl<'a> Settle<'a> {
     fn finish(&mut self, withheld: bool) -> Step {
         let ticket = std::mem::take(&mut self.ticket);
         let ticket = if withheld { TicketEffect::Keep } else { ticket };
+        let refused = self.refused && !withheld;
         let (events, left) = (std::mem::take(&mut self.events), self.left.take());
-        Step::Done(Effect { ticket, withheld, events, left })
+        Step::Done(Effect { ticket, withheld, refused, events, left })
     }
 }
 
@@ -472,6 +354,8 @@ fn replace(held: &Held, record: Record, durability: Durability) -> Step {
     Step::Replace { key: held.key, version: held.version, record: Box::new(record), durability }
 }
 
+mod keep;
+mod login;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -115,7 +115,8 @@ impl Records {
         }
     }
 
-    /// The live records of a subject with their versions, in no order; at most
+    /// The live records of a subject with their versions, those whose login is on its way included,
+    /// in no order; at most
     /// [`LISTED_MAX`](super::LISTED_MAX) are looked at. A look-up that fails fails them all: half
     /// a list would pass for a whole one.
     pub async fn list_subject(
@@ -137,7 +138,8 @@ impl Records {
             match look_ups.join_next().await {
                 None => return Lookup::Found(live),
                 Some(Ok((key, Lookup::Found((version, record))))) => {
-                    if record.state == State::Live && !record.is_expired(now) {
+                    let is_live = matches!(record.state, State::Live | State::Pending { .. });
+                    if is_live && !record.is_expired(now) {
                         live.push((key, version, record));
                     }
                 }

@@ -46,8 +46,11 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
         };
     }
     match event {
-        // An operator has to do something about the store; somebody may have a copy of a ticket.
-        Event::Withheld { .. } | Event::Reused { .. } | Event::BindingMismatch { .. } => {
+        // An operator has to do something about the store, a copied ticket, the application.
+        Event::Withheld { .. }
+        | Event::Reused { .. }
+        | Event::BindingMismatch { .. }
+        | Event::CommandIgnored { .. } => {
             write_at!(warn);
         }
         // Ordinary life under load; the counter is what matters. `audit=debug` shows it.
@@ -60,7 +63,9 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
         | Event::CrossSiteRefused
         | Event::Fenced { .. }
         | Event::NotMade { .. }
-        | Event::OutOfTurn { .. } => write_at!(info),
+        | Event::OutOfTurn { .. }
+        | Event::LoginRefused { .. }
+        | Event::SubjectRevoked { .. } => write_at!(info),
     }
 }
 
@@ -97,6 +102,13 @@ impl<'a> Fields<'a> {
             }
             Event::NotMade { cause } => Self { cause: Some(cause.name()), ..Self::default() },
             Event::OutOfTurn { cause } => Self { cause: Some(cause.name()), ..Self::default() },
+            Event::LoginRefused { subject } => Self { subject: Some(subject), ..Self::default() },
+            Event::SubjectRevoked { id, subject } => {
+                Self { session: *id, subject: Some(subject), ..Self::default() }
+            }
+            Event::CommandIgnored { cause } => {
+                Self { cause: Some(cause.name()), ..Self::default() }
+            }
             Event::LoginFailed | Event::CrossSiteRefused | Event::Waited => Self::default(),
         }
     }
@@ -135,6 +147,7 @@ pub fn store(metrics: &Metrics, state: StoreState, engine: &str, reason: &dyn fm
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::command::Ignored;
     use crate::session::event::{Cause, NotMade, OutOfTurn, Reject};
     use crate::telemetry::Settings;
     use crate::telemetry::log::capture;
@@ -187,6 +200,15 @@ mod tests {
         check(&Event::NotMade { cause: NotMade::JarFull }, "INFO", " cause=\"jar_full\"");
         check(&Event::Waited, "DEBUG", "");
         check(&Event::OutOfTurn { cause: OutOfTurn::TimedOut }, "INFO", " cause=\"timed_out\"");
+        let subject = || "alice".to_owned();
+        check(&Event::LoginRefused { subject: subject() }, "INFO", " subject=\"alice\"");
+        check(
+            &Event::SubjectRevoked { id: Some(ID), subject: subject() },
+            "INFO",
+            " session=abababab.. subject=\"alice\"",
+        );
+        let cause = Ignored::Contradictory;
+        check(&Event::CommandIgnored { cause }, "WARN", " cause=\"contradictory\"");
     }
 
     #[test]

@@ -70,6 +70,11 @@ labels! {
         Replace = "replace",
         Remove = "remove",
         Lease = "lease",
+        /// The epoch of a subject.
+        Epoch = "epoch",
+        /// All sessions of a subject.
+        Revoke = "revoke",
+        List = "list",
         Ping = "ping",
     }
 

@@ -356,7 +356,10 @@ impl Metrics {
             | Event::BindingMismatch { .. }
             | Event::Fenced { .. }
             | Event::Withheld { .. }
-            | Event::Waited => {}
+            | Event::Waited
+            | Event::LoginRefused { .. }
+            | Event::SubjectRevoked { .. }
+            | Event::CommandIgnored { .. } => {}
         }
     }
 

@@ -27,6 +27,7 @@ mod remember;
 mod renewal;
 mod routing;
 mod scope;
+mod subjects;
 mod theft;
 mod tls;
 mod upstream_tls;

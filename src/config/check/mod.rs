@@ -12,6 +12,7 @@ mod modes;
 mod order;
 mod servers;
 mod sessions;
+mod subjects;
 mod upstreams;
 
 use std::path::{Path, PathBuf};

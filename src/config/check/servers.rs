@@ -170,6 +170,7 @@ impl Checker<'_> {
             path: route_path?,
             exact: on(&route.exact),
             target: target?,
+            session_header: self.session_header(route, path, session.as_deref()),
             session,
             require,
             denied,
@@ -242,6 +243,22 @@ impl Checker<'_> {
         let given = route.session.as_ref()?;
         let index = self.find(&file.sessions, given, &format!("{path}.session"), "session")?;
         sessions.get(index).cloned()
+    }
+
+    /// Whether the application behind a route may say what happened to its session.
+    fn session_header(&mut self, route: &Route, path: &str, session: Option<&Policy>) -> bool {
+        let is_on = on(&route.session_header);
+        let has_none =
+            route.session.is_none() || session.is_some_and(|session| !session.has_tickets());
+        if is_on && has_none {
+            let flaw = Flaw::new(
+                "there is no session that an answer could speak of",
+                "add `session: NAME` to the route, of `mode: vault`, or leave it out",
+            );
+            let place = route.session_header.as_ref().and_then(at);
+            self.error(place, &format!("{path}.session_header"), flaw);
+        }
+        is_on
     }
 
     /// The index of what a route names.

@@ -59,6 +59,7 @@ impl Checker<'_> {
                 );
             }
             let policy = self.policy(name, given, &path, insecure);
+            self.limit_counts(file, name, given, &policy, &path);
             let twin = policies.iter().find(|other| {
                 let domains = policy.cookie.domain.as_deref().zip(other.cookie.domain.as_deref());
                 policy.has_tickets()
@@ -112,6 +113,8 @@ impl Checker<'_> {
             .filter_map(|(n, rule)| self.logout(rule, &format!("{path}.logout[{n}]")))
             .collect();
         self.on_store_down(&session.on_store_down, &format!("{path}.on_store_down"));
+        let session_limit =
+            self.session_limit(session, &format!("{path}.max_sessions_per_subject"));
         Policy {
             name: name.value.clone(),
             mode,
@@ -130,6 +133,7 @@ impl Checker<'_> {
                 "nobody could begin a session",
             ),
             bind: self.bind(&session.bind, &format!("{path}.bind")),
+            session_limit,
         }
     }
 
@@ -355,7 +359,7 @@ impl Checker<'_> {
             self.or(&rule.cross_site, &format!("{path}.cross_site"), CrossSite::Deny, |text| {
                 choice(text, "answer to cross-site logins", &KINDS)
             });
-        self.subject(rule, path);
+        let subject = self.subject(rule, path);
         let place = rule.success.as_ref().map_or_else(|| at(given), at);
         self.telling(&success, rule, place, path);
         if rule.request.is_none() {
@@ -367,7 +371,7 @@ impl Checker<'_> {
             return None;
         }
         let request = request.map(|(method, path)| RequestPart { method, path });
-        Some(LoginRule { request, success, cross_site })
+        Some(LoginRule { request, success, cross_site, subject })
     }
 
     /// Rule 17: a success part that a failed attempt cannot meet.
@@ -404,21 +408,6 @@ impl Checker<'_> {
             };
             self.warning(at(status), &path, Flaw::new(rendered, TELLING));
         }
-    }
-
-    fn subject(&mut self, rule: &Login, path: &str) {
-        let Some(given) = &rule.subject else { return };
-        let path = format!("{path}.subject");
-        let subject = &given.value;
-        let sources = [&subject.form, &subject.json, &subject.header];
-        if sources.iter().filter(|source| source.is_some()).count() != 1 {
-            let help = "write one of `form: FIELD`, `json: FIELD` and `header: NAME`";
-            self.error(at(given), &path, Flaw::new("needs exactly one source", help));
-        }
-        self.optional(&subject.header, &format!("{path}.header"), |text| {
-            name::header(text).map(|_| ())
-        });
-        self.not_built(at(given), &path, "sessions are not listed by user");
     }
 
     fn logout(&mut self, given: &Spanned<Logout>, path: &str) -> Option<LogoutRule> {

@@ -3,9 +3,12 @@
 use crate::clock::UnixMillis;
 use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
+use crate::session::exchange::Presented;
 use crate::session::jar::Edit;
-use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
+use crate::session::limit::Listed;
+use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
 use crate::session::record::{Fresh, Record, Standing};
+use crate::session::subject::{Client, Subject};
 use crate::session::ticket::{Secret, Selector};
 
 /// What is known of an answer.
@@ -13,10 +16,18 @@ use crate::session::ticket::{Secret, Selector};
 pub struct Answer {
     /// Whether the request part of a login rule fitted.
     pub is_login: bool,
-    /// A login rule holds, request part and success part.
+    /// A login rule holds, request part and success part, or the application says so.
     pub logged_in: bool,
-    /// A logout rule holds.
+    /// A logout rule holds, or the application says so.
     pub logged_out: bool,
+    /// Who logged in (rule 23).
+    pub subject: Option<Subject>,
+    /// Where that login came from.
+    pub client: Option<Client>,
+    /// The application asks for the next ticket; this is the one that it is to replace.
+    pub renew: Option<Presented>,
+    /// The application ends all sessions of the subject.
+    pub revoke_subject: bool,
     /// What its session cookies ask of the jar.
     pub edits: Vec<Edit>,
     /// The endpoint that gave it, where the session is to stay there (`balance: session`).
@@ -28,9 +39,13 @@ pub struct Answer {
 /// What the shell is to do next.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Make random values for a new record; [`Outcome::Refused`] where the limit on new
-    /// anonymous records is reached.
-    Fresh(Standing),
+    /// Make random values for a new record, and for one with a subject learn the subject's epoch;
+    /// [`Outcome::Refused`] where the limit on new anonymous records is reached,
+    /// [`Outcome::Unavailable`] where the epoch is not to be had.
+    Fresh {
+        standing: Standing,
+        subject: Option<String>,
+    },
     Load(RecordKey),
     Create {
         fresh: Fresh,
@@ -42,6 +57,12 @@ pub enum Step {
         record: Box<Record>,
         durability: Durability,
     },
+    /// End every session of a subject: replace its epoch (rule 27).
+    RevokeSubject(String),
+    /// Read the live records of a subject.
+    List(String),
+    /// End a record of another browser, with the durability of a revocation.
+    Remove(RecordKey),
     Done(Effect),
 }
 
@@ -50,6 +71,12 @@ pub enum Step {
 pub enum Outcome {
     Fresh(Fresh),
     Refused(NotMade),
+    /// The store did not answer for [`Step::Fresh`].
+    Unavailable,
+    /// The subject's new epoch.
+    Revoked(Lookup<Epoch>),
+    Listed(Lookup<Vec<Listed>>),
+    Removed(Removed),
     Loaded(Lookup<(u64, Record)>),
     Created(Created),
     Replaced(Replaced),
@@ -61,6 +88,8 @@ pub struct Effect {
     pub ticket: TicketEffect,
     /// The answer is replaced by 503: its session could not be stored (rules 8, 19).
     pub withheld: bool,
+    /// The answer is replaced by 403: its user has as many sessions as there may be (rule 22).
+    pub refused: bool,
     pub events: Vec<Event>,
     /// The endpoint that the session was kept at until this answer, which came from another one.
     /// Exactly one answer says so, however many have failed over at a time.

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::cookie::response::SetCookie;
+use crate::session::jar::Edit;
+use crate::session::outcome::{Epoch, Removed, Replaced};
 use crate::session::record::Seed;
 use crate::session::tests::policy;
 use crate::session::ticket::Selector;
+
+mod subjects;
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 const OLD: RecordKey = RecordKey { tag: [1; 8], id: [1; 16], has_subject: false };
@@ -37,6 +41,8 @@ struct Store {
     operations: usize,
     made: u8,
     limit_reached: bool,
+    /// The epochs of subjects, by how often they were revoked.
+    epochs: HashMap<String, u8>,
 }
 
 impl Store {
@@ -53,12 +59,30 @@ impl Store {
         &self.records[&OLD].1.state
     }
 
+    fn epoch(&self, name: &str) -> Epoch {
+        Epoch([self.epochs.get(name).copied().unwrap_or_default(); 16])
+    }
+
+    /// Whether a record is of its subject's epoch.
+    fn is_current(&self, record: &Record) -> bool {
+        let owner = record.subject.as_ref().zip(record.epoch);
+        owner.is_none_or(|(subject, epoch)| epoch.is(self.epoch(&subject.name)))
+    }
+
+    fn listed(&self, name: &str) -> Vec<(RecordKey, u64, Record)> {
+        let all = self.records.iter();
+        all.filter(|(_, (_, record))| record.subject.as_ref().is_some_and(|who| who.name == name))
+            .filter(|(_, (_, record))| self.is_current(record))
+            .map(|(key, (version, record))| (*key, *version, record.clone()))
+            .collect()
+    }
+
     /// The jars of all records that lend theirs.
     fn jars(&self) -> Vec<String> {
         let mut jars: Vec<String> = self
             .records
             .values()
-            .filter(|(_, record)| record.state == State::Live)
+            .filter(|(_, record)| record.state == State::Live && self.is_current(record))
             .map(|(_, record)| cookies(record))
             .collect();
         jars.sort();
@@ -66,7 +90,12 @@ impl Store {
     }
 
     fn carry_out(&mut self, step: Step) -> ControlFlow<Effect, Outcome> {
-        if matches!(step, Step::Load(_) | Step::Create { .. } | Step::Replace { .. }) {
+        let is_operation = match &step {
+            Step::Done(_) => false,
+            Step::Fresh { subject, .. } => subject.is_some(),
+            _ => true,
+        };
+        if is_operation {
             self.operations += 1;
             if let Some((at, change)) = self.rival
                 && at == self.operations
@@ -80,15 +109,38 @@ impl Store {
         let lost = fault == Some(Fault::Lost);
         ControlFlow::Continue(match step {
             Step::Done(effect) => return ControlFlow::Break(effect),
-            Step::Fresh(Standing::Anonymous) if self.limit_reached => {
+            Step::Fresh { standing: Standing::Anonymous, .. } if self.limit_reached => {
                 Outcome::Refused(NotMade::RateLimited)
             }
-            Step::Fresh(_) => {
+            Step::Fresh { subject: Some(_), .. } if fault.is_some() => Outcome::Unavailable,
+            Step::Fresh { subject, .. } => {
                 self.made += 1;
                 let n = 100 + self.made;
-                let key = RecordKey { tag: [n; 8], id: [n; 16], has_subject: false };
+                let has_subject = subject.is_some();
+                let key = RecordKey { tag: [n; 8], id: [n; 16], has_subject };
                 let (tag, selector) = ([n; 8], Selector([n; 16]));
-                Outcome::Fresh(Fresh { tag, selector, seed: Seed([n; 32]), key })
+                let epoch = subject.map(|name| self.epoch(&name));
+                Outcome::Fresh(Fresh { tag, selector, seed: Seed([n; 32]), key, epoch })
+            }
+            Step::RevokeSubject(name) => {
+                if !lost {
+                    *self.epochs.entry(name.clone()).or_default() += 1;
+                }
+                let epoch = self.epoch(&name);
+                Outcome::Revoked(if fault.is_some() {
+                    Lookup::Unavailable
+                } else {
+                    Lookup::Found(epoch)
+                })
+            }
+            Step::List(_) if fault.is_some() => Outcome::Listed(Lookup::Unavailable),
+            Step::List(name) => Outcome::Listed(Lookup::Found(self.listed(&name))),
+            Step::Remove(key) => {
+                if !lost {
+                    self.records.remove(&key);
+                }
+                let removed = if fault.is_some() { Removed::Unavailable } else { Removed::Removed };
+                Outcome::Removed(removed)
             }
             Step::Load(_) if fault.is_some() => Outcome::Loaded(Lookup::Unavailable),
             Step::Load(key) => Outcome::Loaded(
@@ -132,6 +184,10 @@ impl Store {
 
     fn settle(&mut self, bond: Bond, answer: Answer) -> Effect {
         self.settle_at(bond, answer, NOW)
+    }
+
+    fn settle_under(&mut self, policy: &Policy, bond: Bond, answer: Answer) -> Effect {
+        self.run(Settle::begin(policy, bond, Ok(()), answer, NOW))
     }
 
     fn settle_at(&mut self, bond: Bond, answer: Answer, now: UnixMillis) -> Effect {

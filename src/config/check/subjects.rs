@@ -1,0 +1,218 @@
+//! Who logged in, and how many sessions that user may have (rules 22 and 23).
+
+use http::HeaderName;
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, SET_COOKIE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use serde_saphyr::Spanned;
+
+use crate::config::schema::{File, Login, Session};
+use crate::config::value::{Flaw, Parsed, choice, name};
+use crate::headers::identity;
+use crate::session::limit::{Beyond, SessionLimit};
+use crate::session::policy::Policy;
+use crate::session::subject::source::Source;
+
+use super::{Checker, at, items, on};
+
+impl Checker<'_> {
+    pub(super) fn subject(&mut self, rule: &Login, path: &str) -> Option<Source> {
+        let given = rule.subject.as_ref()?;
+        let path = format!("{path}.subject");
+        let subject = &given.value;
+        let sources = [&subject.form, &subject.json, &subject.header];
+        if sources.iter().filter(|source| source.is_some()).count() != 1 {
+            let help = "write one of `form: FIELD`, `json: FIELD` and `header: NAME`";
+            self.error(at(given), &path, Flaw::new("needs exactly one source", help));
+        }
+        let form = self.optional(&subject.form, &format!("{path}.form"), form);
+        let json = self.optional(&subject.json, &format!("{path}.json"), json);
+        let header = self.optional(&subject.header, &format!("{path}.header"), header);
+        form.or(json).or(header)
+    }
+
+    pub(super) fn session_limit(&mut self, session: &Session, path: &str) -> Option<SessionLimit> {
+        const KINDS: [(&str, Beyond); 2] =
+            [("refuse", Beyond::Refuse), ("end-oldest", Beyond::EndOldest)];
+        let given = session.max_sessions_per_subject.as_ref()?;
+        let limit = &given.value;
+        if limit.sessions.is_none() {
+            let flaw = Flaw::new("is missing", "add it, such as `sessions: 5`");
+            self.error(at(given), &format!("{path}.sessions"), flaw);
+        }
+        Some(SessionLimit {
+            sessions: self.positive(
+                &limit.sessions,
+                &format!("{path}.sessions"),
+                1,
+                "nobody could log in",
+            ),
+            beyond: self.or(&limit.beyond, &format!("{path}.beyond"), Beyond::Refuse, |text| {
+                choice(text, "answer to a login too many", &KINDS)
+            }),
+        })
+    }
+
+    /// A limit on the sessions of users whom nobody confirms holds nobody back.
+    pub(super) fn limit_counts(
+        &mut self,
+        file: &File,
+        name: &Spanned<String>,
+        given: &Spanned<Session>,
+        policy: &Policy,
+        path: &str,
+    ) {
+        let Some(limit) = &given.value.max_sessions_per_subject else { return };
+        if !policy.has_tickets() {
+            return;
+        }
+        let is_said = items(&file.servers)
+            .iter()
+            .flat_map(|server| items(&server.value.routes))
+            .map(|route| &route.value)
+            .filter(|route| on(&route.session_header))
+            .filter_map(|route| route.session.as_ref())
+            .any(|session| session.value == name.value);
+        if is_said || policy.subject_headers().next().is_some() {
+            return;
+        }
+        let flaw = Flaw::new(
+            "has no effect: only users that the application confirms are counted, and it never does",
+            "add `subject: { header: NAME }` to a login rule, or `session_header: true` to a route",
+        );
+        self.warning(at(limit), &format!("{path}.max_sessions_per_subject"), flaw);
+    }
+}
+
+fn form(text: &str) -> Parsed<Source> {
+    if text.is_empty() {
+        return Err(Flaw::new("is empty", "write the field's name, such as `form: username`"));
+    }
+    Ok(Source::Form(text.to_owned()))
+}
+
+fn json(text: &str) -> Parsed<Source> {
+    let path: Vec<String> = text.split('.').map(str::to_owned).collect();
+    if path.iter().any(String::is_empty) {
+        let message = format!("`{text}` leads nowhere");
+        return Err(Flaw::new(message, "write names with dots between, such as `json: user.name`"));
+    }
+    Ok(Source::Json(path))
+}
+
+fn header(text: &str) -> Parsed<Source> {
+    const ITS_OWN: [HeaderName; 9] = [
+        CONNECTION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        DATE,
+        LOCATION,
+        SET_COOKIE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ];
+    const HELP: &str = "write the name of a field that the application sends for this alone";
+    let (name, value) = name::header(text)?;
+    if value.is_some() {
+        let message = format!("`{text}` has a value, which is what the field has to tell");
+        return Err(Flaw::new(message, HELP));
+    }
+    if identity::is_reserved(name.as_str()) {
+        let message = format!("`{name}` is removed from every answer");
+        return Err(Flaw::new(message, HELP));
+    }
+    if ITS_OWN.contains(&name) {
+        let message = format!("`{name}` is part of the answer, and would be taken out of it");
+        return Err(Flaw::new(message, HELP));
+    }
+    Ok(Source::Header(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::environment::testing::Given;
+    use crate::config::{Config, parse};
+
+    /// A file with this in its login rule, in its policy and in its route.
+    fn read(rule: &str, policy: &str, route: &str) -> Result<Config, String> {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:0, tls: {{ self_signed: true }} }}]\nstore: memory\n\
+             sessions:\n  shop:\n    app_cookies: [sid]\n    login:\n      - request: POST /login\n        \
+             success: {{ location: /account/ }}\n{rule}{policy}\
+             upstreams: {{ shop: {{ endpoints: [{{ address: 127.0.0.1:1 }}] }} }}\n\
+             servers: [{{ routes: [{{ path: /, upstream: shop{route} }}] }}]\n"
+        );
+        parse(&text, "shop.yaml", &Given::default().environment())
+            .map_err(|found| found.to_string())
+    }
+
+    const SESSION: &str = ", session: shop";
+
+    #[test]
+    fn a_rule_says_where_the_subject_is() {
+        let check = |given: &str, expected: Result<Source, &str>| {
+            let rule = format!("        subject: {{ {given} }}\n");
+            match (read(&rule, "", SESSION), expected) {
+                (Ok(config), Ok(source)) => {
+                    assert_eq!(config.sessions[0].login[0].subject, Some(source), "{given}");
+                }
+                (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+                (got, expected) => panic!("{given}: {got:?}, not {expected:?}"),
+            }
+        };
+        check("form: user", Ok(Source::Form("user".to_owned())));
+        check("json: user", Ok(Source::Json(vec!["user".to_owned()])));
+        check("json: a.b", Ok(Source::Json(vec!["a".to_owned(), "b".to_owned()])));
+        check("header: X-User", Ok(Source::Header(HeaderName::from_static("x-user"))));
+        check("form: user, json: user", Err("needs exactly one source"));
+        check("form: ''", Err("is empty"));
+        check("json: a..b", Err("leads nowhere"));
+        check("header: 'X-User: alice'", Err("has a value"));
+        check("header: Set-Cookie", Err("is part of the answer"));
+        check("header: X-Session-Subject", Err("is removed from every answer"));
+    }
+
+    #[test]
+    fn a_limit_needs_somebody_to_count() {
+        let limited = |policy: &str, rule: &str, route: &str| {
+            let policy = format!("    max_sessions_per_subject: {{ {policy} }}\n");
+            read(rule, &policy, &format!("{SESSION}{route}"))
+        };
+        let warns = |rule: &str, route: &str| {
+            let config = limited("sessions: 3", rule, route).expect("a good file");
+            config.warnings.iter().any(|found| found.path.ends_with(".max_sessions_per_subject"))
+        };
+        assert!(warns("", ""));
+        assert!(warns("        subject: { form: user }\n", ""));
+        assert!(!warns("        subject: { header: X-User }\n", ""));
+        assert!(!warns("", ", session_header: true"));
+
+        let limit = |policy: &str| {
+            let config = limited(policy, "", ", session_header: true").expect("a good file");
+            config.sessions[0].session_limit.expect("a limit")
+        };
+        let (sessions, beyond) = (3, Beyond::Refuse);
+        assert_eq!(limit("sessions: 3"), SessionLimit { sessions, beyond });
+        let beyond = Beyond::EndOldest;
+        assert_eq!(limit("sessions: 3, beyond: end-oldest"), SessionLimit { sessions, beyond });
+        for (policy, expected) in [
+            ("sessions: 0", "nobody could log in"),
+            ("beyond: refuse", "is missing"),
+            ("sessions: 1, beyond: end", "end-oldest"),
+        ] {
+            let found = limited(policy, "", "").expect_err(policy);
+            assert!(found.contains(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn an_answer_speaks_of_a_session() {
+        let config = read("", "", &format!("{SESSION}, session_header: true")).expect("good");
+        assert!(config.servers[0].routes[0].session_header);
+        let found = read("", "", ", session_header: true").expect_err("there is no session");
+        assert!(found.contains("there is no session that an answer could speak of"), "{found}");
+    }
+}

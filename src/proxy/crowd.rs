@@ -1,0 +1,88 @@
+//! Keeps the sessions of a subject within their limit (PROTOCOL.md 22).
+//!
+//! A login looks at the sessions that are in use. Two logins at once both find room, since neither
+//! session is in use yet; so whoever brings a new ticket back for the first time looks again, after
+//! that was written down. Of any number that do so at once the last one sees them all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::proxy::shared::Shared;
+use crate::session::decide::Refusal;
+use crate::session::event::{Cause, Event};
+use crate::session::exchange::Held;
+use crate::session::limit::SessionLimit;
+use crate::session::outcome::{Lookup, RecordKey, Removed};
+use crate::session::policy::Policy;
+use crate::session::record::{Record, UNSETTLED};
+
+/// Between two tries.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// What became of a session whose ticket has come back for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It goes on.
+    Kept,
+    /// It was one too many.
+    Ended,
+}
+
+/// The limit that a record is under, and the name that counts.
+fn limit_of(policy: &Policy, record: &Record) -> Option<(SessionLimit, String)> {
+    let subject = record.subject.as_ref().filter(|subject| subject.confirmed)?;
+    Some((policy.session_limit?, subject.name.clone()))
+}
+
+/// Looks at the sessions of a record's subject, once its ticket has come back for the first time.
+///
+/// # Errors
+/// The store does not answer; it is asked again in the background, or the limit would be passed.
+pub async fn joined(
+    shared: &Arc<Shared>,
+    policy: &Policy,
+    held: &Held,
+    heard: &mut impl FnMut(Event),
+) -> Result<Place, Refusal> {
+    // Where that could not be written, the next request is the first.
+    let Some((limit, name)) = limit_of(policy, &held.record).filter(|_| held.record.was_seen())
+    else {
+        return Ok(Place::Kept);
+    };
+    match enforce(shared, limit, &name).await {
+        Some(ended) => {
+            for id in &ended {
+                heard(Event::Ended { id: *id, cause: Cause::TooMany });
+            }
+            Ok(if ended.contains(&held.key) { Place::Ended } else { Place::Kept })
+        }
+        None => {
+            tokio::spawn(again(shared.clone(), limit, name));
+            Err(Refusal::StoreDown)
+        }
+    }
+}
+
+/// Ends what is beyond the limit; `None` where the store does not answer.
+async fn enforce(shared: &Shared, limit: SessionLimit, name: &str) -> Option<Vec<RecordKey>> {
+    let Lookup::Found(listed) = shared.list(name).await else { return None };
+    let excess = limit.excess(&listed, name, shared.clock.now());
+    for key in &excess {
+        if shared.remove(*key).await == Removed::Unavailable {
+            return None;
+        }
+    }
+    Some(excess)
+}
+
+async fn again(shared: Arc<Shared>, limit: SessionLimit, name: String) {
+    let deadline = Instant::now() + UNSETTLED;
+    while Instant::now() < deadline {
+        sleep(RETRY_EVERY).await;
+        if enforce(&shared, limit, &name).await.is_some() {
+            return;
+        }
+    }
+}

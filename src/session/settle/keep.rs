@@ -1,0 +1,159 @@
+//! A record keeps its place, or ends: cookies are merged, its ticket is renewed or taken away
+//! (PROTOCOL.md 11, 13-16, 26, 27).
+
+use crate::session::command::Ignored;
+use crate::session::event::{Cause, Event};
+use crate::session::exchange::{Held, Presented};
+use crate::session::outcome::{Durability, Epoch, Lookup, RecordKey, Replaced};
+use crate::session::record::{Record, State};
+
+use super::{Issue, Settle, Stage, Step, TicketEffect, replace};
+
+impl Settle<'_> {
+    fn changes(&self, record: &Record) -> bool {
+        let moves = self.answer.endpoint.is_some() && self.answer.endpoint != record.endpoint;
+        moves || !self.answer.edits.is_empty()
+    }
+
+    /// A live record: write it if something changes, else see to its ticket.
+    pub(super) fn keep(&mut self, held: Held) -> Step {
+        if self.changes(&held.record) || self.renewal(&held.record).is_some() {
+            return self.merge(held);
+        }
+        if self.presented.is_some_and(|presented| presented.counter < held.record.counter) {
+            // The ticket to send is chosen when the head leaves (rule 14).
+            let key = held.key;
+            self.stage = Stage::Reissue(held);
+            return Step::Load(key);
+        }
+        self.done()
+    }
+
+    /// The record with its next ticket, if it was presented with its current one and the next is
+    /// due or was asked for.
+    fn renewal(&self, record: &Record) -> Option<Record> {
+        self.presented.filter(|presented| presented.counter == record.counter)?;
+        match self.answer.renew {
+            Some(_) => record.advanced(self.now),
+            None => record.renewed(self.policy.timeouts.renew_every, self.now),
+        }
+    }
+
+    /// Chooses the ticket with this counter, unless the request was admitted more than one
+    /// generation ago (rule 14).
+    pub(super) fn reissue(&mut self, held: &Held, counter: u32) {
+        if let Some(Presented { tag, selector, counter: old }) = self.presented
+            && old.checked_add(1) == Some(counter)
+        {
+            let (secret, ends_at) = (held.record.secret(counter), held.record.ends_at);
+            let issue = Issue { key: held.key, tag, selector, counter, secret, ends_at };
+            self.ticket = TicketEffect::Set(issue);
+        }
+    }
+
+    pub(super) fn merge(&mut self, held: Held) -> Step {
+        let jar = self.edited(held.record.jar.clone());
+        if jar.is_empty() && !held.record.jar.is_empty() {
+            return self.end(held, Cause::AppDeleted);
+        }
+        let renewed = self.renewal(&held.record);
+        let mut record = renewed.unwrap_or_else(|| held.record.clone()).into_state(State::Live);
+        record.jar = jar;
+        if self.answer.endpoint.is_some() {
+            record.endpoint.clone_from(&self.answer.endpoint);
+        }
+        let counter = record.counter;
+        let step = replace(&held, record, Durability::Master);
+        self.stage = Stage::Merge(held, counter);
+        step
+    }
+
+    pub(super) fn merged(&mut self, held: Held, counter: u32, replaced: Replaced) -> Step {
+        match replaced {
+            Replaced::Replaced => {
+                self.leave(&held);
+                if counter != held.record.counter {
+                    self.events.push(Event::Renewed { id: held.key });
+                }
+                self.reissue(&held, counter);
+                self.done()
+            }
+            // Losers read again; who renewed first has renewed for all (rule 13).
+            Replaced::Conflict => self.again(held, |held| Stage::Merge(held, counter)),
+            Replaced::Gone => self.fenced(&held),
+            Replaced::Unavailable => self.not_stored(&held),
+        }
+    }
+
+    pub(super) fn end(&mut self, held: Held, cause: Cause) -> Step {
+        let record = held.record.clone().into_state(State::Ended);
+        let step = replace(&held, record, Durability::Replica);
+        self.stage = Stage::End(held, cause);
+        step
+    }
+
+    pub(super) fn ended(&mut self, held: Held, cause: Cause, replaced: Replaced) -> Step {
+        match replaced {
+            Replaced::Replaced | Replaced::Gone => self.over(held.key, cause),
+            Replaced::Conflict => self.again(held, |held| Stage::End(held, cause)),
+            Replaced::Unavailable => self.withhold(Some(held.key)),
+        }
+    }
+
+    /// The record lends its jar no more: its ticket is taken away.
+    fn over(&mut self, key: RecordKey, cause: Cause) -> Step {
+        self.events.push(Event::Ended { id: key, cause });
+        self.ticket = TicketEffect::Expire;
+        if self.refused {
+            return self.done();
+        }
+        // A logout may begin a new anonymous session, with a message to show.
+        self.make_anonymous()
+    }
+
+    // `revoke-subject` without a login.
+
+    /// Revokes all sessions of who logged in, or of who the record belongs to. A record that belongs
+    /// to nobody has no others: it ends alone.
+    pub(super) fn revoke_alone(&mut self, held: Option<Held>) -> Step {
+        match (self.to_revoke(held.as_ref()), held) {
+            (Some(subject), held) => {
+                self.stage = Stage::RevokeAlone(held, subject.clone());
+                Step::RevokeSubject(subject)
+            }
+            (None, Some(held)) => self.end(held, Cause::SubjectRevoked),
+            (None, None) => {
+                self.events.push(Event::CommandIgnored { cause: Ignored::NoSubject });
+                self.done()
+            }
+        }
+    }
+
+    pub(super) fn revoked_alone(
+        &mut self,
+        held: Option<Held>,
+        subject: String,
+        lookup: &Lookup<Epoch>,
+    ) -> Step {
+        let id = held.as_ref().map(|held| held.key);
+        if !matches!(lookup, Lookup::Found(_)) {
+            return self.withhold(id);
+        }
+        let is_hers =
+            |held: &Held| held.record.subject.as_ref().is_some_and(|owner| owner.name == subject);
+        let is_hers = held.as_ref().is_some_and(is_hers);
+        self.events.push(Event::SubjectRevoked { id, subject });
+        match held {
+            None => self.done(),
+            Some(held) if is_hers => self.over(held.key, Cause::SubjectRevoked),
+            Some(held) => self.end(held, Cause::SubjectRevoked),
+        }
+    }
+
+    /// Whose sessions `revoke-subject` means.
+    pub(super) fn to_revoke(&self, held: Option<&Held>) -> Option<String> {
+        let said = self.answer.subject.as_ref().filter(|_| self.answer.logged_in);
+        let subject = said.or_else(|| held?.record.subject.as_ref())?;
+        Some(subject.name.clone())
+    }
+}

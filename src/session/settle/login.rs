@@ -1,0 +1,247 @@
+//! Another record takes a record's place, or there is none yet (PROTOCOL.md 9, 19, 21-23, 27).
+
+use crate::session::binding::Binding;
+use crate::session::command::Ignored;
+use crate::session::event::{Cause, Event};
+use crate::session::exchange::Held;
+use crate::session::jar::{Edit, Jar};
+use crate::session::limit::{Beyond, Listed, SessionLimit};
+use crate::session::outcome::{Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
+use crate::session::record::{Fresh, Record, Standing, State};
+
+use super::{Issue, Settle, Stage, Step, TicketEffect, replace};
+
+impl Settle<'_> {
+    /// Somebody has logged in: a new record takes the place of `old`, with its jar.
+    pub(super) fn log_in(&mut self, old: Option<Held>) -> Step {
+        if !self.has_something_to_keep(old.as_ref()) {
+            return match old {
+                old if self.answer.revoke_subject => self.revoke_alone(old),
+                Some(held) => self.end(held, Cause::AppDeleted),
+                None => self.done(),
+            };
+        }
+        match self.limit() {
+            Some((limit, subject)) if limit.beyond == Beyond::Refuse => {
+                self.stage = Stage::Count(old);
+                Step::List(subject)
+            }
+            _ => self.succeed(old),
+        }
+    }
+
+    fn has_something_to_keep(&self, old: Option<&Held>) -> bool {
+        let Some(held) = old else { return self.answer.edits.iter().any(Edit::is_put) };
+        let mut jar = held.record.jar.clone();
+        jar.apply(&self.answer.edits, self.policy.jar, self.now);
+        !jar.is_empty()
+    }
+
+    /// How many sessions who logged in may have. Where all others are revoked there are none to
+    /// count; a claim counts for nothing (rule 23).
+    fn limit(&self) -> Option<(SessionLimit, String)> {
+        let limit = self.policy.session_limit.filter(|_| !self.answer.revoke_subject)?;
+        let subject = self.answer.subject.as_ref().filter(|subject| subject.confirmed)?;
+        Some((limit, subject.name.clone()))
+    }
+
+    pub(super) fn counted(&mut self, old: Option<Held>, lookup: &Lookup<Vec<Listed>>) -> Step {
+        let key = old.as_ref().map(|held| held.key);
+        let (Lookup::Found(listed), Some((limit, subject))) = (lookup, self.limit()) else {
+            return self.withhold(key);
+        };
+        if limit.has_room(listed, &subject, key, self.now) {
+            return self.succeed(old);
+        }
+        // The worker has logged its own identifier in, so nobody may bring that again.
+        self.refused = true;
+        self.events.push(Event::LoginRefused { subject });
+        match old {
+            Some(held) => self.end(held, Cause::TooMany),
+            None => self.done(),
+        }
+    }
+
+    fn succeed(&mut self, old: Option<Held>) -> Step {
+        self.stage = match old {
+            Some(held) => Stage::Succeed(held),
+            None => Stage::Make(Standing::Authenticated),
+        };
+        self.fresh(Standing::Authenticated)
+    }
+
+    fn fresh(&self, standing: Standing) -> Step {
+        let subject = self.answer.subject.as_ref().filter(|_| standing == Standing::Authenticated);
+        Step::Fresh { standing, subject: subject.map(|subject| subject.name.clone()) }
+    }
+
+    pub(super) fn move_to(&mut self, held: Held, fresh: Fresh) -> Step {
+        let moved = State::Moved { successor: fresh.key, at: self.now };
+        let step = replace(&held, held.record.clone().into_state(moved), Durability::Replica);
+        self.stage = Stage::Move(held, fresh);
+        step
+    }
+
+    pub(super) fn moved(&mut self, held: Held, fresh: Fresh, replaced: Replaced) -> Step {
+        match replaced {
+            // Only the winner inherits the jar (rule 7).
+            Replaced::Replaced => {
+                self.leave(&held);
+                let subject = self.to_revoke(Some(&held));
+                let Record { jar, endpoint, .. } = held.record;
+                let record = self.new_record(&fresh, jar, Standing::Authenticated, endpoint);
+                self.establish(Some(held.key), fresh, record, subject)
+            }
+            Replaced::Conflict => self.again(held, |held| Stage::Move(held, fresh)),
+            Replaced::Gone | Replaced::Unavailable => self.withhold(Some(held.key)),
+        }
+    }
+
+    // A new record.
+
+    /// The application has set a session cookie where there is no session.
+    pub(super) fn make_anonymous(&mut self) -> Step {
+        if !self.answer.edits.iter().any(Edit::is_put) {
+            return self.done();
+        }
+        if let Err(cause) = self.may_make {
+            self.events.push(Event::NotMade { cause });
+            return self.done();
+        }
+        self.stage = Stage::Make(Standing::Anonymous);
+        self.fresh(Standing::Anonymous)
+    }
+
+    pub(super) fn made(&mut self, fresh: &Fresh, standing: Standing) -> Step {
+        let record = self.new_record(fresh, Jar::default(), standing, None);
+        let is_login = standing == Standing::Authenticated;
+        match record.jar.is_empty() {
+            true if is_login && self.answer.revoke_subject => self.revoke_alone(None),
+            true => self.done(),
+            false if is_login => {
+                let subject = self.to_revoke(None);
+                self.establish(None, fresh.clone(), record, subject)
+            }
+            false => self.create(None, fresh.clone(), Box::new(record)),
+        }
+    }
+
+    fn new_record(
+        &mut self,
+        fresh: &Fresh,
+        jar: Jar,
+        standing: Standing,
+        endpoint: Option<String>,
+    ) -> Record {
+        let jar = self.edited(jar);
+        let timeouts = &self.policy.timeouts;
+        let mut record = Record::new(fresh.seed.clone(), jar, standing, timeouts, self.now);
+        record.endpoint = self.answer.endpoint.clone().or(endpoint);
+        let bound = self.policy.bind.zip(self.answer.bearer);
+        record.binding = bound.map(|(bind, bearer)| Binding::of(bind.ties, &fresh.seed, &bearer));
+        if standing == Standing::Authenticated && self.answer.subject.is_some() {
+            record.subject.clone_from(&self.answer.subject);
+            record.client.clone_from(&self.answer.client);
+            record.epoch = fresh.epoch;
+        }
+        record
+    }
+
+    /// Creates the record of a login, after revoking the other sessions of `subject` where the
+    /// application asks for that.
+    fn establish(
+        &mut self,
+        old: Option<RecordKey>,
+        fresh: Fresh,
+        record: Record,
+        subject: Option<String>,
+    ) -> Step {
+        let record = Box::new(record);
+        match subject {
+            Some(subject) if self.answer.revoke_subject => {
+                let step = Step::RevokeSubject(subject.clone());
+                self.stage = Stage::Revoke { old, fresh, record, subject };
+                step
+            }
+            None if self.answer.revoke_subject => {
+                self.events.push(Event::CommandIgnored { cause: Ignored::NoSubject });
+                self.create(old, fresh, record)
+            }
+            _ => self.create(old, fresh, record),
+        }
+    }
+
+    pub(super) fn revoked(
+        &mut self,
+        old: Option<RecordKey>,
+        fresh: Fresh,
+        mut record: Box<Record>,
+        subject: String,
+        lookup: &Lookup<Epoch>,
+    ) -> Step {
+        let Lookup::Found(epoch) = lookup else { return self.withhold(old) };
+        self.events.push(Event::SubjectRevoked { id: old, subject });
+        // Who logged in is who is revoked, if that was said: the new session is the first of the new
+        // epoch.
+        record.epoch = record.subject.as_ref().map(|_| *epoch);
+        self.create(old, fresh, record)
+    }
+
+    fn create(&mut self, old: Option<RecordKey>, fresh: Fresh, record: Box<Record>) -> Step {
+        let step = Step::Create { fresh: fresh.clone(), record: record.clone() };
+        self.stage = Stage::Create { old, fresh, record };
+        step
+    }
+
+    pub(super) fn created(&mut self, old: Option<RecordKey>, fresh: Fresh, record: Record) -> Step {
+        let is_login = record.authenticated.is_some();
+        let subject = record.subject.as_ref().map(|subject| subject.name.clone());
+        self.events.push(match is_login {
+            true => Event::Login { old, new: fresh.key, subject },
+            false => Event::Created { id: fresh.key },
+        });
+        let Fresh { key, tag, selector, .. } = fresh;
+        let (counter, ends_at) = (record.counter, record.ends_at);
+        let secret = record.secret(counter);
+        self.ticket = TicketEffect::Set(Issue { key, tag, selector, counter, secret, ends_at });
+        match self.limit() {
+            Some((limit, subject)) if is_login && limit.beyond == Beyond::EndOldest => {
+                self.stage = Stage::Trim(key);
+                Step::List(subject)
+            }
+            _ => self.done(),
+        }
+    }
+
+    // `beyond: end-oldest`
+
+    pub(super) fn trimmed(&mut self, new: RecordKey, lookup: &Lookup<Vec<Listed>>) -> Step {
+        let (Lookup::Found(listed), Some((limit, subject))) = (lookup, self.limit()) else {
+            return self.withhold(Some(new));
+        };
+        let mut oldest = limit.oldest(listed, &subject, new, self.now);
+        oldest.reverse();
+        self.end_oldest(oldest)
+    }
+
+    fn end_oldest(&mut self, mut newest_first: Vec<RecordKey>) -> Step {
+        let Some(key) = newest_first.pop() else { return self.done() };
+        self.stage = Stage::EndOldest(key, newest_first);
+        Step::Remove(key)
+    }
+
+    pub(super) fn ended_oldest(
+        &mut self,
+        key: RecordKey,
+        others: Vec<RecordKey>,
+        removed: Removed,
+    ) -> Step {
+        match removed {
+            Removed::Removed => {
+                self.events.push(Event::Ended { id: key, cause: Cause::TooMany });
+                self.end_oldest(others)
+            }
+            Removed::Unavailable => self.withhold(Some(key)),
+        }
+    }
+}
