@@ -8,6 +8,7 @@ pub mod command;
 pub mod decide;
 pub mod event;
 pub mod exchange;
+pub mod guard;
 pub mod harden;
 pub mod jar;
 pub mod limit;
