@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
+use crate::proxy::guards::Guards;
 use crate::proxy::settings::{Require, Route};
 use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::upstream_peer::peers;
@@ -131,6 +132,7 @@ impl App {
             records,
             gates: Arc::default(),
             limiter: crate::proxy::limit::Limiter::default(),
+            guards: Guards::new(&config.sessions, &metrics),
             metrics,
             findings: crate::telemetry::findings::Findings::default(),
             access_log: config.log.access,

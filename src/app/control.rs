@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::{App, BuildError};
 use crate::admin;
 use crate::listen::{self, Listener, Shutdown};
+use crate::proxy::guards;
 use crate::proxy::hooks::Proxy;
 use crate::proxy::logging::refused;
 use crate::proxy::serve::{UpstreamPool, Worker};
@@ -41,6 +42,7 @@ impl App {
                 });
             }
             tokio::spawn(watch_store(shared.clone(), store.clone()));
+            tokio::spawn(guards::sweep(shared.clone()));
             for number in 0..workers {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
                 let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;

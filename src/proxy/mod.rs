@@ -8,6 +8,7 @@ mod crowd;
 pub mod error;
 mod fail_to_proxy;
 pub mod gate;
+pub mod guards;
 pub mod hooks;
 mod lease;
 pub mod limit;

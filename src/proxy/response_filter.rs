@@ -13,6 +13,7 @@ use crate::headers::identity;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
+use crate::proxy::guards::Aside;
 use crate::proxy::limit::network_text;
 use crate::proxy::modes;
 use crate::proxy::settings::Require;
@@ -24,6 +25,7 @@ use crate::session::event::Event;
 use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
 use crate::session::matching::Head;
+use crate::session::parked::Guarding;
 use crate::session::policy::{Policy, SiteData};
 use crate::session::settle::{Answer, Settle, TicketEffect};
 use crate::session::subject::Client;
@@ -137,6 +139,7 @@ async fn settle(
     let (Some(target), Some(exchange)) = (&ctx.target, &mut ctx.exchange) else {
         return raise(ctx, RequestError::Internal);
     };
+    let now = shared.clock.now();
     let (mut answer, cleared) = answer(shared, exchange, target, response, fields, endpoint);
     obey(&mut answer, said.unwrap_or_default(), exchange);
     if answer.subject.is_some() {
@@ -144,11 +147,16 @@ async fn settle(
         let network = network_text(target.client.ip);
         answer.client = Some(Client::new(agent.unwrap_or_default(), network));
     }
+    if is_unasked(exchange, &answer) {
+        let (guards, metrics) = (&shared.guards, &shared.metrics);
+        answer.guarding = guards.judge(metrics, policy, &exchange.bond, &answer.edits, now);
+    }
     let has_absorbed = !answer.edits.is_empty();
     let is_cross_site = exchange.is_cross_site;
+    let is_anonymous = exchange.bond.record().is_none_or(|record| record.authenticated.is_none());
     let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
     let held = exchange.session;
-    let settling = Settle::begin(policy, bond, exchange.may_make, answer, shared.clock.now());
+    let settling = Settle::begin(policy, bond, exchange.may_make, answer, now);
     let effect = carry_out(shared, policy, target.client.ip, settling).await;
     exchange.is_settled = true;
 
@@ -163,8 +171,12 @@ async fn settle(
             }
         },
     };
+    if let Some(key) = effect.parks {
+        let (client, policy) = (target.client.ip, exchange.policy.clone());
+        shared.guards.keep_aside(Aside { key, at: now, client, policy, is_anonymous });
+    }
     if let (Some(old), Some(pass)) = (held, &exchange.pass)
-        && effect.ticket.replaces(old)
+        && (effect.ticket.replaces(old) || effect.parks.is_some())
     {
         pass.cut_streams();
     }
@@ -220,6 +232,12 @@ fn obey(answer: &mut Answer, said: Command, exchange: &Exchange) {
         Some(Turn::Logout) => (answer.logged_in, answer.logged_out) = (false, true),
         Some(Turn::Renew) => answer.renew = exchange.ticket,
     }
+}
+
+/// Whether nobody asked for what the answer takes away of the session (rule 29).
+fn is_unasked(exchange: &Exchange, answer: &Answer) -> bool {
+    exchange.method.is_safe()
+        && !(exchange.is_login || exchange.is_logout || answer.logged_in || answer.logged_out)
 }
 
 /// The endpoint that a session stays with.
@@ -278,6 +296,7 @@ fn answer(
         logged_out: !exchange.is_login && policy.has_logged_out(method, path, head),
         subject: policy.subject_of(method, path, head, exchange.body.as_ref()),
         edits,
+        guarding: Guarding::None,
         endpoint,
         bearer: exchange.bearer,
         ..Answer::default()

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::cookie;
 use crate::crypto::ring_source::RingSource;
 use crate::proxy::gate::Gates;
+use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
 use crate::proxy::settings::Route;
 use crate::routing::table::Table;
@@ -49,6 +50,7 @@ pub struct Shared {
     pub records: Records,
     pub gates: Arc<Gates>,
     pub limiter: Limiter,
+    pub guards: Guards,
     pub metrics: Arc<Metrics>,
     pub findings: Findings,
     pub access_log: bool,

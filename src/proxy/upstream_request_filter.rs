@@ -38,7 +38,7 @@ pub fn run(
         id,
         subject: held.record.subject.as_ref().and_then(Subject::for_worker),
         created: held.record.created,
-        authenticated: held.record.authenticated,
+        authenticated: held.record.logged_in(),
     });
     apply(identity::edits(received, identity.as_ref(), shared.clock.now()), request)?;
 

@@ -55,8 +55,9 @@ pub enum Verdict {
     },
     /// A login of this record is on its way: look again, at most two seconds long.
     Wait(RecordKey),
-    /// An older ticket was presented (rule 15), or another client's: end its record in the store,
-    /// then go on without a session. Look up and decide again if another version is there.
+    /// An older ticket was presented (rule 15), or another client's, or the application took the
+    /// session away and nobody was left to see to it (rule 29): end its record in the store, then
+    /// go on without a session. Look up and decide again if another version is there.
     End {
         held: Held,
         ended: Record,
@@ -140,11 +141,16 @@ fn forward(bond: Bond) -> Verdict {
     Verdict::Forward { bond, touch: None }
 }
 
+fn end(held: Held, cause: Cause) -> Verdict {
+    let ended = held.record.clone().into_state(State::Ended);
+    Verdict::End { held, ended, cause }
+}
+
 fn require(verdict: Verdict, facts: Facts) -> Verdict {
     match &verdict {
         Verdict::Forward { bond, .. }
             if facts.requires_login
-                && bond.record().is_none_or(|record| record.authenticated.is_none()) =>
+                && bond.record().is_none_or(|record| record.logged_in().is_none()) =>
         {
             Verdict::Refuse(Refusal::LoginRequired)
         }
@@ -192,11 +198,15 @@ fn on_claim(
 fn on_live(
     policy: &Policy,
     ticket: &Ticket,
-    held: Held,
+    mut held: Held,
     facts: Facts,
     now: UnixMillis,
 ) -> (Verdict, Option<Event>) {
     let idle = policy.timeouts.idle;
+    let is_overdue = held.record.is_overdue(now);
+    if is_overdue {
+        held.record = held.record.unparked();
+    }
     let age = held.record.age_of(ticket.counter, policy.timeouts.grace, now);
     let touch = match age {
         Age::Current | Age::Previous => held.record.touched(age, idle, now),
@@ -205,10 +215,7 @@ fn on_live(
             let event = Some(Event::Reused { id: held.key });
             return match policy.on_reuse {
                 OnReuse::Log => (forward(Bond::Silent(Silence::Reused)), event),
-                OnReuse::Revoke => {
-                    let ended = held.record.clone().into_state(State::Ended);
-                    (Verdict::End { held, ended, cause: Cause::Reused }, event)
-                }
+                OnReuse::Revoke => (end(held, Cause::Reused), event),
             };
         }
     };
@@ -219,12 +226,13 @@ fn on_live(
         let event = Some(Event::BindingMismatch { id: held.key });
         return match bind.on_mismatch {
             OnMismatch::Deny => (Verdict::Refuse(Refusal::BindingMismatch), event),
-            OnMismatch::End => {
-                let ended = held.record.clone().into_state(State::Ended);
-                (Verdict::End { held, ended, cause: Cause::BindingMismatch }, event)
-            }
+            OnMismatch::End => (end(held, Cause::BindingMismatch), event),
         };
     }
+    if is_overdue && held.record.jar.is_empty() {
+        return (end(held, Cause::AppDeleted), None);
+    }
+    let touch = touch.or_else(|| is_overdue.then(|| held.record.clone()));
     if facts.is_beside_login {
         return (forward(Bond::Silent(Silence::Pending(held.key))), None);
     }
@@ -243,8 +251,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cookie::response::SetCookie;
     use crate::session::binding::{Bind, Binding, Ties};
-    use crate::session::jar::Jar;
+    use crate::session::jar::{Edit, Jar};
     use crate::session::record::{Seed, Standing};
     use crate::session::tests::policy;
     use crate::session::ticket::{Secret, Selector};
@@ -489,6 +498,39 @@ mod tests {
         assert_eq!(on(state(State::Moved { successor: NEXT, at: NOW }), required, 1), refused);
         let preflight = Facts { is_preflight: true, ..required };
         assert_eq!(on(record(), preflight, 1), forward(Bond::Silent(Silence::Preflight)));
+    }
+
+    /// PROTOCOL 29: a session that is kept aside is nobody's; one that nobody saw to ends.
+    #[test]
+    fn a_parked_session_is_anonymous_and_does_not_stay() {
+        let required = Facts { requires_login: true, ..PLAIN };
+        let refused = Verdict::Refuse(Refusal::LoginRequired);
+        let parked = || record().park(NOW);
+        let Verdict::Forward { bond: Bond::Live(held, _), touch: None } = on(parked(), PLAIN, 15)
+        else {
+            panic!("it does not go on");
+        };
+        assert_eq!(held.record, parked());
+        assert_eq!(on(parked(), required, 15), refused);
+        let Verdict::Suspend { pending, .. } = on(parked(), LOGIN, 5) else { panic!("no login") };
+        assert_eq!((pending.parked, pending.authenticated), (None, None));
+
+        let Verdict::End { ended, cause, .. } = on(parked(), PLAIN, 16) else {
+            panic!("nobody saw to it, and it goes on");
+        };
+        assert_eq!((ended.state, cause), (State::Ended, Cause::AppDeleted));
+        let other = SetCookie::parse(b"EGG_SESS=new").expect("a readable field");
+        let other = Edit::read(&other, "h", b"/", NOW).expect("an accepted field");
+        let mut goes_on = parked();
+        goes_on.jar.apply(&[other], policy().jar, NOW);
+        let Verdict::Forward { bond: Bond::Live(held, _), touch: Some(touch) } =
+            on(goes_on.clone(), PLAIN, 16)
+        else {
+            panic!("what was set meanwhile is a session of its own");
+        };
+        assert_eq!((touch.parked.as_ref(), touch.authenticated), (None, None));
+        assert_eq!((&touch, &touch.jar), (&held.record, &goes_on.jar));
+        assert_eq!(on(goes_on, required, 16), refused);
     }
 
     /// PROTOCOL 24 and 10.

@@ -35,6 +35,14 @@ pub enum Event {
     Withheld { id: Option<RecordKey> },
     /// No record was made, or no cookie sealed, though the application set a session cookie.
     NotMade { cause: NotMade },
+    /// The application took a session away where nobody asked for it: it is kept aside (rule 29).
+    Parked { id: RecordKey },
+    /// A session came back from where it was kept aside: many were lost at once.
+    Restored { id: RecordKey },
+    /// What was kept aside of a session that goes on without it is gone.
+    Dropped { id: RecordKey },
+    /// The application's deletion of a session was ignored.
+    DeletionIgnored { id: RecordKey },
     /// A request waited for another one of the same session (rules 18 and 32).
     Waited,
     /// A request of which the policy wants that it takes turns went on without (rule 32).
@@ -64,6 +72,10 @@ impl Event {
             Self::Fenced { .. } => Kind::Fenced,
             Self::Withheld { .. } => Kind::Withheld,
             Self::NotMade { .. } => Kind::NotMade,
+            Self::Parked { .. } => Kind::Parked,
+            Self::Restored { .. } => Kind::Restored,
+            Self::Dropped { .. } => Kind::Dropped,
+            Self::DeletionIgnored { .. } => Kind::DeletionIgnored,
             Self::Waited => Kind::Waited,
             Self::OutOfTurn { .. } => Kind::OutOfTurn,
             Self::LoginRefused { .. } => Kind::LoginRefused,
@@ -94,6 +106,10 @@ pub enum Kind {
     Fenced,
     Withheld,
     NotMade,
+    Parked,
+    Restored,
+    Dropped,
+    DeletionIgnored,
     Waited,
     OutOfTurn,
     LoginRefused,
@@ -117,6 +133,10 @@ impl Kind {
         Self::Fenced,
         Self::Withheld,
         Self::NotMade,
+        Self::Parked,
+        Self::Restored,
+        Self::Dropped,
+        Self::DeletionIgnored,
         Self::Waited,
         Self::OutOfTurn,
         Self::LoginRefused,
@@ -140,6 +160,10 @@ impl Kind {
             Self::Fenced => "fenced",
             Self::Withheld => "withheld",
             Self::NotMade => "not_made",
+            Self::Parked => "parked",
+            Self::Restored => "restored",
+            Self::Dropped => "dropped",
+            Self::DeletionIgnored => "deletion_ignored",
             Self::Waited => "waited",
             Self::OutOfTurn => "out_of_turn",
             Self::LoginRefused => "login_refused",

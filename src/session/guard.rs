@@ -4,7 +4,8 @@
 //! does not find any more (Django), or replaces it (Rails). One such answer looks like a logout; many
 //! users within seconds do not. [`Guard`] counts, on (event, now) alone: which records of users who
 //! logged in had an answer to a safe method, and which of these lost their session by it. Anonymous
-//! records never count, so that nobody stages a surge without accounts.
+//! records never count, so that nobody stages a surge without accounts. What becomes of a
+//! session meanwhile is [`parked`](crate::session::parked)'s.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -166,7 +167,7 @@ mod tests {
         let spread = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(spread ^ (spread >> 29)).to_be_bytes());
-        RecordKey { tag: [0; 8], id }
+        RecordKey { tag: [0; 8], id, has_subject: false }
     }
 
     /// Answers of so many users who keep their session, then of others who lose it.

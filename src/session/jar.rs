@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::clock::UnixMillis;
 use crate::cookie::response::{Lifetime, SetCookie};
-use crate::session::policy::JarLimits;
+use crate::session::policy::{CookiesHold, JarLimits};
 
 /// One cookie. Two are the same if name, domain, host-only flag and path are.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -130,6 +130,46 @@ impl Jar {
         left_out
     }
 
+    /// Whether there is a cookie that has not expired.
+    pub fn has_unexpired(&self, now: UnixMillis) -> bool {
+        self.cookies.iter().any(|cookie| cookie.expires.is_none_or(|end| end > now))
+    }
+
+    /// Whether `other` has all of these cookies, but for those that have expired, with their values.
+    pub fn is_whole_in(&self, other: &Self, now: UnixMillis) -> bool {
+        let mut rest =
+            self.cookies.iter().filter(|cookie| cookie.expires.is_none_or(|end| end > now));
+        rest.all(|cookie| {
+            other.cookies.iter().any(|twin| twin.is(cookie) && twin.value == cookie.value)
+        })
+    }
+
+    /// Takes those edits out that would take a cookie of this jar away: deletions, and where
+    /// cookies hold identifiers other values too.
+    pub fn spare(&self, edits: &mut Vec<Edit>, hold: CookiesHold) {
+        let own = |wanted: &Cookie| self.cookies.iter().find(|cookie| cookie.is(wanted));
+        edits.retain(|edit| match edit {
+            Edit::Delete(gone) => own(gone).is_none(),
+            Edit::Put(new) => {
+                hold == CookiesHold::Content || own(new).is_none_or(|old| old.value == new.value)
+            }
+        });
+    }
+
+    /// These cookies and those of `other` that are not among them, as far as they fit.
+    pub fn and(mut self, other: &Self, limits: JarLimits) -> Self {
+        let mut bytes = self.cookies.iter().map(Cookie::bytes).sum::<usize>();
+        for cookie in &other.cookies {
+            let fits =
+                self.cookies.len() < limits.cookies && bytes + cookie.bytes() <= limits.bytes;
+            if fits && !self.cookies.iter().any(|own| own.is(cookie)) {
+                bytes += cookie.bytes();
+                self.cookies.push(cookie.clone());
+            }
+        }
+        self
+    }
+
     /// The `name=value` pairs for a request to `host` and `path`: longer paths first, then the
     /// older cookie (RFC 6265bis, section 5.8.3).
     pub fn pairs(&self, host: &str, path: &[u8], now: UnixMillis) -> Vec<Vec<u8>> {
@@ -247,6 +287,31 @@ mod tests {
         check(&["a=1; path=/; max-age=10"], UnixMillis(NOW.0 + 9_999), "a=1");
         check(&["a=1; path=/; max-age=10"], UnixMillis(NOW.0 + 10_000), "");
         check(&["a=1; path=/; max-age=10; expires=Thu, 01 Jan 1970 00:00:00 GMT"], NOW, "a=1");
+    }
+
+    /// PROTOCOL 29: edits that take nothing away are left as they are.
+    #[test]
+    fn a_jar_is_spared() {
+        let check = |hold, fields: &[&str], left: usize| {
+            let read = |field: &&str| edit(field, "shop.example.com", "/").expect("accepted");
+            let mut edits: Vec<Edit> = fields.iter().map(read).collect();
+            jar(&["a=1; path=/"]).spare(&mut edits, hold);
+            assert_eq!(edits.len(), left, "{hold:?} {fields:?}");
+        };
+        for hold in [CookiesHold::Content, CookiesHold::Identifier] {
+            check(hold, &["a=; path=/; max-age=0", "b=; path=/; max-age=0", "c=3; path=/"], 2);
+            check(hold, &["a=1; path=/; max-age=60"], 1);
+        }
+        check(CookiesHold::Content, &["a=2; path=/"], 1);
+        check(CookiesHold::Identifier, &["a=2; path=/"], 0);
+    }
+
+    #[test]
+    fn two_jars_become_one_within_limits() {
+        let limits = JarLimits { cookies: 2, bytes: 100 };
+        let own = jar(&["a=1; path=/"]);
+        let other = jar(&["a=2; path=/", "b=2; path=/", "c=3; path=/"]);
+        assert_eq!(sent(&own.and(&other, limits), "shop.example.com", "/", NOW), "a=1; b=2");
     }
 
     /// PROTOCOL 9: a jar has its limits; what does not fit leaves the rest alone.

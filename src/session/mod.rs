@@ -15,6 +15,7 @@ pub mod limit;
 pub mod matching;
 pub mod order;
 pub mod outcome;
+pub mod parked;
 pub mod policy;
 pub mod record;
 pub mod seal;
@@ -24,19 +25,19 @@ pub mod ticket;
 pub mod turns;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use crate::cookie::enforce::SameSite;
     use crate::routing::path::PathRule;
     use crate::session::order::{Order, Serialize};
     use crate::session::policy::{
-        CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnReuse, Policy, RequestPart, SiteData,
-        SuccessPart, TicketCookie, Timeouts,
+        CookiesHold, CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnAppDelete, OnReuse,
+        Policy, RequestPart, SiteData, SuccessPart, TicketCookie, Timeouts,
     };
 
     /// The policy that the tests of this module share.
-    pub(super) fn policy() -> Policy {
+    pub(crate) fn policy() -> Policy {
         let path = |path: &str| PathRule::new(path, false).expect("a good path");
         let post = |at: &str| RequestPart { method: Some(http::Method::POST), path: path(at) };
         Policy {
@@ -56,7 +57,9 @@ mod tests {
                 renew_every: Duration::from_secs(900),
                 grace: Duration::from_secs(60),
             },
+            app_cookies_hold: CookiesHold::Content,
             on_reuse: OnReuse::Revoke,
+            on_app_delete: OnAppDelete::Guard,
             login: vec![LoginRule {
                 request: Some(post("/login")),
                 success: SuccessPart {

@@ -130,6 +130,27 @@ pub enum OnReuse {
     Log,
 }
 
+/// What becomes of a session that the application takes away in answer to a safe method, outside
+/// logout rules (rule 29).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnAppDelete {
+    /// It ends.
+    End,
+    /// It is kept aside for a while, and comes back where many lose theirs at once.
+    Guard,
+    /// It goes on.
+    Keep,
+}
+
+/// What the application's session cookies are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CookiesHold {
+    /// Something that changes from answer to answer, perhaps the whole session.
+    Content,
+    /// Names of sessions: another value is another session.
+    Identifier,
+}
+
 /// What a jar holds at most (rule 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JarLimits {
@@ -152,8 +173,10 @@ pub struct Policy {
     pub cookie: TicketCookie,
     /// Cookie-names that make up the application's session. A trailing `*` matches any rest.
     pub app_cookies: Vec<String>,
+    pub app_cookies_hold: CookiesHold,
     pub timeouts: Timeouts,
     pub on_reuse: OnReuse,
+    pub on_app_delete: OnAppDelete,
     pub login: Vec<LoginRule>,
     pub logout: Vec<LogoutRule>,
     pub serialize: Order,

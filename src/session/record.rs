@@ -11,6 +11,7 @@ use crate::crypto::seal;
 use crate::session::binding::Binding;
 use crate::session::jar::Jar;
 use crate::session::outcome::{Epoch, RecordKey};
+use crate::session::parked::Parked;
 use crate::session::policy::Timeouts;
 use crate::session::subject::{Client, Subject};
 use crate::session::ticket::{Secret, Selector};
@@ -93,6 +94,8 @@ pub struct Record {
     pub subject: Option<Subject>,
     /// Where the login of its subject came from.
     pub client: Option<Client>,
+    /// The jar as it was before the application took the session away (rule 29).
+    pub parked: Option<Parked>,
 }
 
 /// How old a ticket is against its record.
@@ -144,6 +147,7 @@ impl Record {
             binding: None,
             subject: None,
             client: None,
+            parked: None,
         }
     }
 
@@ -191,8 +195,12 @@ impl Record {
         now >= self.idle_until || now >= self.ends_at
     }
 
-    /// The same record in another state. Only live and pending records have a jar (rule 7).
+    /// The same record in another state. Only live and pending records have a jar (rule 7), only
+    /// live ones keep another aside: with a login the visitor has moved on (rule 29).
     pub fn into_state(mut self, state: State) -> Self {
+        if state != State::Live {
+            self = self.unparked();
+        }
         if !matches!(state, State::Live | State::Pending { .. }) {
             self.jar = Jar::default();
         }

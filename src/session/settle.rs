@@ -16,6 +16,7 @@ use crate::session::outcome::{Created, Durability, Lookup, RecordKey};
 use crate::session::policy::Policy;
 use crate::session::record::{Fresh, Record, Standing, State, UNSETTLED};
 
+use self::guarded::Guarded;
 pub use self::step::{Answer, Effect, Issue, Outcome, Step, TicketEffect};
 
 /// How often one answer tries again when others write the same record.
@@ -39,6 +40,7 @@ pub struct Settle<'a> {
     refused: bool,
     /// The endpoint that the session has left.
     left: Option<String>,
+    guarded: Guarded,
 }
 
 #[derive(Clone, Debug)]
@@ -133,6 +135,7 @@ impl<'a> Settle<'a> {
             ticket: TicketEffect::Keep,
             refused: false,
             left: None,
+            guarded: Guarded::default(),
         }
     }
 
@@ -144,6 +147,7 @@ impl<'a> Settle<'a> {
                 self.merged(held, counter, replaced)
             }
             (Stage::Merge(held, _), Outcome::Loaded(lookup)) => match self.reread(&held, lookup) {
+                Reread::Same(now) if self.is_overtaken(&held, &now) => self.fenced(&now),
                 Reread::Same(held) if held.record.state == State::Live => self.keep(*held),
                 Reread::Same(held) => self.merge(*held),
                 Reread::Other => self.fenced(&held),
@@ -340,7 +344,8 @@ impl<'a> Settle<'a> {
         let ticket = if withheld { TicketEffect::Keep } else { ticket };
         let refused = self.refused && !withheld;
         let (events, left) = (std::mem::take(&mut self.events), self.left.take());
-        Step::Done(Effect { ticket, withheld, refused, events, left })
+        let parks = self.guarded.parks;
+        Step::Done(Effect { ticket, withheld, refused, parks, events, left })
     }
 }
 
@@ -354,6 +359,7 @@ fn replace(held: &Held, record: Record, durability: Durability) -> Step {
     Step::Replace { key: held.key, version: held.version, record: Box::new(record), durability }
 }
 
+mod guarded;
 mod keep;
 mod login;
 mod step;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::session::event::Event;
+use crate::session::guard::Change;
 use crate::session::outcome::RecordKey;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::peer_text;
@@ -54,7 +55,7 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
             write_at!(warn);
         }
         // Ordinary life under load; the counter is what matters. `audit=debug` shows it.
-        Event::Waited | Event::Renewed { .. } => write_at!(debug),
+        Event::Waited | Event::Renewed { .. } | Event::DeletionIgnored { .. } => write_at!(debug),
         Event::Created { .. }
         | Event::Login { .. }
         | Event::LoginFailed
@@ -65,7 +66,10 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
         | Event::NotMade { .. }
         | Event::OutOfTurn { .. }
         | Event::LoginRefused { .. }
-        | Event::SubjectRevoked { .. } => write_at!(info),
+        | Event::SubjectRevoked { .. }
+        | Event::Parked { .. }
+        | Event::Restored { .. }
+        | Event::Dropped { .. } => write_at!(info),
     }
 }
 
@@ -86,7 +90,11 @@ impl<'a> Fields<'a> {
             | Event::Renewed { id }
             | Event::Reused { id }
             | Event::BindingMismatch { id }
-            | Event::Fenced { id } => Self { session: Some(*id), ..Self::default() },
+            | Event::Fenced { id }
+            | Event::Parked { id }
+            | Event::Restored { id }
+            | Event::Dropped { id }
+            | Event::DeletionIgnored { id } => Self { session: Some(*id), ..Self::default() },
             Event::Withheld { id } => Self { session: *id, ..Self::default() },
             Event::Login { old, new, subject } => Self {
                 session: Some(*new),
@@ -144,6 +152,26 @@ pub fn store(metrics: &Metrics, state: StoreState, engine: &str, reason: &dyn fm
     }
 }
 
+/// Notes the beginning or end of a mass logout: the application deletes the sessions of many users
+/// at once (rule 29).
+pub fn mass_logout(metrics: &Metrics, policy: &str, change: Change) {
+    metrics.mass_logout(policy, matches!(change, Change::Begins { .. }));
+    match change {
+        Change::Begins { lost, of } => tracing::error!(
+            target: "audit",
+            event = "mass_logout",
+            policy,
+            lost,
+            of,
+            remedy = "see to the application's own session store; sessions are kept until it is back",
+            "guard"
+        ),
+        Change::Ends => {
+            tracing::info!(target: "audit", event = "mass_logout_over", policy, "guard")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +226,10 @@ mod tests {
         check(&Event::Fenced { id: ID }, "INFO", " session=abababab..");
         check(&Event::Withheld { id: Some(ID) }, "WARN", " session=abababab..");
         check(&Event::NotMade { cause: NotMade::JarFull }, "INFO", " cause=\"jar_full\"");
+        check(&Event::Parked { id: ID }, "INFO", " session=abababab..");
+        check(&Event::Restored { id: ID }, "INFO", " session=abababab..");
+        check(&Event::Dropped { id: ID }, "INFO", " session=abababab..");
+        check(&Event::DeletionIgnored { id: ID }, "DEBUG", " session=abababab..");
         check(&Event::Waited, "DEBUG", "");
         check(&Event::OutOfTurn { cause: OutOfTurn::TimedOut }, "INFO", " cause=\"timed_out\"");
         let subject = || "alice".to_owned();
@@ -220,6 +252,23 @@ mod tests {
         });
         assert_eq!(written.lines().count(), 1, "{written}");
         assert!(!written.trim_end().contains(char::is_control), "{written:?}");
+    }
+
+    #[test]
+    fn a_mass_logout_names_its_remedy() {
+        let metrics = Metrics::new();
+        let written = capture::lines(&Settings::default(), || {
+            mass_logout(&metrics, "shop", Change::Begins { lost: 3, of: 12 });
+            assert!(metrics.render().contains(r#"cloakroom_mass_logout{policy="shop"} 1"#));
+            mass_logout(&metrics, "shop", Change::Ends);
+        });
+        assert!(metrics.render().contains(r#"cloakroom_mass_logout{policy="shop"} 0"#));
+        let lines: Vec<_> = written.lines().collect();
+        assert_eq!(lines.len(), 2, "{written}");
+        assert!(lines[0].contains(
+            r#"ERROR audit: guard event="mass_logout" policy="shop" lost=3 of=12 remedy="see to"#
+        ));
+        assert!(lines[1].contains(r#"event="mass_logout_over" policy="shop""#));
     }
 
     #[test]

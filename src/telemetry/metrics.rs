@@ -21,7 +21,7 @@ use crate::session::event::{Cause, Event, Kind, NotMade, OutOfTurn, Reject};
 use crate::telemetry::audit::StoreState;
 use crate::telemetry::labels::{RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure};
 use crate::telemetry::series::{
-    Counters, Grid, Timings, counter, counters, gauge, histogram, register,
+    Counters, Grid, Timings, counter, counters, gauge, gauges, histogram, register,
 };
 
 /// Seconds; from a cached static page to a report that takes a minute.
@@ -56,6 +56,7 @@ pub struct Metrics {
     out_of_turn: Counters<OutOfTurn>,
     cookie_findings: Counters<Finding>,
     wait_seconds: Histogram,
+    mass_logout: IntGaugeVec,
     store_calls: Grid<StoreOp, StoreOutcome>,
     store_seconds: Timings<StoreOp>,
     store_up: IntGauge,
@@ -205,6 +206,12 @@ impl Metrics {
                 "cloakroom_session_wait_seconds",
                 "How long requests waited for another one of their session.",
                 WAIT_BUCKETS,
+            ),
+            mass_logout: gauges(
+                r,
+                "cloakroom_mass_logout",
+                "Whether the application is deleting the sessions of many users at once.",
+                &["policy"],
             ),
             store_calls: Grid::new(
                 r,
@@ -359,7 +366,11 @@ impl Metrics {
             | Event::Waited
             | Event::LoginRefused { .. }
             | Event::SubjectRevoked { .. }
-            | Event::CommandIgnored { .. } => {}
+            | Event::CommandIgnored { .. }
+            | Event::Parked { .. }
+            | Event::Restored { .. }
+            | Event::Dropped { .. }
+            | Event::DeletionIgnored { .. } => {}
         }
     }
 
@@ -371,6 +382,11 @@ impl Metrics {
     /// Records how long a request waited for another one of its session.
     pub fn waited(&self, duration: Duration) {
         self.wait_seconds.observe(duration.as_secs_f64());
+    }
+
+    /// Notes whether a policy's sessions are being deleted by the many.
+    pub fn mass_logout(&self, policy: &str, is_one: bool) {
+        self.mass_logout.with_label_values(&[policy]).set(i64::from(is_one));
     }
 
     /// Counts a call to the store. The outcome follows from the store's answer:

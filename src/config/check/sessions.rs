@@ -13,8 +13,8 @@ use crate::config::value::unit::{Zero, duration, size};
 use crate::config::value::{Flaw, Parsed, choice, path};
 use crate::cookie::enforce::{READ_BY_SCRIPT, SameSite};
 use crate::session::policy::{
-    CrossSite, JarLimits, LoginRule, LogoutRule, OnReuse, Policy, RequestPart, SiteData,
-    SuccessPart, TicketCookie, Timeouts,
+    CookiesHold, CrossSite, JarLimits, LoginRule, LogoutRule, OnAppDelete, OnReuse, Policy,
+    RequestPart, SiteData, SuccessPart, TicketCookie, Timeouts,
 };
 
 use super::cookies::same_site;
@@ -120,8 +120,11 @@ impl Checker<'_> {
             mode,
             cookie,
             app_cookies,
+            app_cookies_hold: self
+                .app_cookies_hold(&session.app_cookies_hold, &format!("{path}.app_cookies_hold")),
             timeouts: self.session_timeouts(session.timeouts.as_ref(), &format!("{path}.timeouts")),
             on_reuse: self.on_reuse(&session.on_reuse, &format!("{path}.on_reuse")),
+            on_app_delete: self.on_app_delete(session, &format!("{path}.on_app_delete")),
             login,
             logout,
             serialize: self.order(&session.serialize, &format!("{path}.serialize")),
@@ -299,6 +302,34 @@ impl Checker<'_> {
         self.or(given, path, OnReuse::Revoke, |text| {
             choice(text, "answer to an old ticket", &KINDS)
         })
+    }
+
+    fn app_cookies_hold(&mut self, given: &Text, path: &str) -> CookiesHold {
+        const KINDS: [(&str, CookiesHold); 2] =
+            [("content", CookiesHold::Content), ("identifier", CookiesHold::Identifier)];
+        self.or(given, path, CookiesHold::Content, |text| {
+            choice(text, "kind of cookie-value", &KINDS)
+        })
+    }
+
+    fn on_app_delete(&mut self, session: &Session, path: &str) -> OnAppDelete {
+        const KINDS: [(&str, OnAppDelete); 3] =
+            [("end", OnAppDelete::End), ("guard", OnAppDelete::Guard), ("keep", OnAppDelete::Keep)];
+        let given = &session.on_app_delete;
+        let kind = self.or(given, path, OnAppDelete::Guard, |text| {
+            choice(text, "answer to a deletion by the application", &KINDS)
+        });
+        if kind == OnAppDelete::Keep && items(&session.logout).is_empty() {
+            self.warning(
+                given.as_ref().and_then(at),
+                path,
+                Flaw::new(
+                    "with `keep` and without `logout` no link logs anybody out",
+                    "add the request that logs out, such as `logout: [{ request: GET /logout }]`",
+                ),
+            );
+        }
+        kind
     }
 
     fn on_store_down(&mut self, given: &Text, path: &str) {
@@ -505,4 +536,51 @@ fn overlap(one: &str, other: &str) -> bool {
 fn first_given<'a>(keys: &[(&'a str, &Text)]) -> (&'a str, Option<super::Place>) {
     let given = keys.iter().find_map(|(key, text)| Some((*key, text.as_ref()?)));
     given.map_or((keys[0].0, None), |(key, text)| (key, at(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::environment::testing::Given as Files;
+
+    /// What `check` says of a policy with this line, each problem as path and message.
+    fn said(line: &str) -> Vec<String> {
+        let text = format!(
+            "listeners: [{{ address: '127.0.0.1:0', tls: {{ self_signed: true }} }}]\n\
+             upstreams: {{ shop: {{ endpoints: [{{ address: '127.0.0.1:1' }}] }} }}\n\
+             servers: [{{ routes: [{{ path: /, upstream: shop, session: shop }}] }}]\n\
+             sessions: {{ shop: {{ app_cookies: [sid], {line} }} }}\n"
+        );
+        let found = match crate::config::parse(&text, "c.yaml", &Files::default().environment()) {
+            Ok(config) => config.warnings,
+            Err(found) => found,
+        };
+        let found = found.iter().filter(|found| found.path.starts_with("sessions."));
+        found.map(|found| format!("{}: {}", found.path, found.message)).collect()
+    }
+
+    /// Rule 29: `keep` needs another way out.
+    #[test]
+    fn a_session_that_is_kept_needs_a_logout_rule() {
+        let warned = "sessions.shop.on_app_delete: with `keep` and without `logout` no link logs anybody out";
+        for (line, expected) in [
+            ("on_app_delete: guard", None),
+            ("on_app_delete: end", None),
+            ("on_app_delete: keep", Some(warned)),
+            ("on_app_delete: keep, logout: [{ request: GET /logout }]", None),
+            ("app_cookies_hold: identifier", None),
+            (
+                "on_app_delete: guards",
+                Some(
+                    "sessions.shop.on_app_delete: `guards` is no answer to a deletion by the \
+                     application",
+                ),
+            ),
+            (
+                "app_cookies_hold: identity",
+                Some("sessions.shop.app_cookies_hold: `identity` is no kind of cookie-value"),
+            ),
+        ] {
+            assert_eq!(said(line), Vec::from_iter(expected), "{line}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ impl Settle<'_> {
 
     /// A live record: write it if something changes, else see to its ticket.
     pub(super) fn keep(&mut self, held: Held) -> Step {
+        self.spare(&held);
         if self.changes(&held.record) || self.renewal(&held.record).is_some() {
             return self.merge(held);
         }
@@ -53,11 +54,12 @@ impl Settle<'_> {
 
     pub(super) fn merge(&mut self, held: Held) -> Step {
         let jar = self.edited(held.record.jar.clone());
-        if jar.is_empty() && !held.record.jar.is_empty() {
+        let renewed = self.renewal(&held.record);
+        let record = renewed.unwrap_or_else(|| held.record.clone()).into_state(State::Live);
+        let mut record = self.guarded(&held, record);
+        if jar.is_empty() && record.parked.is_none() && held.record.has_any_jar() {
             return self.end(held, Cause::AppDeleted);
         }
-        let renewed = self.renewal(&held.record);
-        let mut record = renewed.unwrap_or_else(|| held.record.clone()).into_state(State::Live);
         record.jar = jar;
         if self.answer.endpoint.is_some() {
             record.endpoint.clone_from(&self.answer.endpoint);
@@ -71,6 +73,7 @@ impl Settle<'_> {
     pub(super) fn merged(&mut self, held: Held, counter: u32, replaced: Replaced) -> Step {
         match replaced {
             Replaced::Replaced => {
+                self.events.extend(self.guarded.once_written.take());
                 self.leave(&held);
                 if counter != held.record.counter {
                     self.events.push(Event::Renewed { id: held.key });

@@ -7,6 +7,7 @@ use crate::session::exchange::Presented;
 use crate::session::jar::Edit;
 use crate::session::limit::Listed;
 use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
+use crate::session::parked::Guarding;
 use crate::session::record::{Fresh, Record, Standing};
 use crate::session::subject::{Client, Subject};
 use crate::session::ticket::{Secret, Selector};
@@ -30,6 +31,8 @@ pub struct Answer {
     pub revoke_subject: bool,
     /// What its session cookies ask of the jar.
     pub edits: Vec<Edit>,
+    /// How its deletions are taken (rule 29).
+    pub guarding: Guarding,
     /// The endpoint that gave it, where the session is to stay there (`balance: session`).
     pub endpoint: Option<String>,
     /// Who gets it; given where the policy binds its sessions.
@@ -90,6 +93,8 @@ pub struct Effect {
     pub withheld: bool,
     /// The answer is replaced by 403: its user has as many sessions as there may be (rule 22).
     pub refused: bool,
+    /// The record that may have been parked at this settlement's `now`: somebody has to see to it.
+    pub parks: Option<RecordKey>,
     pub events: Vec<Event>,
     /// The endpoint that the session was kept at until this answer, which came from another one.
     /// Exactly one answer says so, however many have failed over at a time.

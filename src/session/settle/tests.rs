@@ -12,6 +12,7 @@ use crate::session::record::Seed;
 use crate::session::tests::policy;
 use crate::session::ticket::Selector;
 
+mod guarded;
 mod subjects;
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
