@@ -33,4 +33,4 @@ fmt:
 
 clean:
 	cargo clean
-	rm -rf tests/apps/node_modules
+	rm -rf tests/apps/node_modules tests/apps/venv

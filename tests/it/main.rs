@@ -13,6 +13,7 @@ mod consistency;
 mod cookie_bytes;
 mod cross_site;
 mod fixation;
+mod guard;
 mod harness;
 mod headers;
 mod interleavings;

@@ -1,4 +1,5 @@
-//! The real applications of `tests/apps`: Egg.js, Express, and one that does everything wrong.
+//! The real applications of `tests/apps`: Egg.js, Express, Django, and one that does everything
+//! wrong.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,21 @@ impl App {
         Self::start("naive", &[("PORT", &address.port().to_string())])
     }
 
+    /// Django with its sessions in a cache on this Redis, two processes.
+    pub fn django(redis: &Redis) -> Self {
+        let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps");
+        let python = apps.join("venv/bin/python");
+        assert!(python.exists(), "Django is missing: run `scripts/test-apps` (`make test` does)");
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let mut command = Command::new(python);
+        command
+            .arg(apps.join("shop_django.py"))
+            .current_dir(directory.path())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("REDIS_URL", redis.url());
+        Self::spawn("django", &mut command, directory).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
     /// Starts `tests/apps/<kind>.js`; its first comment names the settings it takes.
     ///
     /// # Panics
@@ -74,17 +90,20 @@ impl App {
 
     fn attempt(kind: &str, apps: &PathBuf, settings: &[(&str, &str)]) -> Result<Self, String> {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let mut process = Process::spawn(
-            kind,
-            Command::new("node")
-                .arg(format!("{kind}.js"))
-                .current_dir(apps)
-                .env_remove("NODE_OPTIONS")
-                .env("NODE_ENV", "production")
-                .env("RUN_DIR", directory.path())
-                .env("PORT", free_port().to_string())
-                .envs(settings.iter().copied()),
-        );
+        let mut command = Command::new("node");
+        command
+            .arg(format!("{kind}.js"))
+            .current_dir(apps)
+            .env_remove("NODE_OPTIONS")
+            .env("NODE_ENV", "production")
+            .env("RUN_DIR", directory.path())
+            .env("PORT", free_port().to_string())
+            .envs(settings.iter().copied());
+        Self::spawn(kind, &mut command, directory)
+    }
+
+    fn spawn(kind: &str, command: &mut Command, directory: TempDir) -> Result<Self, String> {
+        let mut process = Process::spawn(kind, command);
         let port = process.wait_line("READY ")?;
         let port = port.parse().map_err(|_| format!("{kind} said READY {port}"))?;
         Ok(Self { address: loopback(port), process, _directory: directory })

@@ -12,7 +12,7 @@ pub const HOST: &str = "shop.example.com";
 /// The ticket's cookie-name.
 pub const TICKET: &str = "__Host-shop";
 /// The session cookies of all the applications.
-const APP_COOKIES: &str = "EGG_SESS, EGG_SESS.sig, connect.sid, sid";
+const APP_COOKIES: &str = "EGG_SESS, EGG_SESS.sig, connect.sid, sid, sessionid";
 /// What Alice types into the login form.
 pub const ALICE: &[(&str, &str)] = &[("username", "alice"), ("password", "secret")];
 
