@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::admin::{ADMIN, metric};
 use crate::support::apps::App;
 use crate::support::browser::Browser;
-use crate::support::client::Dial;
 use crate::support::in_process::TestClock;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -20,12 +20,8 @@ async fn worker(visitor: &mut Browser) -> u64 {
 async fn failovers(nodes: &[Proxy]) -> u64 {
     let mut sum = 0;
     for node in nodes {
-        let address = node.admin_address().parse().expect("an address");
-        let mut connection = Dial::to(address).connect().await;
-        let text = connection.get("admin", "/metrics", &[]).await.expect(200).text();
-        let series = "cloakroom_upstream_failovers_total{upstream=\"shop\"} ";
-        let value = text.lines().find_map(|line| line.strip_prefix(series)).expect("counted");
-        sum += value.parse::<u64>().expect("a number");
+        let series = "cloakroom_upstream_failovers_total{upstream=\"shop\"}";
+        sum += metric(node, series).await.expect("counted");
     }
     sum
 }
@@ -41,7 +37,7 @@ async fn a_session_leaves_a_dead_worker_once_and_for_all() {
     let nodes = Shop::over(&addresses)
         .store(&redis)
         .balance("session")
-        .top("admin: { address: '127.0.0.1:0' }")
+        .top(ADMIN)
         .start_nodes_at(&clock, 2, &keys);
     let mut visitor = browser(&nodes);
     let home = worker(&mut visitor).await;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::support::admin::{ADMIN, metric};
 use crate::support::browser::Browser;
-use crate::support::client::Dial;
 use crate::support::http::response;
 use crate::support::in_process::TestClock;
 use crate::support::origin::{Request, Responder};
@@ -65,7 +65,7 @@ impl Fleet {
         let ring = rings.next().expect("three");
         let copies: Vec<PathBuf> = rings.collect();
         keys(&["new", &ring.display().to_string()]);
-        let shop = Shop::at(app.address).store(&redis).top("admin: { address: '127.0.0.1:0' }");
+        let shop = Shop::at(app.address).store(&redis).top(ADMIN);
         let nodes = directories[1..]
             .iter()
             .zip(&copies)
@@ -111,17 +111,9 @@ impl Fleet {
         Visitor { browser, session }
     }
 
-    async fn metrics(&self, node: usize) -> String {
-        let address = self.nodes[node].admin_address().parse().expect("an address");
-        let mut connection = Dial::to(address).connect().await;
-        connection.get("admin", "/metrics", &[]).await.expect(200).text()
-    }
-
     /// The value of a series.
     async fn metric(&self, node: usize, series: &str) -> Option<u64> {
-        let text = self.metrics(node).await;
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(line.parse().expect("a number"))
+        metric(&self.nodes[node], series).await
     }
 
     async fn has(&self, node: usize, key: &str, status: &str) -> bool {

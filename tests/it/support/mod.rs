@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "a harness offers more than the tests of one day use")]
 
+pub mod admin;
 pub mod apps;
 pub mod browser;
 pub mod chromium;
