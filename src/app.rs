@@ -131,6 +131,7 @@ impl App {
             ring,
             records,
             gates: Arc::default(),
+            streams: Arc::default(),
             limiter: crate::proxy::limit::Limiter::default(),
             guards: Guards::new(&config.sessions, &metrics),
             metrics,

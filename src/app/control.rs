@@ -14,6 +14,7 @@ use crate::listen::{self, Listener, Shutdown};
 use crate::proxy::guards;
 use crate::proxy::hooks::Proxy;
 use crate::proxy::logging::refused;
+use crate::proxy::open_streams::look_after;
 use crate::proxy::serve::{UpstreamPool, Worker};
 use crate::proxy::shared::Shared;
 use crate::store::health::Health;
@@ -43,6 +44,7 @@ impl App {
             }
             tokio::spawn(watch_store(shared.clone(), store.clone()));
             tokio::spawn(guards::sweep(shared.clone()));
+            tokio::spawn(look_after(shared.clone()));
             for number in 0..workers {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
                 let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;

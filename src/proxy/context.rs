@@ -13,6 +13,7 @@ use crate::proxy::error::RequestError;
 use crate::proxy::gate::{Cut, Pass};
 use crate::proxy::lease::Held;
 use crate::proxy::modes::Guarded;
+use crate::proxy::open_streams::Watched;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::routing::path::NormalPath;
@@ -69,6 +70,8 @@ pub struct Exchange {
     pub pass: Option<Pass>,
     /// Until the answer has been read to its end.
     pub turn: Option<Held>,
+    /// Where it is a stream of a live record: what ends it with its session.
+    pub watched: Option<Watched>,
     pub may_make: Result<(), NotMade>,
     pub method: Method,
     pub is_login: bool,

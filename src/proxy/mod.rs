@@ -14,6 +14,7 @@ mod lease;
 pub mod limit;
 pub mod logging;
 mod modes;
+pub mod open_streams;
 mod reply;
 mod request_filter;
 mod response_filter;

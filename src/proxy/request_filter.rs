@@ -274,6 +274,7 @@ async fn join_session(
         body: policy.wants_body(method, &target.path, headers).map(Copied::new),
         pass: admitted.pass,
         turn: admitted.turn,
+        watched: None,
         may_make,
         method: method.clone(),
         is_login,

@@ -180,6 +180,13 @@ async fn settle(
     {
         pass.cut_streams();
     }
+    if let (TicketEffect::Set(issue), Some(pass)) = (&effect.ticket, &exchange.pass)
+        && pass.cut().is_stream()
+        && held != Some(issue.key)
+    {
+        // From here on it belongs to the session that its own answer has made.
+        exchange.watched = Some(shared.streams.watch(issue.key, pass.cut()));
+    }
     if has_absorbed || field.is_some() {
         response.insert_header(CACHE_CONTROL, NOT_KEPT)?;
         response.remove_header(&EXPIRES);

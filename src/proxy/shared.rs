@@ -12,6 +12,7 @@ use crate::crypto::ring_source::RingSource;
 use crate::proxy::gate::Gates;
 use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
+use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::settings::Route;
 use crate::routing::table::Table;
 use crate::session::limit::Listed;
@@ -49,6 +50,7 @@ pub struct Shared {
     pub ring: Arc<RingSource>,
     pub records: Records,
     pub gates: Arc<Gates>,
+    pub streams: Arc<OpenStreams>,
     pub limiter: Limiter,
     pub guards: Guards,
     pub metrics: Arc<Metrics>,

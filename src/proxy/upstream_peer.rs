@@ -23,6 +23,7 @@ use crate::proxy::fail_to_proxy::raise;
 use crate::proxy::settings;
 use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::streams;
+use crate::session::exchange::Bond;
 use crate::telemetry::labels::UpstreamFailure;
 use crate::upstream::group::Hint;
 use crate::upstream::{Address, Settings};
@@ -103,15 +104,20 @@ pub fn select(shared: &Shared, session: &Session, ctx: &mut Context) -> Result<B
     };
     upstream.metrics.attempted();
     let mut peer = upstream.peers[pick.index].clone();
-    if let Some(cut) = ctx.cut()
+    let active = upstream.group.started(pick.index);
+    if let Some(cut) = ctx.cut().cloned()
         && streams::is_wanted(&session.req_header().headers)
     {
         cut.mark_stream();
         peer.group_key |= STREAMS;
         peer.options.custom_l4 = Some(streams::Connector::new(cut.clone()));
         peer.options.idle_timeout = Some(Duration::from_millis(1));
+        if let Some(exchange) = &mut ctx.exchange
+            && let Bond::Live(held, _) = &exchange.bond
+        {
+            exchange.watched = Some(shared.streams.watch(held.key, &cut));
+        }
     }
-    let active = upstream.group.started(pick.index);
     ctx.attempts.active = Some(active);
     ctx.attempts.tried.push(pick.index);
     ctx.attempts.begun = Some(std::time::Instant::now());

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod record;
 pub mod seal;
 pub mod settle;
+pub mod stream;
 pub mod subject;
 pub mod ticket;
 pub mod turns;

@@ -57,6 +57,8 @@ pub struct Metrics {
     cookie_findings: Counters<Finding>,
     wait_seconds: Histogram,
     mass_logout: IntGaugeVec,
+    streams_open: IntGauge,
+    streams_closed: IntCounter,
     store_calls: Grid<StoreOp, StoreOutcome>,
     store_seconds: Timings<StoreOp>,
     store_up: IntGauge,
@@ -212,6 +214,16 @@ impl Metrics {
                 "cloakroom_mass_logout",
                 "Whether the application is deleting the sessions of many users at once.",
                 &["policy"],
+            ),
+            streams_open: gauge(
+                r,
+                "cloakroom_session_streams_open",
+                "WebSockets and event streams that end with their session.",
+            ),
+            streams_closed: counter(
+                r,
+                "cloakroom_session_streams_closed_total",
+                "Streams closed because their session ended elsewhere, or in time.",
             ),
             store_calls: Grid::new(
                 r,
@@ -387,6 +399,16 @@ impl Metrics {
     /// Notes whether a policy's sessions are being deleted by the many.
     pub fn mass_logout(&self, policy: &str, is_one: bool) {
         self.mass_logout.with_label_values(&[policy]).set(i64::from(is_one));
+    }
+
+    /// Notes how many streams of sessions are open.
+    pub fn streams_open(&self, number: usize) {
+        self.streams_open.set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// Counts streams whose session ended elsewhere, or in time.
+    pub fn streams_closed(&self, number: usize) {
+        self.streams_closed.inc_by(number as u64);
     }
 
     /// Counts a call to the store. The outcome follows from the store's answer:

@@ -7,7 +7,7 @@ mod faults;
 mod fresh;
 mod login;
 mod moved;
-mod streams;
+pub(crate) mod streams;
 mod tap;
 
 use tempfile::TempDir;
@@ -23,21 +23,21 @@ use crate::support::redis::Redis;
 use crate::support::shop::{ALICE, Shop, TICKET, browser};
 
 /// A scripted origin behind nodes that share a clock, a key ring and a Redis.
-struct Scene {
-    origin: Origin,
-    nodes: Vec<Proxy>,
-    redis: Redis,
-    clock: TestClock,
+pub(crate) struct Scene {
+    pub(crate) origin: Origin,
+    pub(crate) nodes: Vec<Proxy>,
+    pub(crate) redis: Redis,
+    pub(crate) clock: TestClock,
     _keys: TempDir,
 }
 
 impl Scene {
-    async fn of(nodes: usize) -> Self {
+    pub(crate) async fn of(nodes: usize) -> Self {
         Self::with(nodes, |yaml, _| yaml).await
     }
 
     /// As [`Scene::of`], with another configuration; the second argument is the Redis's URL.
-    async fn with(nodes: usize, edit: impl Fn(String, &str) -> String) -> Self {
+    pub(crate) async fn with(nodes: usize, edit: impl Fn(String, &str) -> String) -> Self {
         let (origin, redis) = (Origin::start().await, Redis::durable());
         let (clock, keys) = (TestClock::default(), tempfile::tempdir().expect("a directory"));
         let ring = keys.path().join("keyring.json").display().to_string();
@@ -51,7 +51,7 @@ impl Scene {
 
     /// A browser with a session that the application knows as `before`, and whose ticket has come
     /// back once.
-    async fn visitor(&mut self) -> Browser {
+    pub(crate) async fn visitor(&mut self) -> Browser {
         let mut visitor = self.newcomer().await;
         assert_eq!(self.lent(&mut visitor).await, "EGG_SESS=before");
         visitor
@@ -66,7 +66,7 @@ impl Scene {
     }
 
     /// A request and its answer. The browser keeps the answer's cookies.
-    async fn exchange(
+    pub(crate) async fn exchange(
         &mut self,
         browser: &mut Browser,
         ask: Ask,
@@ -78,7 +78,7 @@ impl Scene {
     }
 
     /// The cookies that reach the application with this browser's request.
-    async fn lent(&mut self, browser: &mut Browser) -> String {
+    pub(crate) async fn lent(&mut self, browser: &mut Browser) -> String {
         let (request, response) = self.exchange(browser, Ask::get("/"), &ok(&[])).await;
         response.expect(200);
         lent(&request)
@@ -93,18 +93,18 @@ impl Scene {
 }
 
 /// A request that is on its way.
-struct Sent {
+pub(crate) struct Sent {
     ask: Ask,
     answer: JoinHandle<Response>,
 }
 
 impl Sent {
-    async fn response(self) -> Response {
+    pub(crate) async fn response(self) -> Response {
         self.answer.await.expect("the response is read")
     }
 
     /// The response, whose cookies the browser has kept.
-    async fn kept(self, browser: &mut Browser) -> Response {
+    pub(crate) async fn kept(self, browser: &mut Browser) -> Response {
         let ask = self.ask.clone();
         let response = self.response().await;
         browser.keep(&ask, &response);
@@ -113,11 +113,11 @@ impl Sent {
 }
 
 /// Sends a request with the browser's cookies of this moment, from its node.
-fn send(browser: &Browser, ask: Ask) -> Sent {
+pub(crate) fn send(browser: &Browser, ask: Ask) -> Sent {
     Sent { answer: tokio::spawn(browser.dispatch(&ask)), ask }
 }
 
-fn login() -> Ask {
+pub(crate) fn login() -> Ask {
     Ask::form("/login", ALICE)
 }
 
@@ -127,17 +127,17 @@ fn lent(request: &Request) -> String {
 }
 
 /// A page with these `Set-Cookie` lines.
-fn ok(cookies: &[&str]) -> Vec<u8> {
+pub(crate) fn ok(cookies: &[&str]) -> Vec<u8> {
     answer("HTTP/1.1 200 OK", cookies)
 }
 
 /// What a login is answered with if it succeeds.
-fn welcome(cookies: &[&str]) -> Vec<u8> {
+pub(crate) fn welcome(cookies: &[&str]) -> Vec<u8> {
     answer("HTTP/1.1 302 Found\r\nLocation: /account/", cookies)
 }
 
 /// What a logout is answered with.
-fn farewell() -> Vec<u8> {
+pub(crate) fn farewell() -> Vec<u8> {
     answer("HTTP/1.1 302 Found\r\nLocation: /", &[])
 }
 

@@ -28,6 +28,7 @@ mod remember;
 mod renewal;
 mod routing;
 mod scope;
+mod streams;
 mod subjects;
 mod theft;
 mod tls;

@@ -15,16 +15,16 @@ use crate::support::within;
 const EVENT: &str = "data: x\n\n";
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(crate) enum Kind {
     WebSocket,
     Events,
     EventsOverH2,
 }
 
-const KINDS: [Kind; 3] = [Kind::WebSocket, Kind::Events, Kind::EventsOverH2];
+pub(crate) const KINDS: [Kind; 3] = [Kind::WebSocket, Kind::Events, Kind::EventsOverH2];
 
 /// An open stream: the application's end and the client's.
-struct Stream {
+pub(crate) struct Stream {
     kind: Kind,
     origin: Exchange,
     client: Client,
@@ -36,8 +36,18 @@ enum Client {
 }
 
 impl Stream {
-    async fn open(scene: &mut Scene, visitor: &Browser, kind: Kind) -> Self {
-        let address = scene.nodes[0].address();
+    pub(crate) async fn open(scene: &mut Scene, visitor: &Browser, kind: Kind) -> Self {
+        Self::open_at(scene, 0, visitor, kind).await
+    }
+
+    /// As [`Stream::open`], through this node.
+    pub(crate) async fn open_at(
+        scene: &mut Scene,
+        node: usize,
+        visitor: &Browser,
+        kind: Kind,
+    ) -> Self {
+        let address = scene.nodes[node].address();
         let ticket = visitor.cookie(TICKET).expect("a ticket").value_text();
         let cookie = format!("{TICKET}={ticket}");
         match kind {
@@ -93,7 +103,7 @@ impl Stream {
     }
 
     /// Asserts that what the application says arrives.
-    async fn lives(&mut self) {
+    pub(crate) async fn lives(&mut self) {
         let said = match self.kind {
             Kind::WebSocket => EVENT.to_owned(),
             Kind::Events | Kind::EventsOverH2 => format!("{:x}\r\n{EVENT}\r\n", EVENT.len()),
@@ -112,7 +122,7 @@ impl Stream {
 
     /// Asserts that both ends were closed, and that the client can't take it for the stream's
     /// own end where the protocol tells the difference.
-    async fn ended(mut self) {
+    pub(crate) async fn ended(mut self) {
         self.origin.peer_closed().await;
         match (self.kind, &mut self.client) {
             (Kind::WebSocket, Client::H1(client)) => {

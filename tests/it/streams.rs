@@ -1,0 +1,155 @@
+//! Streams end with their session on every node, in time, and not because of an outage (PROTOCOL 18,
+//! 26). What ends them on their own node is in `interleavings/streams.rs`.
+
+use std::time::{Duration, Instant};
+
+use crate::interleavings::streams::{KINDS, Stream};
+use crate::interleavings::{Scene, farewell, login, ok, send, welcome};
+use crate::support::admin::{ADMIN, metric};
+use crate::support::browser::{Ask, Browser};
+use crate::support::within;
+
+/// The rule says a second; this machine may be busy with much else.
+const SOON: Duration = Duration::from_secs(3);
+
+/// A visitor at the first node with streams of each kind at the second.
+async fn visitor(scene: &mut Scene) -> (Browser, Vec<Stream>) {
+    let visitor = scene.visitor().await;
+    let mut streams = Vec::new();
+    for kind in KINDS {
+        let mut stream = Stream::open_at(scene, 1, &visitor, kind).await;
+        stream.lives().await;
+        streams.push(stream);
+    }
+    (visitor, streams)
+}
+
+async fn all_ended(streams: Vec<Stream>, begun: Instant) {
+    for stream in streams {
+        stream.ended().await;
+    }
+    assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
+}
+
+async fn all_live(streams: &mut [Stream]) {
+    for stream in streams {
+        stream.lives().await;
+    }
+}
+
+/// Long enough for several looks at every record.
+async fn looks() {
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+}
+
+/// Waits until a node serves this visitor again.
+async fn is_served(scene: &mut Scene, visitor: &Browser) {
+    let served = async {
+        loop {
+            let mut response = Box::pin(send(visitor, Ask::get("/")).response());
+            tokio::select! {
+                exchange = scene.origin.next() => {
+                    exchange.respond(ok(&[])).await;
+                    response.await.expect(200);
+                    return;
+                }
+                refused = &mut response => drop(refused.expect(503)),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the store to be back", served).await;
+}
+
+#[tokio::test]
+async fn a_logout_on_one_node_closes_the_streams_on_another() {
+    let mut scene = Scene::of(2).await;
+    let (mut alice, streams) = visitor(&mut scene).await;
+    let (_bob, mut others) = visitor(&mut scene).await;
+    let begun = Instant::now();
+    let logout = Ask::new("POST", "/logout");
+    scene.exchange(&mut alice, logout, &farewell()).await.1.expect(302);
+    all_ended(streams, begun).await;
+    all_live(&mut others).await;
+}
+
+#[tokio::test]
+async fn a_login_on_one_node_closes_the_streams_on_another() {
+    let mut scene = Scene::of(2).await;
+    let (mut alice, streams) = visitor(&mut scene).await;
+    let begun = Instant::now();
+    let sent = send(&alice, login());
+    let forwarded = scene.origin.next().await;
+    // While it is on its way: what answers them is the session from before it.
+    all_ended(streams, begun).await;
+    forwarded.respond(welcome(&[])).await;
+    sent.kept(&mut alice).await.expect(302);
+    let mut new = Stream::open_at(&mut scene, 1, &alice, KINDS[0]).await;
+    looks().await;
+    new.lives().await;
+}
+
+#[tokio::test]
+async fn a_streams_own_traffic_does_not_keep_its_session() {
+    let mut scene = Scene::of(2).await;
+    let (_alice, mut streams) = visitor(&mut scene).await;
+    scene.clock.advance(Duration::from_secs(29 * 60));
+    all_live(&mut streams).await;
+    looks().await;
+    all_live(&mut streams).await;
+    scene.clock.advance(Duration::from_secs(61));
+    all_ended(streams, Instant::now()).await;
+}
+
+#[tokio::test]
+async fn streams_end_at_the_absolute_end() {
+    let mut scene = Scene::with(2, |yaml, _| {
+        yaml.replace("mode: vault\n", "mode: vault\n    timeouts: { idle: 1h, absolute: 1h }\n")
+    })
+    .await;
+    let (mut alice, mut streams) = visitor(&mut scene).await;
+    scene.clock.advance(Duration::from_secs(1800));
+    assert_eq!(scene.lent(&mut alice).await, "EGG_SESS=before", "so that it is not idle");
+    scene.clock.advance(Duration::from_secs(1799));
+    all_live(&mut streams).await;
+    scene.clock.advance(Duration::from_secs(1));
+    all_ended(streams, Instant::now()).await;
+}
+
+#[tokio::test]
+async fn an_outage_of_the_store_closes_no_stream() {
+    let mut scene = Scene::of(2).await;
+    let (mut alice, mut streams) = visitor(&mut scene).await;
+    scene.redis.stop();
+    looks().await;
+    all_live(&mut streams).await;
+    scene.redis.start_again();
+    for node in [0, 1] {
+        is_served(&mut scene, alice.node(node)).await;
+    }
+    alice.node(0);
+    looks().await;
+    all_live(&mut streams).await;
+    let begun = Instant::now();
+    let logout = Ask::new("POST", "/logout");
+    scene.exchange(&mut alice, logout, &farewell()).await.1.expect(302);
+    all_ended(streams, begun).await;
+}
+
+#[tokio::test]
+async fn closed_streams_are_counted() {
+    let mut scene = Scene::with(2, |yaml, _| format!("{ADMIN}\n{yaml}")).await;
+    let (mut alice, streams) = visitor(&mut scene).await;
+    let logout = Ask::new("POST", "/logout");
+    scene.exchange(&mut alice, logout, &farewell()).await.1.expect(302);
+    all_ended(streams, Instant::now()).await;
+    within("the count", async {
+        let of = async |series| metric(&scene.nodes[1], series).await;
+        while of("cloakroom_session_streams_closed_total").await != Some(3)
+            || of("cloakroom_session_streams_open").await != Some(0)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
