@@ -6,6 +6,7 @@
 pub mod check;
 pub mod demo;
 pub mod keys;
+pub mod sessions;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::keys::Keys;
+use self::sessions::Sessions;
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/cloakroom/config.yaml";
@@ -27,6 +29,8 @@ pub enum Command {
     Check(check::Check),
     /// Work on a key ring.
     Keys(Keys),
+    /// Ask a running process about sessions; it is found by its configuration.
+    Sessions { sessions: Sessions, config: PathBuf },
     /// Show the protocol at work, with an application of its own.
     Demo(Demo),
     /// Print what [`version`] says.
@@ -90,6 +94,7 @@ pub fn parse_from(
             Command::Check(check::Check { config, style, dump, quiet, deny_warnings })
         }
         Sub::Keys(keys) => Command::Keys(keys),
+        Sub::Sessions(sessions) => Command::Sessions { sessions, config },
         Sub::Demo(demo) => Command::Demo(demo),
     })
 }
@@ -149,6 +154,9 @@ enum Sub {
     /// Work on a key ring
     #[command(subcommand)]
     Keys(Keys),
+    /// List and revoke sessions of a running process
+    #[command(subcommand)]
+    Sessions(Sessions),
     /// Show the protocol at work, with an application of its own
     Demo(Demo),
 }
@@ -156,6 +164,7 @@ enum Sub {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::sessions::Place;
     use crate::crypto::keyring::KeyId;
 
     fn check(line: &str, expected: Result<Command, ErrorKind>) {
@@ -219,6 +228,25 @@ mod tests {
         let demo = |port: u16| Ok(Command::Demo(Demo { port }));
         check("cloakroom demo", demo(8443));
         check("cloakroom demo --port 9", demo(9));
+    }
+
+    #[test]
+    fn sessions_are_listed_by_user_and_revoked_one_way_at_a_time() {
+        let place = Place::default;
+        let asked = |sessions, config: &str| {
+            Ok(Command::Sessions { sessions, config: PathBuf::from(config) })
+        };
+        let list = Sessions::List { subject: "alice".to_owned(), place: place() };
+        check("cloakroom sessions list --subject alice -c a.yaml", asked(list, "a.yaml"));
+        let all = |place| Sessions::Revoke { subject: None, session: None, all: true, place };
+        check("cloakroom sessions revoke --all", asked(all(place()), CONFIG_FILE));
+        let admin = Place { admin: Some("unix:/a".to_owned()) };
+        check("cloakroom sessions revoke --all --admin unix:/a", asked(all(admin), CONFIG_FILE));
+        let missing = ErrorKind::MissingRequiredArgument;
+        check("cloakroom sessions list", Err(missing));
+        check("cloakroom sessions revoke", Err(missing));
+        let both = "cloakroom sessions revoke --all --subject alice";
+        check(both, Err(ErrorKind::ArgumentConflict));
     }
 
     #[test]

@@ -17,6 +17,9 @@ fn main() -> ExitCode {
         Command::Check(check) => return check.run(),
         Command::Run { config } => run(&config),
         Command::Keys(keys) => keys.run(&Clock::System).map(|said| println!("{said}")),
+        Command::Sessions { sessions, config } => {
+            sessions.run(&config).map(|said| println!("{said}"))
+        }
         Command::Demo(demo) => cli::demo::run(demo.port),
         Command::Version(detail) => {
             // nginx writes it there.

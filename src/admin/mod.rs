@@ -1,16 +1,19 @@
-//! The private listener: `/metrics`, `/livez`, `/readyz`.
+//! The private listener: `/metrics`, `/livez`, `/readyz`, `/sessions`.
 //!
-//! For probes and scrapers on the same machine or a private network: it only reads, has no
-//! authentication, and shows nothing of any session. It is an HTTP server of its own (hyper) on the
+//! For probes, scrapers and operators on the same machine or a private network. It has no
+//! authentication: whoever can connect may list and end sessions. Browsers may not. It is an HTTP server of its own (hyper) on the
 //! control runtime, so that it answers while every worker is busy.
 
+mod guard;
 mod listener;
 mod pages;
 mod server;
+mod sessions;
 
 pub use listener::{BindError, Listener, bind};
 pub use pages::{Readiness, State};
 pub use server::serve;
+pub use sessions::Sessions;
 
 /// Where the admin listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]

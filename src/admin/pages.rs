@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
+use crate::admin::Sessions;
 use crate::telemetry::metrics::Metrics;
 
 /// Whether the process can do its work.
@@ -22,6 +23,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Asked at each `/readyz`; must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// For what operators ask of sessions; where there is none, the pages are all.
+    pub sessions: Option<Sessions>,
 }
 
 impl fmt::Debug for State {
@@ -95,7 +98,8 @@ mod tests {
             ready: reasons.is_empty(),
             reasons: reasons.iter().map(|&reason| reason.to_owned()).collect(),
         };
-        State { metrics: Arc::new(Metrics::new()), readiness: Arc::new(move || readiness.clone()) }
+        let readiness = Arc::new(move || readiness.clone());
+        State { metrics: Arc::new(Metrics::new()), readiness, sessions: None }
     }
 
     #[test]

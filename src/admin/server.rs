@@ -18,7 +18,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::admin::{Listener, State, pages};
+use crate::admin::guard::Way;
+use crate::admin::{Listener, State, pages, sessions};
 
 /// A probe and a few scrapers; more than this is a mistake, and must not eat descriptors.
 const CONNECTIONS_MAX: usize = 64;
@@ -48,12 +49,12 @@ pub async fn serve(
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
             let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(s, _)| s);
-            run(accept, state, shutdown).await;
+            run(accept, Way::Tcp, state, shutdown).await;
         }
         Listener::Unix(listener) => {
             let listener = UnixListener::from_std(listener)?;
             let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(s, _)| s);
-            run(accept, state, shutdown).await;
+            run(accept, Way::UnixSocket, state, shutdown).await;
         }
     }
     Ok(())
@@ -61,6 +62,7 @@ pub async fn serve(
 
 async fn run<S>(
     mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
+    way: Way,
     state: Arc<State>,
     shutdown: impl Future<Output = ()>,
 ) where
@@ -82,7 +84,7 @@ async fn run<S>(
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                     let (state, closed) = (Arc::clone(&state), closed.clone());
                     connections.spawn(async move {
-                        connection(stream, state, closed).await;
+                        connection(stream, way, state, closed).await;
                         drop(place);
                     });
                 }
@@ -100,14 +102,21 @@ async fn run<S>(
     .await;
 }
 
-async fn connection<S>(stream: S, state: Arc<State>, mut closed: tokio::sync::watch::Receiver<()>)
-where
+async fn connection<S>(
+    stream: S,
+    way: Way,
+    state: Arc<State>,
+    mut closed: tokio::sync::watch::Receiver<()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = pages::answer(request.method(), request.uri().path(), &state);
-        let answer: Response<Full<Bytes>> = answer.map(|body| Full::new(Bytes::from(body)));
-        std::future::ready(Ok::<_, Infallible>(answer))
+        let state = state.clone();
+        async move {
+            let answer = answer(request, way, &state).await;
+            let answer: Response<Full<Bytes>> = answer.map(|body| Full::new(Bytes::from(body)));
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
@@ -128,6 +137,15 @@ where
     };
     // How a probe's connection ends is of no interest.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve).await;
+}
+
+async fn answer(request: Request<Incoming>, way: Way, state: &State) -> Response<String> {
+    match &state.sessions {
+        Some(known) if sessions::is_here(request.uri().path()) => {
+            sessions::answer(request, way, known, &state.metrics).await
+        }
+        _ => pages::answer(request.method(), request.uri().path(), state),
+    }
 }
 
 #[cfg(test)]
@@ -157,6 +175,7 @@ mod tests {
         let state = State {
             metrics: Arc::new(Metrics::new()),
             readiness: Arc::new(|| Readiness { ready: false, reasons: vec!["draining".into()] }),
+            sessions: None,
         };
         let task = tokio::spawn(serve(listener, state, async {
             let _ = stopped.await;

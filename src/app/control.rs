@@ -171,7 +171,9 @@ fn admin_state(
         }
         admin::Readiness { ready: reasons.is_empty(), reasons }
     };
-    admin::State { metrics: shared.metrics.clone(), readiness: Arc::new(readiness) }
+    let sessions =
+        Some(admin::Sessions { records: shared.records.clone(), clock: shared.clock.clone() });
+    admin::State { metrics: shared.metrics.clone(), readiness: Arc::new(readiness), sessions }
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

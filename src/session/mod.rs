@@ -20,6 +20,7 @@ pub mod policy;
 pub mod record;
 pub mod seal;
 pub mod settle;
+pub mod shown;
 pub mod stream;
 pub mod subject;
 pub mod ticket;

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use crate::session::event::Event;
 use crate::session::guard::Change;
 use crate::session::outcome::RecordKey;
+use crate::telemetry::labels::{Label, Revocation};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::peer_text;
 
@@ -120,6 +121,27 @@ impl<'a> Fields<'a> {
             Event::LoginFailed | Event::CrossSiteRefused | Event::Waited => Self::default(),
         }
     }
+}
+
+/// Writes a revocation down that came from outside of any exchange's session, and counts it. `by` says
+/// on whose behalf: `operator`, `user`.
+pub fn revoked(
+    metrics: &Metrics,
+    scope: Revocation,
+    subject: Option<&str>,
+    session: Option<RecordKey>,
+    by: &'static str,
+) {
+    metrics.revoked(scope);
+    tracing::info!(
+        target: "audit",
+        event = "revoked",
+        scope = scope.value(),
+        session = session.map(tracing::field::debug),
+        subject = subject.map(peer_text),
+        by,
+        "session"
+    );
 }
 
 /// Whether a store answers.
@@ -241,6 +263,23 @@ mod tests {
         );
         let cause = Ignored::Contradictory;
         check(&Event::CommandIgnored { cause }, "WARN", " cause=\"contradictory\"");
+    }
+
+    #[test]
+    fn revocations_are_written_and_counted() {
+        let metrics = Metrics::new();
+        let written = capture::lines(&Settings::default(), || {
+            revoked(&metrics, Revocation::Subject, Some("alice\n"), None, "operator");
+            revoked(&metrics, Revocation::Session, None, Some(ID), "user");
+        });
+        let lines: Vec<&str> = written.lines().collect();
+        let ends = [
+            "INFO audit: session event=\"revoked\" scope=\"subject\" subject=\"alice\\n\" by=\"operator\"",
+            "INFO audit: session event=\"revoked\" scope=\"session\" session=abababab.. by=\"user\"",
+        ];
+        assert_eq!(lines.len(), 2, "{written}");
+        assert!(lines.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{written}");
+        assert!(metrics.render().contains("cloakroom_revocations_total{scope=\"subject\"} 1"));
     }
 
     #[test]

@@ -88,6 +88,13 @@ labels! {
         Unavailable = "unavailable",
     }
 
+    /// How much was revoked at once.
+    Revocation {
+        Session = "session",
+        Subject = "subject",
+        All = "all",
+    }
+
     /// What went wrong with an attempt at an endpoint.
     UpstreamFailure {
         /// No connection: refused, unreachable, TLS.

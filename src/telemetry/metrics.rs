@@ -19,7 +19,9 @@ use crate::crypto::ring_source::RingSource;
 use crate::crypto::seal::Purpose;
 use crate::session::event::{Cause, Event, Kind, NotMade, OutOfTurn, Reject};
 use crate::telemetry::audit::StoreState;
-use crate::telemetry::labels::{RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure};
+use crate::telemetry::labels::{
+    Revocation, RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure,
+};
 use crate::telemetry::series::{
     Counters, Grid, Timings, counter, counters, gauge, gauges, histogram, register,
 };
@@ -57,6 +59,7 @@ pub struct Metrics {
     cookie_findings: Counters<Finding>,
     wait_seconds: Histogram,
     mass_logout: IntGaugeVec,
+    revocations: Counters<Revocation>,
     streams_open: IntGauge,
     streams_closed: IntCounter,
     store_calls: Grid<StoreOp, StoreOutcome>,
@@ -214,6 +217,12 @@ impl Metrics {
                 "cloakroom_mass_logout",
                 "Whether the application is deleting the sessions of many users at once.",
                 &["policy"],
+            ),
+            revocations: Counters::new(
+                r,
+                "cloakroom_revocations_total",
+                "Revocations by operators and by users of their own sessions.",
+                "scope",
             ),
             streams_open: gauge(
                 r,
@@ -399,6 +408,11 @@ impl Metrics {
     /// Notes whether a policy's sessions are being deleted by the many.
     pub fn mass_logout(&self, policy: &str, is_one: bool) {
         self.mass_logout.with_label_values(&[policy]).set(i64::from(is_one));
+    }
+
+    /// Counts a revocation; [`audit::revoked`](crate::telemetry::audit::revoked) does.
+    pub(super) fn revoked(&self, scope: Revocation) {
+        self.revocations.get(scope).inc();
     }
 
     /// Notes how many streams of sessions are open.

@@ -26,6 +26,7 @@ mod outage;
 mod proxying;
 mod remember;
 mod renewal;
+mod revocation;
 mod routing;
 mod scope;
 mod streams;

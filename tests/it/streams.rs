@@ -5,12 +5,55 @@ use std::time::{Duration, Instant};
 
 use crate::interleavings::streams::{KINDS, Stream};
 use crate::interleavings::{Scene, farewell, login, ok, send, welcome};
-use crate::support::admin::{ADMIN, metric};
+use crate::support::admin::{ADMIN, ask, metric, socket};
 use crate::support::browser::{Ask, Browser};
+use crate::support::http::message;
 use crate::support::within;
 
 /// The rule says a second; this machine may be busy with much else.
 const SOON: Duration = Duration::from_secs(3);
+
+const ROUTE: &str = "location: /account/ } }";
+const NAMED: &str = "location: /account/ }, subject: { header: X-User } }";
+
+#[tokio::test]
+async fn revoking_a_user_closes_her_streams_on_every_node() {
+    let mut scene = Scene::with(2, |yaml, _| {
+        assert!(yaml.contains(ROUTE), "{yaml}");
+        format!("{ADMIN}\n{}", yaml.replace(ROUTE, NAMED))
+    })
+    .await;
+    let mut users = Vec::new();
+    for name in ["alice", "bob"] {
+        let mut user = scene.visitor().await;
+        let welcome =
+            answer("HTTP/1.1 302 Found\r\nLocation: /account/\r\nX-User: ".to_owned() + name);
+        scene.exchange(&mut user, login(), &welcome).await.1.expect(302);
+        let mut streams = Vec::new();
+        for kind in KINDS {
+            for node in [0, 1] {
+                streams.push(Stream::open_at(&mut scene, node, &user, kind).await);
+            }
+        }
+        users.push(streams);
+    }
+    let (mut of_bob, of_alice) = (users.pop().expect("two"), users.pop().expect("two"));
+    let begun = Instant::now();
+    let body = r#"{"subject":"alice"}"#;
+    let request = format!(
+        "POST /sessions/revoke HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (status, _, text) = ask(&socket(&scene.nodes[0]), &request).await;
+    assert_eq!(status, 200, "{text}");
+    all_ended(of_alice, begun).await;
+    all_live(&mut of_bob).await;
+}
+
+fn answer(head: String) -> Vec<u8> {
+    message(&head, &[], b"..")
+}
 
 /// A visitor at the first node with streams of each kind at the second.
 async fn visitor(scene: &mut Scene) -> (Browser, Vec<Stream>) {
