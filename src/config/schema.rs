@@ -182,6 +182,7 @@ pub struct Session {
     pub anonymous_per_minute: Given<u32>,
     pub bind: Given<Bind>,
     pub max_sessions_per_subject: Given<SessionLimit>,
+    pub own_sessions: Given<bool>,
     pub on_store_down: Text,
     pub report_only: Given<bool>,
 }

@@ -54,6 +54,27 @@ pub fn is_cross_site(headers: &HeaderMap, host: &[u8]) -> bool {
     site(headers, host) == Site::CrossSite
 }
 
+/// Whether a request comes from a page of the very origin that it goes to; `None` where it does not
+/// say. For what no sibling domain and no other port may do either.
+///
+/// `authority` is the request's `Host` (or `:authority`), with its port where that is not the
+/// scheme's own.
+pub fn same_origin(headers: &HeaderMap, authority: &[u8], https: bool) -> Option<bool> {
+    let mut sites = headers.get_all("sec-fetch-site").iter().peekable();
+    if sites.peek().is_some() {
+        return Some(sites.all(|site| site == "same-origin"));
+    }
+    let (scheme, port): (&[u8], &[u8]) =
+        if https { (b"https://", b":443") } else { (b"http://", b":80") };
+    let ours = authority.strip_suffix(port).unwrap_or(authority);
+    let mut origins = headers.get_all(ORIGIN).iter().peekable();
+    origins.peek()?;
+    Some(origins.all(|origin| {
+        let theirs = origin.as_bytes().strip_prefix(scheme).unwrap_or_default();
+        !theirs.is_empty() && theirs.eq_ignore_ascii_case(ours)
+    }))
+}
+
 /// Whether a browser will show the answer as a page, so that it can be redirected to a login form:
 /// `Sec-Fetch-Mode: navigate`, or without Fetch Metadata a GET or HEAD that asks for HTML and is not
 /// marked as a script's.
@@ -190,6 +211,33 @@ mod tests {
             (Method::GET, &[], false),
         ] {
             assert_eq!(is_navigation(&method, &head(fields)), expected, "{method} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_very_origin_is_the_same() {
+        let site = |value| ("sec-fetch-site", value);
+        let origin = |value| ("origin", value);
+        let host = &b"shop.example.com:8443"[..];
+        for (fields, host, expected) in [
+            (&[][..], host, None),
+            (&[site("same-origin")], host, Some(true)),
+            (&[site("same-origin"), origin("https://evil.example")], host, Some(true)),
+            (&[site("same-site")], host, Some(false)),
+            (&[site("none")], host, Some(false)),
+            (&[site("cross-site"), origin("https://shop.example.com:8443")], host, Some(false)),
+            (&[site("same-origin"), site("same-origin, cross-site")], host, Some(false)),
+            (&[origin("https://shop.example.com:8443")], host, Some(true)),
+            (&[origin("https://SHOP.example.com")], b"shop.example.com:443", Some(true)),
+            (&[origin("https://shop.example.com")], host, Some(false)),
+            (&[origin("https://shop.example.com:9")], host, Some(false)),
+            (&[origin("http://shop.example.com:8443")], host, Some(false)),
+            (&[origin("https://evil.shop.example.com:8443")], host, Some(false)),
+            (&[origin("null")], host, Some(false)),
+            (&[origin("https://")], b"", Some(false)),
+            (&[origin("https://shop.example.com:8443"), origin("null")], host, Some(false)),
+        ] {
+            assert_eq!(same_origin(&head(fields), host, true), expected, "{fields:?}");
         }
     }
 

@@ -15,6 +15,7 @@ pub mod limit;
 pub mod logging;
 mod modes;
 pub mod open_streams;
+pub mod own_sessions;
 mod reply;
 mod request_filter;
 mod response_filter;

@@ -12,6 +12,9 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use crate::proxy::error::RequestError;
+use crate::proxy::own_sessions::Json;
+
+const HTML: &str = "text/html; charset=utf-8";
 
 /// Answers with the page of an error; nothing where the client has left.
 ///
@@ -28,7 +31,7 @@ pub async fn error(session: &mut Session, error: RequestError) -> Result<()> {
         header.insert_header(WWW_AUTHENTICATE, "Cookie")?;
     }
     header.insert_header(CACHE_CONTROL, "private, no-store")?;
-    send(session, header, page(status, error.hint())).await
+    send(session, header, HTML, page(status, error.hint())).await
 }
 
 /// Answers with a redirect.
@@ -39,7 +42,20 @@ pub async fn redirect(session: &mut Session, status: StatusCode, location: &str)
     let mut header = ResponseHeader::build(status, Some(4))?;
     header.insert_header(LOCATION, location)?;
     header.insert_header(CACHE_CONTROL, "private, no-store")?;
-    send(session, header, page(status, None)).await
+    send(session, header, HTML, page(status, None)).await
+}
+
+/// Answers with JSON.
+///
+/// # Errors
+/// The client can't be written to, or a field has no such value.
+pub async fn json(session: &mut Session, json: &Json) -> Result<()> {
+    let mut header = ResponseHeader::build(json.status, Some(6))?;
+    for (name, value) in &json.fields {
+        header.append_header(name.clone(), value.as_str())?;
+    }
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    send(session, header, "application/json", format!("{}\n", json.body)).await
 }
 
 /// The whole answer to a request that the engine refuses by itself, as bytes of HTTP/1.1: the engine's
@@ -67,8 +83,13 @@ fn page(status: StatusCode, hint: Option<&str>) -> String {
     )
 }
 
-async fn send(session: &mut Session, mut header: ResponseHeader, page: String) -> Result<()> {
-    header.insert_header(CONTENT_TYPE, "text/html; charset=utf-8")?;
+async fn send(
+    session: &mut Session,
+    mut header: ResponseHeader,
+    content_type: &str,
+    page: String,
+) -> Result<()> {
+    header.insert_header(CONTENT_TYPE, content_type)?;
     header.insert_header(CONTENT_LENGTH, page.len())?;
     // An unread body would be taken for the next request.
     if !session.is_body_done() {

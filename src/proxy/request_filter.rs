@@ -15,6 +15,7 @@ use crate::proxy::admit;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::modes;
+use crate::proxy::own_sessions::{self, Json};
 use crate::proxy::reply;
 use crate::proxy::settings::{Denied, Require, Route, Target as Destination};
 use crate::proxy::settling::scope;
@@ -46,6 +47,7 @@ pub async fn run(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Context)
                 Answer::Redirect(status, location) => {
                     reply::redirect(session, status, &location).await?;
                 }
+                Answer::Json(json) => reply::json(session, &json).await?,
             }
             Ok(true)
         }
@@ -56,6 +58,7 @@ pub async fn run(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Context)
 enum Answer {
     Error(RequestError),
     Redirect(StatusCode, String),
+    Json(Json),
 }
 
 impl From<RequestError> for Answer {
@@ -82,6 +85,13 @@ async fn admit_request(
         (Destination::Files(_), _) => {
             ctx.kind = RouteKind::Files;
             Err(RequestError::NotBuilt.into())
+        }
+        (Destination::OwnSessions, None) => Err(RequestError::NoRoute.into()),
+        (Destination::OwnSessions, Some(policy)) => {
+            ctx.kind = RouteKind::Session;
+            let asked = own_sessions::read(session, ctx).map_err(Answer::Json)?;
+            join_session(shared, session, ctx, &route, policy).await?;
+            Err(Answer::Json(own_sessions::answer(shared, ctx, policy, &asked).await))
         }
         (Destination::Upstream(_), None) => {
             ctx.kind = RouteKind::Plain;

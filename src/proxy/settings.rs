@@ -13,6 +13,8 @@ pub enum Target {
     Upstream(usize),
     /// Static files: accepted, not served yet (501).
     Files(PathBuf),
+    /// What users ask of their own sessions; the proxy answers by itself.
+    OwnSessions,
 }
 
 /// What a route asks of a session.

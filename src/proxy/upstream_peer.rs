@@ -129,7 +129,7 @@ pub fn upstream<'a>(shared: &'a Shared, ctx: &'a Context) -> Option<(&'a Target,
     let target = ctx.target.as_ref()?;
     match target.route.target {
         settings::Target::Upstream(index) => Some((target, shared.upstreams.get(index)?)),
-        settings::Target::Files(_) => None,
+        settings::Target::Files(_) | settings::Target::OwnSessions => None,
     }
 }
 

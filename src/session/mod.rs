@@ -15,6 +15,7 @@ pub mod limit;
 pub mod matching;
 pub mod order;
 pub mod outcome;
+pub mod own;
 pub mod parked;
 pub mod policy;
 pub mod record;
@@ -86,6 +87,7 @@ pub(crate) mod tests {
             anonymous_per_minute: 60,
             bind: None,
             session_limit: None,
+            own_sessions: false,
         }
     }
 }

@@ -187,6 +187,8 @@ pub struct Policy {
     pub bind: Option<Bind>,
     /// How many sessions a confirmed subject may have (rule 22); absent: any number.
     pub session_limit: Option<SessionLimit>,
+    /// Whether users may list and end their own sessions ([`own::PATH`](crate::session::own::PATH)).
+    pub own_sessions: bool,
 }
 
 impl Policy {

@@ -23,6 +23,7 @@ mod modes;
 mod operations;
 mod order;
 mod outage;
+mod own_sessions;
 mod proxying;
 mod remember;
 mod renewal;

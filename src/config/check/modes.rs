@@ -59,6 +59,7 @@ fn keys(session: &Session) -> Vec<Key> {
         Key::new("jar.bytes", jar.map(|jar| &jar.bytes), &[Vault]),
         Key::new("anonymous_per_minute", Some(&session.anonymous_per_minute), &[Vault]),
         Key::new("max_sessions_per_subject", Some(&session.max_sessions_per_subject), &[Vault]),
+        Key::new("own_sessions", Some(&session.own_sessions), &[Vault]),
         Key::new("on_store_down", Some(&session.on_store_down), &[Vault]),
         Key::new("report_only", Some(&session.report_only), &[Harden]),
     ]

@@ -57,6 +57,7 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("jar: { bytes: 3KiB }", "jar.bytes"),
         ("anonymous_per_minute: 3", "anonymous_per_minute"),
         ("max_sessions_per_subject: { sessions: 3 }", "max_sessions_per_subject"),
+        ("own_sessions: true", "own_sessions"),
         ("on_store_down: reject", "on_store_down"),
     ] {
         for mode in ["seal", "harden"] {

@@ -44,10 +44,9 @@ impl Checker<'_> {
             let routes = self.routes(file, server, &path, sessions);
             self.policies(&server.value, &names, &path, sessions, insecure);
             self.circles(&server.value, &routes, &path);
-            servers.push(settings::Server {
-                names,
-                routes: routes.into_iter().map(|(_, route)| route).collect(),
-            });
+            let own = self.own_sessions(&server.value, &routes, &path);
+            let routes = routes.into_iter().map(|(_, route)| route).chain(own).collect();
+            servers.push(settings::Server { names, routes });
         }
         servers
     }

@@ -137,6 +137,7 @@ impl Checker<'_> {
             ),
             bind: self.bind(&session.bind, &format!("{path}.bind")),
             session_limit,
+            own_sessions: on(&session.own_sessions),
         }
     }
 

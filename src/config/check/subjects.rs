@@ -54,7 +54,8 @@ impl Checker<'_> {
         })
     }
 
-    /// A limit on the sessions of users whom nobody confirms holds nobody back.
+    /// A limit on the sessions of users whom nobody confirms holds nobody back, and none of them may
+    /// see his own.
     pub(super) fn limit_counts(
         &mut self,
         file: &File,
@@ -63,8 +64,12 @@ impl Checker<'_> {
         policy: &Policy,
         path: &str,
     ) {
-        let Some(limit) = &given.value.max_sessions_per_subject else { return };
-        if !policy.has_tickets() {
+        let limit = given.value.max_sessions_per_subject.as_ref().and_then(at);
+        let limit = limit.map(|place| ("max_sessions_per_subject", place));
+        let own = given.value.own_sessions.as_ref().filter(|own| own.value).and_then(at);
+        let own = own.map(|place| ("own_sessions", place));
+        let mut wanted = limit.into_iter().chain(own).peekable();
+        if wanted.peek().is_none() || !policy.has_tickets() {
             return;
         }
         let is_said = items(&file.servers)
@@ -77,11 +82,13 @@ impl Checker<'_> {
         if is_said || policy.subject_headers().next().is_some() {
             return;
         }
-        let flaw = Flaw::new(
-            "has no effect: only users that the application confirms are counted, and it never does",
-            "add `subject: { header: NAME }` to a login rule, or `session_header: true` to a route",
-        );
-        self.warning(at(limit), &format!("{path}.max_sessions_per_subject"), flaw);
+        for (key, place) in wanted {
+            let flaw = Flaw::new(
+                "has no effect: only users that the application confirms count, and it never does",
+                "add `subject: { header: NAME }` to a login rule, or `session_header: true` to a route",
+            );
+            self.warning(Some(place), &format!("{path}.{key}"), flaw);
+        }
     }
 }
 

@@ -1,0 +1,120 @@
+//! `sessions.*.own_sessions`: where users ask about their own sessions, on which hosts.
+
+use crate::config::schema::{Route, Server, Text};
+use crate::config::value::Flaw;
+use crate::headers::cross_site::CrossSite;
+use crate::proxy::settings::{self, Denied, Require, Target};
+use crate::session::own;
+
+use super::{Checker, at, items};
+
+/// What is asked has no body; some programs send a few bytes all the same.
+const BODY_BYTES_MAX: u64 = 4 * 1024;
+
+impl Checker<'_> {
+    /// The route for what users ask of their own sessions, where a policy of the server lets them.
+    pub(super) fn own_sessions(
+        &mut self,
+        server: &Server,
+        routes: &[(usize, settings::Route)],
+        path: &str,
+    ) -> Option<settings::Route> {
+        let place = |index: usize, key: fn(&Route) -> &Text| {
+            let route = items(&server.routes).get(index)?;
+            key(&route.value).as_ref().and_then(at)
+        };
+        let mut allowed = routes.iter().filter_map(|(index, route)| {
+            Some((*index, route.session.as_ref().filter(|policy| policy.own_sessions)?))
+        });
+        let (_, policy) = allowed.next()?;
+        if let Some((index, other)) = allowed.find(|(_, other)| other.name != policy.name) {
+            let message = format!(
+                "sessions `{}` and `{}` both have `own_sessions`, and a host has one list",
+                policy.name, other.name
+            );
+            let flaw = Flaw::new(message, "leave it out of one of them, or give it another host");
+            let place = place(index, |route| &route.session);
+            self.error(place, &format!("{path}.routes[{index}].session"), flaw);
+        }
+        for (index, route) in routes.iter().filter(|(_, route)| route.path.starts_with(own::PATH)) {
+            let message = format!("`{}` is where users ask about their own sessions", route.path);
+            let help = "leave the route out, or `own_sessions`";
+            let place = place(*index, |route| &route.path);
+            let path = format!("{path}.routes[{index}].path");
+            self.error(place, &path, Flaw::new(message, help));
+        }
+        Some(settings::Route {
+            path: own::PATH.to_owned(),
+            exact: false,
+            target: Target::OwnSessions,
+            session: Some(policy.clone()),
+            session_header: false,
+            require: Require::Nothing,
+            denied: Denied::Unauthorized,
+            // It says for itself who may ask, and that is less.
+            cross_site: CrossSite::default(),
+            body_bytes_max: BODY_BYTES_MAX,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::environment::testing::Given;
+    use crate::config::{Config, parse};
+    use crate::proxy::settings::Target;
+    use crate::session::own;
+
+    /// Two policies, the first of which says this, and these routes.
+    fn read(policy: &str, routes: &str) -> Result<Config, String> {
+        let text = format!(
+            "listeners: [{{ address: '127.0.0.1:0', tls: {{ self_signed: true }} }}]\nstore: memory\n\
+sessions:\n  a: {{ app_cookies: [a_sid], {policy} }}\n  \
+             b: {{ app_cookies: [b_sid], own_sessions: true }}\nupstreams:\n  \
+             up: {{ endpoints: [{{ address: '127.0.0.1:1' }}] }}\n\
+             servers: [{{ routes: [{routes}] }}]\n"
+        );
+        parse(&text, "cloakroom.yaml", &Given::default().environment())
+            .map_err(|found| found.to_string())
+    }
+
+    const A: &str = "{ path: /, upstream: up, session: a, session_header: true }";
+    const ON: &str = "own_sessions: true";
+
+    #[test]
+    fn hosts_of_the_policy_have_a_route_for_it() {
+        for (policy, expected) in [(ON, true), ("own_sessions: false", false), ("jar: {}", false)] {
+            let config = read(policy, A).expect("a good file");
+            let own = config.servers[0].routes.iter().find(|route| route.path == own::PATH);
+            let found = own.is_some_and(|route| matches!(route.target, Target::OwnSessions));
+            assert_eq!(found, expected, "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_one_list_and_its_path_for_itself() {
+        let check = |routes: &str, expected: &str| {
+            let said = read(ON, routes).err().expect("a mistake");
+            assert!(said.contains(expected), "{said}");
+        };
+        let b = "{ path: /b, upstream: up, session: b, session_header: true }";
+        check(
+            &format!("{A}, {b}"),
+            "servers[0].routes[1].session: sessions `a` and `b` both have `own_sessions`",
+        );
+        for path in [own::PATH.to_owned(), format!("{}/x", own::PATH)] {
+            let taken = format!("{{ path: {path}, upstream: up }}");
+            check(&format!("{A}, {taken}"), "is where users ask about their own sessions");
+        }
+    }
+
+    #[test]
+    fn users_whom_nobody_confirms_have_no_list() {
+        let warned = |route: &str| {
+            let config = read(ON, route).expect("a good file");
+            config.warnings.iter().any(|found| found.path == "sessions.a.own_sessions")
+        };
+        assert!(warned("{ path: /, upstream: up, session: a }"));
+        assert!(!warned(A));
+    }
+}

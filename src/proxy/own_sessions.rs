@@ -1,0 +1,164 @@
+//! A user's own sessions, for the application's pages (`own_sessions`): listed and ended by script.
+//!
+//! Needs a live ticket whose subject the application has confirmed (PROTOCOL.md 23). Only a page of the
+//! same origin may ask: no answer has a CORS header, and nothing is changed for a request that does
+//! not say where it comes from.
+
+use http::header::{ALLOW, HeaderName, SET_COOKIE};
+use http::{Method, StatusCode};
+use pingora_proxy::Session;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::headers::fetch;
+use crate::proxy::context::Context;
+use crate::proxy::settling::expiry_field;
+use crate::proxy::shared::Shared;
+use crate::session::outcome::{Lookup, RecordKey, Removed};
+use crate::session::own::{Asked, Refused};
+use crate::session::policy::Policy;
+use crate::session::shown::Shown;
+use crate::telemetry::audit;
+use crate::telemetry::labels::Revocation;
+
+/// An answer of JSON.
+pub struct Json {
+    pub status: StatusCode,
+    pub fields: Vec<(HeaderName, String)>,
+    pub body: Value,
+}
+
+impl Json {
+    fn ok(body: Value) -> Self {
+        Self { status: StatusCode::OK, fields: Vec::new(), body }
+    }
+
+    fn error(status: StatusCode, error: &str) -> Self {
+        Self { status, fields: Vec::new(), body: json!({ "error": error }) }
+    }
+
+    fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+}
+
+/// A session as its user sees it.
+#[derive(Serialize)]
+struct Own {
+    id: String,
+    created: u64,
+    last_seen: u64,
+    authenticated: Option<u64>,
+    network: Option<String>,
+    agent: Option<String>,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+/// Reads what is asked for, before any session is looked up.
+pub fn read(session: &Session, ctx: &Context) -> Result<Asked, Json> {
+    let request = session.req_header();
+    let Some(target) = &ctx.target else {
+        return Err(Json::error(StatusCode::INTERNAL_SERVER_ERROR, "internal"));
+    };
+    let method = &request.method;
+    let asked =
+        Asked::read(method, target.path.as_bytes(), request.uri.query()).map_err(|refused| {
+            match refused {
+                Refused::Nothing => Json::error(StatusCode::NOT_FOUND, "not_found"),
+                Refused::NotSaid => Json::error(StatusCode::BAD_REQUEST, "others_expected"),
+                Refused::Method(allowed) => {
+                    Json::error(StatusCode::METHOD_NOT_ALLOWED, "method").with(ALLOW, allowed)
+                }
+            }
+        })?;
+    let authority = target.client.host.as_ref().map(|host| host.as_bytes()).unwrap_or_default();
+    let is_ours = match fetch::same_origin(&request.headers, authority, target.client.https) {
+        Some(is_ours) => is_ours,
+        // A program, or a browser that says nothing about a GET: it can only be read by its own.
+        None => matches!(*method, Method::GET | Method::HEAD),
+    };
+    if is_ours { Ok(asked) } else { Err(Json::error(StatusCode::FORBIDDEN, "cross_origin")) }
+}
+
+/// Answers a request that was admitted.
+pub async fn answer(shared: &Shared, ctx: &Context, policy: &Policy, asked: &Asked) -> Json {
+    let held = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.held());
+    let confirmed = held.and_then(|held| {
+        let subject = held.record.subject.as_ref().filter(|subject| subject.confirmed)?;
+        Some((held.key, subject.name.as_str()))
+    });
+    let Some((current, subject)) = confirmed else {
+        return Json::error(StatusCode::UNAUTHORIZED, "login_required")
+            .with(http::header::WWW_AUTHENTICATE, "Cookie");
+    };
+    let now = shared.clock.now();
+    let found = match shared.list(subject).await {
+        Lookup::Found(found) => found,
+        Lookup::NotFound | Lookup::Revoked => Vec::new(),
+        Lookup::Unavailable => return store_down(),
+    };
+    // What somebody merely typed into a form is nobody's session.
+    let mut own: Vec<(RecordKey, Shown)> = found
+        .iter()
+        .filter_map(|(key, _, record)| Some((*key, Shown::of(*key, record, subject, now)?)))
+        .filter(|(_, shown)| shown.confirmed)
+        .collect();
+    own.sort_by(|(_, a), (_, b)| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    match asked {
+        Asked::List => {
+            let sessions: Vec<Own> = own
+                .into_iter()
+                .map(|(key, shown)| Own {
+                    id: own_id(key),
+                    created: shown.created,
+                    last_seen: shown.last_seen,
+                    authenticated: shown.authenticated,
+                    network: shown.network,
+                    agent: shown.agent,
+                    current: key == current,
+                })
+                .collect();
+            Json::ok(json!({ "sessions": sessions }))
+        }
+        Asked::End(id) => match own.iter().find(|(key, _)| own_id(*key) == *id) {
+            None => Json::error(StatusCode::NOT_FOUND, "no_such_session"),
+            Some((key, _)) => {
+                if !end(shared, *key, subject).await {
+                    return store_down();
+                }
+                let done = Json::ok(json!({ "ended": 1 }));
+                if *key == current { done.with(SET_COOKIE, expiry_field(policy)) } else { done }
+            }
+        },
+        Asked::EndOthers => {
+            let mut ended = 0;
+            for (key, _) in own.iter().filter(|(key, _)| *key != current) {
+                if !end(shared, *key, subject).await {
+                    return store_down();
+                }
+                ended += 1;
+            }
+            Json::ok(json!({ "ended": ended }))
+        }
+    }
+}
+
+/// The part of a record's key that tells a user's sessions apart.
+fn own_id(key: RecordKey) -> String {
+    key.id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Ends a session; says whether the store has acknowledged it.
+async fn end(shared: &Shared, key: RecordKey, subject: &str) -> bool {
+    if shared.remove(key).await == Removed::Unavailable {
+        return false;
+    }
+    audit::revoked(&shared.metrics, Revocation::Session, Some(subject), Some(key), "user");
+    true
+}
+
+fn store_down() -> Json {
+    Json::error(StatusCode::SERVICE_UNAVAILABLE, "store_down").with(http::header::RETRY_AFTER, "2")
+}
