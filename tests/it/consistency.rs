@@ -2,8 +2,9 @@
 //! worker its requests meet, logins with requests in flight included.
 //!
 //! What is left to the application: two of *its* workers that read, change and write one session
-//! at a time lose one of the changes, behind any proxy. So no two writes of a cart overlap here,
-//! except where a login comes between them, which PROTOCOL.md 18 orders.
+//! at a time lose one of the changes, unless the policy has them take turns (`order.rs`). So no two
+//! writes of a cart overlap here, except where a login comes between them, which PROTOCOL.md 18
+//! orders.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
