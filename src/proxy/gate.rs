@@ -8,17 +8,14 @@
 //! Those that take turns do so before they come to the gate: `turn.rs`.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+pub use crate::proxy::cut::Cut;
 use crate::proxy::turn::Wake;
 use crate::session::ticket::Selector;
 use crate::session::turns::Turns;
@@ -28,52 +25,6 @@ use crate::session::turns::Turns;
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 const SHARDS: usize = 32;
-
-/// Ends one exchange from outside.
-#[derive(Default)]
-pub struct Cut {
-    cut: AtomicBool,
-    is_stream: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Cut {
-    /// Ends the exchange: its upstream socket fails, and no more of its answer goes out.
-    pub fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    /// Whether the exchange was ended.
-    pub fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
-    }
-
-    /// Marks a WebSocket or an event stream: nobody waits for its end.
-    pub fn mark_stream(&self) {
-        self.is_stream.store(true, Ordering::Release);
-    }
-
-    /// Whether nobody waits for its end.
-    pub fn is_stream(&self) -> bool {
-        self.is_stream.load(Ordering::Acquire)
-    }
-
-    /// Whether the exchange was ended; else the task is woken when it is.
-    pub fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_cut() {
-            return Poll::Ready(());
-        }
-        self.waker.register(cx.waker());
-        if self.is_cut() { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-impl fmt::Debug for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cut({})", self.is_cut())
-    }
-}
 
 /// The gates of all sessions that have exchanges in flight.
 #[derive(Debug, Default)]

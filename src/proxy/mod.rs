@@ -5,6 +5,7 @@ mod admit;
 mod body_filters;
 mod context;
 mod crowd;
+pub mod cut;
 pub mod error;
 mod fail_to_proxy;
 pub mod gate;
