@@ -29,6 +29,7 @@ mod remember;
 mod renewal;
 mod revocation;
 mod routing;
+mod rules;
 mod scope;
 mod streams;
 mod subjects;
