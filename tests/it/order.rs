@@ -32,8 +32,8 @@ struct Scene {
 impl Scene {
     async fn of(serialize: &str) -> Self {
         let origin = Origin::start().await;
-        let shop = Shop::at(origin.address).policy(&format!("serialize: {serialize}")).top(ADMIN);
-        Self { nodes: vec![shop.start()], origin }
+        let shop = Shop::at(origin.address).policy(&format!("serialize: {serialize}"));
+        Self { nodes: vec![shop.in_memory().top(ADMIN).start()], origin }
     }
 
     /// A browser with a session.
@@ -345,6 +345,7 @@ async fn two_logins_take_turns() {
 async fn a_refused_request_passes_its_turn_on() {
     let origin = Origin::start().await;
     let shop = Shop::at(origin.address)
+        .in_memory()
         .policy("serialize: unsafe")
         .route("{ path: /account/, upstream: shop, session: shop, require: login }");
     let mut scene = Scene { nodes: vec![shop.start()], origin };

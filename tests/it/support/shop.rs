@@ -69,6 +69,12 @@ impl Shop {
         self
     }
 
+    /// Records in the node's memory, which always answers in time.
+    pub fn in_memory(mut self) -> Self {
+        self.store = "memory".to_owned();
+        self
+    }
+
     /// `balance: …`
     pub fn balance(mut self, balance: &'static str) -> Self {
         self.balance = balance;
