@@ -86,7 +86,7 @@ pub fn read(session: &Session, ctx: &Context) -> Result<Asked, Json> {
 pub async fn answer(shared: &Shared, ctx: &Context, policy: &Policy, asked: &Asked) -> Json {
     let held = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.held());
     let confirmed = held.and_then(|held| {
-        let subject = held.record.subject.as_ref().filter(|subject| subject.confirmed)?;
+        let subject = held.record.whose().filter(|subject| subject.confirmed)?;
         Some((held.key, subject.name.as_str()))
     });
     let Some((current, subject)) = confirmed else {

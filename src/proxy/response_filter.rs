@@ -243,8 +243,9 @@ fn obey(answer: &mut Answer, said: Command, exchange: &Exchange) {
 
 /// Whether nobody asked for what the answer takes away of the session (rule 29).
 fn is_unasked(exchange: &Exchange, answer: &Answer) -> bool {
+    let Answer { logged_in, logged_out, revoke_subject, .. } = *answer;
     exchange.method.is_safe()
-        && !(exchange.is_login || exchange.is_logout || answer.logged_in || answer.logged_out)
+        && !(exchange.is_login || exchange.is_logout || logged_in || logged_out || revoke_subject)
 }
 
 /// The endpoint that a session stays with.

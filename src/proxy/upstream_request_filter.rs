@@ -36,7 +36,7 @@ pub fn run(
     let id = held.map(|held| held.key.to_hex());
     let identity = held.zip(id.as_deref()).map(|(held, id)| Identity {
         id,
-        subject: held.record.subject.as_ref().and_then(Subject::for_worker),
+        subject: held.record.whose().and_then(Subject::for_worker),
         created: held.record.created,
         authenticated: held.record.logged_in(),
     });

@@ -13,6 +13,7 @@ use crate::session::jar::{Edit, Jar};
 use crate::session::outcome::{Durability, RecordKey};
 use crate::session::policy::{CookiesHold, JarLimits, Policy};
 use crate::session::record::{Record, State};
+use crate::session::subject::Subject;
 
 /// How long a jar is kept aside.
 pub const PARKED: Duration = Duration::from_secs(10);
@@ -81,17 +82,25 @@ impl Record {
         self.authenticated.filter(|_| self.parked.is_none())
     }
 
+    /// Whose it is, as far as that counts now.
+    pub fn whose(&self) -> Option<&Subject> {
+        self.subject.as_ref().filter(|_| self.parked.is_none())
+    }
+
     /// The record with its session kept aside. What is left of the jar is the caller's to say.
     pub fn park(self, now: UnixMillis) -> Self {
         let parked = Parked { jar: self.jar.clone(), at: now };
         Self { parked: Some(parked), ..self }
     }
 
-    /// The record without what was parked: whoever had logged in has been logged out.
+    /// The record without what was parked: whoever had logged in has been logged out. It stays in
+    /// the epoch of its subject, which its key names.
     pub fn unparked(self) -> Self {
         match self.parked {
             None => self,
-            Some(_) => Self { parked: None, authenticated: None, ..self },
+            Some(_) => {
+                Self { parked: None, authenticated: None, subject: None, client: None, ..self }
+            }
         }
     }
 
@@ -253,6 +262,23 @@ mod tests {
         }
         let live = record(jar(&["sid=1"])).park(NOW).into_state(State::Live);
         assert!(live.parked.is_some(), "a renewal changes nothing");
+    }
+
+    /// PROTOCOL 30: workers are told of nobody while a session is parked, nor when it is gone.
+    #[test]
+    fn a_parked_session_is_nobodys() {
+        let alice = Subject::confirmed("alice");
+        assert!(alice.is_some());
+        let hers = Record { subject: alice.clone(), ..record(jar(&["sid=1"])) };
+        assert_eq!(hers.whose(), alice.as_ref());
+        let parked = hers.park(NOW);
+        assert_eq!((parked.whose(), parked.logged_in()), (None, None));
+        let limits = JarLimits::default();
+        let back = resolve(KEY, parked.clone(), NOW, Fate::Restore, limits).expect("parked");
+        assert_eq!(back.record.whose(), alice.as_ref());
+        let goes_on = Record { jar: jar(&["b=2"]), ..parked };
+        let gone = resolve(KEY, goes_on, NOW, Fate::Drop, limits).expect("parked");
+        assert_eq!(gone.record.whose(), None);
     }
 
     #[test]

@@ -6,14 +6,14 @@ use crate::session::record::{Record, State};
 
 /// Says whether the session of an open stream is over, from what a look-up of its record gave.
 ///
-/// A login on its way ends streams too: what answers them may hold the session from before it. An
-/// outage of the store ends nothing.
+/// A login on its way ends streams too: what answers them may hold the session from before it. So
+/// does a session that the application took away (rule 29). An outage of the store ends nothing.
 pub fn is_over(lookup: &Lookup<(u64, Record)>, now: UnixMillis) -> bool {
     match lookup {
         Lookup::Unavailable => false,
         Lookup::NotFound | Lookup::Revoked => true,
         Lookup::Found((_, record)) => match record.state {
-            State::Live => record.is_expired(now),
+            State::Live => record.is_expired(now) || record.parked.is_some(),
             State::Pending { .. } | State::Moved { .. } | State::Ended => true,
         },
     }
@@ -53,6 +53,8 @@ mod tests {
         let successor = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
         check(found(State::Moved { successor, at: NOW }), Duration::ZERO, true);
         check(found(State::Ended), Duration::ZERO, true);
+        let Lookup::Found((version, record)) = found(State::Live) else { unreachable!() };
+        check(Lookup::Found((version, record.park(NOW))), Duration::ZERO, true);
         check(Lookup::NotFound, Duration::ZERO, true);
         check(Lookup::Revoked, Duration::ZERO, true);
         check(Lookup::Unavailable, timeouts.absolute, false);

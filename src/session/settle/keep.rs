@@ -156,7 +156,7 @@ impl Settle<'_> {
     /// Whose sessions `revoke-subject` means.
     pub(super) fn to_revoke(&self, held: Option<&Held>) -> Option<String> {
         let said = self.answer.subject.as_ref().filter(|_| self.answer.logged_in);
-        let subject = said.or_else(|| held?.record.subject.as_ref())?;
+        let subject = said.or_else(|| held?.record.whose())?;
         Some(subject.name.clone())
     }
 }
