@@ -107,7 +107,8 @@ async fn what_is_not_ours_arrives_byte_for_byte() {
 #[tokio::test]
 async fn pairs_are_joined_into_one_line() {
     let stage = Stage::set().await;
-    let table: &[(&[&[u8]], Option<&[u8]>)] = &[
+    type Row<'a> = (&'a [&'a [u8]], Option<&'a [u8]>);
+    let table: &[Row<'_>] = &[
         (&[b"a=b;c=d"], Some(b"a=b; c=d")),
         (&[b" \ta = b \t;;\t; c=d ;"], Some(b"a = b; c=d")),
         (&[b"a=b", b"c=d"], Some(b"a=b; c=d")),

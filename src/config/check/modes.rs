@@ -45,6 +45,7 @@ fn keys(session: &Session) -> Vec<Key> {
     let jar = session.jar.as_ref();
     vec![
         Key::new("cookie.name", cookie.map(|cookie| &cookie.name), &[Vault]),
+        Key::new("cookie.remember", cookie.map(|cookie| &cookie.remember), &[Vault]),
         Key::new("cookie.prefix", cookie.map(|cookie| &cookie.prefix), &[Seal, Harden]),
         Key::new("cookie.partitioned", cookie.map(|cookie| &cookie.partitioned), &[Seal, Harden]),
         Key::new("timeouts.idle", timeouts.map(|timeouts| &timeouts.idle), &[Vault, Seal]),
@@ -58,6 +59,7 @@ fn keys(session: &Session) -> Vec<Key> {
         Key::new("jar.cookies", jar.map(|jar| &jar.cookies), &[Vault]),
         Key::new("jar.bytes", jar.map(|jar| &jar.bytes), &[Vault]),
         Key::new("anonymous_per_minute", Some(&session.anonymous_per_minute), &[Vault]),
+        Key::new("bind", Some(&session.bind), &[Vault]),
         Key::new("max_sessions_per_subject", Some(&session.max_sessions_per_subject), &[Vault]),
         Key::new("own_sessions", Some(&session.own_sessions), &[Vault]),
         Key::new("on_store_down", Some(&session.on_store_down), &[Vault]),

@@ -57,6 +57,8 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("jar: { bytes: 3KiB }", "jar.bytes"),
         ("anonymous_per_minute: 3", "anonymous_per_minute"),
         ("max_sessions_per_subject: { sessions: 3 }", "max_sessions_per_subject"),
+        ("bind: { user_agent: true }", "bind"),
+        ("cookie: { remember: true }", "cookie.remember"),
         ("own_sessions: true", "own_sessions"),
         ("on_store_down: reject", "on_store_down"),
     ] {
