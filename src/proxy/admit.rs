@@ -271,9 +271,13 @@ async fn touched(shared: &Shared, bond: Bond, touch: Option<Record>) -> Bond {
 /// Gives a session back that a login may have suspended without hearing of it. Nothing was
 /// forwarded, so no worker has logged it in; left alone it would end (rule 20).
 async fn restore(shared: Arc<Shared>, key: RecordKey, version: u64, pending: Record) {
-    let deadline = Instant::now() + UNSETTLED;
-    while Instant::now() < deadline {
+    let State::Pending { since } = pending.state else { return };
+    loop {
         sleep(RESTORE_EVERY).await;
+        // By now it counts as ended everywhere.
+        if shared.clock.now().since(since) > UNSETTLED {
+            return;
+        }
         match shared.load(key).await {
             Lookup::Unavailable => {}
             Lookup::Found((found, record)) if found == version && record == pending => {

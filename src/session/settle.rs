@@ -110,6 +110,8 @@ impl<'a> Settle<'a> {
         let step = match bond {
             // The worker may have logged the jar's session in (rule 20).
             Bond::Login(held) if forwarded => settle.end(held, Cause::LoginAborted),
+            // By now it counts as ended everywhere.
+            Bond::Login(held) if settle.is_overdue(&held) => settle.done(),
             Bond::Login(held) => settle.merge(held),
             Bond::Live(held, _) if forwarded && is_logout => settle.end(held, Cause::Logout),
             Bond::Live(..) | Bond::Free | Bond::Silent(_) => settle.done(),

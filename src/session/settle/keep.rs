@@ -97,7 +97,9 @@ impl Settle<'_> {
 
     pub(super) fn ended(&mut self, held: Held, cause: Cause, replaced: Replaced) -> Step {
         match replaced {
-            Replaced::Replaced | Replaced::Gone => self.over(held.key, cause),
+            Replaced::Replaced => self.over(held.key, cause),
+            // Somebody else took it away: only who did may make what comes after (rules 7, 25).
+            Replaced::Gone => self.fenced(&held),
             Replaced::Conflict => self.again(held, |held| Stage::End(held, cause)),
             Replaced::Unavailable => self.withhold(Some(held.key)),
         }

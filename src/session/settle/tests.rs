@@ -390,6 +390,17 @@ fn an_aborted_login_ends_its_session() {
     check(false, State::Live);
 }
 
+/// PROTOCOL 20: what others take for ended does not come back.
+#[test]
+fn an_overdue_login_that_is_given_up_stays_ended() {
+    let mut store = pending();
+    let (held, before) = (store.held(), store.state().clone());
+    let policy = policy();
+    let late = NOW.plus(UNSETTLED + Duration::from_millis(1));
+    store.run(Settle::abort(&policy, Bond::Login(held), false, false, late));
+    assert_eq!(*store.state(), before);
+}
+
 #[test]
 fn an_aborted_logout_ends_its_session() {
     let check = |is_logout, forwarded, state| {
@@ -523,6 +534,19 @@ fn a_logout_that_was_not_stored_is_withheld() {
     let held = store.held();
     let effect = store.settle(Bond::Live(held, SENT), logout(&[]));
     assert!(effect.withheld && keeps(&effect));
+}
+
+/// PROTOCOL 7, 25: whoever finds its record gone took nothing away. Else each of two logouts whose
+/// answers repeat the application's identifier would make a record with it.
+#[test]
+fn a_logout_whose_record_is_gone_makes_nothing() {
+    let mut store = live();
+    let held = store.held();
+    store.records.clear();
+    let effect = store.settle(Bond::Live(held, SENT), logout(&["EGG_SESS=x"]));
+    assert!(keeps(&effect) && !effect.withheld);
+    assert_eq!(store.jars(), [""; 0]);
+    assert_eq!(effect.events, [Event::Fenced { id: OLD }]);
 }
 
 /// `balance: session`: the endpoint stays with the session, through a login too.
