@@ -1,8 +1,9 @@
 # make demo    two workers, Cloakroom in front of them, and what to look at
 # make test    everything that the tests need, then the tests
 # make check   formatting, lints, links in the documentation
+# make mistakes  deliberate mistakes, each of which the model of the protocol must find
 
-.PHONY: demo test check bench-load fmt clean
+.PHONY: demo test check mistakes bench-load fmt clean
 
 # Unoptimised: the demo is for looking, and is there within the time that this build takes.
 demo:
@@ -21,6 +22,11 @@ check:
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
 	cargo deny check bans licenses sources
+
+# Seven builds of the library's tests: some minutes.
+mistakes:
+	scripts/setup
+	scripts/mistakes
 
 # The side-by-side comparison with other proxies; figures in benches/load/README.md.
 bench-load:

@@ -54,6 +54,10 @@ pub enum Clock {
     System,
     /// The system's clock moved forward by so many milliseconds, which tests advance by hand.
     Shifted(Arc<AtomicU64>),
+    /// These milliseconds since the Unix epoch, which only a test moves: nothing depends on how
+    /// fast the machine is.
+    #[cfg(test)]
+    Held(Arc<AtomicU64>),
 }
 
 impl Clock {
@@ -65,6 +69,8 @@ impl Clock {
         match self {
             Self::System => UnixMillis(system),
             Self::Shifted(by) => UnixMillis(system.saturating_add(by.load(Ordering::Relaxed))),
+            #[cfg(test)]
+            Self::Held(at) => UnixMillis(at.load(Ordering::Relaxed)),
         }
     }
 }

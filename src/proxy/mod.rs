@@ -14,6 +14,8 @@ pub mod hooks;
 mod lease;
 pub mod limit;
 pub mod logging;
+#[cfg(test)]
+mod model;
 mod modes;
 pub mod open_streams;
 pub mod own_sessions;

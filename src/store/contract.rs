@@ -14,15 +14,15 @@ use super::{SEALED_BYTES_MAX, SharedStore, Stored};
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Removed, Replaced};
 
 /// An engine to try, and how time passes for it.
-pub(super) struct Bench {
-    pub(super) store: SharedStore,
+pub(crate) struct Bench {
+    pub(crate) store: SharedStore,
     pub(super) elapse: Elapse,
     /// The server or directory that the engine needs.
-    pub(super) keep_alive: Box<dyn Any + Send>,
+    pub(crate) keep_alive: Box<dyn Any + Send>,
 }
 
 /// How time passes for an engine.
-pub(super) enum Elapse {
+pub(crate) enum Elapse {
     /// By hand.
     Shift(Arc<AtomicU64>),
     /// By itself: the server has a clock of its own.

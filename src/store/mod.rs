@@ -4,7 +4,7 @@
 //! opening is [`records`]'s. An engine that cannot answer says `Unavailable`, never "not there".
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 pub mod era;
 pub mod health;
 pub mod memory;

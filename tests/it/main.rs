@@ -19,6 +19,7 @@ mod headers;
 mod interleavings;
 mod keys;
 mod layers;
+mod mistakes;
 mod modes;
 mod operations;
 mod order;

@@ -10,7 +10,7 @@ mod connection;
 mod layout;
 mod supervisor;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod url;
 
 use std::fmt;

@@ -127,7 +127,7 @@ fn store(url: &str) -> RedisStore {
 const IN_MEMORY: &[&str] = &["--save", "", "--appendonly", "no"];
 const ON_DISK: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 
-async fn bench() -> Bench {
+pub(crate) async fn bench() -> Bench {
     let server = Server::start(IN_MEMORY);
     let store = server.store().patient();
     store.start().await;

@@ -1,0 +1,122 @@
+//! A node: what `App::build` shares between the workers of one process, over the common store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::calls::{Calls, Line};
+use crate::clock::Clock;
+use crate::cookie::enforce;
+use crate::crypto::ring_source::RingSource;
+use crate::proxy::guards::Guards;
+use crate::proxy::limit::Limiter;
+use crate::proxy::shared::Shared;
+use crate::routing::path::PathRule;
+use crate::routing::table::{ServerEntry, Table};
+use crate::session::policy::{
+    CrossSite, LoginRule, LogoutRule, OnAppDelete, OnReuse, Policy, RequestPart, SuccessPart,
+    Timeouts,
+};
+use crate::store::SharedStore;
+use crate::store::records::Records;
+use crate::telemetry::findings::Findings;
+use crate::telemetry::metrics::Metrics;
+
+pub const HOST: &str = "shop.example.com";
+pub const TICKET: &str = "__Host-shop";
+pub const LOGIN: &str = "/login";
+pub const LATE_LOGIN: &str = "/sso";
+pub const LOGOUT: &str = "/logout";
+pub const ACCOUNT: &str = "/account/";
+/// What a worker says with a login that has no request part.
+pub const LATE_LOGIN_HEADER: &str = "x-logged-in";
+
+/// What all nodes and all cases of a test have in common.
+pub struct Fleet {
+    pub ring: Arc<RingSource>,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub policy: Arc<Policy>,
+}
+
+impl Fleet {
+    /// Records in a store.
+    pub fn records(&self, store: SharedStore) -> Records {
+        Records::new(store, self.ring.clone(), self.policy.timeouts.absolute)
+    }
+}
+
+/// One life of a node's process.
+pub struct Node {
+    pub shared: Arc<Shared>,
+    is_down: Arc<AtomicBool>,
+}
+
+impl Node {
+    /// Starts the process.
+    pub fn start(fleet: &Fleet, calls: &Arc<Calls>, node: usize) -> Self {
+        let is_down = Arc::new(AtomicBool::new(false));
+        let line = Line { calls: calls.clone(), node, is_down: is_down.clone() };
+        let server = ServerEntry { names: vec![HOST.to_owned()], routes: Vec::new() };
+        let shared = Shared {
+            clock: fleet.clock.clone(),
+            table: Table::build(vec![server]).expect("a good name"),
+            upstreams: Vec::new(),
+            tickets: vec![TICKET.to_owned()],
+            cookies: enforce::Settings::default(),
+            trusted: Vec::new(),
+            insecure_cookies: false,
+            ring: fleet.ring.clone(),
+            records: fleet.records(Arc::new(line)),
+            gates: Arc::default(),
+            streams: Arc::default(),
+            limiter: Limiter::default(),
+            guards: Guards::new(&[], &fleet.metrics),
+            metrics: fleet.metrics.clone(),
+            findings: Findings::default(),
+            access_log: false,
+        };
+        Self { shared: Arc::new(shared), is_down }
+    }
+
+    /// Ends the process where it stands.
+    pub fn crash(&self) {
+        self.is_down.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Times that the schedule's pauses reach: renewals within seconds, an idle end within minutes.
+pub fn policy() -> Policy {
+    let path = |path: &str| PathRule::new(path, false).expect("a good path");
+    let post = |at: &str| RequestPart { method: Some(http::Method::POST), path: path(at) };
+    let login = |request, success| LoginRule {
+        request,
+        success,
+        cross_site: CrossSite::Deny,
+        subject: None,
+    };
+    let by_location =
+        SuccessPart { status: vec![302], location: Some(path(ACCOUNT)), ..SuccessPart::default() };
+    let header = http::HeaderName::from_static(LATE_LOGIN_HEADER);
+    let by_header = SuccessPart { header: Some((header, None)), ..SuccessPart::default() };
+    Policy {
+        app_cookies: vec!["SID".to_owned(), "c*".to_owned()],
+        timeouts: Timeouts {
+            idle: Duration::from_secs(150),
+            absolute: Duration::from_secs(600),
+            renew_every: Duration::from_secs(6),
+            grace: Duration::from_secs(4),
+        },
+        on_reuse: OnReuse::Revoke,
+        // The guard has no word in the model: deletions apply at once.
+        on_app_delete: OnAppDelete::End,
+        login: vec![login(Some(post(LOGIN)), by_location), login(None, by_header)],
+        logout: vec![LogoutRule {
+            request: post(LOGOUT),
+            success: SuccessPart::default(),
+            clear_site_data: Vec::new(),
+        }],
+        anonymous_per_minute: 10_000,
+        ..crate::session::tests::policy()
+    }
+}

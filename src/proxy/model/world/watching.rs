@@ -1,0 +1,119 @@
+//! What the model sees: what an exchange has come to, and what the store holds after each call.
+
+use super::{
+    Ask, AtWorker, Call, Carried, Event, Fault, HOST, Lookup, RecordKey, State, Ticket, Tie,
+};
+use super::{Turn, Violation, What, World, Writer, Wrote, scope};
+
+impl World<'_> {
+    /// Takes in what an exchange has come to.
+    pub(super) fn look(&mut self, id: usize) -> Result<(), Violation> {
+        let (events, tie, job) = {
+            let mut seat = self.exchanges[id].seat.lock().expect("no panic while it is held");
+            (std::mem::take(&mut seat.events), seat.tie, seat.job.take())
+        };
+        for event in events {
+            say!(self, "  e{id}: {event:?}");
+            self.exchanges[id].fenced |= matches!(event, Event::Fenced { .. });
+            *self.counts.entry(event.name()).or_default() += 1;
+            let ticket = self.exchanges[id].ticket.clone();
+            let (policy, now) = (&self.fleet.policy, self.engine.now());
+            self.legitimate.heard(&event, ticket.as_ref(), &self.ledger, policy, now)?;
+        }
+        if let (Some(tie), None) = (tie, self.exchanges[id].tie) {
+            let turn = self.calls.turn();
+            let exchange = &mut self.exchanges[id];
+            exchange.tie = Some(tie);
+            exchange.admitted = turn;
+            self.legitimate.admitted(tie, exchange.failed);
+            let name = tie.held().and_then(|key| self.ledger.place(key));
+            say!(self, "  e{id} is admitted: {} {name:?}", word(tie));
+            if tie.held().is_some() && exchange.found_over {
+                let what = format!("e{id} was admitted with r{name:?}, which was over");
+                return Err(Violation::new(2, what));
+            }
+        }
+        if let Some(job) = job {
+            let turn = self.calls.turn();
+            let pairs = job.pairs.clone();
+            self.workers.push(AtWorker { turn, exchange: id, job: Some(job), pairs, reply: None });
+        }
+        Ok(())
+    }
+
+    /// A store call is carried out.
+    pub(super) fn carry_out(&mut self, call: Call, fault: Fault) -> Result<(), Violation> {
+        let Call { by, what, key, node, .. } = call;
+        let turn = self.calls.turn();
+        call.go(self.engine, fault);
+        let now = self.engine.now();
+        if let Some(id) = by {
+            let is_over = self.ledger.get(key).is_none_or(|entry| entry.is_over(now));
+            let exchange = &mut self.exchanges[id];
+            exchange.failed |= fault != Fault::None;
+            if let (What::Load, Fault::None, Some(ticket)) = (what, fault, &exchange.ticket)
+                && ticket.key == key
+                && exchange.tie.is_none()
+            {
+                exchange.looked_up = turn;
+                exchange.found_over = is_over;
+                self.legitimate.looked_up(ticket, now);
+            }
+        }
+        if matches!(what, What::Create | What::Replace) && fault != Fault::Before {
+            self.observe(by, key, turn)?;
+        }
+        let by = by.map_or_else(|| format!("n{node} itself"), |id| format!("e{id}"));
+        let record = self.ledger.get(key).map(|entry| (entry.version, &entry.record.state));
+        let place = self.ledger.place(key);
+        say!(self, "  {by}: {what:?} r{place:?} ({fault:?}); it is {record:?}");
+        Ok(())
+    }
+
+    fn observe(&mut self, by: Option<usize>, key: RecordKey, turn: Turn) -> Result<(), Violation> {
+        let (records, now) = (self.truth.clone(), self.engine.now());
+        let found = self.engine.run(async move { records.load(key, now).await });
+        let Lookup::Found(found) = found else { return Ok(()) };
+        let is_moved = matches!(found.1.state, State::Moved { .. });
+        let Some(id) = by else {
+            return self.ledger.wrote(key, found, Writer::default(), turn, now).map(drop);
+        };
+        let exchange = &mut self.exchanges[id];
+        let edits = exchange.seat.lock().expect("no panic while it is held").edits.clone();
+        let writer = Writer {
+            held: exchange.tie.and_then(Tie::held),
+            is_login: matches!(exchange.ask, Ask::Login(true) | Ask::LateLogin),
+            edits: &edits,
+        };
+        match self.ledger.wrote(key, found, writer, turn, now)? {
+            Wrote::Nothing => {}
+            Wrote::Cookies => exchange.stored = true,
+            Wrote::Otherwise if is_moved => exchange.moved = Some(turn),
+            Wrote::Otherwise => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn name_of(&self, ticket: &Carried) -> String {
+        match self.ledger.place(ticket.key) {
+            Some(place) => format!("r{place} S{}", ticket.counter),
+            None => "an unknown record".to_owned(),
+        }
+    }
+
+    pub(super) fn open(&self, value: &str) -> Carried {
+        let ring = self.fleet.ring.current();
+        let ticket = Ticket::open(&ring, value.as_bytes(), &scope(&self.fleet.policy, HOST));
+        let ticket = ticket.expect("our own ticket");
+        Carried { value: value.to_owned(), key: ticket.key(&ring), counter: ticket.counter }
+    }
+}
+
+fn word(tie: Tie) -> &'static str {
+    match tie {
+        Tie::Free => "free",
+        Tie::Live(_) => "live",
+        Tie::Login(_) => "login",
+        Tie::Silent => "silent",
+    }
+}
