@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::crypto::random;
 use crate::proxy::crowd::{self, Place};
 use crate::proxy::gate::{Closed, PATIENCE, Pass};
 use crate::proxy::lease::{self, Held as Turn};
@@ -80,6 +81,12 @@ pub async fn admit(
         };
     };
     let key = ticket.key(&shared.ring.current());
+    if facts.is_login {
+        facts.attempt = random::bytes().map(u64::from_ne_bytes).map_err(|error| {
+            tracing::error!(%error, "no randomness: the login is refused");
+            Refusal::StoreDown
+        })?;
+    }
     let mut waits = Waits::begin(policy, facts);
     // Its turn comes first: who waits for it is not inside the gate.
     let turn = match facts.takes_turns {
@@ -271,7 +278,7 @@ async fn touched(shared: &Shared, bond: Bond, touch: Option<Record>) -> Bond {
 /// Gives a session back that a login may have suspended without hearing of it. Nothing was
 /// forwarded, so no worker has logged it in; left alone it would end (rule 20).
 async fn restore(shared: Arc<Shared>, key: RecordKey, version: u64, pending: Record) {
-    let State::Pending { since } = pending.state else { return };
+    let State::Pending { since, .. } = pending.state else { return };
     loop {
         sleep(RESTORE_EVERY).await;
         // By now it counts as ended everywhere.

@@ -23,6 +23,8 @@ pub struct Facts {
     pub requires_login: bool,
     /// It takes turns with others of its session (rule 32).
     pub takes_turns: bool,
+    /// A random number that tells this login from all others.
+    pub attempt: u64,
     /// It has waited for a login as long as it may.
     pub has_waited: bool,
     /// A login on this node is about to suspend its record (rule 18).
@@ -185,7 +187,9 @@ fn on_claim(
             (Verdict::AskSuccessor { moved: key, successor }, None)
         }
         State::Moved { .. } => (forward(Bond::Silent(Silence::Moved(key))), None),
-        State::Pending { since } if now.since(since) > UNSETTLED => ended(Cause::PendingTimedOut),
+        State::Pending { since, .. } if now.since(since) > UNSETTLED => {
+            ended(Cause::PendingTimedOut)
+        }
         State::Pending { .. } if facts.has_waited => {
             (forward(Bond::Silent(Silence::Pending(key))), None)
         }
@@ -238,7 +242,7 @@ fn on_live(
     }
     if facts.is_login {
         let pending = touch.unwrap_or_else(|| held.record.clone());
-        let pending = pending.into_state(State::Pending { since: now });
+        let pending = pending.into_state(State::Pending { since: now, by: facts.attempt });
         return (Verdict::Suspend { held, pending }, None);
     }
     let Ticket { tag, selector, counter, .. } = *ticket;
@@ -267,6 +271,7 @@ mod tests {
         is_cross_site: false,
         is_preflight: false,
         requires_login: false,
+        attempt: 7,
         takes_turns: false,
         has_waited: false,
         is_beside_login: false,
@@ -446,8 +451,11 @@ mod tests {
             panic!("the login is not suspended");
         };
         assert_eq!(held.version, 9);
-        assert_eq!(pending.state, State::Pending { since: NOW.plus(Duration::from_secs(5)) });
-        let pending = || state(State::Pending { since: NOW });
+        assert_eq!(
+            pending.state,
+            State::Pending { since: NOW.plus(Duration::from_secs(5)), by: 7 }
+        );
+        let pending = || state(State::Pending { since: NOW, by: 7 });
         assert_eq!(on(pending(), PLAIN, 1), Verdict::Wait(KEY));
         assert_eq!(on(pending(), LOGIN, 1), Verdict::Wait(KEY), "a second login waits too");
         let silent = forward(Bond::Silent(Silence::Pending(KEY)));

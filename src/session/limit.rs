@@ -150,7 +150,7 @@ mod tests {
         check(session(2, 10, None), false);
         check(with(session(2, 10, None), |record| record.counter = 1), true);
         check(with(session(2, 10, Some(9)), |record| record.state = State::Ended), false);
-        let pending = State::Pending { since: NOW };
+        let pending = State::Pending { since: NOW, by: 0 };
         check(with(session(2, 10, Some(9)), |record| record.state = pending), true);
         check(session(2, 1800, Some(1799)), false);
         let claimed = |record: &mut Record| record.subject = Subject::claimed("alice");

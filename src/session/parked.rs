@@ -245,7 +245,7 @@ mod tests {
         for fate in [Fate::Restore, Fate::Drop] {
             assert!(resolve(KEY, parked(), later, fate, limits).is_none());
             assert!(resolve(KEY, record(jar(&["sid=1"])), NOW, fate, limits).is_none());
-            let state = State::Pending { since: NOW };
+            let state = State::Pending { since: NOW, by: 0 };
             let pending = Record { state, ..parked() };
             assert!(resolve(KEY, pending, NOW, fate, limits).is_none());
         }
@@ -254,9 +254,11 @@ mod tests {
     /// PROTOCOL 7: a jar that is kept aside goes with the state that lends one.
     #[test]
     fn nothing_stays_parked_in_another_state() {
-        for state in
-            [State::Pending { since: NOW }, State::Moved { successor: KEY, at: NOW }, State::Ended]
-        {
+        for state in [
+            State::Pending { since: NOW, by: 0 },
+            State::Moved { successor: KEY, at: NOW },
+            State::Ended,
+        ] {
             let record = record(jar(&["sid=1"])).park(NOW).into_state(state);
             assert_eq!((record.parked, record.authenticated), (None, None));
         }

@@ -55,6 +55,8 @@ pub enum State {
     /// A login is on its way.
     Pending {
         since: UnixMillis,
+        /// Which login: two may suspend a record in the same millisecond.
+        by: u64,
     },
     /// A login took its place; the jar is gone.
     Moved {

@@ -272,7 +272,7 @@ impl<'a> Settle<'a> {
 
     /// Rule 20: by now other nodes take the record for ended.
     fn is_overdue(&self, held: &Held) -> bool {
-        matches!(held.record.state, State::Pending { since } if self.now.since(since) > UNSETTLED)
+        matches!(held.record.state, State::Pending { since, .. } if self.now.since(since) > UNSETTLED)
     }
 
     /// The record's jar with the answer's cookies. Those that do not fit are left out.

@@ -103,6 +103,6 @@ mod tests {
         check(&Record { subject: None, ..record() }, "alice", NOW, false);
         check(&record(), "alice", record().ends_at, false);
         check(&record().into_state(State::Ended), "alice", NOW, false);
-        check(&record().into_state(State::Pending { since: NOW }), "alice", NOW, true);
+        check(&record().into_state(State::Pending { since: NOW, by: 0 }), "alice", NOW, true);
     }
 }

@@ -49,7 +49,7 @@ mod tests {
         check(found(State::Live), timeouts.idle.saturating_sub(moment), false);
         check(found(State::Live), timeouts.idle, true);
         check(found(State::Live), timeouts.absolute, true);
-        check(found(State::Pending { since: NOW }), Duration::ZERO, true);
+        check(found(State::Pending { since: NOW, by: 0 }), Duration::ZERO, true);
         let successor = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
         check(found(State::Moved { successor, at: NOW }), Duration::ZERO, true);
         check(found(State::Ended), Duration::ZERO, true);

@@ -135,7 +135,7 @@ async fn what_is_written_keeps_its_epoch_and_era() {
         panic!("not found")
     };
     assert_eq!(record.era, 1);
-    let record = record.into_state(State::Pending { since: NOW });
+    let record = record.into_state(State::Pending { since: NOW, by: 0 });
     let replaced = fleet.there.replace(alice, version, &record, Durability::Master, NOW).await;
     assert_eq!(replaced, Replaced::Replaced);
     assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Found((version + 1, record)));

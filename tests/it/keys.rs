@@ -143,7 +143,8 @@ async fn nobody_loses_a_session_while_keys_are_rolled() {
     let fleet = Fleet::start().await;
     let old = fleet.key("primary");
     let mut visitors = Vec::new();
-    let steps: [(&str, Box<dyn Fn(&Fleet)>); 9] = [
+    type Step = Box<dyn Fn(&Fleet)>;
+    let steps: [(&str, Step); 9] = [
         ("before", Box::new(|_| {})),
         ("rotated, nobody told", Box::new(|fleet| drop(fleet.keys("rotate", &[])))),
         ("one node accepts it", Box::new(|fleet| fleet.reload(0))),

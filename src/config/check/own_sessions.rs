@@ -94,7 +94,7 @@ sessions:\n  a: {{ app_cookies: [a_sid], {policy} }}\n  \
     #[test]
     fn a_host_has_one_list_and_its_path_for_itself() {
         let check = |routes: &str, expected: &str| {
-            let said = read(ON, routes).err().expect("a mistake");
+            let said = read(ON, routes).expect_err("a mistake");
             assert!(said.contains(expected), "{said}");
         };
         let b = "{ path: /b, upstream: up, session: b, session_header: true }";

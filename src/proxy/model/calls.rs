@@ -38,8 +38,10 @@ pub struct Call {
     pub by: Option<usize>,
     pub what: What,
     pub key: RecordKey,
-    carry_out: Box<dyn FnOnce(&Engine, Fault) + Send>,
+    carry_out: CarryOut,
 }
+
+type CarryOut = Box<dyn FnOnce(&Engine, Fault) + Send>;
 
 impl Call {
     /// Carries it out, as far as the fault lets it.

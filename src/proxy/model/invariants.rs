@@ -223,7 +223,7 @@ impl Ledger {
 fn is_over(record: &Record, now: UnixMillis) -> bool {
     match record.state {
         State::Ended | State::Moved { .. } => true,
-        State::Pending { since } => now >= record.ends_at || now.since(since) > UNSETTLED,
+        State::Pending { since, .. } => now >= record.ends_at || now.since(since) > UNSETTLED,
         State::Live => record.is_expired(now),
     }
 }
@@ -231,7 +231,7 @@ fn is_over(record: &Record, now: UnixMillis) -> bool {
 fn cookies(record: &Record, now: UnixMillis) -> Cookies {
     let pairs = record.jar.pairs(HOST, b"/", now).into_iter();
     let pairs = pairs.map(|pair| String::from_utf8(pair).expect("our own"));
-    pairs.filter_map(|pair| Some(pair.split_once('=')?).map(own)).collect()
+    pairs.filter_map(|pair| pair.split_once('=').map(own)).collect()
 }
 
 fn own((name, value): (&str, &str)) -> (String, String) {

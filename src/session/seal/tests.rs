@@ -76,7 +76,11 @@ fn altered_text_is_no_cookie() {
         assert!(opened.is_err(), "character {at}");
     }
     let check = |text: String, expected| {
-        assert_eq!(open_all(&ring, &[text.clone()], &SCOPE).err(), Some(expected), "{text}");
+        assert_eq!(
+            open_all(&ring, std::slice::from_ref(&text), &SCOPE).err(),
+            Some(expected),
+            "{text}"
+        );
     };
     check(String::new(), Reject::Malformed);
     check("1".to_owned(), Reject::Malformed);

@@ -222,7 +222,7 @@ fn live() -> Store {
 }
 
 fn pending() -> Store {
-    Store::with(record(State::Pending { since: NOW }))
+    Store::with(record(State::Pending { since: NOW, by: 0 }))
 }
 
 fn setting(fields: &[&str]) -> Answer {
@@ -419,7 +419,7 @@ fn an_aborted_logout_ends_its_session() {
 #[test]
 fn late_answers_are_fenced() {
     let moved = State::Moved { successor: OLD, at: NOW };
-    for state in [moved, State::Ended, State::Pending { since: NOW }] {
+    for state in [moved, State::Ended, State::Pending { since: NOW, by: 0 }] {
         let mut store = live();
         let held = store.held();
         let now = record(State::Live).into_state(state.clone());
@@ -462,7 +462,7 @@ fn a_login_survives_a_touch_but_no_rival() {
     check(|record| record.presented = Some(NOW), false);
     check(|record| record.state = State::Ended, true);
     check(|record| record.state = State::Moved { successor: OLD, at: NOW }, true);
-    check(|record| record.state = State::Pending { since: UnixMillis(NOW.0 + 1) }, true);
+    check(|record| record.state = State::Pending { since: UnixMillis(NOW.0 + 1), by: 0 }, true);
 }
 
 /// PROTOCOL 22: double submit and lost answers.

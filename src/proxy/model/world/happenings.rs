@@ -144,14 +144,13 @@ impl World<'_> {
 
     /// Time passes. No store call takes that long: what is under way is given up first.
     pub(super) async fn pass(&mut self, duration: Duration) -> Result<(), Violation> {
-        while duration >= STORE_DEADLINE {
-            let waiting = self.next();
-            let call = waiting.iter().find_map(|(_, next)| match next {
+        if duration >= STORE_DEADLINE {
+            while let Some(at) = self.next().iter().find_map(|(_, next)| match next {
                 Next::Call(at) => Some(*at),
                 _ => None,
-            });
-            let Some(at) = call else { break };
-            self.happens(Next::Call(at), Fault::Before).await?;
+            }) {
+                self.happens(Next::Call(at), Fault::Before).await?;
+            }
         }
         say!(self, "{duration:?} pass");
         self.engine.pass(duration);
@@ -188,7 +187,7 @@ impl World<'_> {
         }
         while let Some(at) = self.call_of(node) {
             let call = self.calls.waiting().remove(at);
-            let fault = if call.turn % 2 == 0 { Fault::Before } else { Fault::After };
+            let fault = if call.turn.is_multiple_of(2) { Fault::Before } else { Fault::After };
             self.carry_out(call, fault)?;
         }
         for worker in &mut self.workers {

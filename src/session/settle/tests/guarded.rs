@@ -133,7 +133,7 @@ fn a_visitor_may_move_on() {
 fn a_login_drops_what_is_parked() {
     let login = |answer| {
         let mut store = parked();
-        let pending = store.now().clone().into_state(State::Pending { since: NOW });
+        let pending = store.now().clone().into_state(State::Pending { since: NOW, by: 0 });
         store.records.insert(OLD, (8, pending));
         let held = store.held();
         let effect = store.settle(Bond::Login(held), answer);
