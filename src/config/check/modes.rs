@@ -33,37 +33,64 @@ impl Kind {
 struct Key(&'static str, Option<Option<Place>>, &'static [Kind]);
 
 impl Key {
-    fn new<T>(path: &'static str, given: Option<&Given<T>>, modes: &'static [Kind]) -> Self {
-        let given = given.and_then(Option::as_ref);
-        Self(path, given.map(at), modes)
+    fn new<T>(path: &'static str, given: &Given<T>, modes: &'static [Kind]) -> Self {
+        Self(path, given.as_ref().map(at), modes)
     }
 }
 
+/// Every key but those of all modes. The patterns name each field, so that a new one is not forgotten.
 fn keys(session: &Session) -> Vec<Key> {
     use Kind::{Harden, Seal, Vault};
-    let (cookie, timeouts) = (session.cookie.as_ref(), session.timeouts.as_ref());
-    let jar = session.jar.as_ref();
+    let no_cookie = schema::TicketCookie::default();
+    let no_timeouts = schema::SessionTimeouts::default();
+    let no_jar = schema::Jar::default();
+    let Session {
+        mode: _,
+        cookie,
+        app_cookies: _,
+        app_cookies_hold,
+        timeouts,
+        on_reuse,
+        on_app_delete,
+        login,
+        logout,
+        serialize,
+        jar,
+        anonymous_per_minute,
+        bind,
+        max_sessions_per_subject,
+        own_sessions,
+        on_store_down,
+        report_only,
+    } = session;
+    let schema::TicketCookie { name, same_site: _, domain: _, prefix, partitioned, remember } =
+        cookie.as_ref().unwrap_or(&no_cookie);
+    let schema::SessionTimeouts { idle, absolute, renew_every, grace } =
+        timeouts.as_ref().unwrap_or(&no_timeouts);
+    let schema::Jar { cookies, bytes } = jar.as_ref().unwrap_or(&no_jar);
     vec![
-        Key::new("cookie.name", cookie.map(|cookie| &cookie.name), &[Vault]),
-        Key::new("cookie.remember", cookie.map(|cookie| &cookie.remember), &[Vault]),
-        Key::new("cookie.prefix", cookie.map(|cookie| &cookie.prefix), &[Seal, Harden]),
-        Key::new("cookie.partitioned", cookie.map(|cookie| &cookie.partitioned), &[Seal, Harden]),
-        Key::new("timeouts.idle", timeouts.map(|timeouts| &timeouts.idle), &[Vault, Seal]),
-        Key::new("timeouts.absolute", timeouts.map(|timeouts| &timeouts.absolute), &[Vault, Seal]),
-        Key::new("timeouts.renew_every", timeouts.map(|timeouts| &timeouts.renew_every), &[Vault]),
-        Key::new("timeouts.grace", timeouts.map(|timeouts| &timeouts.grace), &[Vault]),
-        Key::new("on_reuse", Some(&session.on_reuse), &[Vault]),
-        Key::new("login", Some(&session.login), &[Vault]),
-        Key::new("logout", Some(&session.logout), &[Vault]),
-        Key::new("serialize", Some(&session.serialize), &[Vault]),
-        Key::new("jar.cookies", jar.map(|jar| &jar.cookies), &[Vault]),
-        Key::new("jar.bytes", jar.map(|jar| &jar.bytes), &[Vault]),
-        Key::new("anonymous_per_minute", Some(&session.anonymous_per_minute), &[Vault]),
-        Key::new("bind", Some(&session.bind), &[Vault]),
-        Key::new("max_sessions_per_subject", Some(&session.max_sessions_per_subject), &[Vault]),
-        Key::new("own_sessions", Some(&session.own_sessions), &[Vault]),
-        Key::new("on_store_down", Some(&session.on_store_down), &[Vault]),
-        Key::new("report_only", Some(&session.report_only), &[Harden]),
+        Key::new("cookie.name", name, &[Vault]),
+        Key::new("cookie.prefix", prefix, &[Seal, Harden]),
+        Key::new("cookie.partitioned", partitioned, &[Seal, Harden]),
+        Key::new("cookie.remember", remember, &[Vault]),
+        Key::new("timeouts.idle", idle, &[Vault, Seal]),
+        Key::new("timeouts.absolute", absolute, &[Vault, Seal]),
+        Key::new("timeouts.renew_every", renew_every, &[Vault]),
+        Key::new("timeouts.grace", grace, &[Vault]),
+        Key::new("on_reuse", on_reuse, &[Vault]),
+        Key::new("login", login, &[Vault]),
+        Key::new("logout", logout, &[Vault]),
+        Key::new("serialize", serialize, &[Vault]),
+        Key::new("jar.cookies", cookies, &[Vault]),
+        Key::new("jar.bytes", bytes, &[Vault]),
+        Key::new("anonymous_per_minute", anonymous_per_minute, &[Vault]),
+        Key::new("bind", bind, &[Vault]),
+        Key::new("app_cookies_hold", app_cookies_hold, &[Vault]),
+        Key::new("on_app_delete", on_app_delete, &[Vault]),
+        Key::new("max_sessions_per_subject", max_sessions_per_subject, &[Vault]),
+        Key::new("own_sessions", own_sessions, &[Vault]),
+        Key::new("on_store_down", on_store_down, &[Vault]),
+        Key::new("report_only", report_only, &[Harden]),
     ]
 }
 

@@ -47,6 +47,7 @@ fn keys_have_a_meaning_in_some_modes_only() {
     );
     for (key, path) in [
         ("cookie: { name: x }", "cookie.name"),
+        ("cookie: { remember: true }", "cookie.remember"),
         ("timeouts: { renew_every: 5m }", "timeouts.renew_every"),
         ("timeouts: { grace: 5s }", "timeouts.grace"),
         ("on_reuse: log", "on_reuse"),
@@ -61,6 +62,9 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("cookie: { remember: true }", "cookie.remember"),
         ("own_sessions: true", "own_sessions"),
         ("on_store_down: reject", "on_store_down"),
+        ("bind: { user_agent: true }", "bind"),
+        ("app_cookies_hold: identifier", "app_cookies_hold"),
+        ("on_app_delete: end", "on_app_delete"),
     ] {
         for mode in ["seal", "harden"] {
             check(

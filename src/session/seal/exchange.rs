@@ -282,3 +282,7 @@ fn field(name: &[u8], value: &str, kept: &Kept, end: End, now: UnixMillis) -> Ve
     }
     field
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -1,0 +1,344 @@
+//! Tests of the exchange: a browser and a worker, with sealed cookies between them.
+
+use std::time::Duration;
+
+use super::*;
+use crate::cookie::enforce::SameSite;
+use crate::cookie::guise::Prefix;
+use crate::session::carried::Carried;
+use crate::session::policy::Mode;
+
+const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
+const HOST: &str = "shop.example.com";
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn ring() -> Keyring {
+    Keyring::generate(NOW).expect("randomness")
+}
+
+/// One browser at one policy, whose cookies go from answers to requests.
+struct Bench {
+    ring: Keyring,
+    policy: Policy,
+    host: &'static str,
+    nonce: u8,
+    cookies: Vec<(String, String)>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Guise {
+            prefix: Prefix::Host,
+            domain: None,
+            same_site: SameSite::Lax,
+            partitioned: false,
+            secure: true,
+        })
+    }
+
+    fn with(guise: Guise) -> Self {
+        let app_cookies = vec!["EGG_SESS".to_owned(), "wp_*".to_owned()];
+        let policy =
+            Policy { mode: Mode::Seal(guise), app_cookies, ..crate::session::tests::policy() };
+        Self { ring: ring(), policy, host: HOST, nonce: 0, cookies: Vec::new() }
+    }
+
+    fn place(&self) -> Place<'_> {
+        let guise = self.policy.guise().expect("it lets cookies out");
+        Place { policy: &self.policy, guise, host: self.host }
+    }
+
+    fn brought(&self, now: UnixMillis) -> Vec<Brought> {
+        let line: Vec<String> =
+            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let line = line.join("; ");
+        let carried = Carried::sort([line.as_bytes()].into_iter(), Some(&self.policy), &[]);
+        bring(&self.ring, self.place(), &carried.own, now)
+    }
+
+    /// What the worker is sent.
+    fn arrives(&self, now: UnixMillis) -> Vec<String> {
+        let pairs = self.brought(now);
+        pairs
+            .iter()
+            .filter_map(Brought::pair)
+            .map(|p| String::from_utf8(p).expect("text"))
+            .collect()
+    }
+
+    fn rejected(&self, now: UnixMillis) -> Vec<Reject> {
+        self.brought(now).iter().filter_map(Brought::rejected).collect()
+    }
+
+    /// An exchange at which the worker sets these cookies: what leaves.
+    fn written(&mut self, set: &[&str], now: UnixMillis) -> Fields {
+        let brought = self.brought(now);
+        let set: Vec<SetCookie<'_>> = set
+            .iter()
+            .map(|field| SetCookie::parse_up_to(field.as_bytes(), usize::MAX).expect("readable"))
+            .collect();
+        let leaving = leaving(self.place(), &brought, &set, b"/a/b", now);
+        self.nonce += 1;
+        let nonce = [self.nonce; 24];
+        let drawn = || Ok::<_, ()>(nonce);
+        write(&self.ring, self.place(), &leaving, true, now, drawn).expect("randomness")
+    }
+
+    /// The same, taken in by the browser. Gives the names that were set and those that were expired,
+    /// the latter behind a minus sign.
+    fn exchange(&mut self, set: &[&str], now: UnixMillis) -> Vec<String> {
+        let fields = self.written(set, now).fields;
+        let mut names = Vec::new();
+        for field in &fields {
+            let parsed = SetCookie::parse(field).expect("a browser takes it");
+            let name = String::from_utf8(parsed.name().to_vec()).expect("text");
+            let value = String::from_utf8(parsed.value().to_vec()).expect("text");
+            self.cookies.retain(|(other, _)| *other != name);
+            if parsed.lifetime(now) == crate::cookie::response::Lifetime::Expired {
+                names.push(format!("-{name}"));
+            } else {
+                self.cookies.push((name.clone(), value));
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+fn later(minutes: u64) -> UnixMillis {
+    NOW.plus(MINUTE * u32::try_from(minutes).expect("a short time"))
+}
+
+const OUTSIDE: &str = "__Host-EGG_SESS";
+
+#[test]
+fn what_a_worker_sets_comes_back_to_it() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.exchange(&["EGG_SESS=a b\"c; path=/; httponly"], NOW), [OUTSIDE]);
+    assert_eq!(bench.arrives(later(1)), ["EGG_SESS=a b\"c"]);
+    assert_eq!(bench.exchange(&["EGG_SESS=d", "wp_1=e"], later(1)), [OUTSIDE, "__Host-wp_1"]);
+    assert_eq!(bench.arrives(later(2)), ["EGG_SESS=d", "wp_1=e"]);
+    assert_eq!(bench.exchange(&["EGG_SESS=; Max-Age=0"], later(2)), ["-__Host-EGG_SESS"]);
+    assert_eq!(bench.arrives(later(2)), ["wp_1=e"]);
+}
+
+#[test]
+fn fields_have_the_policy_s_attributes_and_the_application_s_own() {
+    let written = |guise: Guise, set: &str| {
+        let fields = Bench::with(guise).written(&[set], NOW).fields;
+        let [field] = &fields[..] else { panic!("{} fields", fields.len()) };
+        let field = String::from_utf8(field.clone()).expect("text");
+        let (pair, attributes) = field.split_once("; ").expect("attributes");
+        let (name, _) = pair.split_once('=').expect("a value");
+        format!("{name}; {attributes}")
+    };
+    let host = Guise {
+        prefix: Prefix::Host,
+        domain: None,
+        same_site: SameSite::Lax,
+        partitioned: false,
+        secure: true,
+    };
+    let secure = Guise { prefix: Prefix::Secure, ..host.clone() };
+    let domain = Guise { domain: Some("example.com".to_owned()), ..secure.clone() };
+    let check = |guise: &Guise, set, expected: &str| {
+        assert_eq!(written(guise.clone(), set), expected, "{set}");
+    };
+    check(&host, "EGG_SESS=a", "__Host-EGG_SESS; Path=/; Secure; HttpOnly; SameSite=Lax");
+    check(
+        &host,
+        "EGG_SESS=a; path=/x; domain=example.com; SameSite=Strict; max-age=60; Partitioned",
+        "__Host-EGG_SESS; Path=/; Max-Age=60; Expires=Mon, 23 Nov 2026 19:33:15 GMT; \
+         SameSite=Strict; Partitioned; Secure; HttpOnly",
+    );
+    // The browser's default path would be another one when the cookie is sealed anew.
+    check(&secure, "EGG_SESS=a", "__Secure-EGG_SESS; Path=/a; Secure; HttpOnly; SameSite=Lax");
+    check(
+        &secure,
+        "EGG_SESS=a; domain=example.com; Path=/x",
+        "__Secure-EGG_SESS; Path=/x; Domain=example.com; Secure; HttpOnly; SameSite=Lax",
+    );
+    check(
+        &domain,
+        "EGG_SESS=a; Path=/",
+        "__Secure-EGG_SESS; Path=/; Domain=example.com; Secure; HttpOnly; SameSite=Lax",
+    );
+    check(
+        &host,
+        "EGG_SESS=; Path=/; Max-Age=0",
+        "__Host-EGG_SESS; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Secure; \
+         HttpOnly; SameSite=Lax",
+    );
+    // No longer than the session can last: 12 hours.
+    check(
+        &host,
+        "EGG_SESS=a; Max-Age=86400",
+        "__Host-EGG_SESS; Path=/; Max-Age=43200; Expires=Tue, 24 Nov 2026 07:32:15 GMT; Secure; \
+         HttpOnly; SameSite=Lax",
+    );
+    assert_eq!(
+        Bench::new().written(&["EGG_SESS=a; Domain=example.org"], NOW).fields,
+        Vec::<Vec<u8>>::new(),
+        "a browser ignores a foreign domain"
+    );
+}
+
+/// The idle time counts from the last sealing, which is renewed after a tenth of it.
+#[test]
+fn an_idle_cookie_is_over_and_one_in_use_is_sealed_anew() {
+    let mut bench = Bench::new();
+    bench.exchange(&["EGG_SESS=a; Path=/"], NOW);
+    assert!(bench.exchange(&[], UnixMillis(later(3).0 - 1)).is_empty(), "too early");
+    assert_eq!(bench.exchange(&[], later(3)), [OUTSIDE], "a tenth of 30 minutes");
+    assert_eq!(bench.arrives(UnixMillis(later(33).0 - 1)), ["EGG_SESS=a"]);
+    assert_eq!(bench.rejected(later(33)), [Reject::TooOld]);
+    assert!(bench.arrives(later(33)).is_empty());
+    let mut other = Bench { cookies: bench.cookies.clone(), ..Bench::new() };
+    other.ring = Keyring::parse(&bench.ring.to_json()).expect("a ring");
+    assert_eq!(bench.exchange(&[], later(33)), ["-__Host-EGG_SESS"], "it is too old indeed");
+    assert_eq!(other.exchange(&["EGG_SESS=b"], later(33)), [OUTSIDE], "unless there is a new one");
+    assert_eq!(other.arrives(later(33)), ["EGG_SESS=b"]);
+}
+
+#[test]
+fn the_absolute_end_holds_however_often_a_cookie_is_set() {
+    let mut bench = Bench::new();
+    let mut at = 0;
+    bench.exchange(&["EGG_SESS=0; Path=/"], NOW);
+    while at < 12 * 60 - 20 {
+        at += 20;
+        let set = format!("EGG_SESS={at}; Path=/");
+        assert_eq!(bench.exchange(&[&set], later(at)), [OUTSIDE], "{at}");
+    }
+    assert_eq!(bench.arrives(UnixMillis(later(12 * 60).0 - 1)), ["EGG_SESS=700"]);
+    assert_eq!(bench.rejected(later(12 * 60)), [Reject::TooOld]);
+    // What begins then is another session.
+    bench.exchange(&["EGG_SESS=new; Path=/"], later(12 * 60));
+    assert_eq!(bench.arrives(later(12 * 60 + 20)), ["EGG_SESS=new"]);
+}
+
+#[test]
+fn an_expiry_of_the_application_s_own_holds_against_copies() {
+    let mut bench = Bench::new();
+    bench.exchange(&["EGG_SESS=a; Max-Age=60"], NOW);
+    assert_eq!(bench.arrives(UnixMillis(later(1).0 - 1)), ["EGG_SESS=a"]);
+    assert_eq!(bench.rejected(later(1)), [Reject::TooOld]);
+}
+
+/// PROTOCOL 4: keys roll, and what an accepted one has sealed is sealed anew.
+#[test]
+fn a_cookie_of_an_older_key_leaves_anew() {
+    let mut bench = Bench::new();
+    bench.exchange(&["EGG_SESS=a; Path=/"], NOW);
+    let old = bench.ring.sealing().id();
+    let new = bench.ring.rotate(NOW).expect("room for a key");
+    assert!(bench.exchange(&[], NOW).is_empty(), "it only opens as yet");
+    bench.ring.promote(new).expect("it is accepted");
+    assert_eq!(bench.arrives(NOW), ["EGG_SESS=a"]);
+    assert_eq!(bench.exchange(&[], NOW), [OUTSIDE]);
+    bench.ring.retire(old).expect("it is only accepted");
+    assert_eq!(bench.arrives(NOW), ["EGG_SESS=a"]);
+    assert!(bench.exchange(&[], NOW).is_empty());
+}
+
+/// What does not open is left where it is.
+#[test]
+fn what_does_not_open_is_neither_sent_nor_expired() {
+    let mut bench = Bench::new();
+    bench.exchange(&["EGG_SESS=a; Path=/"], NOW);
+    bench.ring = ring();
+    assert_eq!(bench.rejected(NOW), [Reject::UnknownKey]);
+    assert!(bench.arrives(NOW).is_empty() && bench.exchange(&[], NOW).is_empty());
+    bench.cookies = vec![(OUTSIDE.to_owned(), "planted".to_owned())];
+    assert_eq!(bench.rejected(NOW), [Reject::Malformed]);
+    assert!(bench.exchange(&[], NOW).is_empty());
+    let twin = bench.cookies[0].clone();
+    bench.cookies.push(twin);
+    assert_eq!(bench.rejected(NOW), [Reject::Duplicate]);
+    assert!(bench.exchange(&[], NOW).is_empty());
+}
+
+#[test]
+fn a_long_cookie_is_cut_and_what_is_left_of_it_expired() {
+    let mut bench = Bench::new();
+    let long = |len: usize| format!("EGG_SESS={}; Path=/", "x".repeat(len));
+    let (one, two, three) = (OUTSIDE.to_owned(), format!("{OUTSIDE}~1"), format!("{OUTSIDE}~2"));
+    assert_eq!(bench.exchange(&[&long(7000)], NOW), [&one, &two, &three].map(Clone::clone));
+    assert_eq!(bench.arrives(NOW), [long(7000).replace("; Path=/", "")]);
+    assert_eq!(
+        bench.exchange(&[&long(5500)], NOW),
+        [one.clone(), two.clone(), format!("-{three}")]
+    );
+    assert_eq!(bench.arrives(NOW), [long(5500).replace("; Path=/", "")]);
+    // Even where the expiry was lost, what is left does not disturb, and is expired again.
+    bench.cookies.push((three.clone(), "left".to_owned()));
+    assert_eq!(bench.arrives(NOW), [long(5500).replace("; Path=/", "")]);
+    assert_eq!(
+        bench.exchange(&[&long(10)], NOW),
+        [one.clone(), format!("-{two}"), format!("-{three}")]
+    );
+    assert_eq!(bench.arrives(NOW), ["EGG_SESS=xxxxxxxxxx"]);
+    bench.exchange(&[&long(7000)], NOW);
+    assert_eq!(
+        bench.exchange(&["EGG_SESS=; Max-Age=0; Path=/"], NOW),
+        [format!("-{one}"), format!("-{two}"), format!("-{three}")]
+    );
+    // Without the first one they are nothing.
+    bench.cookies = vec![(two, "x".to_owned())];
+    assert!(bench.rejected(NOW).is_empty());
+}
+
+#[test]
+fn what_cannot_be_sealed_is_left_out() {
+    let mut bench = Bench::new();
+    let huge = format!("EGG_SESS={}", "x".repeat(25_000));
+    let written = bench.written(&[&huge, "wp_~1=a", "wp_1=b"], NOW);
+    assert_eq!(
+        written.left_out,
+        [(b"EGG_SESS".to_vec(), NotMade::TooLarge), (b"wp_~1".to_vec(), NotMade::ReservedName)]
+    );
+    assert_eq!(written.fields.len(), 1, "the rest leaves");
+}
+
+#[test]
+fn of_one_name_the_last_counts() {
+    let mut bench = Bench::new();
+    let names = bench.exchange(&["EGG_SESS=a", "EGG_SESS=; Max-Age=0", "EGG_SESS=b"], NOW);
+    assert_eq!(names, [OUTSIDE]);
+    assert_eq!(bench.arrives(NOW), ["EGG_SESS=b"]);
+    assert_eq!(bench.exchange(&["EGG_SESS=c", "EGG_SESS=; Max-Age=0"], NOW), ["-__Host-EGG_SESS"]);
+}
+
+/// Without random numbers nothing is sealed, and the answer must not leave.
+#[test]
+fn without_randomness_nothing_is_written() {
+    let bench = Bench::new();
+    let set = [SetCookie::parse(b"EGG_SESS=a").expect("readable")];
+    let leaving = leaving(bench.place(), &[], &set, b"/", NOW);
+    assert!(matches!(leaving[..], [Leaving::Sealed { .. }]));
+    let written = write(&bench.ring, bench.place(), &leaving, true, NOW, || Err("none"));
+    assert_eq!(written, Err("none"));
+}
+
+#[test]
+fn another_host_or_policy_is_another_scope() {
+    let mut bench = Bench::new();
+    bench.exchange(&["EGG_SESS=a"], NOW);
+    bench.host = "other.example.com";
+    assert_eq!(bench.rejected(NOW), [Reject::Forged]);
+    bench.host = HOST;
+    assert!(bench.rejected(NOW).is_empty());
+    bench.policy.name = "other".to_owned();
+    assert_eq!(bench.rejected(NOW), [Reject::Forged]);
+    // A cookie of several hosts belongs to its domain.
+    let mut bench = Bench::with(Guise {
+        prefix: Prefix::Secure,
+        domain: Some("example.com".to_owned()),
+        same_site: SameSite::Lax,
+        partitioned: false,
+        secure: true,
+    });
+    bench.exchange(&["EGG_SESS=a"], NOW);
+    bench.host = "other.example.com";
+    assert_eq!(bench.arrives(NOW), ["EGG_SESS=a"]);
+}
