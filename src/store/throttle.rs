@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// At most one line in this time.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Lets one event in [`INTERVAL`] through and counts the others.
+/// Lets one event in five seconds through and counts the others.
 #[derive(Debug, Default)]
 pub struct Throttle {
     state: Mutex<State>,
