@@ -81,7 +81,7 @@ impl Records {
     }
 
     /// Replaces a record if it still has this version. Its epoch and era should be those that it
-    /// was read with: a record does not outlive a revocation by being written.
+    /// was read with: where they are over, the record is [`Replaced::Gone`] (rule 25).
     pub async fn replace(
         &self,
         key: RecordKey,
@@ -90,6 +90,9 @@ impl Records {
         durability: Durability,
         now: UnixMillis,
     ) -> Replaced {
+        if let Some(fenced) = self.fenced(key, record).await {
+            return fenced;
+        }
         match self.seal(key, version + 1, record) {
             Some(sealed) => {
                 self.store.replace(key, version, &sealed, record.keep(now), durability).await
@@ -198,6 +201,20 @@ impl Records {
             self.read_era().await;
         }
         self.era.known()
+    }
+
+    /// What becomes of a write where the record was revoked since it was read: else a login that is on
+    /// its way would take the jar of a revoked session along.
+    async fn fenced(&self, key: RecordKey, record: &Record) -> Option<Replaced> {
+        let epoch = match record.epoch {
+            None => None,
+            Some(_) => match self.store.load(key).await {
+                Lookup::Found(stored) => stored.epoch,
+                Lookup::NotFound | Lookup::Revoked => return Some(Replaced::Gone),
+                Lookup::Unavailable => return Some(Replaced::Unavailable),
+            },
+        };
+        self.is_revoked(record, epoch).then_some(Replaced::Gone)
     }
 
     /// Whether the record's era or epoch is over. One of a later era proves that there is one.

@@ -283,3 +283,27 @@ async fn records_are_sealed_with_the_key_of_the_day_when_written() {
     source.reload().expect("just written");
     assert_eq!(records.load(KEY, NOW).await, Lookup::Found((2, record)));
 }
+
+/// PROTOCOL 25: what was admitted before a revocation writes nothing after it.
+#[tokio::test]
+async fn a_write_does_not_outlive_a_revocation() {
+    let fleet = Fleet::new();
+    let hers = fleet.log_in("alice", 1).await;
+    let visitor = fleet.visit(2).await;
+    let read = async |key| match fleet.there.load(key, NOW).await {
+        Lookup::Found(found) => found,
+        other => panic!("{other:?}"),
+    };
+    let ((her_version, her_record), (version, record)) = (read(hers).await, read(visitor).await);
+    let write = async |key, version, record: &Record| {
+        fleet.there.replace(key, version, record, Durability::Master, NOW).await
+    };
+    assert_eq!(write(hers, her_version, &her_record).await, Replaced::Replaced);
+    assert_eq!(fleet.here.revoke_subject("alice").await, Removed::Removed);
+    assert_eq!(write(hers, her_version + 1, &her_record).await, Replaced::Gone);
+
+    assert_eq!(write(visitor, version, &record).await, Replaced::Replaced);
+    assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
+    fleet.there.read_era().await;
+    assert_eq!(write(visitor, version + 1, &record).await, Replaced::Gone);
+}
