@@ -69,6 +69,7 @@ macro_rules! suite {
             an_epoch_that_is_there_wins_over_a_proposal,
             of_many_proposals_at_once_all_are_told_the_same,
             a_revoked_epoch_is_another_at_once,
+            a_replacement_under_an_epoch_that_is_over_is_gone,
             an_epoch_is_garbage_once_its_time_has_passed,
             the_time_of_an_epoch_only_grows,
             a_list_holds_what_was_created_and_not_removed,
@@ -121,7 +122,7 @@ async fn create(bench: &Bench, n: u8, sealed: &[u8]) {
 }
 
 async fn replace(bench: &Bench, n: u8, expected: u64, sealed: &[u8]) -> Replaced {
-    bench.store.replace(key(n), expected, sealed, HOUR, Durability::Master).await
+    bench.store.replace(key(n), expected, None, sealed, HOUR, Durability::Master).await
 }
 
 pub(super) async fn a_record_that_was_never_made_is_not_found(bench: &Bench) {
@@ -202,7 +203,7 @@ pub(super) async fn replacing_again_after_another_write_is_a_conflict(bench: &Be
 
 pub(super) async fn durable_replacements_keep_the_same_rules(bench: &Bench) {
     let replace = |expected, sealed: &'static [u8]| {
-        bench.store.replace(key(1), expected, sealed, HOUR, Durability::Replica)
+        bench.store.replace(key(1), expected, None, sealed, HOUR, Durability::Replica)
     };
     assert_eq!(replace(1, b"two").await, Replaced::Gone);
     create(bench, 1, b"one").await;
@@ -221,7 +222,7 @@ pub(super) async fn of_many_replacements_at_once_exactly_one_wins(bench: &Bench)
             let durability = if n % 4 == 0 { Durability::Replica } else { Durability::Master };
             tries.spawn(async move {
                 let sealed = [round.to_be_bytes(), n.to_be_bytes()].concat();
-                (store.replace(key(1), round, &sealed, HOUR, durability).await, sealed)
+                (store.replace(key(1), round, None, &sealed, HOUR, durability).await, sealed)
             });
         }
         let outcomes = tries.join_all().await;
@@ -285,7 +286,7 @@ pub(super) async fn a_replacement_extends_the_time_of_a_record(bench: &Bench) {
         assert_eq!(bench.store.create(key(n), b"one", SHORT).await, Created::Created);
     }
     assert_eq!(replace(bench, 1, 1, b"two").await, Replaced::Replaced);
-    let shorter = bench.store.replace(key(3), 1, b"short", SHORT, Durability::Master).await;
+    let shorter = bench.store.replace(key(3), 1, None, b"short", SHORT, Durability::Master).await;
     assert_eq!(shorter, Replaced::Replaced);
     // The second and the third are witnesses that the time has passed for the first as well.
     until_not_found(bench, 2).await;
@@ -306,7 +307,7 @@ pub(super) async fn every_byte_value_survives(bench: &Bench) {
         };
         assert_eq!(bench.store.create(key, sealed, HOUR).await, Created::Created);
         assert_eq!(bench.store.load(key).await, found(1, sealed));
-        let replaced = bench.store.replace(key, 1, sealed, HOUR, Durability::Replica).await;
+        let replaced = bench.store.replace(key, 1, None, sealed, HOUR, Durability::Replica).await;
         assert_eq!(replaced, Replaced::Replaced);
         assert_eq!(bench.store.load(key).await, found(2, sealed));
     }
@@ -406,7 +407,8 @@ pub(super) async fn count_up(store: &SharedStore) {
         let Lookup::Found(stored) = store.load(key(1)).await else { panic!("not found") };
         let number = number(&stored.sealed) + 1;
         let next = [number.to_be_bytes(), rand::random::<u64>().to_be_bytes()].concat();
-        let outcome = store.replace(key(1), stored.version, &next, HOUR, Durability::Master).await;
+        let outcome =
+            store.replace(key(1), stored.version, None, &next, HOUR, Durability::Master).await;
         match outcome {
             Replaced::Replaced => return,
             Replaced::Conflict => {}

@@ -118,6 +118,7 @@ impl SessionStore for MemoryStore {
         &self,
         key: RecordKey,
         expected: u64,
+        epoch: Option<Epoch>,
         sealed: &[u8],
         keep: Duration,
         _durability: Durability,
@@ -129,6 +130,10 @@ impl SessionStore for MemoryStore {
         let now = self.clock.now();
         let mut shard = self.shard(key);
         let Some(there) = shard.live(key, now) else { return Replaced::Gone };
+        // Looked at while the record is held: a revocation comes before the write or after it.
+        if epoch.is_some() && self.epochs(key.tag).live(&key.tag, now) != epoch {
+            return Replaced::Gone;
+        }
         if there.stored.version == version && there.stored.sealed == sealed {
             return Replaced::Replaced;
         }
@@ -152,10 +157,17 @@ impl SessionStore for MemoryStore {
         if is_kept { Lookup::Found(epoch) } else { Lookup::Unavailable }
     }
 
-    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed {
+    async fn revoke(
+        &self,
+        tag: [u8; 8],
+        replacement: Epoch,
+        keep: Duration,
+    ) -> Lookup<Option<Epoch>> {
         let now = self.clock.now();
-        let is_kept = self.epochs(tag).put_for_longer(tag, replacement, now, until(now, keep));
-        if is_kept { Removed::Removed } else { Removed::Unavailable }
+        let mut epochs = self.epochs(tag);
+        let replaced = epochs.live(&tag, now).filter(|before| *before != replacement);
+        let is_kept = epochs.put_for_longer(tag, replacement, now, until(now, keep));
+        if is_kept { Lookup::Found(replaced) } else { Lookup::Unavailable }
     }
 
     async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {

@@ -3,6 +3,7 @@
 //! Engines see keys, versions and sealed bytes; what a record means is `session`'s, sealing and
 //! opening is [`records`]'s. An engine that cannot answer says `Unavailable`, never "not there".
 
+pub mod changes;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod era;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::session::outcome::{
     Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
 };
+use crate::store::changes::{Changes, Link};
 use crate::store::health::Health;
 
 /// The longest sealed record that an engine takes; a longer one is `Unavailable`. What a record
@@ -53,18 +55,33 @@ pub trait SessionStore: Send + Sync + Debug {
     /// round trip.
     async fn load(&self, key: RecordKey) -> Lookup<Stored>;
 
+    /// As [`load`](Self::load), and the link over which this node hears of later changes of what
+    /// it answered: none where it hears of none.
+    async fn load_watched(&self, key: RecordKey) -> (Lookup<Stored>, Option<Arc<Link>>) {
+        (self.load(key).await, None)
+    }
+
+    /// What the engine counts changes in, those of this process included: before a write is sent
+    /// and again when its answer is there, so that nobody here reads an older record from a cache
+    /// than this process has written.
+    fn changes(&self) -> Option<&Changes> {
+        None
+    }
+
     /// Creates a record with `version` 1. Repeating the call with the same bytes is harmless.
     /// `keep` is how long the engine must keep it: garbage collection only, never expiry.
     async fn create(&self, key: RecordKey, sealed: &[u8], keep: Duration) -> Created;
 
-    /// Replaces the record if it still has version `expected`; the new version is
-    /// `expected + 1`. Repeating the call with the same bytes answers `Replaced` again, as long
+    /// Replaces the record if it still has version `expected`, and its tag still has `epoch`, where
+    /// one is given; the new version is `expected + 1`. With another epoch, or none, it is
+    /// [`Replaced::Gone`]. Repeating the call with the same bytes answers `Replaced` again, as long
     /// as nothing else was written. It is by their bytes that calls are told apart: two that
     /// compete must not bring the same ones, which the nonce of a sealed record sees to.
     async fn replace(
         &self,
         key: RecordKey,
         expected: u64,
+        epoch: Option<Epoch>,
         sealed: &[u8],
         keep: Duration,
         durability: Durability,
@@ -79,8 +96,14 @@ pub trait SessionStore: Send + Sync + Debug {
     async fn epoch(&self, tag: [u8; 8], proposal: Epoch, keep: Duration) -> Lookup<Epoch>;
 
     /// Replaces the epoch of a tag, whether or not there was one, with the durability of a
-    /// revocation. `keep` as above.
-    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed;
+    /// revocation. `keep` as above. The one that it replaced; none also where that is not known,
+    /// since a repeat met its own. Never [`Lookup::NotFound`].
+    async fn revoke(
+        &self,
+        tag: [u8; 8],
+        replacement: Epoch,
+        keep: Duration,
+    ) -> Lookup<Option<Epoch>>;
 
     /// The identifiers of a tag's records, for tags of subjects: in no order, at most
     /// [`LISTED_MAX`] of them. None at all is an empty list, never [`Lookup::NotFound`].
@@ -104,6 +127,12 @@ pub trait SessionStore: Send + Sync + Debug {
 
     /// Gives the lease up where `owner` has it. What does not reach the store ends by itself.
     async fn release(&self, key: RecordKey, owner: [u8; 16]);
+
+    /// How many writes with the durability of a revocation no replica has confirmed, though there
+    /// was one. They stand on the master.
+    fn unconfirmed(&self) -> u64 {
+        0
+    }
 
     /// Whether the store answers now.
     async fn ping(&self) -> bool;

@@ -90,12 +90,14 @@ impl Records {
         durability: Durability,
         now: UnixMillis,
     ) -> Replaced {
-        if let Some(fenced) = self.fenced(key, record).await {
-            return fenced;
+        // A revocation of all that this node knows of; the epoch is the engine's to compare.
+        if record.era < self.era.learn(record.era) {
+            return Replaced::Gone;
         }
         match self.seal(key, version + 1, record) {
             Some(sealed) => {
-                self.store.replace(key, version, &sealed, record.keep(now), durability).await
+                let (epoch, keep) = (record.epoch, record.keep(now));
+                self.store.replace(key, version, epoch, &sealed, keep, durability).await
             }
             None => Replaced::Unavailable,
         }
@@ -113,7 +115,14 @@ impl Records {
     pub async fn revoke_subject(&self, name: &str) -> Removed {
         let tag = self.ring.current().subject_tag(name);
         match random_epoch() {
-            Some(replacement) => self.store.revoke(tag, replacement, self.epochs_kept).await,
+            Some(replacement) => {
+                match self.store.revoke(tag, replacement, self.epochs_kept).await {
+                    Lookup::Found(_) => Removed::Removed,
+                    Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => {
+                        Removed::Unavailable
+                    }
+                }
+            }
             None => Removed::Unavailable,
         }
     }
@@ -201,20 +210,6 @@ impl Records {
             self.read_era().await;
         }
         self.era.known()
-    }
-
-    /// What becomes of a write where the record was revoked since it was read: else a login that is on
-    /// its way would take the jar of a revoked session along.
-    async fn fenced(&self, key: RecordKey, record: &Record) -> Option<Replaced> {
-        let epoch = match record.epoch {
-            None => None,
-            Some(_) => match self.store.load(key).await {
-                Lookup::Found(stored) => stored.epoch,
-                Lookup::NotFound | Lookup::Revoked => return Some(Replaced::Gone),
-                Lookup::Unavailable => return Some(Replaced::Unavailable),
-            },
-        };
-        self.is_revoked(record, epoch).then_some(Replaced::Gone)
     }
 
     /// Whether the record's era or epoch is over. One of a later era proves that there is one.

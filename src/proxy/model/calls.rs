@@ -143,13 +143,14 @@ impl SessionStore for Line {
         &self,
         key: RecordKey,
         expected: u64,
+        epoch: Option<Epoch>,
         sealed: &[u8],
         keep: Duration,
         durability: Durability,
     ) -> Replaced {
         let sealed = sealed.to_vec();
         let work = move |store: SharedStore| async move {
-            store.replace(key, expected, &sealed, keep, durability).await
+            store.replace(key, expected, epoch, &sealed, keep, durability).await
         };
         self.call(What::Replace, key, Replaced::Unavailable, work).await
     }
@@ -164,10 +165,15 @@ impl SessionStore for Line {
         self.call(What::Beside, beside(tag), Lookup::Unavailable, work).await
     }
 
-    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed {
+    async fn revoke(
+        &self,
+        tag: [u8; 8],
+        replacement: Epoch,
+        keep: Duration,
+    ) -> Lookup<Option<Epoch>> {
         let work =
             move |store: SharedStore| async move { store.revoke(tag, replacement, keep).await };
-        self.call(What::Beside, beside(tag), Removed::Unavailable, work).await
+        self.call(What::Beside, beside(tag), Lookup::Unavailable, work).await
     }
 
     async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {

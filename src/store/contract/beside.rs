@@ -83,13 +83,36 @@ pub(in crate::store) async fn a_revoked_epoch_is_another_at_once(bench: &Bench) 
     let key = of_subject(1, 1);
     make(bench, key, HOUR).await;
     assert_eq!(bench.store.epoch([1; 8], ALICE, HOUR).await, Lookup::Found(ALICE));
-    for _ in 0..2 {
-        assert_eq!(bench.store.revoke([1; 8], BOB, HOUR).await, Removed::Removed);
+    // A repeat meets its own.
+    for replaced in [Some(ALICE), None] {
+        assert_eq!(bench.store.revoke([1; 8], BOB, HOUR).await, Lookup::Found(replaced));
         assert_eq!(bench.store.load(key).await, of_epoch(1, &key.id, Some(BOB)));
         assert_eq!(bench.store.epoch([1; 8], ALICE, HOUR).await, Lookup::Found(BOB));
     }
-    assert_eq!(bench.store.revoke([2; 8], BOB, HOUR).await, Removed::Removed, "none was there");
+    let none_was_there = bench.store.revoke([2; 8], BOB, HOUR).await;
+    assert_eq!(none_was_there, Lookup::Found(None));
     assert_eq!(bench.store.epoch([2; 8], ALICE, HOUR).await, Lookup::Found(BOB));
+}
+
+/// PROTOCOL 25: a write to a record that was revoked since it was read changes nothing.
+pub(in crate::store) async fn a_replacement_under_an_epoch_that_is_over_is_gone(bench: &Bench) {
+    let key = of_subject(1, 1);
+    make(bench, key, HOUR).await;
+    let replace = async |version, epoch, durability| {
+        bench.store.replace(key, version, epoch, b"new", HOUR, durability).await
+    };
+    assert_eq!(replace(1, Some(ALICE), Durability::Master).await, Replaced::Gone, "there is none");
+    assert_eq!(bench.store.epoch([1; 8], ALICE, HOUR).await, Lookup::Found(ALICE));
+    assert_eq!(replace(1, Some(BOB), Durability::Master).await, Replaced::Gone);
+    assert_eq!(replace(7, Some(ALICE), Durability::Master).await, Replaced::Conflict);
+    assert_eq!(bench.store.load(key).await, of_epoch(1, &key.id, Some(ALICE)), "nothing changed");
+    for durability in [Durability::Master, Durability::Replica] {
+        // Its repeat as well.
+        assert_eq!(replace(1, Some(ALICE), durability).await, Replaced::Replaced);
+    }
+    assert_eq!(bench.store.revoke([1; 8], BOB, HOUR).await, Lookup::Found(Some(ALICE)));
+    assert_eq!(replace(2, Some(ALICE), Durability::Replica).await, Replaced::Gone);
+    assert_eq!(bench.store.load(key).await, of_epoch(2, b"new", Some(BOB)));
 }
 
 pub(in crate::store) async fn an_epoch_is_garbage_once_its_time_has_passed(bench: &Bench) {
@@ -113,7 +136,7 @@ pub(in crate::store) async fn the_time_of_an_epoch_only_grows(bench: &Bench) {
     ] {
         assert_eq!(bench.store.epoch([tag; 8], ALICE, first).await, Lookup::Found(ALICE));
         if is_revoked {
-            assert_eq!(bench.store.revoke([tag; 8], ALICE, second).await, Removed::Removed);
+            assert_eq!(bench.store.revoke([tag; 8], ALICE, second).await, Lookup::Found(None));
         } else {
             assert_eq!(bench.store.epoch([tag; 8], BOB, second).await, Lookup::Found(ALICE));
         }
@@ -141,16 +164,17 @@ pub(in crate::store) async fn a_list_holds_what_was_created_and_not_removed(benc
     make(bench, of_subject(2, 9), HOUR).await;
     assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 2, 3, 4]));
     let replaced =
-        bench.store.replace(of_subject(1, 1), 1, b"new", HOUR, Durability::Replica).await;
+        bench.store.replace(of_subject(1, 1), 1, None, b"new", HOUR, Durability::Replica).await;
     assert_eq!(replaced, Replaced::Replaced);
-    let gone = bench.store.replace(of_subject(1, 7), 1, b"new", HOUR, Durability::Master).await;
+    let gone =
+        bench.store.replace(of_subject(1, 7), 1, None, b"new", HOUR, Durability::Master).await;
     assert_eq!(gone, Replaced::Gone);
     for _ in 0..2 {
         assert_eq!(bench.store.remove(of_subject(1, 2)).await, Removed::Removed);
         assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 3, 4]));
     }
     assert_eq!(listed(bench, 2).await, BTreeSet::from([9]));
-    assert_eq!(bench.store.revoke([1; 8], BOB, HOUR).await, Removed::Removed);
+    assert_eq!(bench.store.revoke([1; 8], BOB, HOUR).await, Lookup::Found(None));
     assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 3, 4]), "it is no matter of epochs");
 }
 
@@ -159,7 +183,8 @@ pub(in crate::store) async fn a_list_has_no_garbage_and_follows_replacements(ben
         make(bench, of_subject(1, id), keep).await;
     }
     assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 2, 3]));
-    let extended = bench.store.replace(of_subject(1, 3), 1, b"new", HOUR, Durability::Master).await;
+    let extended =
+        bench.store.replace(of_subject(1, 3), 1, None, b"new", HOUR, Durability::Master).await;
     assert_eq!(extended, Replaced::Replaced);
     let left = BTreeSet::from([2, 3]);
     until(bench, "swept", async || listed(bench, 1).await == left).await;

@@ -6,7 +6,7 @@ use redis::{FromRedisValue, RedisResult, ScriptInvocation};
 
 use super::connection::Connections;
 use super::{RedisStore, keep_ms, layout};
-use crate::session::outcome::{Durability, Epoch, Leased, Lookup, RecordKey, Removed};
+use crate::session::outcome::{Durability, Epoch, Leased, Lookup, RecordKey};
 use crate::store::{About, LISTED_MAX, Stored};
 
 impl RedisStore {
@@ -71,12 +71,13 @@ impl RedisStore {
         tag: [u8; 8],
         replacement: Epoch,
         keep: Duration,
-    ) -> Removed {
+    ) -> Lookup<Option<Epoch>> {
         let mut script = self.scripts.revoke.key(self.namespace.epoch(tag));
         script.arg(&replacement.0[..]).arg(keep_ms(keep));
-        match self.call::<i64>(About::Tag(tag), &script, Durability::Replica).await {
-            Some(layout::DONE) => Removed::Removed,
-            Some(_) | None => Removed::Unavailable,
+        match self.call::<Option<Vec<u8>>>(About::Tag(tag), &script, Durability::Replica).await {
+            // What was there before may have been anything: none of ours ends with it.
+            Some(before) => Lookup::Found(before.and_then(|text| text.try_into().ok()).map(Epoch)),
+            None => Lookup::Unavailable,
         }
     }
 

@@ -104,15 +104,15 @@ pub(super) struct Scripts {
     /// KEYS: record; its index, where it has a subject. ARGV: value, milliseconds to keep,
     /// identifier. [`DONE`] or [`OTHER`].
     pub(super) create: Script,
-    /// KEYS: record; its index, where it has a subject. ARGV: expected version (8 bytes), value,
-    /// milliseconds to keep, identifier. [`DONE`], [`OTHER`], [`GONE`], or an error where the value
-    /// is none of ours.
+    /// KEYS: record; its index, where it has a subject; its epoch, where that must be a certain one.
+    /// ARGV: expected version (8 bytes), value, milliseconds to keep, identifier; that epoch.
+    /// [`DONE`], [`OTHER`], [`GONE`], or an error where the value is none of ours.
     pub(super) replace: Script,
     /// KEYS: record; its index, where it has a subject. ARGV: identifier. [`DONE`].
     pub(super) remove: Script,
     /// KEYS: epoch. ARGV: proposal, milliseconds to keep. The epoch.
     pub(super) epoch: Script,
-    /// KEYS: epoch. ARGV: replacement, milliseconds to keep. [`DONE`].
+    /// KEYS: epoch. ARGV: replacement, milliseconds to keep. What was there, if it was another.
     pub(super) revoke: Script,
     /// KEYS: index. ARGV: how many at most. Identifiers.
     pub(super) list: Script,
@@ -169,6 +169,7 @@ if #version < 8 then
   if redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
   return redis.error_reply('MALFORMED value is too short')
 end
+if KEYS[3] and redis.call('GET', KEYS[3]) ~= ARGV[5] then return -1 end
 local is_repeat = version == string.sub(ARGV[2], 1, 8) and redis.call('GET', KEYS[1]) == ARGV[2]
 if version ~= ARGV[1] and not is_repeat then return 0 end
 index(ARGV[4], ARGV[3])
@@ -193,11 +194,13 @@ return epoch";
 
 /// `SET` takes the place of whatever is there, which ends the sessions of this tag in any case.
 const REVOKE: &str = "\
+local before = redis.pcall('GET', KEYS[1])
+if type(before) ~= 'string' or before == ARGV[1] then before = false end
 local left = redis.call('PTTL', KEYS[1])
 local keep = tonumber(ARGV[2])
 if left > keep then keep = left end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%d', keep))
-return 1";
+return before";
 
 const LIST: &str = "\
 local time = redis.call('TIME')

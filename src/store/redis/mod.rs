@@ -279,6 +279,7 @@ impl SessionStore for RedisStore {
         &self,
         key: RecordKey,
         expected: u64,
+        epoch: Option<Epoch>,
         sealed: &[u8],
         keep: Duration,
         durability: Durability,
@@ -287,12 +288,19 @@ impl SessionStore for RedisStore {
         if !fits(key, sealed) {
             return Replaced::Unavailable;
         }
+        let key = RecordKey { has_subject: key.has_subject || epoch.is_some(), ..key };
         let mut script = self.with_index(&self.scripts.replace, key);
+        if epoch.is_some() {
+            script.key(self.namespace.epoch(key.tag));
+        }
         script
             .arg(&expected.to_be_bytes()[..])
             .arg(layout::encode(version, sealed))
             .arg(keep_ms(keep))
             .arg(&key.id[..]);
+        if let Some(epoch) = epoch {
+            script.arg(&epoch.0[..]);
+        }
         let script = &script;
         let outcome = self.run(
             About::Record(key),
@@ -328,7 +336,12 @@ impl SessionStore for RedisStore {
         self.read_or_make_epoch(tag, proposal, keep).await
     }
 
-    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed {
+    async fn revoke(
+        &self,
+        tag: [u8; 8],
+        replacement: Epoch,
+        keep: Duration,
+    ) -> Lookup<Option<Epoch>> {
         self.replace_epoch(tag, replacement, keep).await
     }
 

@@ -167,7 +167,7 @@ async fn a_stopped_server_is_unavailable_at_once_and_a_restarted_one_comes_back_
         assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
         assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
         assert!(!store.ping().await);
-        let lost = store.replace(key(1), 1, b"two", HOUR, Durability::Replica).await;
+        let lost = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;
         assert_eq!(lost, Replaced::Unavailable);
 
         server.process = launch(&server.directory, server.port, ON_DISK).expect("the same port");
@@ -223,7 +223,7 @@ async fn a_call_whose_connection_breaks_under_it_goes_on_over_the_next_one() {
         server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
         let sealed = format!("{version}");
         let outcome =
-            store.replace(key(1), version, sealed.as_bytes(), HOUR, Durability::Master).await;
+            store.replace(key(1), version, None, sealed.as_bytes(), HOUR, Durability::Master).await;
         assert_eq!(outcome, Replaced::Replaced);
         server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
         assert_eq!(store.load(key(1)).await, found(version + 1, sealed.as_bytes()));
@@ -240,7 +240,7 @@ async fn scripts_that_the_server_forgot_are_loaded_again() {
         if version == 1 {
             assert_eq!(store.create(key(1), b"1", HOUR).await, Created::Created);
         }
-        let outcome = store.replace(key(1), version, b"x", HOUR, Durability::Master).await;
+        let outcome = store.replace(key(1), version, None, b"x", HOUR, Durability::Master).await;
         assert_eq!(outcome, Replaced::Replaced);
     }
 }
@@ -261,7 +261,7 @@ async fn what_is_not_a_record_is_unavailable_never_not_found() {
         assert_eq!(store.load(key(1)).await, Lookup::Unavailable, "{what}");
         let created = store.create(key(1), b"x", HOUR).await;
         assert_ne!(created, Created::Created, "{what}");
-        let replaced = store.replace(key(1), 1, b"x", HOUR, Durability::Master).await;
+        let replaced = store.replace(key(1), 1, None, b"x", HOUR, Durability::Master).await;
         assert!(matches!(replaced, Replaced::Unavailable | Replaced::Conflict), "{what}");
         assert_eq!(*store.health().borrow(), Health::Up, "{what} is no outage");
         assert_eq!(store.remove(key(1)).await, Removed::Removed, "{what}");
@@ -277,7 +277,7 @@ async fn a_full_server_refuses_writes_and_still_answers_look_ups() {
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
     assert_eq!(server.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
-    let replaced = store.replace(key(1), 1, b"two", HOUR, Durability::Master).await;
+    let replaced = store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
     assert_eq!(replaced, Replaced::Unavailable);
     assert_eq!(store.load(key(1)).await, found(1, b"one"));
     assert_eq!(*store.health().borrow(), Health::Up);
@@ -290,7 +290,7 @@ async fn a_server_that_is_made_a_replica_is_no_longer_used_until_it_is_a_master_
     store.start().await;
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
-    let refused = store.replace(key(1), 1, b"two", HOUR, Durability::Master).await;
+    let refused = store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
     assert_eq!(refused, Replaced::Unavailable);
     becomes(&store, Health::Down, RECOVERY).await;
     is_unavailable(&store, Duration::from_millis(20)).await;
@@ -334,8 +334,9 @@ async fn a_durable_write_is_on_a_replica_when_it_is_acknowledged() {
     assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
     for version in 1..=20 {
         let sealed = format!("number {version}");
-        let outcome =
-            store.replace(key(1), version, sealed.as_bytes(), HOUR, Durability::Replica).await;
+        let outcome = store
+            .replace(key(1), version, None, sealed.as_bytes(), HOUR, Durability::Replica)
+            .await;
         assert_eq!(outcome, Replaced::Replaced);
         assert!(replica.cli(&["GET", &name]).ends_with(&sealed), "at {version}");
     }
@@ -357,9 +358,9 @@ async fn a_dead_replica_delays_durable_writes_once_and_fails_none() {
     let mut writes = tokio::task::JoinSet::new();
     for n in 0..16 {
         let store = store.clone();
-        writes.spawn(
-            async move { store.replace(key(n), 1, b"two", HOUR, Durability::Replica).await },
-        );
+        writes.spawn(async move {
+            store.replace(key(n), 1, None, b"two", HOUR, Durability::Replica).await
+        });
     }
     let outcomes = writes.join_all().await;
     assert!(outcomes.iter().all(|outcome| *outcome == Replaced::Replaced), "{outcomes:?}");
@@ -374,7 +375,7 @@ async fn a_replica_that_is_attached_later_is_waited_for() {
     fleet.set_heartbeat(Duration::from_millis(25));
     store.start().await;
     assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
-    let outcome = store.replace(key(1), 1, b"x", HOUR, Durability::Replica).await;
+    let outcome = store.replace(key(1), 1, None, b"x", HOUR, Durability::Replica).await;
     assert_eq!(outcome, Replaced::Replaced);
     assert!(!waits(&master), "a server without replicas is not asked to wait");
     attach(&replica, &master);
@@ -382,7 +383,7 @@ async fn a_replica_that_is_attached_later_is_waited_for() {
     let mut version = 2;
     while !waits(&master) {
         assert!(began.elapsed() < Duration::from_secs(20), "the replica goes unnoticed");
-        let outcome = store.replace(key(1), version, b"x", HOUR, Durability::Replica).await;
+        let outcome = store.replace(key(1), version, None, b"x", HOUR, Durability::Replica).await;
         assert_eq!(outcome, Replaced::Replaced, "the change of connections costs no call");
         version += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 
 use super::{LOOKUP_DEADLINE, SqlStore, WRITE_DEADLINE, millis};
-use crate::session::outcome::{Durability, Epoch, Leased, Lookup, RecordKey, Removed};
+use crate::session::outcome::{Durability, Epoch, Leased, Lookup, RecordKey};
 use crate::store::{About, KEEP_MAX, LISTED_MAX};
 
 /// The name of the era's row in `meta`.
@@ -51,9 +51,17 @@ impl SqlStore {
         tag: [u8; 8],
         replacement: Epoch,
         keep: Duration,
-    ) -> Removed {
-        let (_, keep_until) = self.now_and_until(keep);
+    ) -> Lookup<Option<Epoch>> {
+        let (now, keep_until) = self.now_and_until(keep);
         let statements = self.pools.clone().write(Durability::Replica, async move |connection| {
+            let before: Option<Vec<u8>> = sqlx::query_scalar(
+                "SELECT epoch FROM epochs WHERE tag = ?1 AND keep_until > ?2 AND epoch <> ?3",
+            )
+            .bind(tag.to_vec())
+            .bind(now)
+            .bind(replacement.0.to_vec())
+            .fetch_optional(&mut *connection)
+            .await?;
             sqlx::query(
                 "INSERT INTO epochs (tag, epoch, keep_until) VALUES (?1, ?2, ?3) \
                  ON CONFLICT (tag) DO UPDATE SET epoch = excluded.epoch, \
@@ -63,11 +71,12 @@ impl SqlStore {
             .bind(replacement.0.to_vec())
             .bind(keep_until)
             .execute(connection)
-            .await
+            .await?;
+            before.map(epoch_of).transpose()
         });
         match self.run(About::Tag(tag), WRITE_DEADLINE, statements).await {
-            Some(_) => Removed::Removed,
-            None => Removed::Unavailable,
+            Some(before) => Lookup::Found(before),
+            None => Lookup::Unavailable,
         }
     }
 

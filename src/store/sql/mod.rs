@@ -212,6 +212,7 @@ impl SessionStore for SqlStore {
         &self,
         key: RecordKey,
         expected: u64,
+        epoch: Option<Epoch>,
         sealed: &[u8],
         keep: Duration,
         durability: Durability,
@@ -223,10 +224,9 @@ impl SessionStore for SqlStore {
             return Replaced::Unavailable;
         }
         let row = Row::new(key, sealed, keep, self.clock.now());
-        let statements = self
-            .pools
-            .clone()
-            .write(durability, async move |connection| update(connection, &row, expected).await);
+        let statements = self.pools.clone().write(durability, async move |connection| {
+            update(connection, &row, expected, epoch).await
+        });
         self.run(About::Record(key), WRITE_DEADLINE, statements)
             .await
             .unwrap_or(Replaced::Unavailable)
@@ -250,7 +250,12 @@ impl SessionStore for SqlStore {
         self.read_or_make_epoch(tag, proposal, keep).await
     }
 
-    async fn revoke(&self, tag: [u8; 8], replacement: Epoch, keep: Duration) -> Removed {
+    async fn revoke(
+        &self,
+        tag: [u8; 8],
+        replacement: Epoch,
+        keep: Duration,
+    ) -> Lookup<Option<Epoch>> {
         self.replace_epoch(tag, replacement, keep).await
     }
 
@@ -363,10 +368,12 @@ async fn update(
     connection: &mut SqliteConnection,
     row: &Row,
     expected: i64,
+    epoch: Option<Epoch>,
 ) -> sqlx::Result<Replaced> {
     let updated = sqlx::query(
         "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4 \
-         WHERE tag = ?1 AND id = ?2 AND version = ?5 AND keep_until > ?6",
+         WHERE tag = ?1 AND id = ?2 AND version = ?5 AND keep_until > ?6 AND (?7 IS NULL OR EXISTS \
+         (SELECT 1 FROM epochs WHERE tag = ?1 AND epoch = ?7 AND keep_until > ?6))",
     )
     .bind(row.key.tag.to_vec())
     .bind(row.key.id.to_vec())
@@ -374,6 +381,7 @@ async fn update(
     .bind(row.keep_until)
     .bind(expected)
     .bind(row.now)
+    .bind(epoch.map(|epoch| epoch.0.to_vec()))
     .execute(&mut *connection)
     .await?;
     if updated.rows_affected() == 1 {
@@ -381,7 +389,9 @@ async fn update(
     }
     // Ours, if an earlier try of this call wrote it, and nobody has since.
     let version = u64::try_from(expected).map_err(|error| sqlx::Error::Decode(error.into()))? + 1;
-    Ok(match read(connection, row.key, row.now).await? {
+    let key = RecordKey { has_subject: epoch.is_some(), ..row.key };
+    Ok(match read(connection, key, row.now).await? {
+        Some(there) if epoch.is_some() && there.epoch != epoch => Replaced::Gone,
         Some(there) if there.version == version && there.sealed == row.sealed => Replaced::Replaced,
         Some(_) => Replaced::Conflict,
         None => Replaced::Gone,

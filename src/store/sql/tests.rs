@@ -66,7 +66,7 @@ async fn records_survive_a_restart_of_the_store() {
             _ => {
                 let sealed = format!("{version}");
                 store
-                    .replace(key(1), version - 1, sealed.as_bytes(), HOUR, Durability::Master)
+                    .replace(key(1), version - 1, None, sealed.as_bytes(), HOUR, Durability::Master)
                     .await
                     == Replaced::Replaced
             }
@@ -136,13 +136,13 @@ async fn a_locked_file_answers_unavailable_within_the_deadline_and_recovers() {
     let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("the lock");
 
     let began = std::time::Instant::now();
-    let outcome = store.replace(key(1), 1, b"two", HOUR, Durability::Master).await;
+    let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
     assert_eq!(outcome, Replaced::Unavailable, "a lock is not a conflict");
     assert!(began.elapsed() < WRITE_DEADLINE + Duration::from_millis(500));
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
     assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
     assert_eq!(store.epoch([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
-    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Removed::Unavailable);
+    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
     assert_eq!(store.lease(key(1), [1; 16], HOUR).await, Leased::Unavailable);
     assert_eq!(store.next_era(0).await, Lookup::Unavailable);
     store.era().await;
@@ -153,7 +153,7 @@ async fn a_locked_file_answers_unavailable_within_the_deadline_and_recovers() {
 
     drop(lock);
     assert_eq!(
-        store.replace(key(1), 1, b"two", HOUR, Durability::Master).await,
+        store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await,
         Replaced::Replaced
     );
     assert_eq!(*store.health().borrow(), Health::Up);
@@ -169,7 +169,7 @@ async fn a_damaged_table_is_unavailable_not_empty() {
     assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
     assert_eq!(
-        store.replace(key(1), 1, b"two", HOUR, Durability::Replica).await,
+        store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await,
         Replaced::Unavailable
     );
     assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
@@ -189,7 +189,7 @@ async fn damaged_tables_beside_records_are_unavailable_not_empty() {
     sqlite3(&path, "DROP TABLE epochs; DROP TABLE leases; DROP TABLE meta");
     assert_eq!(store.load(key).await, Lookup::Unavailable);
     assert_eq!(store.epoch([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
-    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Removed::Unavailable);
+    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
     assert_eq!(store.lease(key, [1; 16], HOUR).await, Leased::Unavailable);
     store.release(key, [1; 16]).await;
     assert_eq!(store.era().await, Lookup::Unavailable);
@@ -220,7 +220,7 @@ async fn epochs_and_the_era_survive_a_restart_of_the_store() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("records.db");
     let store = open(&path).await;
-    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Removed::Removed);
+    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Found(None));
     assert_eq!(store.next_era(6).await, Lookup::Found(7));
     drop(store);
     let store = open(&path).await;
