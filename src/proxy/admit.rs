@@ -132,14 +132,15 @@ pub async fn admit(
                 match shared.replace(key, version, &pending, Durability::Master).await {
                     Replaced::Replaced => {
                         let is_first = comes_back(Some(&held.record), Some(&pending));
-                        let held = Held { key, version: version + 1, record: pending };
+                        let held = Held { key, version: version + 1, record: Arc::new(pending) };
                         if is_first {
                             match crowd::joined(shared, policy, &held, &mut heard).await {
                                 Ok(Place::Kept) => {}
                                 Ok(Place::Ended) => continue,
                                 Err(refusal) => {
                                     let Held { key, version, record } = held;
-                                    tokio::spawn(restore(shared.clone(), key, version, record));
+                                    let pending = Arc::unwrap_or_clone(record);
+                                    tokio::spawn(restore(shared.clone(), key, version, pending));
                                     return Err(refusal);
                                 }
                             }
@@ -264,6 +265,7 @@ async fn touched(shared: &Shared, bond: Bond, touch: Option<Record>) -> Bond {
             let (key, version) = (held.key, held.version);
             match shared.replace(key, version, &record, Durability::Master).await {
                 Replaced::Replaced => {
+                    let record = Arc::new(record);
                     Bond::Live(Held { key, version: version + 1, record }, presented)
                 }
                 Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {
@@ -287,8 +289,8 @@ async fn restore(shared: Arc<Shared>, key: RecordKey, version: u64, pending: Rec
         }
         match shared.load(key).await {
             Lookup::Unavailable => {}
-            Lookup::Found((found, record)) if found == version && record == pending => {
-                let live = record.into_state(State::Live);
+            Lookup::Found((found, record)) if found == version && *record == pending => {
+                let live = Arc::unwrap_or_clone(record).into_state(State::Live);
                 match shared.replace(key, version, &live, Durability::Master).await {
                     Replaced::Unavailable => {}
                     Replaced::Replaced | Replaced::Conflict | Replaced::Gone => return,

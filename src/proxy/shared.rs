@@ -65,7 +65,7 @@ impl Shared {
     }
 
     /// Looks a record up.
-    pub async fn load(&self, key: RecordKey) -> Lookup<(u64, Record)> {
+    pub async fn load(&self, key: RecordKey) -> Lookup<(u64, Arc<Record>)> {
         let begun = Instant::now();
         let lookup = self.records.load(key, self.clock.now()).await;
         self.metrics.store_call(StoreOp::Load, (&lookup).into(), begun.elapsed());

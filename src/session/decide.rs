@@ -1,5 +1,7 @@
 //! One pure step from what is known of a request to what is to be done with it.
 
+use std::sync::Arc;
+
 use crate::clock::UnixMillis;
 use crate::cookie::enforce::SameSite;
 use crate::session::binding::{Bearer, OnMismatch};
@@ -38,7 +40,7 @@ pub struct Facts {
 pub struct Claim<'a> {
     pub ticket: &'a Ticket,
     pub key: RecordKey,
-    pub lookup: Lookup<(u64, Record)>,
+    pub lookup: Lookup<(u64, Arc<Record>)>,
 }
 
 /// What to do.
@@ -111,13 +113,13 @@ pub fn decide(
 /// The record returned, if any, is to be written first.
 pub fn successor(
     moved: RecordKey,
-    lookup: &Lookup<(u64, Record)>,
+    lookup: &Lookup<(u64, Arc<Record>)>,
     facts: Facts,
 ) -> (Verdict, Option<Record>) {
     let (bond, unseen) = match lookup {
         Lookup::Unavailable => return (Verdict::Refuse(Refusal::StoreDown), None),
         Lookup::Found((_, record)) if record.state == State::Live && !record.was_seen() => {
-            (Bond::Free, Some(record.clone().into_state(State::Ended)))
+            (Bond::Free, Some(Record::clone(record).into_state(State::Ended)))
         }
         Lookup::Found((_, record)) if record.state != State::Ended => {
             (Bond::Silent(Silence::Moved(moved)), None)
@@ -144,7 +146,7 @@ fn forward(bond: Bond) -> Verdict {
 }
 
 fn end(held: Held, cause: Cause) -> Verdict {
-    let ended = held.record.clone().into_state(State::Ended);
+    let ended = Record::clone(&held.record).into_state(State::Ended);
     Verdict::End { held, ended, cause }
 }
 
@@ -209,7 +211,7 @@ fn on_live(
     let idle = policy.timeouts.idle;
     let is_overdue = held.record.is_overdue(now);
     if is_overdue {
-        held.record = held.record.unparked();
+        held.record = Arc::new(Arc::unwrap_or_clone(held.record).unparked());
     }
     let age = held.record.age_of(ticket.counter, policy.timeouts.grace, now);
     let touch = match age {
@@ -236,12 +238,12 @@ fn on_live(
     if is_overdue && held.record.jar.is_empty() {
         return (end(held, Cause::AppDeleted), None);
     }
-    let touch = touch.or_else(|| is_overdue.then(|| held.record.clone()));
+    let touch = touch.or_else(|| is_overdue.then(|| Record::clone(&held.record)));
     if facts.is_beside_login {
         return (forward(Bond::Silent(Silence::Pending(held.key))), None);
     }
     if facts.is_login {
-        let pending = touch.unwrap_or_else(|| held.record.clone());
+        let pending = touch.unwrap_or_else(|| Record::clone(&held.record));
         let pending = pending.into_state(State::Pending { since: now, by: facts.attempt });
         return (Verdict::Suspend { held, pending }, None);
     }
@@ -299,7 +301,8 @@ mod tests {
 
     fn on(record: Record, facts: Facts, secs: u64) -> Verdict {
         let ticket = ticket(&record);
-        let claim = Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, record)) };
+        let claim =
+            Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, Arc::new(record))) };
         decide(&policy(), Some(claim), facts, NOW.plus(Duration::from_secs(secs))).0
     }
 
@@ -323,7 +326,8 @@ mod tests {
         let decide = |on_mismatch: Option<OnMismatch>, record: Record, facts: Facts| {
             let bind = on_mismatch.map(|on_mismatch| Bind { ties, on_mismatch });
             let (policy, ticket) = (Policy { bind, ..policy() }, ticket(&record));
-            let claim = Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, record)) };
+            let claim =
+                Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, Arc::new(record))) };
             decide(&policy, Some(claim), facts, NOW)
         };
         let from = |bearer| Facts { bearer, ..PLAIN };
@@ -396,8 +400,11 @@ mod tests {
             Ticket { secret: Secret([0; 16]), ..ticket(&record) },
             Ticket { counter: 1, ..ticket(&record) },
         ] {
-            let claim =
-                Claim { ticket: &wrong, key: KEY, lookup: Lookup::Found((9, record.clone())) };
+            let claim = Claim {
+                ticket: &wrong,
+                key: KEY,
+                lookup: Lookup::Found((9, Arc::new(record.clone()))),
+            };
             let (verdict, event) = decide(&policy(), Some(claim), PLAIN, NOW);
             assert_eq!(verdict, forward(Bond::Free));
             assert_eq!(event, Some(Event::TicketRejected { reason: Reject::WrongSecret }));
@@ -412,7 +419,7 @@ mod tests {
         let on = |counter, on_reuse, secs| {
             let secret = record.secret(counter);
             let ticket = Ticket { counter, secret, ..ticket(&record) };
-            let lookup = Lookup::Found((9, record.clone()));
+            let lookup = Lookup::Found((9, Arc::new(record.clone())));
             let claim = Claim { ticket: &ticket, key: KEY, lookup };
             let policy = Policy { on_reuse, ..policy() };
             decide(&policy, Some(claim), PLAIN, NOW.plus(Duration::from_secs(secs)))
@@ -477,10 +484,10 @@ mod tests {
         let ask = Verdict::AskSuccessor { moved: KEY, successor: NEXT };
         assert_eq!(on(moved(), PLAIN, 31), ask);
 
-        let seen = Lookup::Found((1, record()));
+        let seen = Lookup::Found((1, Arc::new(record())));
         assert_eq!(successor(KEY, &seen, PLAIN), (silent, None));
         let unseen = Record { presented: None, ..record() };
-        let (verdict, write) = successor(KEY, &Lookup::Found((1, unseen)), PLAIN);
+        let (verdict, write) = successor(KEY, &Lookup::Found((1, Arc::new(unseen))), PLAIN);
         assert_eq!(verdict, forward(Bond::Free));
         assert_eq!(write.map(|record| record.state), Some(State::Ended));
         assert_eq!(successor(KEY, &Lookup::NotFound, PLAIN).0, forward(Bond::Free));
@@ -518,7 +525,7 @@ mod tests {
         else {
             panic!("it does not go on");
         };
-        assert_eq!(held.record, parked());
+        assert_eq!(*held.record, parked());
         assert_eq!(on(parked(), required, 15), refused);
         let Verdict::Suspend { pending, .. } = on(parked(), LOGIN, 5) else { panic!("no login") };
         assert_eq!((pending.parked, pending.authenticated), (None, None));
@@ -537,7 +544,7 @@ mod tests {
             panic!("what was set meanwhile is a session of its own");
         };
         assert_eq!((touch.parked.as_ref(), touch.authenticated), (None, None));
-        assert_eq!((&touch, &touch.jar), (&held.record, &goes_on.jar));
+        assert_eq!((&touch, &touch.jar), (&*held.record, &goes_on.jar));
         assert_eq!(on(goes_on, required, 16), refused);
     }
 

@@ -1,15 +1,18 @@
 //! What is noted of a request when it is admitted (PROTOCOL.md 25).
 
+use std::sync::Arc;
+
 use crate::session::outcome::RecordKey;
 use crate::session::record::Record;
 use crate::session::ticket::Selector;
 
-/// A record as it was read: its key and the version that compare-and-set refers to.
+/// A record as it was read: its key and the version that compare-and-set refers to. Exchanges of a
+/// session share what a node has read of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub key: RecordKey,
     pub version: u64,
-    pub record: Record,
+    pub record: Arc<Record>,
 }
 
 /// The ticket that an exchange was admitted with.
@@ -49,7 +52,7 @@ pub enum Bond {
 impl Bond {
     /// The record whose jar goes along.
     pub fn record(&self) -> Option<&Record> {
-        self.held().map(|held| &held.record)
+        self.held().map(|held| &*held.record)
     }
 
     /// The record that it holds, with key and version.

@@ -7,6 +7,8 @@
 //! Which sessions end follows from the records alone, so that all nodes that look at the same time
 //! choose the same ones.
 
+use std::sync::Arc;
+
 use crate::clock::UnixMillis;
 use crate::session::outcome::RecordKey;
 use crate::session::record::{Record, State};
@@ -29,7 +31,7 @@ pub enum Beyond {
 }
 
 /// A record of a subject, as it was listed.
-pub type Listed = (RecordKey, u64, Record);
+pub type Listed = (RecordKey, u64, Arc<Record>);
 
 impl SessionLimit {
     /// Whether there is room for one more session besides `replaced`.
@@ -128,12 +130,12 @@ mod tests {
         let (seed, jar, at) = (Seed([n; 32]), Jar::default(), ago(began));
         let record = Record::new(seed, jar, Standing::Authenticated, &timeouts, at);
         let subject = Subject::confirmed("alice");
-        (key(n), 1, Record { subject, presented: seen.map(ago), ..record })
+        (key(n), 1, Arc::new(Record { subject, presented: seen.map(ago), ..record }))
     }
 
     fn with(listed: Listed, change: impl FnOnce(&mut Record)) -> Listed {
         let (key, version, mut record) = listed;
-        change(&mut record);
+        change(Arc::make_mut(&mut record));
         (key, version, record)
     }
 

@@ -7,6 +7,8 @@
 //! Here: where it begins, and which stage follows which. `keep` is about a record that keeps its
 //! place or ends, `login` about one that another takes the place of.
 
+use std::sync::Arc;
+
 use crate::clock::UnixMillis;
 use crate::session::command::Ignored;
 use crate::session::event::{Cause, Event, NotMade};
@@ -307,7 +309,7 @@ impl<'a> Settle<'a> {
 
     /// What is there now: the record of the admission, changed by others of its kind, or
     /// something that fences this exchange.
-    fn reread(&self, held: &Held, lookup: Lookup<(u64, Record)>) -> Reread {
+    fn reread(&self, held: &Held, lookup: Lookup<(u64, Arc<Record>)>) -> Reread {
         match lookup {
             Lookup::Unavailable => Reread::Unavailable,
             Lookup::Found((version, record)) if record.state == held.record.state => {

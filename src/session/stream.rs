@@ -1,5 +1,7 @@
 //! Whether a WebSocket or an event stream has outlived its session (PROTOCOL.md 18, 26).
 
+use std::sync::Arc;
+
 use crate::clock::UnixMillis;
 use crate::session::outcome::Lookup;
 use crate::session::record::{Record, State};
@@ -8,7 +10,7 @@ use crate::session::record::{Record, State};
 ///
 /// A login on its way ends streams too: what answers them may hold the session from before it. So
 /// does a session that the application took away (rule 29). An outage of the store ends nothing.
-pub fn is_over(lookup: &Lookup<(u64, Record)>, now: UnixMillis) -> bool {
+pub fn is_over(lookup: &Lookup<(u64, Arc<Record>)>, now: UnixMillis) -> bool {
     match lookup {
         Lookup::Unavailable => false,
         Lookup::NotFound | Lookup::Revoked => true,
@@ -31,11 +33,11 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 
-    fn found(state: State) -> Lookup<(u64, Record)> {
+    fn found(state: State) -> Lookup<(u64, Arc<Record>)> {
         let timeouts = policy().timeouts;
         let record =
             Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &timeouts, NOW);
-        Lookup::Found((3, record.into_state(state)))
+        Lookup::Found((3, Arc::new(record.into_state(state))))
     }
 
     #[test]
@@ -54,7 +56,8 @@ mod tests {
         check(found(State::Moved { successor, at: NOW }), Duration::ZERO, true);
         check(found(State::Ended), Duration::ZERO, true);
         let Lookup::Found((version, record)) = found(State::Live) else { unreachable!() };
-        check(Lookup::Found((version, record.park(NOW))), Duration::ZERO, true);
+        let parked = Arc::unwrap_or_clone(record).park(NOW);
+        check(Lookup::Found((version, Arc::new(parked))), Duration::ZERO, true);
         check(Lookup::NotFound, Duration::ZERO, true);
         check(Lookup::Revoked, Duration::ZERO, true);
         check(Lookup::Unavailable, timeouts.absolute, false);

@@ -51,14 +51,14 @@ impl Records {
 
     /// Reads a record and its version. A record that does not open is not there: it was sealed
     /// with a retired key, or is not ours.
-    pub async fn load(&self, key: RecordKey, now: UnixMillis) -> Lookup<(u64, Record)> {
+    pub async fn load(&self, key: RecordKey, now: UnixMillis) -> Lookup<(u64, Arc<Record>)> {
         if self.known_era().await.is_none() {
             return Lookup::Unavailable;
         }
         match self.store.load(key).await {
             Lookup::Found(stored) => match self.open(key, &stored, now) {
                 Some(record) if self.is_revoked(&record, stored.epoch) => Lookup::Revoked,
-                Some(record) => Lookup::Found((stored.version, record)),
+                Some(record) => Lookup::Found((stored.version, Arc::new(record))),
                 None => {
                     tracing::error!(session = ?key, "a record in the store does not open");
                     Lookup::NotFound
@@ -135,7 +135,7 @@ impl Records {
         &self,
         name: &str,
         now: UnixMillis,
-    ) -> Lookup<Vec<(RecordKey, u64, Record)>> {
+    ) -> Lookup<Vec<(RecordKey, u64, Arc<Record>)>> {
         let tag = self.ring.current().subject_tag(name);
         let Lookup::Found(ids) = self.store.list(tag).await else { return Lookup::Unavailable };
         let mut ids = ids.into_iter();

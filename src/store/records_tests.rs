@@ -135,10 +135,10 @@ async fn what_is_written_keeps_its_epoch_and_era() {
         panic!("not found")
     };
     assert_eq!(record.era, 1);
-    let record = record.into_state(State::Pending { since: NOW, by: 0 });
+    let record = Arc::unwrap_or_clone(record).into_state(State::Pending { since: NOW, by: 0 });
     let replaced = fleet.there.replace(alice, version, &record, Durability::Master, NOW).await;
     assert_eq!(replaced, Replaced::Replaced);
-    assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Found((version + 1, record)));
+    assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Found((version + 1, Arc::new(record))));
 }
 
 /// PROTOCOL 26: revocation of all.
@@ -227,7 +227,7 @@ async fn a_list_has_the_live_records_of_the_current_epoch() {
     let Lookup::Found((version, record)) = fleet.here.load(ended, NOW).await else {
         panic!("not found")
     };
-    let record = record.into_state(State::Ended);
+    let record = Arc::unwrap_or_clone(record).into_state(State::Ended);
     let replaced = fleet.here.replace(ended, version, &record, Durability::Master, NOW).await;
     assert_eq!(replaced, Replaced::Replaced);
     live.sort();
@@ -272,7 +272,7 @@ async fn records_are_sealed_with_the_key_of_the_day_when_written() {
     ring.promote(new).expect("it is in the ring");
     ring.replace(&path).expect("the file is ours");
     source.reload().expect("just written");
-    assert_eq!(records.load(KEY, NOW).await, Lookup::Found((1, record.clone())));
+    assert_eq!(records.load(KEY, NOW).await, Lookup::Found((1, Arc::new(record.clone()))));
     assert_eq!(sealed_by().await, old, "reading writes nothing");
     let replaced = records.replace(KEY, 1, &record, Durability::Master, NOW).await;
     assert_eq!(replaced, Replaced::Replaced);
@@ -281,7 +281,7 @@ async fn records_are_sealed_with_the_key_of_the_day_when_written() {
     ring.retire(old).expect("it seals no more");
     ring.replace(&path).expect("the file is ours");
     source.reload().expect("just written");
-    assert_eq!(records.load(KEY, NOW).await, Lookup::Found((2, record)));
+    assert_eq!(records.load(KEY, NOW).await, Lookup::Found((2, Arc::new(record))));
 }
 
 /// PROTOCOL 25: what was admitted before a revocation writes nothing after it.

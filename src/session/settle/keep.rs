@@ -55,7 +55,7 @@ impl Settle<'_> {
     pub(super) fn merge(&mut self, held: Held) -> Step {
         let jar = self.edited(held.record.jar.clone());
         let renewed = self.renewal(&held.record);
-        let record = renewed.unwrap_or_else(|| held.record.clone()).into_state(State::Live);
+        let record = renewed.unwrap_or_else(|| Record::clone(&held.record)).into_state(State::Live);
         let mut record = self.guarded(&held, record);
         if jar.is_empty() && record.parked.is_none() && held.record.has_any_jar() {
             return self.end(held, Cause::AppDeleted);
@@ -89,7 +89,7 @@ impl Settle<'_> {
     }
 
     pub(super) fn end(&mut self, held: Held, cause: Cause) -> Step {
-        let record = held.record.clone().into_state(State::Ended);
+        let record = Record::clone(&held.record).into_state(State::Ended);
         let step = replace(&held, record, Durability::Replica);
         self.stage = Stage::End(held, cause);
         step

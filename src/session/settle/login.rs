@@ -1,5 +1,7 @@
 //! Another record takes a record's place, or there is none yet (PROTOCOL.md 9, 19, 21-23, 27).
 
+use std::sync::Arc;
+
 use crate::session::binding::Binding;
 use crate::session::command::Ignored;
 use crate::session::event::{Cause, Event};
@@ -77,7 +79,8 @@ impl Settle<'_> {
 
     pub(super) fn move_to(&mut self, held: Held, fresh: Fresh) -> Step {
         let moved = State::Moved { successor: fresh.key, at: self.now };
-        let step = replace(&held, held.record.clone().into_state(moved), Durability::Replica);
+        let step =
+            replace(&held, Record::clone(&held.record).into_state(moved), Durability::Replica);
         self.stage = Stage::Move(held, fresh);
         step
     }
@@ -88,7 +91,7 @@ impl Settle<'_> {
             Replaced::Replaced => {
                 self.leave(&held);
                 let subject = self.to_revoke(Some(&held));
-                let Record { jar, endpoint, .. } = held.record;
+                let Record { jar, endpoint, .. } = Arc::unwrap_or_clone(held.record);
                 let record = self.new_record(&fresh, jar, Standing::Authenticated, endpoint);
                 self.establish(Some(held.key), fresh, record, subject)
             }

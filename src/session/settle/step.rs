@@ -1,5 +1,7 @@
 //! The words between `settle` and the shell: steps, outcomes, and what becomes of the answer.
 
+use std::sync::Arc;
+
 use crate::clock::UnixMillis;
 use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
@@ -81,7 +83,7 @@ pub enum Outcome {
     Revoked(Lookup<Epoch>),
     Listed(Lookup<Vec<Listed>>),
     Removed(Removed),
-    Loaded(Lookup<(u64, Record)>),
+    Loaded(Lookup<(u64, Arc<Record>)>),
     Created(Created),
     Replaced(Replaced),
 }

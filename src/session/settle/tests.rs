@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::cookie::response::SetCookie;
 use crate::session::jar::Edit;
+use crate::session::limit::Listed;
 use crate::session::outcome::{Epoch, Removed, Replaced};
 use crate::session::record::Seed;
 use crate::session::tests::policy;
@@ -53,7 +54,7 @@ impl Store {
 
     fn held(&self) -> Held {
         let (version, record) = self.records[&OLD].clone();
-        Held { key: OLD, version, record }
+        Held { key: OLD, version, record: Arc::new(record) }
     }
 
     fn state(&self) -> &State {
@@ -70,11 +71,11 @@ impl Store {
         owner.is_none_or(|(subject, epoch)| epoch.is(self.epoch(&subject.name)))
     }
 
-    fn listed(&self, name: &str) -> Vec<(RecordKey, u64, Record)> {
+    fn listed(&self, name: &str) -> Vec<Listed> {
         let all = self.records.iter();
         all.filter(|(_, (_, record))| record.subject.as_ref().is_some_and(|who| who.name == name))
             .filter(|(_, (_, record))| self.is_current(record))
-            .map(|(key, (version, record))| (*key, *version, record.clone()))
+            .map(|(key, (version, record))| (*key, *version, Arc::new(record.clone())))
             .collect()
     }
 
@@ -144,9 +145,10 @@ impl Store {
                 Outcome::Removed(removed)
             }
             Step::Load(_) if fault.is_some() => Outcome::Loaded(Lookup::Unavailable),
-            Step::Load(key) => Outcome::Loaded(
-                self.records.get(&key).cloned().map_or(Lookup::NotFound, Lookup::Found),
-            ),
+            Step::Load(key) => Outcome::Loaded(match self.records.get(&key).cloned() {
+                Some((version, record)) => Lookup::Found((version, Arc::new(record))),
+                None => Lookup::NotFound,
+            }),
             Step::Create { fresh, record } => {
                 if !lost {
                     self.records.insert(fresh.key, (1, *record));

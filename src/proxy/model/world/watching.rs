@@ -1,5 +1,7 @@
 //! What the model sees: what an exchange has come to, and what the store holds after each call.
 
+use std::sync::Arc;
+
 use super::{
     Ask, AtWorker, Call, Carried, Event, Fault, HOST, Lookup, RecordKey, State, Ticket, Tie,
 };
@@ -73,7 +75,8 @@ impl World<'_> {
     fn observe(&mut self, by: Option<usize>, key: RecordKey, turn: Turn) -> Result<(), Violation> {
         let (records, now) = (self.truth.clone(), self.engine.now());
         let found = self.engine.run(async move { records.load(key, now).await });
-        let Lookup::Found(found) = found else { return Ok(()) };
+        let Lookup::Found((version, record)) = found else { return Ok(()) };
+        let found = (version, Arc::unwrap_or_clone(record));
         let is_moved = matches!(found.1.state, State::Moved { .. });
         let Some(id) = by else {
             return self.ledger.wrote(key, found, Writer::default(), turn, now).map(drop);
