@@ -8,6 +8,8 @@ mod advice;
 mod beside;
 mod connection;
 mod layout;
+#[cfg(test)]
+mod slots;
 mod supervisor;
 #[cfg(test)]
 pub(crate) mod tests;
