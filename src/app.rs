@@ -28,7 +28,7 @@ use crate::routing::table::{RouteEntry, ServerEntry, Table};
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
 use crate::store::{self, SharedStore};
-use crate::telemetry::metrics::{Connections, Metrics};
+use crate::telemetry::metrics::{Connections, Metrics, StoreCounts};
 use crate::upstream::group::Group;
 
 pub use self::running::Running;
@@ -98,6 +98,11 @@ impl App {
         let records = Records::new(store.clone(), ring.clone(), longest.unwrap_or_default());
         let metrics = Arc::new(Metrics::new());
         metrics.watch_ring(ring.clone());
+        let counted = store.clone();
+        metrics.watch_store(move || StoreCounts {
+            unconfirmed: counted.unconfirmed(),
+            ..StoreCounts::default()
+        });
         let gate = listen::Gate::new(config.limits.connections);
         let counted = gate.clone();
         metrics.watch_connections(move || connections(counted.counts()));

@@ -4,34 +4,30 @@
 //! known beforehand is looked up once, when it is made; counting is then an index and an atomic
 //! addition. Names follow Prometheus' conventions: base units, `_total` on counters.
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::cookie::finding::Finding;
-use crate::crypto::keyring::Usage;
 use crate::crypto::ring_source::RingSource;
-use crate::crypto::seal::Purpose;
 use crate::session::event::{Cause, Event, Kind, NotMade, OutOfTurn, Reject};
 use crate::telemetry::audit::StoreState;
-use crate::telemetry::labels::{
-    Revocation, RouteKind, StatusClass, StoreOp, StoreOutcome, UpstreamFailure,
-};
+use crate::telemetry::labels::{Revocation, RouteKind, StatusClass, StoreOp, StoreOutcome};
 use crate::telemetry::series::{
-    Counters, Grid, Timings, counter, counters, gauge, gauges, histogram, register,
+    Counters, Grid, Timings, counter, gauge, gauges, histogram, register,
 };
+
+use self::store::Store;
+pub use self::store::{CacheCounts, StoreCounts};
+pub use self::upstream::UpstreamMetrics;
+use self::upstream::Upstreams;
+pub use self::watched::Connections;
+use self::watched::Watched;
 
 /// Seconds; from a cached static page to a report that takes a minute.
 const REQUEST_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
-/// Seconds; a store's deadline is 150 ms.
-const STORE_BUCKETS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25];
 /// Seconds; requests of one session wait at most `serialize.wait` for each other, a minute where
 /// that is longest.
 const WAIT_BUCKETS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
@@ -45,12 +41,6 @@ pub struct Metrics {
     requests_in_flight: IntGauge,
     received_bytes: IntCounter,
     sent_bytes: IntCounter,
-    connections: IntCounter,
-    connections_open: IntGauge,
-    connections_refused: IntCounter,
-    handshake_failures: IntCounter,
-    /// Asked for the four above, and for the key ring, whenever somebody reads them.
-    watched: Mutex<Watched>,
     session_events: Counters<Kind>,
     sessions_ended: Counters<Cause>,
     sessions_not_made: Counters<NotMade>,
@@ -62,17 +52,9 @@ pub struct Metrics {
     revocations: Counters<Revocation>,
     streams_open: IntGauge,
     streams_closed: IntCounter,
-    store_calls: Grid<StoreOp, StoreOutcome>,
-    store_seconds: Timings<StoreOp>,
-    store_up: IntGauge,
-    /// Whether the store answered last: a change is an event, a repetition is not.
-    store_answers: AtomicBool,
-    upstream_attempts: IntCounterVec,
-    upstream_failures: IntCounterVec,
-    upstream_failovers: IntCounterVec,
-    keyring_keys: IntGaugeVec,
-    keyring_opened: IntCounterVec,
-    keyring_reads: IntCounter,
+    store: Store,
+    upstreams: Upstreams,
+    watched: Watched,
 }
 
 /// A request that is over, as it is counted.
@@ -86,30 +68,6 @@ pub struct Finished {
     pub bytes_in: u64,
     /// Body bytes to the client.
     pub bytes_out: u64,
-}
-
-/// What is counted where connections are accepted: totals, but for `open`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connections {
-    /// Open now, handshakes included.
-    pub open: u64,
-    pub accepted: u64,
-    /// Closed at once because the limit was reached.
-    pub refused: u64,
-    pub handshakes_failed: u64,
-}
-
-/// Where to ask for [`Connections`], and the ring whose keys are shown.
-#[derive(Default)]
-struct Watched {
-    connections: Option<Box<dyn Fn() -> Connections + Send>>,
-    ring: Option<Arc<RingSource>>,
-}
-
-impl fmt::Debug for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watched")
-    }
 }
 
 impl Default for Metrics {
@@ -128,7 +86,7 @@ impl Metrics {
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         );
         register(r, build_info).set(1);
-        let metrics = Self {
+        Self {
             requests: Grid::new(
                 r,
                 "cloakroom_requests_total",
@@ -157,19 +115,6 @@ impl Metrics {
                 "cloakroom_response_body_bytes_total",
                 "Body bytes sent to clients.",
             ),
-            connections: counter(r, "cloakroom_connections_total", "Connections accepted."),
-            connections_open: gauge(r, "cloakroom_connections_open", "Connections that are open."),
-            connections_refused: counter(
-                r,
-                "cloakroom_connections_refused_total",
-                "Connections closed as soon as they had been accepted: the limit was reached.",
-            ),
-            handshake_failures: counter(
-                r,
-                "cloakroom_tls_handshake_failures_total",
-                "TLS handshakes that failed or took too long.",
-            ),
-            watched: Mutex::default(),
             session_events: Counters::new(
                 r,
                 "cloakroom_session_events_total",
@@ -234,80 +179,18 @@ impl Metrics {
                 "cloakroom_session_streams_closed_total",
                 "Streams closed because their session ended elsewhere, or in time.",
             ),
-            store_calls: Grid::new(
-                r,
-                "cloakroom_store_calls_total",
-                "Calls to the session store.",
-                ["operation", "outcome"],
-            ),
-            store_seconds: Timings::new(
-                r,
-                "cloakroom_store_call_duration_seconds",
-                "How long calls to the session store took.",
-                "operation",
-                STORE_BUCKETS,
-            ),
-            store_up: gauge(r, "cloakroom_store_up", "Whether the session store answers."),
-            store_answers: AtomicBool::new(true),
-            upstream_attempts: counters(
-                r,
-                "cloakroom_upstream_attempts_total",
-                "Requests sent, or tried to send, to an upstream.",
-                &["upstream"],
-            ),
-            upstream_failures: counters(
-                r,
-                "cloakroom_upstream_failures_total",
-                "Attempts at an upstream that failed.",
-                &["upstream", "reason"],
-            ),
-            upstream_failovers: counters(
-                r,
-                "cloakroom_upstream_failovers_total",
-                "Sessions that left the endpoint that they were kept at (`balance: session`).",
-                &["upstream"],
-            ),
-            keyring_keys: register(
-                r,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "cloakroom_keyring_key",
-                        "1 for each sealing key of the ring in use: `primary` seals and opens, \
-                         `accept` opens, `retired` neither.",
-                    ),
-                    &["key", "status"],
-                ),
-            ),
-            keyring_opened: counters(
-                r,
-                "cloakroom_keyring_opened_total",
-                "Tickets and records that a key opened: one that opens no more can be retired.",
-                &["key", "kind"],
-            ),
-            keyring_reads: counter(
-                r,
-                "cloakroom_keyring_reads_total",
-                "How often the key ring was read: at the start, at reloads, for unknown keys.",
-            ),
+            store: Store::new(r),
+            upstreams: Upstreams::new(r),
+            watched: Watched::new(r),
             registry,
-        };
-        metrics.store_up.set(1);
-        metrics
+        }
     }
 
     /// The exposition in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
-        // Held to the end: two readers at a time must not both add what is new, nor one of them
-        // see the ring while the other puts it together.
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(read) = &watched.connections {
-            self.read_connections(read());
-        }
-        if let Some(ring) = &watched.ring {
-            self.read_ring(ring);
-        }
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
+        let expose = || TextEncoder::new().encode_to_string(&self.registry.gather());
+        self.watched
+            .read(&self.store, expose)
             .expect("writing to a string does not fail, and every family has a series")
     }
 
@@ -327,44 +210,18 @@ impl Metrics {
     /// Says where to ask for the connections' counts. Whoever accepts connections counts them
     /// already, and knows nothing of metrics.
     pub fn watch_connections(&self, read: impl Fn() -> Connections + Send + 'static) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.connections = Some(Box::new(read));
+        self.watched.connections(read);
     }
 
     /// Says which ring's keys to show. Their identifiers are no secrets: they stand in every
     /// ticket.
     pub fn watch_ring(&self, ring: Arc<RingSource>) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).ring = Some(ring);
+        self.watched.ring(ring);
     }
 
-    fn read_ring(&self, source: &RingSource) {
-        let ring = source.current();
-        self.keyring_keys.reset();
-        for key in ring.describe().iter().filter(|key| key.usage == Usage::Seal) {
-            let labels = [key.kid.to_string(), key.status.as_str().to_owned()];
-            self.keyring_keys.with_label_values(&labels).set(1);
-        }
-        for key in ring.in_use() {
-            for purpose in Purpose::ALL {
-                let labels = [key.id().to_string(), purpose.name().to_owned()];
-                let counter = self.keyring_opened.with_label_values(&labels);
-                counter.inc_by(key.opened(purpose).saturating_sub(counter.get()));
-            }
-        }
-        let reads = source.reads();
-        self.keyring_reads.inc_by(reads.saturating_sub(self.keyring_reads.get()));
-    }
-
-    fn read_connections(&self, counts: Connections) {
-        let Connections { open, accepted, refused, handshakes_failed } = counts;
-        self.connections_open.set(i64::try_from(open).unwrap_or(i64::MAX));
-        for (counter, total) in [
-            (&self.connections, accepted),
-            (&self.connections_refused, refused),
-            (&self.handshake_failures, handshakes_failed),
-        ] {
-            counter.inc_by(total.saturating_sub(counter.get()));
-        }
+    /// Says where to ask for what the store and its cache count for themselves.
+    pub fn watch_store(&self, read: impl Fn() -> StoreCounts + Send + 'static) {
+        self.watched.store(read);
     }
 
     /// Counts an event; [`audit::emit`](crate::telemetry::audit::emit) does, nobody else need.
@@ -428,56 +285,17 @@ impl Metrics {
     /// Counts a call to the store. The outcome follows from the store's answer:
     /// `(&lookup).into()`, `created.into()`, …
     pub fn store_call(&self, op: StoreOp, outcome: StoreOutcome, duration: Duration) {
-        self.store_calls.get(op, outcome).inc();
-        self.store_seconds.get(op).observe(duration.as_secs_f64());
+        self.store.call(op, outcome, duration);
     }
 
     /// Notes whether the store answers; says whether that is a change.
     pub(super) fn store_state(&self, state: StoreState) -> bool {
-        let answers = state == StoreState::Up;
-        // Read before written: an ordinary call leaves the cache line shared.
-        if self.store_answers.load(Ordering::Relaxed) == answers {
-            return false;
-        }
-        let changed = self.store_answers.swap(answers, Ordering::Relaxed) != answers;
-        if changed {
-            self.store_up.set(i64::from(answers));
-        }
-        changed
+        self.store.state(state)
     }
 
     /// The counters of an upstream, to be kept beside it.
     pub fn upstream(&self, name: &str) -> UpstreamMetrics {
-        UpstreamMetrics {
-            attempts: self.upstream_attempts.with_label_values(&[name]),
-            failures: Counters::of(&self.upstream_failures, |reason| vec![name, reason]),
-            failovers: self.upstream_failovers.with_label_values(&[name]),
-        }
-    }
-}
-
-/// The counters of one upstream.
-#[derive(Clone, Debug)]
-pub struct UpstreamMetrics {
-    attempts: IntCounter,
-    failures: Counters<UpstreamFailure>,
-    failovers: IntCounter,
-}
-
-impl UpstreamMetrics {
-    /// Counts an attempt, a repeated one as well.
-    pub fn attempted(&self) {
-        self.attempts.inc();
-    }
-
-    /// Counts a session that left its endpoint.
-    pub fn failed_over(&self) {
-        self.failovers.inc();
-    }
-
-    /// Counts an attempt that failed.
-    pub fn failed(&self, reason: UpstreamFailure) {
-        self.failures.get(reason).inc();
+        self.upstreams.of(name)
     }
 }
 
@@ -499,12 +317,21 @@ impl Drop for InFlight {
     }
 }
 
+/// Lets a counter show a total that is counted elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+mod store;
+mod upstream;
+mod watched;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Checks that exactly these lines are in the exposition.
-    fn check(metrics: &Metrics, expected: &[&str]) {
+    pub(super) fn check(metrics: &Metrics, expected: &[&str]) {
         let text = metrics.render();
         for line in expected {
             assert!(text.lines().any(|found| found == *line), "{line} is missing from\n{text}");
@@ -544,48 +371,6 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_asked_for_when_somebody_reads() {
-        let metrics = Metrics::new();
-        check(&metrics, &["cloakroom_connections_total 0", "cloakroom_connections_open 0"]);
-        let counts = std::sync::Arc::new(Mutex::new(Connections::default()));
-        let watched = counts.clone();
-        metrics.watch_connections(move || *watched.lock().expect("no holder panics"));
-        for (open, accepted, refused, handshakes_failed) in
-            [(2, 5, 1, 1), (2, 5, 1, 1), (0, 7, 3, 2)]
-        {
-            *counts.lock().expect("no holder panics") =
-                Connections { open, accepted, refused, handshakes_failed };
-            check(
-                &metrics,
-                &[
-                    &format!("cloakroom_connections_total {accepted}"),
-                    &format!("cloakroom_connections_open {open}"),
-                    &format!("cloakroom_connections_refused_total {refused}"),
-                    &format!("cloakroom_tls_handshake_failures_total {handshakes_failed}"),
-                ],
-            );
-        }
-    }
-
-    #[test]
-    fn upstreams_are_counted_by_name() {
-        let metrics = Metrics::new();
-        let shop = metrics.upstream("shop");
-        shop.attempted();
-        shop.attempted();
-        shop.failed(UpstreamFailure::Connect);
-        metrics.upstream("shop").attempted();
-        check(
-            &metrics,
-            &[
-                r#"cloakroom_upstream_attempts_total{upstream="shop"} 3"#,
-                r#"cloakroom_upstream_failures_total{reason="connect",upstream="shop"} 1"#,
-                r#"cloakroom_upstream_failures_total{reason="timeout",upstream="shop"} 0"#,
-            ],
-        );
-    }
-
-    #[test]
     fn events_are_counted_by_name_and_by_cause() {
         let metrics = Metrics::new();
         let id =
@@ -611,32 +396,6 @@ mod tests {
                 "cloakroom_session_wait_seconds_count 1",
             ],
         );
-    }
-
-    #[test]
-    fn store_calls_are_counted_by_operation_and_outcome() {
-        let metrics = Metrics::new();
-        let took = Duration::from_micros(400);
-        metrics.store_call(StoreOp::Load, StoreOutcome::Ok, took);
-        metrics.store_call(StoreOp::Replace, StoreOutcome::Conflict, took);
-        check(
-            &metrics,
-            &[
-                r#"cloakroom_store_calls_total{operation="load",outcome="ok"} 1"#,
-                r#"cloakroom_store_calls_total{operation="replace",outcome="conflict"} 1"#,
-                r#"cloakroom_store_calls_total{operation="load",outcome="unavailable"} 0"#,
-                r#"cloakroom_store_call_duration_seconds_bucket{operation="load",le="0.0005"} 1"#,
-                "cloakroom_store_up 1",
-            ],
-        );
-    }
-
-    #[test]
-    fn two_applications_in_one_process_count_apart() {
-        let (one, other) = (Metrics::new(), Metrics::new());
-        one.watch_connections(|| Connections { accepted: 1, ..Connections::default() });
-        check(&one, &["cloakroom_connections_total 1"]);
-        check(&other, &["cloakroom_connections_total 0"]);
     }
 
     #[test]

@@ -1,0 +1,190 @@
+//! What is asked for whenever somebody reads. Whoever counts connections, opens tickets or caches
+//! records counts them already, and knows nothing of metrics.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::crypto::keyring::Usage;
+use crate::crypto::ring_source::RingSource;
+use crate::crypto::seal::Purpose;
+use crate::telemetry::series::{counter, counters, gauge, register};
+
+use super::raise;
+use super::store::{Store, StoreCounts};
+
+/// What is counted where connections are accepted: totals, but for `open`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Open now, handshakes included.
+    pub open: u64,
+    pub accepted: u64,
+    /// Closed at once because the limit was reached.
+    pub refused: u64,
+    pub handshakes_failed: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Watched {
+    connections: IntCounter,
+    connections_open: IntGauge,
+    connections_refused: IntCounter,
+    handshake_failures: IntCounter,
+    keyring_keys: IntGaugeVec,
+    keyring_opened: IntCounterVec,
+    keyring_reads: IntCounter,
+    sources: Mutex<Sources>,
+}
+
+/// Where to ask.
+#[derive(Default)]
+struct Sources {
+    connections: Option<Box<dyn Fn() -> Connections + Send>>,
+    store: Option<Box<dyn Fn() -> StoreCounts + Send>>,
+    ring: Option<Arc<RingSource>>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+impl Watched {
+    pub(super) fn new(r: &Registry) -> Self {
+        Self {
+            connections: counter(r, "cloakroom_connections_total", "Connections accepted."),
+            connections_open: gauge(r, "cloakroom_connections_open", "Connections that are open."),
+            connections_refused: counter(
+                r,
+                "cloakroom_connections_refused_total",
+                "Connections closed as soon as they had been accepted: the limit was reached.",
+            ),
+            handshake_failures: counter(
+                r,
+                "cloakroom_tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long.",
+            ),
+            keyring_keys: register(
+                r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "cloakroom_keyring_key",
+                        "1 for each sealing key of the ring in use: `primary` seals and opens, \
+                         `accept` opens, `retired` neither.",
+                    ),
+                    &["key", "status"],
+                ),
+            ),
+            keyring_opened: counters(
+                r,
+                "cloakroom_keyring_opened_total",
+                "Tickets and records that a key opened: one that opens no more can be retired.",
+                &["key", "kind"],
+            ),
+            keyring_reads: counter(
+                r,
+                "cloakroom_keyring_reads_total",
+                "How often the key ring was read: at the start, at reloads, for unknown keys.",
+            ),
+            sources: Mutex::default(),
+        }
+    }
+
+    /// Asks everybody; then lets `exposed` be made.
+    pub(super) fn read<T>(&self, store: &Store, exposed: impl FnOnce() -> T) -> T {
+        // Held to the end: two readers at a time must not both add what is new, nor one of them
+        // see the ring while the other puts it together.
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = &sources.connections {
+            self.read_connections(read());
+        }
+        if let Some(read) = &sources.store {
+            store.read(read());
+        }
+        if let Some(ring) = &sources.ring {
+            self.read_ring(ring);
+        }
+        exposed()
+    }
+
+    pub(super) fn connections(&self, read: impl Fn() -> Connections + Send + 'static) {
+        self.with(|sources| sources.connections = Some(Box::new(read)));
+    }
+
+    pub(super) fn store(&self, read: impl Fn() -> StoreCounts + Send + 'static) {
+        self.with(|sources| sources.store = Some(Box::new(read)));
+    }
+
+    pub(super) fn ring(&self, ring: Arc<RingSource>) {
+        self.with(|sources| sources.ring = Some(ring));
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Sources)) {
+        change(&mut self.sources.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn read_ring(&self, source: &RingSource) {
+        let ring = source.current();
+        self.keyring_keys.reset();
+        for key in ring.describe().iter().filter(|key| key.usage == Usage::Seal) {
+            let labels = [key.kid.to_string(), key.status.as_str().to_owned()];
+            self.keyring_keys.with_label_values(&labels).set(1);
+        }
+        for key in ring.in_use() {
+            for purpose in Purpose::ALL {
+                let labels = [key.id().to_string(), purpose.name().to_owned()];
+                raise(&self.keyring_opened.with_label_values(&labels), key.opened(purpose));
+            }
+        }
+        raise(&self.keyring_reads, source.reads());
+    }
+
+    fn read_connections(&self, counts: Connections) {
+        let Connections { open, accepted, refused, handshakes_failed } = counts;
+        self.connections_open.set(i64::try_from(open).unwrap_or(i64::MAX));
+        raise(&self.connections, accepted);
+        raise(&self.connections_refused, refused);
+        raise(&self.handshake_failures, handshakes_failed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::metrics::tests::check;
+
+    #[test]
+    fn connections_are_asked_for_when_somebody_reads() {
+        let metrics = Metrics::new();
+        check(&metrics, &["cloakroom_connections_total 0", "cloakroom_connections_open 0"]);
+        let counts = Arc::new(Mutex::new(Connections::default()));
+        let watched = counts.clone();
+        metrics.watch_connections(move || *watched.lock().expect("no holder panics"));
+        for (open, accepted, refused, handshakes_failed) in
+            [(2, 5, 1, 1), (2, 5, 1, 1), (0, 7, 3, 2)]
+        {
+            *counts.lock().expect("no holder panics") =
+                Connections { open, accepted, refused, handshakes_failed };
+            check(
+                &metrics,
+                &[
+                    &format!("cloakroom_connections_total {accepted}"),
+                    &format!("cloakroom_connections_open {open}"),
+                    &format!("cloakroom_connections_refused_total {refused}"),
+                    &format!("cloakroom_tls_handshake_failures_total {handshakes_failed}"),
+                ],
+            );
+        }
+    }
+
+    #[test]
+    fn two_applications_in_one_process_count_apart() {
+        let (one, other) = (Metrics::new(), Metrics::new());
+        one.watch_connections(|| Connections { accepted: 1, ..Connections::default() });
+        check(&one, &["cloakroom_connections_total 1"]);
+        check(&other, &["cloakroom_connections_total 0"]);
+    }
+}
