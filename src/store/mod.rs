@@ -6,6 +6,7 @@
 pub mod changes;
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod credentials;
 pub mod era;
 pub mod health;
 pub mod memory;

@@ -298,7 +298,7 @@ fn store_url(text: &str, base: &Path, namespace: String) -> Parsed<store::Settin
             let url = store::redis::RedisUrl::parse(text).map_err(|message| {
                 Flaw::new(message, "write `redis://[USER:PASSWORD@]HOST:PORT/DB`")
             })?;
-            Ok(store::Settings::Redis(store::redis::Settings { url, namespace }))
+            Ok(store::Settings::Redis(store::redis::Settings::new(url, &namespace)))
         }
         later if LATER.contains(&later) => {
             Err(Flaw::new(format!("`{later}` is no store yet"), HELP))

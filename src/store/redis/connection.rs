@@ -1,8 +1,8 @@
 //! Connecting: one set of connections to one server, and the signal that it must be replaced.
 //!
-//! redis-rs 1.8 keeps a connection on which replies time out, and leaves Nagle's algorithm on.
-//! Both are seen to here: the heartbeat in `supervisor` replaces what does not answer, and the
-//! kernel gives up on data that nobody acknowledges.
+//! redis-rs 1.8 keeps a connection on which replies time out: the heartbeat in `supervisor`
+//! replaces what does not answer. `endpoint` sees to the socket, on which the kernel gives up where
+//! nobody acknowledges data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,22 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
 };
 use tokio::sync::Notify;
 
-use super::url::RedisUrl;
-use crate::store::StoreError;
+use super::endpoint::Endpoint;
 
 /// For the TCP handshake, HELLO, and the questions that follow it, together.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
-const TCP_KEEPALIVE: Duration = Duration::from_secs(5);
-/// How long the kernel resends before it drops the connection.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Commands that may wait for the driver of a connection. Callers beyond wait, within their
 /// deadline.
 const COMMANDS_QUEUED_MAX: usize = 4096;
@@ -34,32 +27,7 @@ const COMMANDS_QUEUED_MAX: usize = 4096;
 /// everything behind it on the connection, so that a dead replica would hold up every login.
 const LAGGING_FOR: Duration = Duration::from_secs(1);
 
-/// Where the server is.
-#[derive(Clone, Debug)]
-pub(super) struct Endpoint {
-    client: Client,
-}
-
 impl Endpoint {
-    pub(super) fn new(url: &RedisUrl) -> Result<Self, StoreError> {
-        let info = url.connection_info().map_err(StoreError::Settings)?;
-        let login = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3)
-            .set_lib_name(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(
-                TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE),
-            )
-            .set_user_timeout(TCP_USER_TIMEOUT);
-        let info = info.set_redis_settings(login).set_tcp_settings(tcp);
-        let client = Client::open(info)
-            .map_err(|error| StoreError::Settings(error.category().to_owned()))?;
-        Ok(Self { client })
-    }
-
     /// Connects, and makes sure that the server serves: it has loaded its data and is a master.
     /// The connections' tasks run on the calling runtime.
     pub(super) async fn connect(&self, id: u64) -> Result<Connections, Cause> {
@@ -104,11 +72,8 @@ impl Endpoint {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(COMMANDS_QUEUED_MAX)
             .set_push_sender(on_push);
-        let mut connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| Cause::of(&error))?;
+        let (host, port) = &self.addresses()[0];
+        let mut connection = self.client(host, *port).open(config).await?;
         let name = format!("{}-{}", env!("CARGO_PKG_NAME"), std::process::id());
         // For `CLIENT LIST`. An access list may forbid it.
         let named = redis::cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await;
@@ -223,6 +188,8 @@ pub(super) enum Cause {
     /// not serve yet.
     NotServing(String),
     TooOld,
+    /// The server knows us not, or not by this password; or there is no password to tell.
+    Login(String),
     Failed(String),
 }
 
@@ -267,7 +234,7 @@ impl fmt::Display for Cause {
             Self::NotMaster(what) => write!(f, "the server is {what}, not a master"),
             Self::NotServing(code) => write!(f, "the server answered {code}"),
             Self::TooOld => f.write_str("the server knows no RESP3: Redis 6 or newer is needed"),
-            Self::Failed(error) => f.write_str(error),
+            Self::Login(error) | Self::Failed(error) => f.write_str(error),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod advice;
 mod beside;
 mod connection;
+mod endpoint;
 mod layout;
 #[cfg(test)]
 mod slots;
@@ -24,10 +25,12 @@ use redis::{ErrorKind, RedisResult, Script, ScriptInvocation, ServerErrorKind};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use self::connection::{Cause, Connections, Endpoint};
+use self::connection::{Cause, Connections};
+use self::endpoint::Endpoint;
 use self::layout::{Namespace, Scripts};
 use self::supervisor::Fleet;
-pub use self::url::RedisUrl;
+pub use self::url::{Kind, RedisUrl};
+use super::credentials::Login;
 use super::health::Health;
 use super::throttle::Throttle;
 use super::{About, KEEP_MAX, SessionStore, StoreError, Stored, fits};
@@ -35,13 +38,32 @@ use crate::session::outcome::{
     Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
 };
 
-/// Where the server is and what the keys are called.
+/// Where the servers are, who we are to them, and what the keys are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `redis://[user:password@]host:port/db`, checked. Prints without its password.
+    /// Checked. Prints without its password.
     pub url: RedisUrl,
     /// First part of every key; has no `{` or `}`.
     pub namespace: String,
+    /// For the servers that hold data; what it leaves open is in the URL.
+    pub login: Login,
+    /// For the Sentinels.
+    pub sentinel: Login,
+    /// How many replicas must confirm a durable write for it to be one.
+    pub require_replicas: u32,
+}
+
+impl Settings {
+    /// What a URL alone says.
+    pub fn new(url: RedisUrl, namespace: &str) -> Self {
+        Self {
+            url,
+            namespace: namespace.to_owned(),
+            login: Login::default(),
+            sentinel: Login::default(),
+            require_replicas: 0,
+        }
+    }
 }
 
 /// How long calls may take.
@@ -95,7 +117,14 @@ impl RedisStore {
     /// `Settings`, for a namespace with braces, or a URL that cannot be used.
     pub fn open(settings: &Settings) -> Result<Self, StoreError> {
         let (open, closed) = watch::channel(());
-        let endpoint = Endpoint::new(&settings.url)?;
+        let endpoint = Endpoint::new(settings)?;
+        match endpoint.kind() {
+            Kind::Single => {}
+            Kind::Sentinel { .. } | Kind::Cluster => {
+                let reason = "Sentinels and clusters are not supported yet: name one server";
+                return Err(StoreError::Settings(reason.to_owned()));
+            }
+        }
         let fleet = Fleet::new(endpoint, settings.url.to_string(), closed);
         Ok(Self {
             fleet: Arc::new(fleet),

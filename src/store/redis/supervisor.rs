@@ -13,7 +13,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::advice;
-use super::connection::{Cause, Connections, Endpoint, Role, role};
+use super::connection::{Cause, Connections, Role, role};
+use super::endpoint::Endpoint;
 use crate::store::health::{Health, Signal};
 
 /// How often the server is asked for a sign of life, and how long it may take for one.

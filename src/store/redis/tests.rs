@@ -117,7 +117,7 @@ fn answers(port: u16) -> bool {
 }
 
 fn settings(url: &str) -> Settings {
-    Settings { url: RedisUrl::parse(url).expect("a valid URL"), namespace: "test".to_owned() }
+    Settings::new(RedisUrl::parse(url).expect("a valid URL"), "test")
 }
 
 fn store(url: &str) -> RedisStore {
