@@ -11,6 +11,7 @@
 mod beside;
 mod reaper;
 mod schema;
+pub mod server;
 #[cfg(test)]
 mod tests;
 
