@@ -194,7 +194,7 @@ pub async fn open(settings: &Settings, clock: Clock) -> Result<SharedStore, Stor
     Ok(match settings {
         Settings::Memory => Arc::new(memory::MemoryStore::new(clock)),
         Settings::Sqlite(path) => Arc::new(sql::SqlStore::open(path, clock).await?),
-        Settings::Redis(settings) => Arc::new(redis::RedisStore::open(settings)?),
+        Settings::Redis(settings) => Arc::new(redis::RedisStore::open(settings, redis::LEASE)?),
     })
 }
 

@@ -1,26 +1,46 @@
-//! What lies beside records in the server: epochs, indexes, leases, the era.
+//! What is read of a record, and what lies beside records in the server: epochs, indexes, leases,
+//! the era.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{FromRedisValue, RedisResult, ScriptInvocation};
+use redis::{FromRedisValue, ScriptInvocation};
 
-use super::connection::Connections;
+use super::tracking::Writing;
 use super::{RedisStore, keep_ms, layout};
 use crate::session::outcome::{Durability, Epoch, Leased, Lookup, RecordKey};
+use crate::store::changes::Link;
 use crate::store::{About, LISTED_MAX, Stored};
 
 impl RedisStore {
+    /// A record that has no subject.
+    pub(super) async fn load_alone(&self, key: RecordKey) -> (Lookup<Stored>, Option<Arc<Link>>) {
+        let mut get = redis::cmd("GET");
+        get.arg(self.namespace.key(key));
+        let get = &get;
+        let about = About::Record(key);
+        let value = self.look_up(about, |mut connection| async move {
+            get.query_async::<Option<Vec<u8>>>(&mut connection).await
+        });
+        match value.await {
+            Some((value, link)) => (self.read_record(about, value), link),
+            None => (Lookup::Unavailable, None),
+        }
+    }
+
     /// The record and its tag's epoch in one round trip: two GETs behind one another, since MGET
     /// would say of a value of another kind that there is none.
-    pub(super) async fn load_with_epoch(&self, key: RecordKey) -> Lookup<Stored> {
+    pub(super) async fn load_with_epoch(
+        &self,
+        key: RecordKey,
+    ) -> (Lookup<Stored>, Option<Arc<Link>>) {
         let (mut record, mut epoch) = (redis::cmd("GET"), redis::cmd("GET"));
         record.arg(self.namespace.key(key));
         epoch.arg(self.namespace.epoch(key.tag));
         let (record, epoch) = (&record, &epoch);
-        let deadline = self.deadlines.lookup;
         let about = About::Record(key);
-        let values = self.run(about, deadline, deadline, |connections| async move {
-            let (mut first, mut second) = (connections.main.clone(), connections.main.clone());
+        let values = self.look_up(about, |connection| async move {
+            let (mut first, mut second) = (connection.clone(), connection);
             // Biased: the epoch is read last, so that a revocation in between is seen.
             tokio::try_join!(
                 biased;
@@ -28,15 +48,26 @@ impl RedisStore {
                 epoch.query_async::<Option<Vec<u8>>>(&mut second),
             )
         });
-        let (value, epoch) = match values.await {
-            Some((Some(value), epoch)) => (value, epoch),
-            Some((None, _)) => return Lookup::NotFound,
-            None => return Lookup::Unavailable,
+        let Some(((value, epoch), link)) = values.await else { return (Lookup::Unavailable, None) };
+        let read = match self.read_record(about, value) {
+            Lookup::Found(stored) => self.with_epoch(about, stored, epoch),
+            other => other,
         };
-        let Some(stored) = layout::decode(value) else {
-            self.log_refusal(about, &"the value is not a record of ours");
-            return Lookup::Unavailable;
-        };
+        (read, link)
+    }
+
+    fn read_record(&self, about: About, value: Option<Vec<u8>>) -> Lookup<Stored> {
+        let Some(value) = value else { return Lookup::NotFound };
+        match layout::decode(value) {
+            Some(stored) => Lookup::Found(stored),
+            None => {
+                self.log_refusal(about, &"the value is not a record of ours");
+                Lookup::Unavailable
+            }
+        }
+    }
+
+    fn with_epoch(&self, about: About, stored: Stored, epoch: Option<Vec<u8>>) -> Lookup<Stored> {
         match epoch.map(<[u8; 16]>::try_from).transpose() {
             Ok(epoch) => Lookup::Found(Stored { epoch: epoch.map(Epoch), ..stored }),
             Err(_) => {
@@ -55,6 +86,7 @@ impl RedisStore {
         let mut script = self.scripts.epoch.key(self.namespace.epoch(tag));
         script.arg(&proposal.0[..]).arg(keep_ms(keep));
         let about = About::Tag(tag);
+        let _writing = Writing::epoch(&self.changes, tag);
         let epoch = self.call::<Vec<u8>>(about, &script, Durability::Master).await;
         match epoch.map(<[u8; 16]>::try_from) {
             Some(Ok(epoch)) => Lookup::Found(Epoch(epoch)),
@@ -74,6 +106,7 @@ impl RedisStore {
     ) -> Lookup<Option<Epoch>> {
         let mut script = self.scripts.revoke.key(self.namespace.epoch(tag));
         script.arg(&replacement.0[..]).arg(keep_ms(keep));
+        let _writing = Writing::epoch(&self.changes, tag);
         match self.call::<Option<Vec<u8>>>(About::Tag(tag), &script, Durability::Replica).await {
             // What was there before may have been anything: none of ours ends with it.
             Some(before) => Lookup::Found(before.and_then(|text| text.try_into().ok()).map(Epoch)),
@@ -86,8 +119,9 @@ impl RedisStore {
         script.arg(LISTED_MAX);
         let script = &script;
         let (about, deadline) = (About::Tag(tag), self.deadlines.lookup);
+        // Not where what is read is tracked: nobody keeps it.
         let members = self.run(about, deadline, deadline, |connections| async move {
-            script.invoke_async::<Vec<Vec<u8>>>(&mut connections.main.clone()).await
+            Ok(script.invoke_async::<Vec<Vec<u8>>>(&mut connections.write.connection()).await?)
         });
         let Some(members) = members.await else { return Lookup::Unavailable };
         match members.into_iter().map(<[u8; 16]>::try_from).collect() {
@@ -103,13 +137,12 @@ impl RedisStore {
         let mut get = redis::cmd("GET");
         get.arg(self.namespace.era());
         let get = &get;
-        let deadline = self.deadlines.lookup;
-        let era = self.run(About::Era, deadline, deadline, |connections| async move {
-            get.query_async::<Option<Vec<u8>>>(&mut connections.main.clone()).await
+        let era = self.look_up(About::Era, |mut connection| async move {
+            get.query_async::<Option<Vec<u8>>>(&mut connection).await
         });
         let text = match era.await {
-            Some(Some(text)) => text,
-            Some(None) => return Lookup::Found(0),
+            Some((Some(text), _)) => text,
+            Some((None, _)) => return Lookup::Found(0),
             None => return Lookup::Unavailable,
         };
         match std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()) {
@@ -162,26 +195,8 @@ impl RedisStore {
     ) -> Option<T> {
         let attempt = self.attempt(durability);
         self.run(about, attempt, self.deadlines.write_overall, |connections| async move {
-            self.call_on(&connections, script, durability).await
+            self.write_any(&connections, script, durability).await
         })
         .await
-    }
-
-    async fn call_on<T: FromRedisValue>(
-        &self,
-        connections: &Connections,
-        script: &ScriptInvocation<'_>,
-        durability: Durability,
-    ) -> RedisResult<T> {
-        let durable = match durability {
-            Durability::Master => None,
-            Durability::Replica => connections.durable.clone(),
-        };
-        let Some(mut durable) = durable else {
-            return script.invoke_async(&mut connections.main.clone()).await;
-        };
-        let outcome = script.invoke_async(&mut durable).await?;
-        self.wait_for_replica(connections, &mut durable).await?;
-        Ok(outcome)
     }
 }

@@ -1,22 +1,24 @@
 //! Connecting: one set of connections to one server, and the signal that it must be replaced.
 //!
-//! redis-rs 1.8 keeps a connection on which replies time out: the heartbeat in `supervisor`
-//! replaces what does not answer. `endpoint` sees to the socket, on which the kernel gives up where
-//! nobody acknowledges data.
+//! A set has two connections for look-ups, which tell of changes (`tracking`), one for writes, and
+//! one for writes that wait for a replica. redis-rs 1.8 keeps a connection on which replies time
+//! out: the heartbeat (`beat`) replaces what does not answer. `endpoint` sees to the socket, on
+//! which the kernel gives up where nobody acknowledges data.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
-};
+use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, ServerErrorKind, Value};
 use tokio::sync::Notify;
 
-use super::endpoint::Endpoint;
+use super::beat::{self, Beat};
+use super::cause::Cause;
+use super::endpoint::Client;
+use super::layout::Namespace;
+use super::tracking::Watcher;
+use crate::store::changes::{Changes, Link};
 
 /// For the TCP handshake, HELLO, and the questions that follow it, together.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
@@ -27,80 +29,177 @@ const COMMANDS_QUEUED_MAX: usize = 4096;
 /// everything behind it on the connection, so that a dead replica would hold up every login.
 const LAGGING_FOR: Duration = Duration::from_secs(1);
 
-impl Endpoint {
-    /// Connects, and makes sure that the server serves: it has loaded its data and is a master.
-    /// The connections' tasks run on the calling runtime.
-    pub(super) async fn connect(&self, id: u64) -> Result<Connections, Cause> {
-        tokio::time::timeout(CONNECT_DEADLINE, self.connect_all(id))
+/// What holds for all connections of a store.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) changes: Arc<Changes>,
+    pub(super) namespace: Namespace,
+    /// Whether connections for look-ups are tracked. Without, they have no link.
+    pub(super) tracks: bool,
+    /// How many replicas must confirm, see [`beat`].
+    pub(super) require_replicas: u32,
+    pub(super) beat: Beat,
+    /// Whether it was said already that the server refuses to track.
+    pub(super) refused: Arc<AtomicBool>,
+}
+
+/// What a connection is for; for `CLIENT LIST` its name ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write,
+    Durable,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Line {
+    connection: MultiplexedConnection,
+    link: Option<Arc<Link>>,
+    broken: Arc<AtomicBool>,
+    /// Whether it owes an answer to a heartbeat for a while.
+    slow: AtomicBool,
+}
+
+impl Line {
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// Over which changes of what was read here are heard of; none where they are not.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        self.link.clone()
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn break_off(&self) {
+        if let Some(link) = &self.link {
+            link.lose();
+        }
+        self.broken.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn prove(&self, sent: Instant) {
+        if let Some(link) = &self.link {
+            link.prove(sent);
+        }
+    }
+
+    pub(super) fn set_slow(&self, slow: bool) {
+        self.slow.store(slow, Ordering::Relaxed);
+    }
+
+    fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
+    }
+}
+
+/// The connections of one runtime to one server. They are replaced together.
+#[derive(Debug)]
+pub(super) struct Connections {
+    /// Differs from that of every other set of this process.
+    pub(super) id: u64,
+    /// Look-ups go to the first that answers heartbeats: what is tracked twice is told twice. The
+    /// other is there when an answer does not come.
+    pub(super) reads: [Line; 2],
+    pub(super) write: Line,
+    /// For durable writes, where the server has replicas: WAIT stops whatever is behind it.
+    pub(super) durable: Option<Line>,
+    pub(super) fault: Arc<Fault>,
+    /// Since when the replicas that must confirm have; none where none must.
+    confirmed: Mutex<Option<Instant>>,
+    /// Held during WAIT: whoever comes behind one that failed learns that before its own.
+    pub(super) waiting: tokio::sync::Mutex<()>,
+    pub(super) opened: Instant,
+    /// Milliseconds after `opened`.
+    lagging_until: AtomicU64,
+}
+
+/// What connections are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Reading,
+    Writing,
+}
+
+impl Connections {
+    /// Connects, and makes sure that the server serves: it has loaded its data, is a master, and
+    /// has as many replicas as must confirm. The connections' tasks run on the calling runtime.
+    pub(super) async fn open(client: &Client, terms: &Terms, id: u64) -> Result<Self, Cause> {
+        tokio::time::timeout(CONNECT_DEADLINE, Self::open_all(client, terms, id))
             .await
             .unwrap_or(Err(Cause::Unresponsive))
     }
 
-    async fn connect_all(&self, id: u64) -> Result<Connections, Cause> {
+    async fn open_all(client: &Client, terms: &Terms, id: u64) -> Result<Self, Cause> {
         let fault = Arc::new(Fault::default());
-        let mut main = self.connect_one(&fault).await?;
-        // A server that is loading its data answers HELLO, but not this.
-        redis::cmd("PING").exec_async(&mut main).await.map_err(|error| Cause::of(&error))?;
-        let durable = match role(&mut main).await? {
-            Role::Alone => None,
-            Role::Replicated => Some(self.connect_one(&fault).await?),
+        let open = |kind| open_line(client, terms, &fault, kind);
+        let (read, other, write) =
+            tokio::try_join!(open(Kind::Read), open(Kind::Read), open(Kind::Write))?;
+        let durable = match (role(&mut write.connection()).await?, terms.require_replicas) {
+            (Role::Alone, 0) => None,
+            (Role::Alone | Role::Replicated, _) => Some(open(Kind::Durable).await?),
         };
-        Ok(Connections {
+        let confirmed = match (&durable, terms.require_replicas) {
+            (None, _) | (_, 0) => None,
+            (Some(durable), _) => Some(beat::confirm(durable, terms).await?),
+        };
+        // A fault loses both.
+        let _ = fault.links.set([&read, &other].map(Line::link));
+        Ok(Self {
             id,
-            main,
+            reads: [read, other],
+            write,
             durable,
             fault,
+            confirmed: Mutex::new(confirmed),
             waiting: tokio::sync::Mutex::default(),
             opened: Instant::now(),
             lagging_until: AtomicU64::new(0),
         })
     }
 
-    async fn connect_one(&self, fault: &Arc<Fault>) -> Result<MultiplexedConnection, Cause> {
-        let fault = fault.clone();
-        // Called by the connection's driver, so that callers see the loss before any other task
-        // has run.
-        let on_push = move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                fault.raise(Cause::Disconnected);
+    pub(super) fn serves(&self, purpose: Purpose) -> bool {
+        !self.fault.is_raised()
+            && match purpose {
+                Purpose::Reading => !self.reads.iter().all(Line::is_broken),
+                Purpose::Writing => !self.write.is_broken() && !self.is_durable_broken(),
             }
-            Ok::<(), std::convert::Infallible>(())
-        };
-        // The deadlines are ours: `Deadlines` in the parent, and CONNECT_DEADLINE.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(COMMANDS_QUEUED_MAX)
-            .set_push_sender(on_push);
-        let (host, port) = &self.addresses()[0];
-        let mut connection = self.client(host, *port).open(config).await?;
-        let name = format!("{}-{}", env!("CARGO_PKG_NAME"), std::process::id());
-        // For `CLIENT LIST`. An access list may forbid it.
-        let named = redis::cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await;
-        if let Err(error) = named {
-            tracing::debug!(%error, "connection to redis left unnamed");
-        }
-        Ok(connection)
     }
-}
 
-/// The connections of one runtime. They are replaced together.
-#[derive(Debug)]
-pub(super) struct Connections {
-    /// Differs from that of every other set of this process.
-    pub(super) id: u64,
-    pub(super) main: MultiplexedConnection,
-    /// For durable writes, where the server has replicas: WAIT stops whatever is behind it.
-    pub(super) durable: Option<MultiplexedConnection>,
-    pub(super) fault: Arc<Fault>,
-    /// Held during WAIT: whoever comes behind one that failed learns that before its own.
-    pub(super) waiting: tokio::sync::Mutex<()>,
-    opened: Instant,
-    /// Milliseconds after `opened`.
-    lagging_until: AtomicU64,
-}
+    /// Whether it serves for both purposes, if not as well as it could.
+    pub(super) fn serves_all(&self) -> bool {
+        self.serves(Purpose::Reading) && self.serves(Purpose::Writing)
+    }
 
-impl Connections {
+    pub(super) fn serves_nothing(&self) -> bool {
+        !self.serves(Purpose::Reading) && !self.serves(Purpose::Writing)
+    }
+
+    pub(super) fn confirmed(&self) -> Option<Instant> {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that as many replicas as must have confirmed a write that was sent then.
+    pub(super) fn confirm(&self, sent: Instant) {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+    }
+
+    fn is_durable_broken(&self) -> bool {
+        self.durable.as_ref().is_some_and(Line::is_broken)
+    }
+
+    /// The connections to read on, the better one first.
+    pub(super) fn readers(&self) -> impl Iterator<Item = &Line> {
+        let [first, second] = &self.reads;
+        let swapped = first.is_slow() && !second.is_slow();
+        let order = if swapped { [second, first] } else { [first, second] };
+        order.into_iter().filter(|line| !line.is_broken())
+    }
+
     /// Whether WAIT is worth its while.
     pub(super) fn is_lagging(&self) -> bool {
         self.age_ms() < self.lagging_until.load(Ordering::Relaxed)
@@ -114,6 +213,86 @@ impl Connections {
 
     fn age_ms(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+async fn open_line(
+    client: &Client,
+    terms: &Terms,
+    fault: &Arc<Fault>,
+    kind: Kind,
+) -> Result<Line, Cause> {
+    let link = (kind == Kind::Read && terms.tracks).then(Arc::<Link>::default);
+    let broken = Arc::new(AtomicBool::new(false));
+    let watcher = Watcher {
+        changes: terms.changes.clone(),
+        namespace: terms.namespace.clone(),
+        link: link.clone(),
+        broken: broken.clone(),
+        fault: fault.clone(),
+    };
+    // Called by the connection's driver, so that callers see the loss before any other task has
+    // run.
+    let on_push = move |push: PushInfo| {
+        watcher.hear(&push);
+        Ok::<(), std::convert::Infallible>(())
+    };
+    // The deadlines are ours: `Deadlines` in the parent, and CONNECT_DEADLINE.
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(COMMANDS_QUEUED_MAX)
+        .set_push_sender(on_push);
+    let connection = client.open(config).await?;
+    let (named, tracked, answered) = tokio::join!(
+        name(connection.clone(), kind),
+        track(connection.clone(), terms, link),
+        async {
+            let sent = Instant::now();
+            // A server that is loading its data answers HELLO, but not this.
+            redis::cmd("PING").exec_async(&mut connection.clone()).await.map(|()| sent)
+        },
+    );
+    if let Err(error) = named {
+        tracing::debug!(%error, "connection to redis left unnamed");
+    }
+    let line = Line { link: tracked?, broken, slow: AtomicBool::new(false), connection };
+    line.prove(answered.map_err(|error| Cause::of(&error))?);
+    Ok(line)
+}
+
+/// For `CLIENT LIST`. An access list may forbid it.
+async fn name(mut connection: MultiplexedConnection, kind: Kind) -> redis::RedisResult<()> {
+    let kind = match kind {
+        Kind::Read => "read",
+        Kind::Write => "write",
+        Kind::Durable => "durable",
+    };
+    let name = format!("{}-{}-{kind}", env!("CARGO_PKG_NAME"), std::process::id());
+    redis::cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await
+}
+
+/// Has the server tell of changes of what will be read over the connection. The link where it does.
+async fn track(
+    mut connection: MultiplexedConnection,
+    terms: &Terms,
+    link: Option<Arc<Link>>,
+) -> Result<Option<Arc<Link>>, Cause> {
+    let Some(link) = link else { return Ok(None) };
+    let asked = redis::cmd("CLIENT").arg("TRACKING").arg("ON").exec_async(&mut connection).await;
+    match asked {
+        Ok(()) => Ok(Some(link)),
+        Err(error) if Cause::of_command(&error).is_some() => Err(Cause::of(&error)),
+        Err(error) => {
+            if !terms.refused.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    %error,
+                    "redis refuses CLIENT TRACKING: nothing is cached, and every request asks the \
+                     server; allow the user +client|tracking, with Redis 6 or newer"
+                );
+            }
+            Ok(None)
+        }
     }
 }
 
@@ -147,18 +326,28 @@ fn read_role(answer: &Value) -> Result<Role, Cause> {
     }
 }
 
-/// Says once that a set of connections must be replaced.
+/// Says that a set of connections must be replaced: at once, or when others are there.
 #[derive(Debug, Default)]
 pub(super) struct Fault {
     cause: OnceLock<Cause>,
     raised: Notify,
+    worn: Notify,
+    links: OnceLock<[Option<Arc<Link>>; 2]>,
 }
 
 impl Fault {
-    /// The first cause stays.
+    /// The set must not be used any more. The first cause stays.
     pub(super) fn raise(&self, cause: Cause) {
         if self.cause.set(cause).is_ok() {
+            self.lose_links();
             self.raised.notify_one();
+        }
+    }
+
+    /// Nothing that was read over the set is to be relied on any more.
+    pub(super) fn lose_links(&self) {
+        for link in self.links.get().into_iter().flatten().flatten() {
+            link.lose();
         }
     }
 
@@ -175,67 +364,16 @@ impl Fault {
             self.raised.notified().await;
         }
     }
-}
 
-/// Why there is no connection, or no longer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    Disconnected,
-    Unresponsive,
-    /// What the server is instead.
-    NotMaster(&'static str),
-    /// READONLY, LOADING, MASTERDOWN, UNBLOCKED: the server stopped serving as a master, or does
-    /// not serve yet.
-    NotServing(String),
-    TooOld,
-    /// The server knows us not, or not by this password; or there is no password to tell.
-    Login(String),
-    Failed(String),
-}
-
-impl Cause {
-    /// What a failed attempt to connect, or to ask on a new connection, says.
-    pub(super) fn of(error: &RedisError) -> Self {
-        match (error.kind(), not_serving(error)) {
-            (ErrorKind::RESP3NotSupported, _) => Self::TooOld,
-            (_, Some(code)) => Self::NotServing(code.to_owned()),
-            (_, None) => Self::Failed(error.to_string()),
-        }
+    /// The set lacks something: one of its connections broke, or the server has gained its first
+    /// replica or lost its last.
+    pub(super) fn wear(&self) {
+        self.worn.notify_one();
     }
 
-    /// Whether an error of a command means that its connections must be replaced.
-    pub(super) fn of_command(error: &RedisError) -> Option<Self> {
-        if let Some(code) = not_serving(error) {
-            return Some(Self::NotServing(code.to_owned()));
-        }
-        // Nothing that is ours times out inside the crate, so that every error of input and
-        // output is one of the connection.
-        (error.is_unrecoverable_error() || error.is_io_error()).then_some(Self::Disconnected)
-    }
-}
-
-/// The code of an answer by a server that is not, or no more, a master that serves.
-fn not_serving(error: &RedisError) -> Option<&'static str> {
-    const CODES: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "UNBLOCKED"];
-    let is_code = |code: &&str| error.code() == Some(*code);
-    // Before Redis 7, a script's error carries that of its command in its text.
-    let is_in_script = |code: &&str| {
-        let detail = error.detail().unwrap_or_default();
-        error.code() == Some("ERR") && detail.contains(&format!(" -{code} "))
-    };
-    CODES.into_iter().find(|code| is_code(code) || is_in_script(code))
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disconnected => f.write_str("connection lost"),
-            Self::Unresponsive => f.write_str("no answer"),
-            Self::NotMaster(what) => write!(f, "the server is {what}, not a master"),
-            Self::NotServing(code) => write!(f, "the server answered {code}"),
-            Self::TooOld => f.write_str("the server knows no RESP3: Redis 6 or newer is needed"),
-            Self::Login(error) | Self::Failed(error) => f.write_str(error),
-        }
+    /// Waits until the set lacks something. For one task only, the supervisor.
+    pub(super) async fn worn(&self) {
+        self.worn.notified().await;
     }
 }
 
@@ -269,30 +407,6 @@ mod tests {
             (Value::Array(vec![]), Err(Cause::NotMaster("of unknown role"))),
         ] {
             assert_eq!(read_role(&answer), expected, "{answer:?}");
-        }
-    }
-
-    #[test]
-    fn errors_of_a_demoted_or_loading_server_replace_the_connection_and_others_do_not() {
-        let server = |code: &str, detail: &str| {
-            redis::make_extension_error(code.to_owned(), Some(detail.to_owned()))
-        };
-        let broken = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
-        let timed_out = RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
-        for (error, expected) in [
-            (broken, Some(Cause::Disconnected)),
-            (timed_out, Some(Cause::Disconnected)),
-            (server("READONLY", "a replica"), Some(Cause::NotServing("READONLY".to_owned()))),
-            (server("UNBLOCKED", "demoted"), Some(Cause::NotServing("UNBLOCKED".to_owned()))),
-            (
-                server("ERR", "Error running script: @user_script:1: -READONLY You can't write"),
-                Some(Cause::NotServing("READONLY".to_owned())),
-            ),
-            (server("OOM", "command not allowed when used memory > 'maxmemory'"), None),
-            (server("WRONGTYPE", "not a string"), None),
-            (server("MISCONF", "unable to persist on disk"), None),
-        ] {
-            assert_eq!(Cause::of_command(&error), expected, "{error}");
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::Settings;
-use super::connection::Cause;
+use super::cause::Cause;
 use super::url::{Address, Kind};
 use crate::store::StoreError;
 use crate::store::credentials::{Login, Secret};

@@ -8,7 +8,7 @@
 //! (16 bytes); `<namespace>:{<tag>}:i`, a ZSET of the records' identifiers (16 bytes), by the time
 //! at which they are garbage (Unix milliseconds of the server). Beside any record:
 //! `<namespace>:{<tag>}:l:<id>`, a STRING, who has its lease (16 bytes). In a slot of its own:
-//! `<namespace>:era`, a STRING, a decimal number.
+//! `<namespace>:era`, a STRING, a decimal number; and `<namespace>:beat`, a STRING that says nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -57,6 +57,15 @@ impl Namespace {
 
     pub(super) fn era(&self) -> String {
         format!("{}:era", self.0)
+    }
+
+    /// What the heartbeat writes where replicas must confirm.
+    pub(super) fn beat(&self) -> String {
+        format!("{}:beat", self.0)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     fn of_record(&self, key: RecordKey, kind: &str) -> String {

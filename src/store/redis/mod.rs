@@ -1,35 +1,46 @@
 //! The Redis engine. The only place that names the `redis` crate.
 //!
-//! `layout` says how records lie in the server, `connection` how it is reached, `supervisor` who
-//! keeps it reached. What is here are the operations and their deadlines. A caller gets an answer
-//! or `Unavailable` within its deadline, and at once while the server is known to be down.
+//! `layout` says how records lie in the server, `endpoint` and `target` where it is, `connection`
+//! how it is reached, `supervisor` and `beat` who keeps it reached, `tracking` how changes are heard
+//! of, `calls` how a call is made. What is here are the operations. A caller gets an answer or
+//! `Unavailable` within its deadline, and at once while the server is known to be down.
 
 mod advice;
+mod beat;
 mod beside;
+mod calls;
+mod cause;
 mod connection;
 mod endpoint;
 mod layout;
 #[cfg(test)]
 mod slots;
 mod supervisor;
+mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tracking;
 mod url;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{ErrorKind, RedisResult, Script, ScriptInvocation, ServerErrorKind};
+use redis::{Script, ScriptInvocation};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
-use self::connection::{Cause, Connections};
+use self::beat::Beat;
+use self::calls::Deadlines;
+use self::connection::Terms;
 use self::endpoint::Endpoint;
 use self::layout::{Namespace, Scripts};
 use self::supervisor::Fleet;
+use self::target::Target;
+use self::tracking::Writing;
 pub use self::url::{Kind, RedisUrl};
+use super::changes::{Changes, Link};
 use super::credentials::Login;
 use super::health::Health;
 use super::throttle::Throttle;
@@ -66,171 +77,74 @@ impl Settings {
     }
 }
 
-/// How long calls may take.
-#[derive(Clone, Copy, Debug)]
-struct Deadlines {
-    /// One look-up, with its repeat.
-    lookup: Duration,
-    /// One attempt to write.
-    write: Duration,
-    /// A write with its repeat.
-    write_overall: Duration,
-    /// How long WAIT waits for a replica, within a durable attempt to write.
-    wait: Duration,
-    /// How long a call whose connection broke under it waits for the one that replaces it. The
-    /// first attempt to reconnect is made at once, so that a restarted connection costs no
-    /// request; a call that begins while the server is down does not wait at all.
-    replacement: Duration,
-}
-
-impl Deadlines {
-    const DEFAULT: Self = Self {
-        lookup: Duration::from_millis(150),
-        write: Duration::from_millis(150),
-        write_overall: Duration::from_millis(500),
-        wait: Duration::from_millis(100),
-        replacement: Duration::from_millis(25),
-    };
-}
-
 /// How long [`SessionStore::start`] waits for the server.
 const START_PATIENCE: Duration = Duration::from_secs(1);
-/// A call is tried this often: whatever it writes, it writes once.
-const TRIES: u32 = 2;
+/// How long a link is relied on after it was proved, until the cache says.
+pub const LEASE: Duration = Duration::from_secs(1);
 
 /// Records in a Redis server.
 pub struct RedisStore {
-    fleet: Arc<Fleet>,
+    servers: Servers,
+    changes: Arc<Changes>,
     namespace: Namespace,
     scripts: Scripts,
     deadlines: Deadlines,
+    require_replicas: u32,
     refusals: Throttle,
-    unconfirmed: Throttle,
+    /// Durable writes that no replica confirmed.
+    unconfirmed: AtomicU64,
+    unconfirmed_log: Throttle,
     /// Dropped with the store, which ends the supervisors.
     _open: watch::Sender<()>,
 }
 
+/// Which server has what: the only place that decides.
+struct Servers(Arc<Fleet>);
+
+impl Servers {
+    /// The server that has the keys that a call is about.
+    fn of(&self, _about: About) -> &Arc<Fleet> {
+        &self.0
+    }
+
+    fn any(&self) -> &Arc<Fleet> {
+        &self.0
+    }
+}
+
 impl RedisStore {
     /// Checks the settings. Connects nothing: [`SessionStore::start`] does, on every runtime.
+    /// `lease` is how long a link is relied on after it was proved; with none nothing is tracked.
     ///
     /// # Errors
     /// `Settings`, for a namespace with braces, or a URL that cannot be used.
-    pub fn open(settings: &Settings) -> Result<Self, StoreError> {
+    pub fn open(settings: &Settings, lease: Duration) -> Result<Self, StoreError> {
         let (open, closed) = watch::channel(());
+        let namespace = Namespace::parse(&settings.namespace).map_err(StoreError::Settings)?;
         let endpoint = Endpoint::new(settings)?;
-        match endpoint.kind() {
-            Kind::Single => {}
-            Kind::Sentinel { .. } | Kind::Cluster => {
-                let reason = "Sentinels and clusters are not supported yet: name one server";
-                return Err(StoreError::Settings(reason.to_owned()));
-            }
-        }
-        let fleet = Fleet::new(endpoint, settings.url.to_string(), closed);
+        let changes = Arc::<Changes>::default();
+        let terms = Terms {
+            changes: changes.clone(),
+            namespace: namespace.clone(),
+            tracks: !lease.is_zero(),
+            require_replicas: settings.require_replicas,
+            beat: Beat::of_lease(lease),
+            refused: Arc::new(AtomicBool::new(false)),
+        };
+        let target = Target::new(endpoint)?;
+        let fleet = Fleet::new(target, terms, settings.url.to_string(), closed);
         Ok(Self {
-            fleet: Arc::new(fleet),
-            namespace: Namespace::parse(&settings.namespace).map_err(StoreError::Settings)?,
+            servers: Servers(Arc::new(fleet)),
+            changes,
+            namespace,
             scripts: Scripts::new(),
             deadlines: Deadlines::DEFAULT,
+            require_replicas: settings.require_replicas,
             refusals: Throttle::default(),
-            unconfirmed: Throttle::default(),
+            unconfirmed: AtomicU64::new(0),
+            unconfirmed_log: Throttle::default(),
             _open: open,
         })
-    }
-
-    /// Runs an operation on working connections, and once more where that makes sense: where its
-    /// connections broke and others are there in time, or where an attempt took too long.
-    /// Nothing where the store is unavailable; the log says why.
-    async fn run<T, Fut>(
-        &self,
-        about: About,
-        attempt: Duration,
-        overall: Duration,
-        operation: impl Fn(Arc<Connections>) -> Fut,
-    ) -> Option<T>
-    where
-        Fut: Future<Output = RedisResult<T>>,
-    {
-        let tries = async {
-            let mut connections = self.fleet.pick()?;
-            for _ in 0..TRIES {
-                let tried = connections.id;
-                match timeout(attempt, operation(connections.clone())).await {
-                    Ok(Ok(outcome)) => return Some(outcome),
-                    Ok(Err(error)) => match Cause::of_command(&error) {
-                        Some(cause) => connections.fault.raise(cause),
-                        None => {
-                            self.log_refusal(about, &error);
-                            return None;
-                        }
-                    },
-                    // Unknown whether it was carried out; repeats are harmless. If the server
-                    // hangs, the heartbeat will find out.
-                    Err(_elapsed) if !connections.fault.is_raised() => continue,
-                    Err(_elapsed) => {}
-                }
-                let other = self.fleet.pick_other(tried);
-                connections = timeout(self.deadlines.replacement, other).await.ok()?;
-            }
-            None
-        };
-        timeout(overall, tries).await.ok().flatten()
-    }
-
-    /// The server answered, but not what it should: memory is full, a disk failed, an access list
-    /// forbids a command, or something that is not ours is stored at the key. None of these may
-    /// pass for "not there": the proxy would make a new session over one that lives, and hide a
-    /// mistake that only an operator can mend.
-    fn log_refusal(&self, about: About, error: &dyn fmt::Display) {
-        if let Some(suppressed) = self.refusals.admit() {
-            tracing::error!(record = ?about, %error, suppressed, "redis refused a command");
-        }
-    }
-
-    /// Runs a script that writes, on the connection that the durability asks for, and then waits
-    /// for a replica where there is one.
-    async fn write(
-        &self,
-        connections: &Connections,
-        script: &ScriptInvocation<'_>,
-        durability: Durability,
-    ) -> RedisResult<i64> {
-        let durable = match durability {
-            Durability::Master => None,
-            Durability::Replica => connections.durable.clone(),
-        };
-        let Some(mut durable) = durable else {
-            return script.invoke_async(&mut connections.main.clone()).await;
-        };
-        let outcome = script.invoke_async(&mut durable).await?;
-        if outcome == layout::DONE {
-            self.wait_for_replica(connections, &mut durable).await?;
-        }
-        Ok(outcome)
-    }
-
-    /// Waits for a replica. A write that none confirmed in time stands: the master has it, and
-    /// undoing it would be no safer.
-    async fn wait_for_replica(
-        &self,
-        connections: &Connections,
-        durable: &mut redis::aio::MultiplexedConnection,
-    ) -> RedisResult<()> {
-        let _waiting = connections.waiting.lock().await;
-        if !connections.is_lagging() {
-            let mut wait = redis::cmd("WAIT");
-            wait.arg(1).arg(u64::try_from(self.deadlines.wait.as_millis()).unwrap_or(u64::MAX));
-            match wait.query_async::<u64>(durable).await {
-                Ok(0) => {}
-                Ok(_replicas) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {}
-                Err(error) => return Err(error),
-            }
-            connections.note_lag();
-        }
-        if let Some(suppressed) = self.unconfirmed.admit() {
-            tracing::warn!(suppressed, "redis: no replica confirmed a revocation or login");
-        }
-        Ok(())
     }
 
     /// A script on a record, and on its index where it has a subject.
@@ -241,21 +155,13 @@ impl RedisStore {
         }
         invocation
     }
-
-    /// The deadline of one attempt to write.
-    fn attempt(&self, durability: Durability) -> Duration {
-        match durability {
-            Durability::Master => self.deadlines.write,
-            Durability::Replica => self.deadlines.write + self.deadlines.wait,
-        }
-    }
 }
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("namespace", &self.namespace)
-            .field("health", &self.fleet.health.current())
+            .field("health", &self.servers.any().health.current())
             .finish_non_exhaustive()
     }
 }
@@ -263,27 +169,15 @@ impl fmt::Debug for RedisStore {
 #[async_trait]
 impl SessionStore for RedisStore {
     async fn load(&self, key: RecordKey) -> Lookup<Stored> {
-        if key.has_subject {
-            return self.load_with_epoch(key).await;
-        }
-        let mut get = redis::cmd("GET");
-        get.arg(self.namespace.key(key));
-        let get = &get;
-        let deadline = self.deadlines.lookup;
-        let value = self.run(About::Record(key), deadline, deadline, |connections| async move {
-            get.query_async::<Option<Vec<u8>>>(&mut connections.main.clone()).await
-        });
-        match value.await {
-            Some(Some(value)) => match layout::decode(value) {
-                Some(stored) => Lookup::Found(stored),
-                None => {
-                    self.log_refusal(About::Record(key), &"the value is not a record of ours");
-                    Lookup::Unavailable
-                }
-            },
-            Some(None) => Lookup::NotFound,
-            None => Lookup::Unavailable,
-        }
+        self.load_watched(key).await.0
+    }
+
+    async fn load_watched(&self, key: RecordKey) -> (Lookup<Stored>, Option<Arc<Link>>) {
+        if key.has_subject { self.load_with_epoch(key).await } else { self.load_alone(key).await }
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        Some(&self.changes)
     }
 
     async fn create(&self, key: RecordKey, sealed: &[u8], keep: Duration) -> Created {
@@ -293,6 +187,7 @@ impl SessionStore for RedisStore {
         let mut script = self.with_index(&self.scripts.create, key);
         script.arg(layout::encode(1, sealed)).arg(keep_ms(keep)).arg(&key.id[..]);
         let script = &script;
+        let _writing = Writing::record(&self.changes, key);
         let outcome = self.run(
             About::Record(key),
             self.attempt(Durability::Master),
@@ -333,6 +228,7 @@ impl SessionStore for RedisStore {
             script.arg(&epoch.0[..]);
         }
         let script = &script;
+        let _writing = Writing::record(&self.changes, key);
         let outcome = self.run(
             About::Record(key),
             self.attempt(durability),
@@ -351,6 +247,7 @@ impl SessionStore for RedisStore {
         let mut script = self.with_index(&self.scripts.remove, key);
         script.arg(&key.id[..]);
         let script = &script;
+        let _writing = Writing::record(&self.changes, key);
         let outcome = self.run(
             About::Record(key),
             self.attempt(Durability::Replica),
@@ -400,32 +297,22 @@ impl SessionStore for RedisStore {
         self.give_lease_up(key, owner).await;
     }
 
+    fn unconfirmed(&self) -> u64 {
+        self.unconfirmed.load(Ordering::Relaxed)
+    }
+
     async fn ping(&self) -> bool {
-        let Some(connections) = self.fleet.pick() else { return false };
-        let ping = redis::cmd("PING");
-        let answer = timeout(
-            self.deadlines.lookup,
-            ping.query_async::<redis::Value>(&mut connections.main.clone()),
-        )
-        .await;
-        match answer {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) => {
-                if let Some(cause) = Cause::of_command(&error) {
-                    connections.fault.raise(cause);
-                }
-                false
-            }
-            Err(_elapsed) => false,
-        }
+        let ask =
+            |mut connection| async move { redis::cmd("PING").exec_async(&mut connection).await };
+        self.look_up(About::Era, ask).await.is_some()
     }
 
     async fn start(&self) {
-        self.fleet.join(START_PATIENCE).await;
+        self.servers.any().join(START_PATIENCE).await;
     }
 
     fn health(&self) -> watch::Receiver<Health> {
-        self.fleet.health.subscribe()
+        self.servers.any().health.subscribe()
     }
 }
 
@@ -434,20 +321,26 @@ fn keep_ms(keep: Duration) -> u64 {
     u64::try_from(keep.min(KEEP_MAX).as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// A shorthand for the tests, which need other deadlines on a busy machine.
+/// Shorthands for the tests, some of which need other deadlines on a busy machine.
 #[cfg(test)]
 impl RedisStore {
     fn patient(mut self) -> Self {
         let long = Duration::from_secs(20);
         self.deadlines = Deadlines {
             lookup: long,
+            hedge: long,
             write: long,
             write_overall: long,
             wait: long,
             replacement: long,
         };
-        let fleet = Arc::get_mut(&mut self.fleet).expect("not started yet");
-        fleet.set_heartbeat(long);
+        let beat = self.beat();
+        (beat.patience, beat.lease) = (long, long);
         self
+    }
+
+    fn beat(&mut self) -> &mut Beat {
+        let fleet = Arc::get_mut(&mut self.servers.0).expect("not started yet");
+        &mut fleet.terms.beat
     }
 }

@@ -10,69 +10,64 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::runtime;
 use tokio::sync::{Notify, watch};
-use tokio::time::MissedTickBehavior;
 
 use super::advice;
-use super::connection::{Cause, Connections, Role, role};
-use super::endpoint::Endpoint;
+use super::beat;
+use super::cause::Cause;
+use super::connection::{Connections, Purpose, Terms};
+use super::endpoint::Client;
+use super::target::Target;
 use crate::store::health::{Health, Signal};
 
-/// How often the server is asked for a sign of life, and how long it may take for one.
-const HEARTBEAT: Duration = Duration::from_millis(250);
-/// Signs of life in a row that may not be missed.
-const MISSED_MAX: u32 = 2;
-/// Every so many heartbeats the server is asked whether it still is a master, and has replicas.
-const ROLE_EVERY: u32 = 8;
-const ROLE_DEADLINE: Duration = Duration::from_secs(1);
 /// Connections that lasted this long are replaced at once; others with a pause, so that a server
 /// that accepts and hangs up is not stormed.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// What the runtimes of a process have in common.
+/// The connections of a process to one server, or to whichever is the master: a set for each of
+/// its runtimes.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    endpoint: Endpoint,
-    links: ArcSwap<Vec<Arc<Link>>>,
-    /// Held while `links` or `health` change, so that the one follows from the other.
+    target: Target,
+    pub(super) terms: Terms,
+    berths: ArcSwap<Vec<Arc<Berth>>>,
+    /// Held while `berths` or `health` change, so that the one follows from the other.
     changing: std::sync::Mutex<u64>,
     pub(super) health: Signal,
     came_up: Notify,
     closed: watch::Receiver<()>,
-    heartbeat: Duration,
 }
 
 /// The connections of one runtime. A connection's driver lives on the runtime that opened it;
 /// using it from another one works, and wakes another thread for every command.
 #[derive(Debug)]
-struct Link {
+struct Berth {
     runtime: runtime::Id,
     connections: ArcSwapOption<Connections>,
 }
 
-impl Link {
-    fn usable(&self) -> Option<Arc<Connections>> {
-        self.connections.load_full().filter(|connections| !connections.fault.is_raised())
+impl Berth {
+    fn serving(&self, purpose: Purpose) -> Option<Arc<Connections>> {
+        self.connections.load_full().filter(|connections| connections.serves(purpose))
     }
 }
 
 impl Fleet {
     /// `closed` ends all supervisors when its sender is dropped.
-    pub(super) fn new(endpoint: Endpoint, name: String, closed: watch::Receiver<()>) -> Self {
+    pub(super) fn new(
+        target: Target,
+        terms: Terms,
+        name: String,
+        closed: watch::Receiver<()>,
+    ) -> Self {
         Self {
-            endpoint,
-            links: ArcSwap::default(),
+            target,
+            terms,
+            berths: ArcSwap::default(),
             changing: std::sync::Mutex::new(0),
             health: Signal::new(name, Health::Starting),
             came_up: Notify::new(),
             closed,
-            heartbeat: HEARTBEAT,
         }
-    }
-
-    /// For machines that are busy with other tests.
-    #[cfg(test)]
-    pub(super) fn set_heartbeat(&mut self, heartbeat: Duration) {
-        self.heartbeat = heartbeat;
     }
 
     /// Starts a supervisor on this runtime, unless it has one, and waits a moment for it to
@@ -89,36 +84,41 @@ impl Fleet {
                 }
             });
         }
-        let connected = self.wait_for(|links| {
-            links.iter().find(|link| link.runtime == runtime).and_then(|link| link.usable())
+        let connected = self.wait_for(|berths| {
+            let berth = berths.iter().find(|berth| berth.runtime == runtime);
+            berth.and_then(|berth| berth.serving(Purpose::Writing))
         });
         // Down or slow: the engine answers `Unavailable` until it is up, and logs that.
         let _ = tokio::time::timeout(patience, connected).await;
     }
 
     /// Connections that work, of this runtime if it has any.
-    pub(super) fn pick(&self) -> Option<Arc<Connections>> {
-        Self::pick_from(&self.links.load())
+    pub(super) fn pick(&self, purpose: Purpose) -> Option<Arc<Connections>> {
+        Self::pick_from(&self.berths.load(), purpose)
     }
 
-    fn pick_from(links: &[Arc<Link>]) -> Option<Arc<Connections>> {
+    fn pick_from(berths: &[Arc<Berth>], purpose: Purpose) -> Option<Arc<Connections>> {
         let here = runtime::Handle::try_current().ok().map(|handle| handle.id());
-        let own = links.iter().find(|link| Some(link.runtime) == here);
-        own.and_then(|link| link.usable()).or_else(|| links.iter().find_map(|link| link.usable()))
+        let own = berths.iter().find(|berth| Some(berth.runtime) == here);
+        own.and_then(|berth| berth.serving(purpose))
+            .or_else(|| berths.iter().find_map(|berth| berth.serving(purpose)))
     }
 
     /// Waits for connections other than those that just broke.
-    pub(super) async fn pick_other(&self, broken: u64) -> Arc<Connections> {
-        self.wait_for(|links| Self::pick_from(links).filter(|picked| picked.id != broken)).await
+    pub(super) async fn pick_other(&self, purpose: Purpose, broken: u64) -> Arc<Connections> {
+        self.wait_for(|berths| {
+            Self::pick_from(berths, purpose).filter(|picked| picked.id != broken)
+        })
+        .await
     }
 
-    async fn wait_for<T>(&self, find: impl Fn(&[Arc<Link>]) -> Option<T>) -> T {
+    async fn wait_for<T>(&self, find: impl Fn(&[Arc<Berth>]) -> Option<T>) -> T {
         loop {
             let came_up = self.came_up.notified();
             let mut came_up = std::pin::pin!(came_up);
             // Registered before looking, so that nothing that comes up in between is missed.
             came_up.as_mut().enable();
-            if let Some(found) = find(&self.links.load()) {
+            if let Some(found) = find(&self.berths.load()) {
                 return found;
             }
             came_up.await;
@@ -127,14 +127,14 @@ impl Fleet {
 
     fn register(self: &Arc<Self>, runtime: runtime::Id) -> Option<Member> {
         let _changing = self.changing();
-        let links = self.links.load();
-        if links.iter().any(|link| link.runtime == runtime) {
+        let berths = self.berths.load();
+        if berths.iter().any(|berth| berth.runtime == runtime) {
             return None;
         }
-        let link = Arc::new(Link { runtime, connections: ArcSwapOption::empty() });
-        let links = links.iter().cloned().chain([link.clone()]).collect();
-        self.links.store(Arc::new(links));
-        Some(Member { fleet: self.clone(), link })
+        let berth = Arc::new(Berth { runtime, connections: ArcSwapOption::empty() });
+        let berths = berths.iter().cloned().chain([berth.clone()]).collect();
+        self.berths.store(Arc::new(berths));
+        Some(Member { fleet: self.clone(), berth })
     }
 
     fn changing(&self) -> std::sync::MutexGuard<'_, u64> {
@@ -148,35 +148,39 @@ impl Fleet {
     }
 }
 
-/// A link's membership in the fleet, which ends with the supervisor's task, and so with its
+/// A berth's membership in the fleet, which ends with the supervisor's task, and so with its
 /// runtime.
 struct Member {
     fleet: Arc<Fleet>,
-    link: Arc<Link>,
+    berth: Arc<Berth>,
 }
 
 impl Member {
-    async fn connect(&self) -> Result<Connections, Cause> {
-        self.fleet.endpoint.connect(self.fleet.next_id()).await
+    async fn connect(&self) -> Result<(Client, Connections), Cause> {
+        let client = self.fleet.target.locate().await?;
+        let id = self.fleet.next_id();
+        let connections = Connections::open(&client, &self.fleet.terms, id).await?;
+        Ok((client, connections))
     }
 
     fn up(&self, connections: Arc<Connections>) {
         let news = {
             let _changing = self.fleet.changing();
-            self.link.connections.store(Some(connections.clone()));
+            self.berth.connections.store(Some(connections.clone()));
             self.fleet.health.up()
         };
         self.fleet.came_up.notify_waiters();
         if news {
             // Once per outage, not per runtime: the server may be another one now.
-            tokio::spawn(advice::log(connections.main.clone()));
+            tokio::spawn(advice::log(connections.write.connection()));
         }
     }
 
     fn down(&self, cause: &Cause) {
         let _changing = self.fleet.changing();
-        self.link.connections.store(None);
-        if !self.fleet.links.load().iter().any(|link| link.usable().is_some()) {
+        self.berth.connections.store(None);
+        let serves = |berth: &Arc<Berth>| berth.serving(Purpose::Reading).is_some();
+        if !self.fleet.berths.load().iter().any(serves) {
             self.fleet.health.down(cause);
         }
     }
@@ -185,9 +189,10 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let _changing = self.fleet.changing();
-        let links = self.fleet.links.load();
-        let left = links.iter().filter(|link| !Arc::ptr_eq(link, &self.link)).cloned().collect();
-        self.fleet.links.store(Arc::new(left));
+        let berths = self.fleet.berths.load();
+        let left =
+            berths.iter().filter(|berth| !Arc::ptr_eq(berth, &self.berth)).cloned().collect();
+        self.fleet.berths.store(Arc::new(left));
     }
 }
 
@@ -195,10 +200,10 @@ async fn supervise(member: &Member) -> Infallible {
     let mut backoff = Backoff::new();
     loop {
         match member.connect().await {
-            Ok(connections) => {
+            Ok((client, connections)) => {
                 let began = Instant::now();
-                let cause = keep_up(member, connections).await;
-                tracing::debug!(%cause, "connection to redis replaced");
+                let cause = keep_up(member, client, connections).await;
+                tracing::debug!(%cause, "connections to redis given up");
                 member.down(&cause);
                 if began.elapsed() >= STEADY {
                     backoff = Backoff::new();
@@ -214,80 +219,64 @@ async fn supervise(member: &Member) -> Infallible {
     }
 }
 
-/// Serves from connections until they must be replaced. Where the server gained its first replica
-/// or lost its last, others take their place first.
-async fn keep_up(member: &Member, connections: Connections) -> Cause {
+/// Serves from connections until none are left. Where they lack something, others take their place
+/// once they are there.
+async fn keep_up(member: &Member, mut client: Client, connections: Connections) -> Cause {
     let mut connections = Arc::new(connections);
     member.up(connections.clone());
     loop {
         let watched = connections.clone();
         let ended = tokio::select! {
-            cause = watched.fault.raised() => return cause,
-            ended = watch_over(&watched, member.fleet.heartbeat) => ended,
+            cause = watched.fault.raised() => Err(cause),
+            cause = member.fleet.target.moved(&client) => Err(cause),
+            never = beat::watch_over(&watched, &member.fleet.terms) => match never {},
+            replaced = replace(member, &watched) => replaced,
         };
         match ended {
-            Ended::Broken(cause) => {
+            Ok((located, others)) => {
+                tracing::debug!("connections to redis replaced");
+                client = located;
+                connections = Arc::new(others);
+                member.up(connections.clone());
+                watched.fault.lose_links();
+            }
+            Err(cause) => {
                 // Callers that still hold these connections must not try them again.
                 watched.fault.raise(cause.clone());
                 return cause;
             }
-            Ended::Replicated => match member.connect().await {
-                Ok(others) => {
-                    connections = Arc::new(others);
-                    member.up(connections.clone());
+        }
+    }
+}
+
+/// Waits until connections lack something, and makes others. Fails where what is left is of no use,
+/// or of little and there are no others.
+async fn replace(member: &Member, worn: &Connections) -> Result<(Client, Connections), Cause> {
+    worn.fault.worn().await;
+    let others = async {
+        let mut backoff = Backoff::new();
+        if worn.opened.elapsed() < STEADY {
+            tokio::time::sleep(backoff.pause(rand::random())).await;
+        }
+        loop {
+            match member.connect().await {
+                Err(cause) if worn.serves_all() => {
+                    tracing::debug!(%cause, "connections to redis stay as they are");
+                    tokio::time::sleep(backoff.pause(rand::random())).await;
                 }
-                Err(cause) => return cause,
-            },
+                connected => return connected,
+            }
         }
-    }
-}
-
-enum Ended {
-    Broken(Cause),
-    /// The set of connections no longer fits the number of replicas.
-    Replicated,
-}
-
-async fn watch_over(connections: &Connections, heartbeat: Duration) -> Ended {
-    let mut ticks = tokio::time::interval(heartbeat);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut main = connections.main.clone();
-    let mut missed = 0;
-    for beat in 1_u32.. {
-        ticks.tick().await;
-        let ping = redis::cmd("PING");
-        match tokio::time::timeout(heartbeat, ping.exec_async(&mut main)).await {
-            Ok(Ok(())) => missed = 0,
-            Ok(Err(error)) => return Ended::Broken(Cause::of(&error)),
-            Err(_elapsed) => missed += 1,
-        }
-        if missed == MISSED_MAX {
-            return Ended::Broken(Cause::Unresponsive);
-        }
-        if beat % ROLE_EVERY == 0
-            && let Some(ended) = check_role(connections).await
-        {
-            return ended;
-        }
-    }
-    // Heartbeats of 34 years.
-    Ended::Broken(Cause::Disconnected)
-}
-
-async fn check_role(connections: &Connections) -> Option<Ended> {
-    let check = async {
-        if let Some(durable) = &connections.durable {
-            let ping = redis::cmd("PING");
-            ping.exec_async(&mut durable.clone()).await.map_err(|error| Cause::of(&error))?;
-        }
-        role(&mut connections.main.clone()).await
     };
-    let had_replicas = connections.durable.is_some();
-    match tokio::time::timeout(ROLE_DEADLINE, check).await {
-        Ok(Ok(role)) if had_replicas == (role == Role::Replicated) => None,
-        Ok(Ok(Role::Alone | Role::Replicated)) => Some(Ended::Replicated),
-        Ok(Err(cause)) => Some(Ended::Broken(cause)),
-        Err(_elapsed) => Some(Ended::Broken(Cause::Unresponsive)),
+    let nothing = async {
+        while !worn.serves_nothing() {
+            worn.fault.worn().await;
+        }
+        Err(Cause::Disconnected)
+    };
+    tokio::select! {
+        connected = others => connected,
+        lost = nothing => lost,
     }
 }
 

@@ -2,6 +2,7 @@
 //! up, be demoted, have replicas.
 
 mod beside;
+mod tracking;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use tempfile::TempDir;
+use tokio::time::timeout;
 
+use super::connection::Purpose;
 use super::*;
 use crate::store::contract::{self, Bench, Elapse, key};
 
@@ -121,7 +124,7 @@ fn settings(url: &str) -> Settings {
 }
 
 fn store(url: &str) -> RedisStore {
-    RedisStore::open(&settings(url)).expect("valid settings")
+    RedisStore::open(&settings(url), LEASE).expect("valid settings")
 }
 
 const IN_MEMORY: &[&str] = &["--save", "", "--appendonly", "no"];
@@ -304,8 +307,7 @@ async fn a_server_that_is_made_a_replica_is_no_longer_used_until_it_is_a_master_
 async fn a_server_that_is_made_a_replica_is_noticed_without_a_write() {
     let server = Server::start(IN_MEMORY);
     let mut store = server.store();
-    let fleet = Arc::get_mut(&mut store.fleet).expect("not started yet");
-    fleet.set_heartbeat(Duration::from_millis(25));
+    store.beat().every = Duration::from_millis(25);
     store.start().await;
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     becomes(&store, Health::Down, RECOVERY).await;
@@ -371,8 +373,7 @@ async fn a_dead_replica_delays_durable_writes_once_and_fails_none() {
 async fn a_replica_that_is_attached_later_is_waited_for() {
     let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
     let mut store = master.store();
-    let fleet = Arc::get_mut(&mut store.fleet).expect("not started yet");
-    fleet.set_heartbeat(Duration::from_millis(25));
+    store.beat().every = Duration::from_millis(25);
     store.start().await;
     assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
     let outcome = store.replace(key(1), 1, None, b"x", HOUR, Durability::Replica).await;
@@ -410,7 +411,8 @@ async fn namespaces_and_databases_are_apart() {
     let store = server.store().patient();
     let mut other_settings = settings(&server.url());
     other_settings.namespace = "other".to_owned();
-    let other_namespace = RedisStore::open(&other_settings).expect("valid settings").patient();
+    let other_namespace =
+        RedisStore::open(&other_settings, LEASE).expect("valid settings").patient();
     let other_database = self::store(&format!("{}/1", server.url())).patient();
     for store in [&store, &other_namespace, &other_database] {
         store.start().await;
@@ -421,7 +423,7 @@ async fn namespaces_and_databases_are_apart() {
     assert_eq!(other_database.load(key(1)).await, found(1, b"one"));
 
     other_settings.namespace = "a{b}".to_owned();
-    let refused = RedisStore::open(&other_settings);
+    let refused = RedisStore::open(&other_settings, LEASE);
     assert!(matches!(refused, Err(StoreError::Settings(_))), "{refused:?}");
 }
 
@@ -459,7 +461,7 @@ async fn starting_twice_connects_once_and_a_dropped_store_leaves_no_connection()
     store.start().await;
     store.start().await;
     let clients = || server.cli(&["CLIENT", "LIST"]).matches("name=cloakroom-").count();
-    assert_eq!(clients(), 1);
+    assert_eq!(clients(), 3, "two to read and one to write");
     drop(store);
     let began = Instant::now();
     while clients() > 0 {
@@ -474,8 +476,8 @@ async fn a_careless_servers_settings_are_remarked_upon() {
         Server::start(&["--save", "", "--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
     let store = server.store().patient();
     store.start().await;
-    let connections = store.fleet.pick().expect("started");
-    let asked = advice::ask(&mut connections.main.clone()).await.expect("no access list");
+    let connections = store.servers.any().pick(Purpose::Reading).expect("started");
+    let asked = advice::ask(&mut connections.write.connection()).await.expect("no access list");
     let advice = advice::advise(&asked);
     assert_eq!(advice.len(), 2, "{advice:?}");
     assert!(advice[0].contains("allkeys-lru") && advice[1].contains("appendonly"), "{advice:?}");

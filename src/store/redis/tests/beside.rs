@@ -8,7 +8,7 @@ use crate::session::outcome::{Removed, Replaced};
 use crate::store::SessionStore;
 use crate::store::contract::key;
 use crate::store::health::Health;
-use crate::store::redis::{RedisStore, Settings};
+use crate::store::redis::{LEASE, RedisStore, Settings};
 
 const EPOCH: Epoch = Epoch([b'e'; 16]);
 const OTHER: Epoch = Epoch([b'o'; 16]);
@@ -166,7 +166,7 @@ async fn the_user_that_the_documentation_describes_may_do_all_that_is_needed() {
     assert_eq!(made, "OK");
     let url = format!("redis://cloakroom:hunter2@127.0.0.1:{}", server.port);
     let settings = Settings { namespace: "cloakroom".to_owned(), ..super::settings(&url) };
-    let store = RedisStore::open(&settings).expect("valid settings").patient();
+    let store = RedisStore::open(&settings, LEASE).expect("valid settings").patient();
     store.start().await;
     for key in [key(1), of_subject(2)] {
         for _ in 0..2 {
