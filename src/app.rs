@@ -141,6 +141,7 @@ impl App {
             guards: Guards::new(&config.sessions, &metrics),
             metrics,
             findings: crate::telemetry::findings::Findings::default(),
+            outages: Throttle::default(),
             access_log: config.log.access,
         };
         Ok(Self {

@@ -152,6 +152,60 @@ fn certificates_of_clients() {
     );
 }
 
+#[test]
+fn what_an_outage_of_the_store_costs() {
+    let policy = |value: &str| format!("    on_store_down: {value}");
+    let route = |value: &str| format!(", on_store_down: {value}");
+    for good in ["reject", "anonymous", "{ stale: 30s }", "{ stale: 5m }"] {
+        check("policy", &policy(good), &[]);
+        check("route", &route(good), &[]);
+    }
+    check("route", &route("anonymous, require: nothing"), &[]);
+    check("route", &route("{ stale: 30s }, require: login"), &[]);
+    for (value, key, message) in [
+        ("ignore", "", "`ignore` is no answer to a store that is down"),
+        ("stale", "", "`stale` does not say for how long"),
+        ("{}", ".stale", "is missing"),
+        ("{ stale: 30 }", ".stale", "`30` has no unit"),
+        ("{ stale: 0s }", ".stale", "must be longer than nothing"),
+        ("{ stale: soon }", ".stale", "`soon` is no duration"),
+        ("{ stale: 30s, anonymous: 30s }", ".anonymous", "unknown key"),
+    ] {
+        check(
+            "policy",
+            &policy(value),
+            &[&format!("error: sessions.shop.on_store_down{key}: {message}")],
+        );
+        check(
+            "route",
+            &route(value),
+            &[&format!("error: servers[0].routes[0].on_store_down{key}: {message}")],
+        );
+    }
+    let long = "a session that was revoked may be served for 301s of an outage";
+    check(
+        "policy",
+        &policy("{ stale: 301s }"),
+        &[&format!("warning: sessions.shop.on_store_down.stale: {long}")],
+    );
+    check(
+        "route",
+        &route("{ stale: 301s }"),
+        &[&format!("warning: servers[0].routes[0].on_store_down.stale: {long}")],
+    );
+    check(
+        "route",
+        ", require: login, on_store_down: anonymous",
+        &["warning: servers[0].routes[0].on_store_down: nobody is anonymous where a login is \
+           required: such requests get 503"],
+    );
+    check(
+        "route",
+        " }\n      - { path: /plain/, upstream: shop, on_store_down: anonymous",
+        &["error: servers[0].routes[1].on_store_down: such requests never ask the store"],
+    );
+}
+
 /// Two tickets of one name that a browser sends to one host would count as none.
 #[test]
 fn domains_that_overlap() {

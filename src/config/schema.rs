@@ -183,7 +183,7 @@ pub struct Session {
     pub bind: Given<Bind>,
     pub max_sessions_per_subject: Given<SessionLimit>,
     pub own_sessions: Given<bool>,
-    pub on_store_down: Text,
+    pub on_store_down: Given<ShortOr<OnStoreDown>>,
     pub report_only: Given<bool>,
 }
 
@@ -274,6 +274,13 @@ pub struct Serialize {
     pub requests: Text,
     pub wait: Text,
     pub fleet: Given<bool>,
+}
+
+/// `sessions.*.on_store_down`, `servers[].routes[].on_store_down`, where it is no word.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnStoreDown {
+    pub stale: Text,
 }
 
 /// `sessions.*.max_sessions_per_subject`
@@ -375,6 +382,7 @@ pub struct Route {
     pub exact: Given<bool>,
     pub denied: Text,
     pub cross_site: Given<CrossSite>,
+    pub on_store_down: Given<ShortOr<OnStoreDown>>,
     pub body_bytes_max: Text,
 }
 

@@ -159,6 +159,11 @@ impl Context {
         let client = self.client_ip();
         let policy = policy.map_or("-", |policy| policy.name.as_str());
         let context = AuditContext { client, policy, host, path: &path };
-        audit::emit(&shared.metrics, event, &context);
+        // In an outage every request causes one.
+        if matches!(event, Event::WithoutStore { .. }) && shared.outages.admit().is_none() {
+            audit::emit_again(&shared.metrics, event, &context);
+        } else {
+            audit::emit(&shared.metrics, event, &context);
+        }
     }
 }

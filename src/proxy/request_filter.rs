@@ -29,6 +29,7 @@ use crate::session::decide::{Facts, Refusal, may_make};
 use crate::session::event::{Event, Reject};
 use crate::session::exchange::{self, Bond};
 use crate::session::order::Nature;
+use crate::session::outage::WithoutStore;
 use crate::session::policy::Policy;
 use crate::session::subject::body::Copied;
 use crate::session::ticket::Ticket;
@@ -244,24 +245,37 @@ async fn join_session(
     };
     let facts = Facts {
         is_login,
+        is_logout,
         refuses_cross_site: is_login && policy.refuses_cross_site_login(method, &target.path),
         is_cross_site: fetch::is_cross_site(headers, target.host.as_bytes()),
         is_preflight,
         requires_login: route.require == Require::Login,
         takes_turns: policy.serialize.requests.covers(nature),
         bearer: policy.bind.map(|_| bearer(ctx, target, headers)),
+        on_store_down: route.on_store_down,
         ..Facts::default()
     };
     let heard = |event| ctx.tell(shared, session, policy, &event);
     let admitted = match admit::admit(shared, policy, ticket.as_ref(), facts, heard).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            if refusal == Refusal::CrossSiteLogin {
-                ctx.tell(shared, session, policy, &Event::CrossSiteRefused);
+            match refusal {
+                Refusal::CrossSiteLogin => {
+                    ctx.tell(shared, session, policy, &Event::CrossSiteRefused);
+                }
+                Refusal::StoreDown => {
+                    let event = Event::WithoutStore { id: None, action: WithoutStore::Reject };
+                    ctx.tell(shared, session, policy, &event);
+                }
+                Refusal::BindingMismatch | Refusal::LoginRequired => {}
             }
             return Err(refused(refusal, route, session));
         }
     };
+    if let Some(action) = WithoutStore::of(&admitted.bond) {
+        let id = admitted.bond.held().map(|held| held.key);
+        ctx.tell(shared, session, policy, &Event::WithoutStore { id, action });
+    }
     let now = shared.clock.now();
     let jar = admitted.bond.record().map(|record| &record.jar);
     let jar = jar.map(|jar| jar.pairs(&target.host, target.path.as_bytes(), now));

@@ -25,6 +25,7 @@ use crate::session::event::Event;
 use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
 use crate::session::matching::Head;
+use crate::session::outage::WithoutStore;
 use crate::session::parked::Guarding;
 use crate::session::policy::{Policy, SiteData};
 use crate::session::settle::{Answer, Settle, TicketEffect};
@@ -152,6 +153,8 @@ async fn settle(
         answer.guarding = guards.judge(metrics, policy, &exchange.bond, &answer.edits, now);
     }
     let has_absorbed = !answer.edits.is_empty();
+    // It shows less than the visitor will see when the store is back.
+    let is_makeshift = WithoutStore::of(&exchange.bond) == Some(WithoutStore::Anonymous);
     let is_cross_site = exchange.is_cross_site;
     let is_anonymous = exchange.bond.record().is_none_or(|record| record.authenticated.is_none());
     let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
@@ -187,7 +190,7 @@ async fn settle(
         // From here on it belongs to the session that its own answer has made.
         exchange.watched = Some(shared.streams.watch(issue.key, pass.cut()));
     }
-    if has_absorbed || field.is_some() {
+    if has_absorbed || field.is_some() || is_makeshift {
         response.insert_header(CACHE_CONTROL, NOT_KEPT)?;
         response.remove_header(&EXPIRES);
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::headers::cross_site::CrossSite;
+use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
 
 /// What a route does with its requests.
@@ -48,6 +49,8 @@ pub struct Route {
     pub denied: Denied,
     /// What other sites may do here through a visitor's browser.
     pub cross_site: CrossSite,
+    /// What becomes of requests with a ticket while the store does not answer.
+    pub on_store_down: OnStoreDown,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
 }

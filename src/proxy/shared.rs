@@ -55,6 +55,8 @@ pub struct Shared {
     pub guards: Guards,
     pub metrics: Arc<Metrics>,
     pub findings: Findings,
+    /// Requests that the store did not answer for: one line says so, the counter how many.
+    pub outages: Throttle,
     pub access_log: bool,
 }
 

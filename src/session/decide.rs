@@ -7,6 +7,7 @@ use crate::cookie::enforce::SameSite;
 use crate::session::binding::{Bearer, OnMismatch};
 use crate::session::event::{Cause, Event, NotMade, Reject};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
+use crate::session::outage::{self, OnStoreDown};
 use crate::session::outcome::{Lookup, RecordKey};
 use crate::session::policy::{OnReuse, Policy};
 use crate::session::record::{Age, Record, State, UNSETTLED};
@@ -17,6 +18,8 @@ use crate::session::ticket::Ticket;
 pub struct Facts {
     /// The request part of a login rule fits.
     pub is_login: bool,
+    /// The request part of a logout rule fits.
+    pub is_logout: bool,
     /// … and no such rule allows cross-site requests.
     pub refuses_cross_site: bool,
     pub is_cross_site: bool,
@@ -33,6 +36,8 @@ pub struct Facts {
     pub is_beside_login: bool,
     /// Whoever presents the ticket; given where the policy binds its sessions.
     pub bearer: Option<Bearer>,
+    /// What the route wants while the store does not answer.
+    pub on_store_down: OnStoreDown,
 }
 
 /// A ticket that opened and the record that it selects.
@@ -117,7 +122,7 @@ pub fn successor(
     facts: Facts,
 ) -> (Verdict, Option<Record>) {
     let (bond, unseen) = match lookup {
-        Lookup::Unavailable => return (Verdict::Refuse(Refusal::StoreDown), None),
+        Lookup::Unavailable => return (outage::verdict(facts), None),
         Lookup::Found((_, record)) if record.state == State::Live && !record.was_seen() => {
             (Bond::Free, Some(Record::clone(record).into_state(State::Ended)))
         }
@@ -171,7 +176,7 @@ fn on_claim(
     let Claim { ticket, key, lookup } = claim;
     let (version, record) = match lookup {
         Lookup::Found(found) => found,
-        Lookup::Unavailable => return (Verdict::Refuse(Refusal::StoreDown), None),
+        Lookup::Unavailable => return (outage::verdict(facts), None),
         // Never merely expired: a late request must not kill the ticket that came after it.
         Lookup::NotFound | Lookup::Revoked => return (forward(Bond::Free), None),
     };
@@ -269,6 +274,7 @@ mod tests {
     const NEXT: RecordKey = RecordKey { tag: [3; 8], id: [4; 16], has_subject: false };
     const PLAIN: Facts = Facts {
         is_login: false,
+        is_logout: false,
         refuses_cross_site: true,
         is_cross_site: false,
         is_preflight: false,
@@ -278,6 +284,7 @@ mod tests {
         has_waited: false,
         is_beside_login: false,
         bearer: None,
+        on_store_down: OnStoreDown::Reject,
     };
     const LOGIN: Facts = Facts { is_login: true, ..PLAIN };
 

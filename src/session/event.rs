@@ -4,6 +4,7 @@
 //! ticket, a secret or a cookie-value.
 
 use crate::session::command::Ignored;
+use crate::session::outage::WithoutStore;
 use crate::session::outcome::RecordKey;
 
 /// Something that an auditor wants to know about.
@@ -53,6 +54,9 @@ pub enum Event {
     SubjectRevoked { id: Option<RecordKey>, subject: String },
     /// A `Cloakroom-Session` field made no sense.
     CommandIgnored { cause: Ignored },
+    /// The store did not answer for a request with a ticket; `id` is the record that it was served
+    /// with, if any.
+    WithoutStore { id: Option<RecordKey>, action: WithoutStore },
 }
 
 impl Event {
@@ -81,6 +85,7 @@ impl Event {
             Self::LoginRefused { .. } => Kind::LoginRefused,
             Self::SubjectRevoked { .. } => Kind::SubjectRevoked,
             Self::CommandIgnored { .. } => Kind::CommandIgnored,
+            Self::WithoutStore { .. } => Kind::WithoutStore,
         }
     }
 
@@ -115,6 +120,7 @@ pub enum Kind {
     LoginRefused,
     SubjectRevoked,
     CommandIgnored,
+    WithoutStore,
 }
 
 impl Kind {
@@ -142,6 +148,7 @@ impl Kind {
         Self::LoginRefused,
         Self::SubjectRevoked,
         Self::CommandIgnored,
+        Self::WithoutStore,
     ];
 
     /// Its name in the audit log and in metrics.
@@ -169,6 +176,7 @@ impl Kind {
             Self::LoginRefused => "login_refused",
             Self::SubjectRevoked => "subject_revoked",
             Self::CommandIgnored => "command_ignored",
+            Self::WithoutStore => "without_store",
         }
     }
 }
@@ -293,12 +301,20 @@ pub enum NotMade {
     TooLarge,
     /// The cookie has a name that pieces of sealed ones have.
     ReservedName,
+    /// The request has a ticket that the store did not answer for, and it is to stay good.
+    StoreDown,
 }
 
 impl NotMade {
     /// Every cause, in the order of declaration.
-    pub const ALL: &'static [Self] =
-        &[Self::CrossSite, Self::RateLimited, Self::JarFull, Self::TooLarge, Self::ReservedName];
+    pub const ALL: &'static [Self] = &[
+        Self::CrossSite,
+        Self::RateLimited,
+        Self::JarFull,
+        Self::TooLarge,
+        Self::ReservedName,
+        Self::StoreDown,
+    ];
 
     /// Its name in the audit log and in metrics.
     pub fn name(self) -> &'static str {
@@ -308,6 +324,7 @@ impl NotMade {
             Self::JarFull => "jar_full",
             Self::TooLarge => "too_large",
             Self::ReservedName => "reserved_name",
+            Self::StoreDown => "store_down",
         }
     }
 }
@@ -356,14 +373,15 @@ mod tests {
         check(NotMade::ALL, |cause| cause as usize, NotMade::name);
         check(OutOfTurn::ALL, |cause| cause as usize, OutOfTurn::name);
         check(Ignored::ALL, |cause| cause as usize, Ignored::name);
+        check(WithoutStore::ALL, |action| action as usize, WithoutStore::name);
         assert_eq!(
             Kind::ALL.len(),
-            Kind::CommandIgnored as usize + 1,
+            Kind::WithoutStore as usize + 1,
             "a kind is missing from the list"
         );
         assert_eq!(Cause::ALL.len(), Cause::TooMany as usize + 1);
         assert_eq!(Reject::ALL.len(), Reject::TooOld as usize + 1);
-        assert_eq!(NotMade::ALL.len(), NotMade::ReservedName as usize + 1);
+        assert_eq!(NotMade::ALL.len(), NotMade::StoreDown as usize + 1);
         assert_eq!(OutOfTurn::ALL.len(), OutOfTurn::StoreDown as usize + 1);
     }
 

@@ -34,6 +34,8 @@ pub enum Silence {
     Preflight,
     /// An older ticket was presented, and the policy only logs that (rule 15).
     Reused,
+    /// The store does not answer, and the route wants it to go on (rule 8).
+    Outage,
 }
 
 /// How an exchange is tied to a session.

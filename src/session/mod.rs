@@ -14,6 +14,7 @@ pub mod jar;
 pub mod limit;
 pub mod matching;
 pub mod order;
+pub mod outage;
 pub mod outcome;
 pub mod own;
 pub mod parked;
@@ -34,6 +35,7 @@ pub(crate) mod tests {
     use crate::cookie::enforce::SameSite;
     use crate::routing::path::PathRule;
     use crate::session::order::{Order, Serialize};
+    use crate::session::outage::OnStoreDown;
     use crate::session::policy::{
         CookiesHold, CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnAppDelete, OnReuse,
         Policy, RequestPart, SiteData, SuccessPart, TicketCookie, Timeouts,
@@ -88,6 +90,7 @@ pub(crate) mod tests {
             bind: None,
             session_limit: None,
             own_sessions: false,
+            on_store_down: OnStoreDown::Reject,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::routing::path::PathRule;
 use crate::session::binding::Bind;
 use crate::session::limit::SessionLimit;
 use crate::session::order::Order;
+use crate::session::outage::OnStoreDown;
 use crate::session::subject::source::Source;
 
 /// How a policy treats the application's session cookies.
@@ -189,6 +190,8 @@ pub struct Policy {
     pub session_limit: Option<SessionLimit>,
     /// Whether users may list and end their own sessions ([`own::PATH`](crate::session::own::PATH)).
     pub own_sessions: bool,
+    /// What its routes want where they say nothing themselves.
+    pub on_store_down: OnStoreDown,
 }
 
 impl Policy {

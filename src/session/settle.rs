@@ -5,7 +5,8 @@
 //! that is not the one noted at admission, or two live records with one jar.
 //!
 //! Here: where it begins, and which stage follows which. `keep` is about a record that keeps its
-//! place or ends, `login` about one that another takes the place of.
+//! place or ends, `login` about one that another takes the place of, `outage` about none that can
+//! be written.
 
 use std::sync::Arc;
 
@@ -247,6 +248,7 @@ impl<'a> Settle<'a> {
                 self.keep(held)
             }
             Bond::Silent(Silence::Preflight) => self.done(),
+            Bond::Silent(Silence::Outage) => self.without_session(),
             Bond::Free | Bond::Silent(_) if revoke_subject && !logged_in => {
                 self.events.push(Event::CommandIgnored { cause: Ignored::NoSubject });
                 self.without(&bond)
@@ -366,6 +368,7 @@ fn replace(held: &Held, record: Record, durability: Durability) -> Step {
 mod guarded;
 mod keep;
 mod login;
+mod outage;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,16 @@ pub struct AuditContext<'a> {
 
 /// Writes an event down and counts it.
 pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
+    write(metrics, event, context, Level::of(event));
+}
+
+/// The same, where many such events come at once and one of them was written down just now: only
+/// `audit=debug` shows it.
+pub fn emit_again(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
+    write(metrics, event, context, Level::Debug);
+}
+
+fn write(metrics: &Metrics, event: &Event, context: &AuditContext<'_>, level: Level) {
     metrics.session_event(event);
     let fields = Fields::of(event);
     let (path, _query) = context.path.split_once('?').unwrap_or((context.path, ""));
@@ -47,30 +57,45 @@ pub fn emit(metrics: &Metrics, event: &Event, context: &AuditContext<'_>) {
             )
         };
     }
-    match event {
-        // An operator has to do something about the store, a copied ticket, the application.
-        Event::Withheld { .. }
-        | Event::Reused { .. }
-        | Event::BindingMismatch { .. }
-        | Event::CommandIgnored { .. } => {
-            write_at!(warn);
+    match level {
+        Level::Warn => write_at!(warn),
+        Level::Info => write_at!(info),
+        Level::Debug => write_at!(debug),
+    }
+}
+
+enum Level {
+    Warn,
+    Info,
+    Debug,
+}
+
+impl Level {
+    fn of(event: &Event) -> Self {
+        match event {
+            // An operator has to do something about the store, a copied ticket, the application.
+            Event::Withheld { .. }
+            | Event::Reused { .. }
+            | Event::BindingMismatch { .. }
+            | Event::WithoutStore { .. }
+            | Event::CommandIgnored { .. } => Self::Warn,
+            // Ordinary life under load; the counter is what matters. `audit=debug` shows it.
+            Event::Waited | Event::Renewed { .. } | Event::DeletionIgnored { .. } => Self::Debug,
+            Event::Created { .. }
+            | Event::Login { .. }
+            | Event::LoginFailed
+            | Event::Ended { .. }
+            | Event::TicketRejected { .. }
+            | Event::CrossSiteRefused
+            | Event::Fenced { .. }
+            | Event::NotMade { .. }
+            | Event::OutOfTurn { .. }
+            | Event::LoginRefused { .. }
+            | Event::SubjectRevoked { .. }
+            | Event::Parked { .. }
+            | Event::Restored { .. }
+            | Event::Dropped { .. } => Self::Info,
         }
-        // Ordinary life under load; the counter is what matters. `audit=debug` shows it.
-        Event::Waited | Event::Renewed { .. } | Event::DeletionIgnored { .. } => write_at!(debug),
-        Event::Created { .. }
-        | Event::Login { .. }
-        | Event::LoginFailed
-        | Event::Ended { .. }
-        | Event::TicketRejected { .. }
-        | Event::CrossSiteRefused
-        | Event::Fenced { .. }
-        | Event::NotMade { .. }
-        | Event::OutOfTurn { .. }
-        | Event::LoginRefused { .. }
-        | Event::SubjectRevoked { .. }
-        | Event::Parked { .. }
-        | Event::Restored { .. }
-        | Event::Dropped { .. } => write_at!(info),
     }
 }
 
@@ -111,6 +136,9 @@ impl<'a> Fields<'a> {
             }
             Event::NotMade { cause } => Self { cause: Some(cause.name()), ..Self::default() },
             Event::OutOfTurn { cause } => Self { cause: Some(cause.name()), ..Self::default() },
+            Event::WithoutStore { id, action } => {
+                Self { session: *id, cause: Some(action.name()), ..Self::default() }
+            }
             Event::LoginRefused { subject } => Self { subject: Some(subject), ..Self::default() },
             Event::SubjectRevoked { id, subject } => {
                 Self { session: *id, subject: Some(subject), ..Self::default() }
@@ -199,6 +227,7 @@ mod tests {
     use super::*;
     use crate::session::command::Ignored;
     use crate::session::event::{Cause, NotMade, OutOfTurn, Reject};
+    use crate::session::outage::WithoutStore;
     use crate::telemetry::Settings;
     use crate::telemetry::log::capture;
 
@@ -263,6 +292,8 @@ mod tests {
         );
         let cause = Ignored::Contradictory;
         check(&Event::CommandIgnored { cause }, "WARN", " cause=\"contradictory\"");
+        let event = Event::WithoutStore { id: Some(ID), action: WithoutStore::Stale };
+        check(&event, "WARN", " session=abababab.. cause=\"stale\"");
     }
 
     #[test]
@@ -280,6 +311,19 @@ mod tests {
         assert_eq!(lines.len(), 2, "{written}");
         assert!(lines.iter().zip(ends).all(|(line, end)| line.ends_with(end)), "{written}");
         assert!(metrics.render().contains("cloakroom_revocations_total{scope=\"subject\"} 1"));
+    }
+
+    #[test]
+    fn what_every_request_of_an_outage_causes_is_counted_and_not_repeated() {
+        let metrics = Metrics::new();
+        let event = Event::WithoutStore { id: None, action: WithoutStore::Anonymous };
+        let written = capture::lines(&Settings::default(), || {
+            emit(&metrics, &event, &CONTEXT);
+            emit_again(&metrics, &event, &CONTEXT);
+        });
+        assert_eq!(written.lines().count(), 1, "{written}");
+        let counted = "cloakroom_store_down_total{action=\"anonymous\"} 2";
+        assert!(metrics.render().contains(counted), "{counted}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::cookie::finding::Finding;
 use crate::session::event::{Cause, Kind, NotMade, OutOfTurn, Reject};
+use crate::session::outage::WithoutStore;
 use crate::session::outcome::{Created, Leased, Lookup, Removed, Replaced};
 
 /// A label whose values are all known when the program is written.
@@ -187,7 +188,7 @@ macro_rules! session_labels {
     )+ };
 }
 
-session_labels!(Kind, Cause, Reject, NotMade, OutOfTurn, Finding);
+session_labels!(Kind, Cause, Reject, NotMade, OutOfTurn, WithoutStore, Finding);
 
 #[cfg(test)]
 mod tests {

@@ -232,6 +232,7 @@ impl Metrics {
             Event::TicketRejected { reason } => self.tickets_rejected.get(*reason).inc(),
             Event::NotMade { cause } => self.sessions_not_made.get(*cause).inc(),
             Event::OutOfTurn { cause } => self.out_of_turn.get(*cause).inc(),
+            Event::WithoutStore { action, .. } => self.store.without.get(*action).inc(),
             Event::Created { .. }
             | Event::Login { .. }
             | Event::LoginFailed

@@ -21,6 +21,7 @@ mod keys;
 mod layers;
 mod mistakes;
 mod modes;
+mod on_store_down;
 mod operations;
 mod order;
 mod outage;

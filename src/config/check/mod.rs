@@ -10,6 +10,7 @@ mod general;
 mod listeners;
 mod modes;
 mod order;
+mod outage;
 mod own_sessions;
 mod servers;
 mod sessions;

@@ -62,6 +62,7 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("cookie: { remember: true }", "cookie.remember"),
         ("own_sessions: true", "own_sessions"),
         ("on_store_down: reject", "on_store_down"),
+        ("on_store_down: { stale: 30s }", "on_store_down"),
         ("bind: { user_agent: true }", "bind"),
         ("app_cookies_hold: identifier", "app_cookies_hold"),
         ("on_app_delete: end", "on_app_delete"),
@@ -101,6 +102,21 @@ fn keys_have_a_meaning_in_some_modes_only() {
         &["sessions.a.report_only: has no meaning with `mode: vault`; leave it out, or write \
            `mode: harden`"],
     );
+}
+
+#[test]
+fn only_a_vault_has_a_store_that_can_be_down() {
+    for mode in ["seal", "harden"] {
+        let policy = format!("  a: {{ mode: {mode}, app_cookies: [s] }}");
+        let route = "{ path: /, upstream: up, session: a, on_store_down: anonymous }";
+        assert_eq!(
+            errors(read(&policy, route, "")),
+            [
+                "servers[0].routes[0].on_store_down: session `a` keeps nothing in the store; leave it \
+              out"
+            ]
+        );
+    }
 }
 
 #[test]

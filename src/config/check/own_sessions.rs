@@ -4,6 +4,7 @@ use crate::config::schema::{Route, Server, Text};
 use crate::config::value::Flaw;
 use crate::headers::cross_site::CrossSite;
 use crate::proxy::settings::{self, Denied, Require, Target};
+use crate::session::outage::OnStoreDown;
 use crate::session::own;
 
 use super::{Checker, at, items};
@@ -53,6 +54,8 @@ impl Checker<'_> {
             denied: Denied::Unauthorized,
             // It says for itself who may ask, and that is less.
             cross_site: CrossSite::default(),
+            // Without the store there is nothing to tell.
+            on_store_down: OnStoreDown::Reject,
             body_bytes_max: BODY_BYTES_MAX,
         })
     }

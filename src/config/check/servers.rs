@@ -165,6 +165,7 @@ impl Checker<'_> {
             );
             self.warning(at(exact), &format!("{path}.exact"), flaw);
         }
+        let on_store_down = self.route_on_store_down(route, path, session.as_deref(), require);
         Some(settings::Route {
             path: route_path?,
             exact: on(&route.exact),
@@ -174,6 +175,7 @@ impl Checker<'_> {
             require,
             denied,
             cross_site,
+            on_store_down,
             body_bytes_max,
         })
     }

@@ -112,7 +112,6 @@ impl Checker<'_> {
         let logout = logout
             .filter_map(|(n, rule)| self.logout(rule, &format!("{path}.logout[{n}]")))
             .collect();
-        self.on_store_down(&session.on_store_down, &format!("{path}.on_store_down"));
         let session_limit =
             self.session_limit(session, &format!("{path}.max_sessions_per_subject"));
         Policy {
@@ -138,6 +137,9 @@ impl Checker<'_> {
             bind: self.bind(&session.bind, &format!("{path}.bind")),
             session_limit,
             own_sessions: on(&session.own_sessions),
+            on_store_down: self
+                .on_store_down(&session.on_store_down, &format!("{path}.on_store_down"))
+                .unwrap_or_default(),
         }
     }
 
@@ -331,19 +333,6 @@ impl Checker<'_> {
             );
         }
         kind
-    }
-
-    fn on_store_down(&mut self, given: &Text, path: &str) {
-        const KINDS: [(&str, bool); 3] = [("reject", true), ("anonymous", false), ("stale", false)];
-        if !self
-            .or(given, path, true, |text| choice(text, "answer to a store that is down", &KINDS))
-        {
-            self.not_built(
-                given.as_ref().and_then(at),
-                path,
-                "such requests are answered with 503, as with `reject`",
-            );
-        }
     }
 
     fn jar(&mut self, given: Option<&Jar>, path: &str) -> JarLimits {

@@ -19,6 +19,7 @@ use crate::session::policy::{
 };
 use crate::store::SharedStore;
 use crate::store::records::Records;
+use crate::store::throttle::Throttle;
 use crate::telemetry::findings::Findings;
 use crate::telemetry::metrics::Metrics;
 
@@ -74,6 +75,7 @@ impl Node {
             guards: Guards::new(&[], &fleet.metrics),
             metrics: fleet.metrics.clone(),
             findings: Findings::default(),
+            outages: Throttle::default(),
             access_log: false,
         };
         Self { shared: Arc::new(shared), is_down }

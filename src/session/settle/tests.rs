@@ -14,6 +14,7 @@ use crate::session::tests::policy;
 use crate::session::ticket::Selector;
 
 mod guarded;
+mod outage;
 mod subjects;
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
+use crate::session::outage::WithoutStore;
 use crate::telemetry::audit::StoreState;
 use crate::telemetry::labels::{StoreOp, StoreOutcome};
-use crate::telemetry::series::{Grid, Timings, counter, gauge};
+use crate::telemetry::series::{Counters, Grid, Timings, counter, gauge};
 
 use super::raise;
 
@@ -47,6 +48,7 @@ pub(super) struct Store {
     up: IntGauge,
     /// Whether the store answered last: a change is an event, a repetition is not.
     answers: AtomicBool,
+    pub(super) without: Counters<WithoutStore>,
     unconfirmed: IntCounter,
     cache_hits: IntCounter,
     cache_misses: IntCounter,
@@ -73,6 +75,12 @@ impl Store {
             ),
             up: gauge(r, "cloakroom_store_up", "Whether the session store answers."),
             answers: AtomicBool::new(true),
+            without: Counters::new(
+                r,
+                "cloakroom_store_down_total",
+                "Requests with a ticket that the store did not answer for, by what became of them.",
+                "action",
+            ),
             unconfirmed: counter(
                 r,
                 "cloakroom_revocation_unconfirmed_total",

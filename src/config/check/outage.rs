@@ -1,0 +1,126 @@
+//! `on_store_down` of policies and routes (PROTOCOL.md 8).
+
+use std::time::Duration;
+
+use crate::config::schema::{Given, OnStoreDown as Long, Route, ShortOr};
+use crate::config::value::unit::{Zero, duration};
+use crate::config::value::{Flaw, choice};
+use crate::proxy::settings::Require;
+use crate::session::outage::OnStoreDown;
+use crate::session::policy::Policy;
+
+use super::{Checker, at};
+
+/// For so long a revoked session may be served; longer is worth a word.
+const STALE_SANE: Duration = Duration::from_secs(5 * 60);
+const STALE_HELP: &str = "write `on_store_down: { stale: 30s }`";
+
+impl Checker<'_> {
+    /// `None` where nothing is said, or nothing that makes sense.
+    pub(super) fn on_store_down(
+        &mut self,
+        given: &Given<ShortOr<Long>>,
+        path: &str,
+    ) -> Option<OnStoreDown> {
+        let given = given.as_ref()?;
+        let long = match &given.value {
+            ShortOr::Short(text) => {
+                return word(text).map_err(|flaw| self.error(at(given), path, flaw)).ok();
+            }
+            ShortOr::Long(long) => long,
+        };
+        let path = format!("{path}.stale");
+        let stale = self
+            .required(&long.stale, at(given), &path, "30s", |text| duration(text, Zero::Refused))?;
+        if stale > STALE_SANE {
+            let flaw = Flaw::new(
+                format!("a session that was revoked may be served for {stale:?} of an outage"),
+                "5m at most is prudent: whoever was shut out is let in for so long",
+            );
+            self.warning(long.stale.as_ref().and_then(at), &path, flaw);
+        }
+        self.not_built(at(given), &path, "such requests are answered with 503, as with `reject`");
+        Some(OnStoreDown::Stale(stale))
+    }
+
+    /// What holds for a route: its own word, else its policy's.
+    pub(super) fn route_on_store_down(
+        &mut self,
+        route: &Route,
+        path: &str,
+        session: Option<&Policy>,
+        require: Require,
+    ) -> OnStoreDown {
+        let path = format!("{path}.on_store_down");
+        let said = self.on_store_down(&route.on_store_down, &path);
+        let place = route.on_store_down.as_ref().and_then(at);
+        if route.on_store_down.is_some() && route.session.is_none() {
+            let flaw = Flaw::new(
+                "such requests never ask the store",
+                "add `session: NAME` to the route, or leave it out",
+            );
+            self.error(place, &path, flaw);
+        } else if let (Some(_), Some(policy)) =
+            (&route.on_store_down, session.filter(|policy| !policy.has_tickets()))
+        {
+            let flaw = Flaw::new(
+                format!("session `{}` keeps nothing in the store", policy.name),
+                "leave it out",
+            );
+            self.error(place, &path, flaw);
+        } else if said == Some(OnStoreDown::Anonymous) && require == Require::Login {
+            let flaw = Flaw::new(
+                "nobody is anonymous where a login is required: such requests get 503",
+                "leave it out, write `reject`, or `{ stale: 30s }`",
+            );
+            self.warning(place, &path, flaw);
+        }
+        said.or(session.map(|policy| policy.on_store_down)).unwrap_or_default()
+    }
+}
+
+fn word(text: &str) -> Result<OnStoreDown, Flaw> {
+    const KINDS: [(&str, Option<OnStoreDown>); 3] = [
+        ("reject", Some(OnStoreDown::Reject)),
+        ("anonymous", Some(OnStoreDown::Anonymous)),
+        ("stale", None),
+    ];
+    choice(text, "answer to a store that is down", &KINDS)?
+        .ok_or_else(|| Flaw::new("`stale` does not say for how long", STALE_HELP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::environment::testing::Given as Files;
+    use crate::config::{Config, parse};
+
+    /// A policy with these words of its own, and a route with these.
+    fn read(policy: &str, route: &str) -> Config {
+        let text = format!(
+            "listeners: [{{ address: '127.0.0.1:8443', tls: {{ self_signed: true }} }}]\n\
+             sessions: {{ app: {{ app_cookies: [SESS], {policy} }} }}\n\
+             upstreams: {{ app: {{ endpoints: [{{ address: '127.0.0.1:7001' }}] }} }}\n\
+             servers: [{{ routes: [{{ path: /, upstream: app, session: app, {route} }}] }}]\n"
+        );
+        parse(&text, "c.yaml", &Files::default().environment())
+            .unwrap_or_else(|found| panic!("{found}"))
+    }
+
+    #[test]
+    fn a_route_has_its_own_word_or_its_policys() {
+        let check = |policy: &str, route: &str, expected: OnStoreDown| {
+            let config = read(policy, route);
+            let found = config.servers[0].routes[0].on_store_down;
+            assert_eq!(found, expected, "{policy}; {route}");
+        };
+        let stale = |secs| OnStoreDown::Stale(Duration::from_secs(secs));
+        check("", "", OnStoreDown::Reject);
+        check("on_store_down: reject", "", OnStoreDown::Reject);
+        check("on_store_down: anonymous", "", OnStoreDown::Anonymous);
+        check("on_store_down: { stale: 30s }", "", stale(30));
+        check("", "on_store_down: anonymous", OnStoreDown::Anonymous);
+        check("on_store_down: anonymous", "on_store_down: { stale: 5m }", stale(300));
+        check("on_store_down: { stale: 30s }", "on_store_down: reject", OnStoreDown::Reject);
+    }
+}

@@ -1,0 +1,28 @@
+//! Answers to requests that went on without the store (PROTOCOL.md 8): nothing is written, set or
+//! expired, whether or not the store answers by now.
+
+use crate::session::event::{Event, NotMade};
+use crate::session::jar::Edit;
+
+use super::{Answer, Settle, Step};
+
+impl Settle<'_> {
+    /// The worker was shown no session, though the browser has one.
+    pub(super) fn without_session(&mut self) -> Step {
+        if self.says_something_happened() {
+            return self.withhold(None);
+        }
+        if self.answer.edits.iter().any(Edit::is_put) {
+            // Its ticket would take the place of one that is good.
+            self.events.push(Event::NotMade { cause: NotMade::StoreDown });
+        }
+        self.done()
+    }
+
+    /// A login, a logout, a revocation, a renewal: what the application says it has done must not
+    /// seem to be done.
+    fn says_something_happened(&self) -> bool {
+        let Answer { logged_in, logged_out, revoke_subject, ref renew, .. } = self.answer;
+        logged_in || logged_out || revoke_subject || renew.is_some()
+    }
+}

@@ -1,0 +1,44 @@
+//! Answers to requests that went on without the store (PROTOCOL.md 8).
+
+use super::*;
+use crate::session::exchange::Silence;
+
+/// Settles where the store answers again: nothing may come of that. Says whether the answer is
+/// withheld, and what happened.
+#[track_caller]
+fn check(bond: Bond, answer: Answer, expected: (bool, &[Event])) {
+    let mut store = live();
+    let before = store.records.clone();
+    let effect = store.settle(bond, answer);
+    assert!(matches!(effect.ticket, TicketEffect::Keep), "{:?}", effect.ticket);
+    assert_eq!(store.records, before);
+    assert_eq!(store.operations, 0, "the store is not asked for anything");
+    assert_eq!((effect.withheld, effect.events.as_slice()), expected);
+}
+
+fn with(fields: &[&str]) -> Answer {
+    Answer { edits: edits(fields), ..Answer::default() }
+}
+
+#[test]
+fn a_session_begun_without_the_store_takes_no_tickets_place() {
+    let anonymous = || Bond::Silent(Silence::Outage);
+    let not_made = [Event::NotMade { cause: NotMade::StoreDown }];
+    check(anonymous(), Answer::default(), (false, &[]));
+    check(anonymous(), with(&["EGG_SESS=new"]), (false, &not_made));
+    check(anonymous(), with(&["EGG_SESS=; Max-Age=0"]), (false, &[]));
+}
+
+/// What the application believes to have done must not seem to be done.
+#[test]
+fn nothing_that_needs_the_store_seems_to_have_happened() {
+    let withheld = [Event::Withheld { id: None }];
+    for answer in [
+        Answer { logged_in: true, ..with(&["EGG_SESS=new"]) },
+        Answer { logged_out: true, ..Answer::default() },
+        Answer { revoke_subject: true, ..Answer::default() },
+        Answer { renew: Some(SENT), ..Answer::default() },
+    ] {
+        check(Bond::Silent(Silence::Outage), answer, (true, &withheld));
+    }
+}
