@@ -2,8 +2,11 @@
 # make test    everything that the tests need, then the tests
 # make check   formatting, lints, links in the documentation
 # make mistakes  deliberate mistakes, each of which the model of the protocol must find
+# make faults  real faults of real stores: what users notice; ARGS=--write puts it into the documentation
 
-.PHONY: demo test check mistakes bench-load fmt clean
+ARGS ?=
+
+.PHONY: demo test check mistakes faults bench-load fmt clean
 
 # Unoptimised: the demo is for looking, and is there within the time that this build takes.
 demo:
@@ -27,6 +30,11 @@ check:
 mistakes:
 	scripts/setup
 	scripts/mistakes
+
+# Some twelve minutes. ARGS='--only sentinel' for a part, ARGS=--list for the names.
+faults:
+	scripts/setup
+	tests/faults/run $(ARGS)
 
 # The side-by-side comparison with other proxies; figures in benches/load/README.md.
 bench-load:

@@ -12,6 +12,7 @@ mod chromium;
 mod consistency;
 mod cookie_bytes;
 mod cross_site;
+mod faults;
 mod fixation;
 mod guard;
 mod harness;
