@@ -92,10 +92,13 @@ impl App {
             None => None,
         };
         let ring = Arc::new(open_ring(&config, &clock)?);
-        let store =
-            control.block_on(store::open(&config.store, clock.clone())).map_err(BuildError::one)?;
+        let options = store::Options { lease: config.cache.lease };
+        let store = control
+            .block_on(store::open(&config.store, &options, clock.clone()))
+            .map_err(BuildError::one)?;
         let longest = config.sessions.iter().map(|policy| policy.timeouts.absolute).max();
-        let records = Records::new(store.clone(), ring.clone(), longest.unwrap_or_default());
+        let records = Records::new(store.clone(), ring.clone(), longest.unwrap_or_default())
+            .with_cache(config.cache);
         let metrics = Arc::new(Metrics::new());
         metrics.watch_ring(ring.clone());
         let counted = store.clone();

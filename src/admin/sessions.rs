@@ -180,7 +180,7 @@ impl Sessions {
                 json!({ "subject": subject }),
             ),
             Revoke::Session(key) => {
-                match self.records.load(*key, now).await {
+                match self.records.reload(*key, now).await {
                     Lookup::Found((_, record)) if is_live(&record, now) => {}
                     Lookup::Unavailable => return Err(Problem::StoreDown),
                     Lookup::Found(_) | Lookup::NotFound | Lookup::Revoked => {

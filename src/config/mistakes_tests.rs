@@ -233,3 +233,14 @@ fn domains_that_overlap() {
         check("policy", &two(one, other), &expected);
     }
 }
+
+#[test]
+fn what_is_kept_of_the_store() {
+    check("policy", "cache: { lease: 0s, bytes: 1MiB }", &[]);
+    check("policy", "cache: { lease: 60s }", &[]);
+    check(
+        "policy",
+        "cache: { lease: 61s, bytes: 1023KiB }",
+        &["error: cache.lease: `61s` is too long", "error: cache.bytes: `1023KiB` is too small"],
+    );
+}

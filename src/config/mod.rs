@@ -39,6 +39,8 @@ pub struct Config {
     /// Where a default keyring, certificate and SQLite file live.
     pub state_directory: PathBuf,
     pub store: store::Settings,
+    /// What is kept of it in this process.
+    pub cache: store::cache::Settings,
     pub keyring: PathBuf,
     pub sessions: Vec<Arc<session::policy::Policy>>,
     pub cookies: cookie::enforce::Settings,

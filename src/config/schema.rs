@@ -101,6 +101,7 @@ pub struct File {
     pub limits: Option<Limits>,
     pub store: Text,
     pub store_namespace: Text,
+    pub cache: Option<Cache>,
     pub keyring: Text,
     pub sessions: Option<Named<Session>>,
     pub cookies: Option<Cookies>,
@@ -111,6 +112,14 @@ pub struct File {
     pub admin: Given<Admin>,
     pub log: Option<Log>,
     pub drain_timeout: Text,
+}
+
+/// `cache`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    pub lease: Text,
+    pub bytes: Text,
 }
 
 /// `listeners[]`

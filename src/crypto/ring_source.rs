@@ -21,6 +21,8 @@ pub struct RingSource {
     /// When a missing key last made somebody read; held while the file is read.
     reread_at: Mutex<Option<UnixMillis>>,
     reads: AtomicU64,
+    /// Counts changes of what is in it.
+    changes: AtomicU64,
 }
 
 impl RingSource {
@@ -35,12 +37,19 @@ impl RingSource {
             current: ArcSwap::from_pointee(ring),
             reread_at: Mutex::new(None),
             reads: AtomicU64::new(1),
+            changes: AtomicU64::new(0),
         })
     }
 
     /// The ring.
     pub fn current(&self) -> Guard<Arc<Keyring>> {
         self.current.load()
+    }
+
+    /// A number that is another one once other keys are in use. Read before
+    /// [`RingSource::current`] it is never newer than that.
+    pub fn number(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
     }
 
     /// How often the file was read, the first time included.
@@ -83,7 +92,8 @@ impl RingSource {
         let mut ring = Keyring::load(&self.path)?;
         let earlier = self.current.load_full();
         ring.count_on(&earlier);
-        if ring.describe() != earlier.describe() {
+        let is_changed = ring.describe() != earlier.describe();
+        if is_changed {
             let seals = ring.sealing().id();
             let accepts: Vec<KeyId> = ring.in_use().skip(1).map(|key| key.id()).collect();
             tracing::info!(%seals, ?accepts, "the key ring has changed");
@@ -92,6 +102,9 @@ impl RingSource {
             tracing::warn!("the index key was replaced: every session has ended");
         }
         self.current.store(Arc::new(ring));
+        if is_changed {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
         Ok(())
     }
 

@@ -287,7 +287,7 @@ async fn restore(shared: Arc<Shared>, key: RecordKey, version: u64, pending: Rec
         if shared.clock.now().since(since) > UNSETTLED {
             return;
         }
-        match shared.load(key).await {
+        match shared.reload(key).await {
             Lookup::Unavailable => {}
             Lookup::Found((found, record)) if found == version && *record == pending => {
                 let live = Arc::unwrap_or_clone(record).into_state(State::Live);

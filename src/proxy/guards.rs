@@ -226,7 +226,7 @@ async fn settle(shared: &Shared, aside: &Aside, fate: Fate) -> Settled {
     let Aside { key, at, policy, .. } = aside;
     let limits: JarLimits = policy.jar;
     for _ in 0..TRIES {
-        let (version, record) = match shared.load(*key).await {
+        let (version, record) = match shared.reload(*key).await {
             Lookup::Found((version, record)) => (version, Arc::unwrap_or_clone(record)),
             Lookup::NotFound | Lookup::Revoked => return Settled::Done,
             Lookup::Unavailable => return Settled::Unavailable,

@@ -41,7 +41,7 @@ pub async fn carry_out(
             Step::Fresh { standing: Standing::Authenticated, subject } => {
                 fresh(shared, subject.as_deref()).await
             }
-            Step::Load(key) => Outcome::Loaded(shared.load(key).await),
+            Step::Load(key) => Outcome::Loaded(shared.reload(key).await),
             Step::Create { fresh, record } => {
                 Outcome::Created(shared.create(fresh.key, &record).await)
             }

@@ -66,10 +66,24 @@ impl Shared {
         self.tickets.iter().any(|ticket| ticket.as_bytes() == cookie_name)
     }
 
-    /// Looks a record up.
+    /// Looks a record up, in the cache first (ADR 17): where any write that follows fails if the
+    /// record is another by then, and what was so a moment ago will do for the rest.
     pub async fn load(&self, key: RecordKey) -> Lookup<(u64, Arc<Record>)> {
+        let now = self.clock.now();
+        if let Some(lookup) = self.records.cached(key, now) {
+            return lookup;
+        }
         let begun = Instant::now();
-        let lookup = self.records.load(key, self.clock.now()).await;
+        let lookup = self.records.load(key, now).await;
+        self.metrics.store_call(StoreOp::Load, (&lookup).into(), begun.elapsed());
+        lookup
+    }
+
+    /// Looks a record up in the store: after a write that failed (rule 25), and for what a node
+    /// does about a session by itself.
+    pub async fn reload(&self, key: RecordKey) -> Lookup<(u64, Arc<Record>)> {
+        let begun = Instant::now();
+        let lookup = self.records.reload(key, self.clock.now()).await;
         self.metrics.store_call(StoreOp::Load, (&lookup).into(), begun.elapsed());
         lookup
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use crate::clock::UnixMillis;
 use crate::cookie::response::{Lifetime, SetCookie};
 use crate::session::policy::{CookiesHold, JarLimits};
+use crate::session::record::HEAP_SLACK;
 
 /// One cookie. Two are the same if name, domain, host-only flag and path are.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -97,6 +98,18 @@ pub struct Jar {
 }
 
 impl Jar {
+    /// What it has on the heap, in bytes, as [`Record::heap_bytes`] counts.
+    ///
+    /// [`Record::heap_bytes`]: crate::session::record::Record::heap_bytes
+    pub fn heap_bytes(&self) -> usize {
+        let cookies = self.cookies.iter().map(|cookie| {
+            let Cookie { name, value, domain, path, .. } = cookie;
+            let pieces = [name.capacity(), value.capacity(), domain.capacity(), path.capacity()];
+            pieces.iter().map(|bytes| bytes + HEAP_SLACK).sum::<usize>()
+        });
+        cookies.sum::<usize>() + self.cookies.capacity() * size_of::<Cookie>() + HEAP_SLACK
+    }
+
     /// Whether nothing is left in it.
     pub fn is_empty(&self) -> bool {
         self.cookies.is_empty()

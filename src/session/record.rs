@@ -23,6 +23,8 @@ pub const UNPRESENTED: Duration = Duration::from_secs(120);
 /// A login that nobody settles within this has ended its session (rule 20), and a login whose
 /// ticket was not seen within this may be repeated freely (rule 22).
 pub const UNSETTLED: Duration = Duration::from_secs(30);
+/// What a piece on the heap takes besides its bytes.
+pub(super) const HEAP_SLACK: usize = 16;
 /// The store keeps a record this much longer than it is good for: clocks differ (rule 33).
 const SLACK: Duration = Duration::from_secs(60);
 
@@ -221,6 +223,18 @@ impl Record {
             idle_until: UnixMillis(now.plus(idle).0.min(self.ends_at.0)),
             ..self.clone()
         })
+    }
+
+    /// What it has on the heap, in bytes: capacities, and 16 for each piece, which is about what an
+    /// allocator rounds up by.
+    pub fn heap_bytes(&self) -> usize {
+        let text = |text: &String| text.capacity() + HEAP_SLACK;
+        let client = |client: &Client| text(&client.agent) + text(&client.network);
+        self.jar.heap_bytes()
+            + self.parked.as_ref().map_or(0, |parked| parked.jar.heap_bytes())
+            + self.endpoint.as_ref().map_or(0, text)
+            + self.subject.as_ref().map_or(0, Subject::heap_bytes)
+            + self.client.as_ref().map_or(0, client)
     }
 
     /// How long the store has to keep it.

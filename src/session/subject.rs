@@ -10,6 +10,8 @@ use std::fmt;
 use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizerBorrowed;
 
+use crate::session::record::HEAP_SLACK;
+
 pub mod body;
 pub mod source;
 
@@ -31,6 +33,14 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// What it has on the heap, in bytes, as [`Record::heap_bytes`] counts.
+    ///
+    /// [`Record::heap_bytes`]: crate::session::record::Record::heap_bytes
+    pub fn heap_bytes(&self) -> usize {
+        let spelling = self.spelling.as_ref().map_or(0, |text| text.capacity() + HEAP_SLACK);
+        self.name.capacity() + HEAP_SLACK + spelling
+    }
+
     /// A name that a client has sent. `None` where it is no name.
     pub fn claimed(text: &str) -> Option<Self> {
         Some(Self { name: normalised(text)?, confirmed: false, spelling: None })

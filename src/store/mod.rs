@@ -3,17 +3,21 @@
 //! Engines see keys, versions and sealed bytes; what a record means is `session`'s, sealing and
 //! opening is [`records`]'s. An engine that cannot answer says `Unavailable`, never "not there".
 
+pub mod cache;
 pub mod changes;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod credentials;
 pub mod era;
+mod flights;
 pub mod health;
 pub mod memory;
 pub mod records;
 pub mod redis;
 pub mod sql;
 pub mod throttle;
+#[cfg(test)]
+pub(crate) mod watched;
 
 use std::fmt::{self, Debug};
 use std::path::PathBuf;
@@ -164,6 +168,14 @@ pub enum Settings {
     Redis(redis::Settings),
 }
 
+/// What every engine is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How old the last proof of a [`Link`] may be for what was read over it to be used again;
+    /// zero: nothing is, and nobody has to hear of changes.
+    pub lease: Duration,
+}
+
 /// Why a store could not be opened. The operator has to act on every one of these; a Redis server
 /// that cannot be reached is not among them.
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +202,11 @@ pub enum StoreError {
 ///
 /// # Errors
 /// [`StoreError`], where the settings or the file cannot work; not where a server is down.
-pub async fn open(settings: &Settings, clock: Clock) -> Result<SharedStore, StoreError> {
+pub async fn open(
+    settings: &Settings,
+    _options: &Options,
+    clock: Clock,
+) -> Result<SharedStore, StoreError> {
     Ok(match settings {
         Settings::Memory => Arc::new(memory::MemoryStore::new(clock)),
         Settings::Sqlite(path) => Arc::new(sql::SqlStore::open(path, clock).await?),

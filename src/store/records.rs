@@ -8,7 +8,7 @@
 //! so that no part of the proxy has to think of it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -21,13 +21,18 @@ use crate::session::outcome::{
     Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
 };
 use crate::session::record::{Record, State};
+use crate::store::cache::{self, Answer, Cache, CacheStats, Entry, Landed, Moment, Slot};
 use crate::store::era::Era;
+use crate::store::flights::{Followed, Seat};
 use crate::store::{SharedStore, Stored};
 
 const FIRST_VERSION: u64 = 1;
 /// An epoch is kept this much longer than any record of it can be good for: it is made before the
 /// record, and clocks differ (rule 33).
 const EPOCH_SLACK: Duration = Duration::from_secs(300);
+/// How often a look-up waits for another one's before it goes its own way: whoever it waited for
+/// was dropped each time.
+const FOLLOWED_MAX: usize = 3;
 /// Look-ups that a list has under way at a time.
 const LOOKUPS_AT_ONCE: usize = 16;
 
@@ -37,6 +42,7 @@ pub struct Records {
     store: SharedStore,
     ring: Arc<RingSource>,
     era: Arc<Era>,
+    cache: Option<Arc<Cache>>,
     epochs_kept: Duration,
 }
 
@@ -46,28 +52,118 @@ impl Records {
     /// (rule 27).
     pub fn new(store: SharedStore, ring: Arc<RingSource>, longest: Duration) -> Self {
         let epochs_kept = longest.saturating_add(EPOCH_SLACK);
-        Self { store, ring, era: Arc::default(), epochs_kept }
+        Self { store, ring, era: Arc::default(), cache: None, epochs_kept }
+    }
+
+    /// Keeps what is read, where the engine tells of changes.
+    #[must_use]
+    pub fn with_cache(self, settings: cache::Settings) -> Self {
+        let cache = self.store.changes().and_then(|_| Cache::new(settings)).map(Arc::new);
+        Self { cache, ..self }
+    }
+
+    /// What the cache has done so far; all zero without one.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.as_ref().map(|cache| cache.stats()).unwrap_or_default()
     }
 
     /// Reads a record and its version. A record that does not open is not there: it was sealed
     /// with a retired key, or is not ours.
+    ///
+    /// It may be one that was read before, as far as no change was heard of (ADR 17); what this
+    /// node itself has written is always seen.
     pub async fn load(&self, key: RecordKey, now: UnixMillis) -> Lookup<(u64, Arc<Record>)> {
+        self.load_at(key, now, Instant::now()).await
+    }
+
+    /// As [`load`](Self::load), where nobody has to be asked for that.
+    pub fn cached(&self, key: RecordKey, now: UnixMillis) -> Option<Lookup<(u64, Arc<Record>)>> {
+        self.cached_at(key, now, Instant::now())
+    }
+
+    /// As [`load`](Self::load), but never what was read before.
+    pub async fn reload(&self, key: RecordKey, now: UnixMillis) -> Lookup<(u64, Arc<Record>)> {
         if self.known_era().await.is_none() {
             return Lookup::Unavailable;
         }
-        match self.store.load(key).await {
-            Lookup::Found(stored) => match self.open(key, &stored, now) {
-                Some(record) if self.is_revoked(&record, stored.epoch) => Lookup::Revoked,
-                Some(record) => Lookup::Found((stored.version, Arc::new(record))),
-                None => {
-                    tracing::error!(session = ?key, "a record in the store does not open");
-                    Lookup::NotFound
-                }
-            },
-            Lookup::NotFound => Lookup::NotFound,
-            Lookup::Revoked => Lookup::Revoked,
-            Lookup::Unavailable => Lookup::Unavailable,
+        let landed = self.look_up(key, now, Instant::now()).await;
+        self.keep(key, &landed);
+        landed.answer
+    }
+
+    /// What was read of a record and not heard to have changed, though the store may not answer any
+    /// more: at most `max` ago it still said of every change. To be used only where an outage of the
+    /// store is to be bridged. Absences are not told.
+    pub fn load_stale(
+        &self,
+        key: RecordKey,
+        now: UnixMillis,
+        max: Duration,
+    ) -> Option<(u64, Arc<Record>)> {
+        let (cache, moment) = self.moment(Instant::now())?;
+        let found = cache.stale(key, max, moment)?;
+        match self.judged(key, Lookup::Found(found), now) {
+            Lookup::Found(found) => Some(found),
+            Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => None,
         }
+    }
+
+    fn cached_at(&self, key: RecordKey, now: UnixMillis, instant: Instant) -> Option<Answer> {
+        let (cache, moment) = self.moment(instant)?;
+        let answer = cache.hit(key, moment)?;
+        Some(self.judged(key, answer, now))
+    }
+
+    /// `instant` is the beginning of the look-up.
+    pub(super) async fn load_at(
+        &self,
+        key: RecordKey,
+        now: UnixMillis,
+        instant: Instant,
+    ) -> Answer {
+        if self.known_era().await.is_none() {
+            return Lookup::Unavailable;
+        }
+        if let Some(answer) = self.cached_at(key, now, instant) {
+            return answer;
+        }
+        let Some(cache) = &self.cache else {
+            return self.look_up(key, now, instant).await.answer;
+        };
+        cache.missed(key);
+        for round in 0..FOLLOWED_MAX {
+            match cache.flights.board(Slot::from(key)) {
+                Seat::Lead(lead) => {
+                    // Another one's answer may have come between the miss and this.
+                    let known = self.moment(instant).and_then(|(_, at)| cache.good(key, at));
+                    let landed = match known {
+                        Some(landed) => landed,
+                        None => {
+                            let landed = self.look_up(key, now, instant).await;
+                            self.keep(key, &landed);
+                            landed
+                        }
+                    };
+                    let answer = self.judged(key, landed.answer.clone(), now);
+                    lead.land(landed);
+                    return answer;
+                }
+                Seat::Follow(follow) => match follow.landed().await {
+                    // The first that is followed began before this look-up did, so its answer is
+                    // what a hit would be; any later one began after it.
+                    Followed::Landed(landed)
+                        if round > 0
+                            || matches!(landed.answer, Lookup::Unavailable)
+                            || self.is_good(key, &landed, instant.max(Instant::now())) =>
+                    {
+                        return self.judged(key, landed.answer, now);
+                    }
+                    Followed::Landed(_) | Followed::Lost => {}
+                    Followed::Stuck => break,
+                },
+            }
+        }
+        self.look_up(key, now, instant).await.answer
     }
 
     /// Creates a record, in the era that this node knows of.
@@ -145,7 +241,7 @@ impl Records {
             for id in ids.by_ref().take(LOOKUPS_AT_ONCE - look_ups.len()) {
                 let records = self.clone();
                 let key = RecordKey { tag, id, has_subject: true };
-                look_ups.spawn(async move { (key, records.load(key, now).await) });
+                look_ups.spawn(async move { (key, records.reload(key, now).await) });
             }
             match look_ups.join_next().await {
                 None => return Lookup::Found(live),
@@ -212,15 +308,67 @@ impl Records {
         self.era.known()
     }
 
-    /// Whether the record's era or epoch is over. One of a later era proves that there is one.
-    fn is_revoked(&self, record: &Record, epoch: Option<Epoch>) -> bool {
-        let era = self.era.learn(record.era);
-        let of_epoch = match (record.epoch, epoch) {
-            (None, _) => true,
-            (Some(of_record), Some(current)) => of_record.is(current),
-            (Some(_), None) => false,
+    /// Asks the store.
+    async fn look_up(&self, key: RecordKey, now: UnixMillis, instant: Instant) -> Landed {
+        // All of this before the question is sent: what changes while it is under way, changes it.
+        let moment = self.moment(instant).map(|(_, moment)| moment);
+        let mark = moment.map(|moment| moment.changes.mark(key));
+        let (lookup, link) = match moment {
+            Some(_) => self.store.load_watched(key).await,
+            None => (self.store.load(key).await, None),
         };
-        record.era < era || !of_epoch
+        let (answer, opens) = match lookup {
+            Lookup::Found(stored) => match self.open(key, &stored, now) {
+                Some(record) if !is_of_epoch(&record, stored.epoch) => (Lookup::Revoked, true),
+                Some(record) => {
+                    let found = Lookup::Found((stored.version, Arc::new(record)));
+                    (self.judged(key, found, now), true)
+                }
+                None => {
+                    tracing::error!(session = ?key, "a record in the store does not open");
+                    (Lookup::NotFound, false)
+                }
+            },
+            Lookup::NotFound => (Lookup::NotFound, true),
+            Lookup::Revoked => (Lookup::Revoked, true),
+            Lookup::Unavailable => (Lookup::Unavailable, true),
+        };
+        let entry = match (moment, mark, link) {
+            (Some(moment), Some(mark), Some(link)) if opens => {
+                Entry::new(answer.clone(), mark, link, moment).map(Arc::new)
+            }
+            _ => None,
+        };
+        Landed { answer, entry }
+    }
+
+    /// Keeps the answer to a look-up.
+    fn keep(&self, key: RecordKey, landed: &Landed) {
+        if let Some((cache, moment)) = self.moment(Instant::now()) {
+            cache.keep(key, landed, moment);
+        }
+    }
+
+    fn is_good(&self, key: RecordKey, landed: &Landed, instant: Instant) -> bool {
+        self.moment(instant)
+            .zip(landed.entry.as_ref())
+            .is_some_and(|((cache, moment), entry)| entry.is_good(key, cache.lease, moment))
+    }
+
+    fn moment(&self, now: Instant) -> Option<(&Cache, Moment<'_>)> {
+        let (cache, changes) = self.cache.as_deref().zip(self.store.changes())?;
+        Some((cache, Moment { changes, ring: self.ring.number(), now }))
+    }
+
+    /// What is known of a record whatever the store says. One of a later era proves that there is
+    /// one.
+    fn judged(&self, _key: RecordKey, answer: Answer, _now: UnixMillis) -> Answer {
+        match answer {
+            Lookup::Found((_, record)) if record.era < self.era.learn(record.era) => {
+                Lookup::Revoked
+            }
+            answer => answer,
+        }
     }
 
     /// `None` where the system has no randomness to give: then nothing can be stored.
@@ -244,6 +392,15 @@ impl Records {
         let bound = associated_data(id, key, stored.version);
         let plain = ring.opening(id)?.open(Purpose::Record, nonce, &bound, sealed)?;
         Record::decode(&plain)
+    }
+}
+
+/// Whether a record was made in the epoch that stands beside it now. Without one it needs none.
+fn is_of_epoch(record: &Record, current: Option<Epoch>) -> bool {
+    match (record.epoch, current) {
+        (None, _) => true,
+        (Some(of_record), Some(current)) => of_record.is(current),
+        (Some(_), None) => false,
     }
 }
 

@@ -4,6 +4,7 @@
 //! is thrown away if there was any error.
 
 mod binding;
+mod cache;
 mod certificate;
 mod cookies;
 mod general;
@@ -60,6 +61,7 @@ impl Checker<'_> {
             workers: self.workers(file),
             limits: self.limits(file),
             store: self.store(file, &state_directory),
+            cache: self.cache(file),
             keyring: self.keyring(file, &state_directory),
             cookies: self.cookies(file, insecure_cookies),
             admin: self.admin(file, &listeners),

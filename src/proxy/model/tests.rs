@@ -214,7 +214,8 @@ fn sqlite() {
         };
         let directory = directory.expect("a directory");
         let settings = Settings::Sqlite(directory.path().join("records.db"));
-        (store::open(&settings, clock).await.expect("a new file"), directory)
+        let options = store::Options { lease: Duration::ZERO };
+        (store::open(&settings, &options, clock).await.expect("a new file"), directory)
     });
     try_cases(&engine, 500, 11);
 }

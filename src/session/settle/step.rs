@@ -72,7 +72,6 @@ pub enum Step {
 }
 
 /// What became of a step.
-#[expect(clippy::large_enum_variant, reason = "handed over once and taken apart at once")]
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Fresh(Fresh),
