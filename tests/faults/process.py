@@ -2,10 +2,12 @@
 
 import asyncio
 import atexit
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +29,15 @@ def free_port():
                 return port
 
 
+_prctl = ctypes.CDLL(None).prctl
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent():
+    """In the child: killed when we are, however that happens."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Child:
     """A process, its log in a file of its own."""
 
@@ -44,7 +55,7 @@ class Child:
                 self.command,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **(self.environment or {})},
-                start_new_session=True,
+                start_new_session=True, preexec_fn=end_with_parent,
             )
 
     @property
@@ -146,3 +157,5 @@ def stop_all():
 
 
 atexit.register(stop_all)
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda number, _: sys.exit(128 + number))

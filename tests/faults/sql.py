@@ -34,7 +34,7 @@ def as_user(name, path):
         for file in files:
             os.chown(f"{folder}/{file}", user.pw_uid, user.pw_gid)
     group = grp.getgrgid(user.pw_gid).gr_name
-    return ["setpriv", "--reuid", name, "--regid", group, "--clear-groups"]
+    return ["setpriv", "--reuid", name, "--regid", group, "--clear-groups", "--pdeathsig", "KILL"]
 
 
 class Sql(Topology):
@@ -112,10 +112,6 @@ class Postgres(Sql):
     def url(self, node):
         port = self.links[node].port(self.port)
         return f"postgres://cloakroom:{PASSWORD}@127.0.0.1:{port}/cloakroom"
-
-    async def disconnect_clients(self):
-        text = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'cloakroom'"
-        await run(self._psql("postgres", text))
 
 
 class MariaDb(Sql):

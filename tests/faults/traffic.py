@@ -1,7 +1,7 @@
 """Clients: people with two devices each, visitors of public pages, an operator who revokes.
 
-Each device behaves as one browser tab: one request after the other, now to this node, now to that,
-and always with the newest ticket that it was given.
+Each device behaves as a browser: one request after the other, now to this node, now to that, at times
+two at once, and always with the newest ticket that it was given.
 """
 
 import asyncio
@@ -185,6 +185,9 @@ class Traffic:
             session.value += 1
             target = f"/write?n={session.value}"
             await self._own(session, node, connection, "write", "POST", target, session.value)
+        elif chance < 0.5:
+            both = zip(self.nodes, connections)
+            await asyncio.gather(*(self._own(session, *one, "read", "GET", "/whoami") for one in both))
         else:
             await self._own(session, node, connection, "read", "GET", "/whoami")
 
