@@ -8,7 +8,7 @@ request that begins shows its user.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from history import BEFORE, COPY, OWN
 
@@ -30,13 +30,16 @@ def check(events, lease):
     """The verdict on a history."""
     events = sorted(events, key=lambda event: event.begin)
     verdict = Verdict()
-    by_session = defaultdict(list)
+    by_session, of_users = defaultdict(list), defaultdict(list)
     for event in events:
         if event.status == 503 and event.set_cookie:
             verdict.wrong.append(f"503 with Set-Cookie: {event}")
         if event.session is not None:
             by_session[event.session].append(event)
+        elif event.op == "revoke":
+            of_users[event.owner].append(event)
     for session, own in by_session.items():
+        own = [*own, *revocations(own, of_users[own[0].owner])]
         shown_to_others(own, verdict)
         is_lost(session, own, verdict)
         writes(own, lease, verdict)
@@ -44,6 +47,20 @@ def check(events, lease):
     verdict.logins = sum(event.op == "login" and event.status == 302 for event in events)
     verdict.ends = sum(event.op in ("logout", "revoke") and event.status == 200 for event in events)
     return verdict
+
+
+def revocations(events, of_user):
+    """What revocations of its user mean for a session.
+
+    One that was acknowledged ends the sessions of before, may end one whose login was on its way, and
+    none of later. One that was not may be carried out at any time, to whatever sessions there are.
+    """
+    logins = [event for event in events if event.op == "login"]
+    for event in of_user:
+        if event.status != 200 or any(login.end <= event.begin for login in logins):
+            yield event
+        elif any(login.begin <= event.end for login in logins):
+            yield replace(event, status=0)
 
 
 def shown_to_others(events, verdict):

@@ -21,7 +21,8 @@ class Event:
     """A request, or a revocation.
 
     op: `begin` (an anonymous visit), `login`, `read`, `write`, `logout`, `public`, `revoke`, or a
-    `copy` or `before` that was presented. status: 0 if no answer came. sid, user, n: the session
+    `copy` or `before` that was presented. A revocation without a session is one of all that its owner
+    has. status: 0 if no answer came. sid, user, n: the session
     identifier, the user and the count that the application was shown. value: what a write wrote.
     """
 

@@ -131,6 +131,41 @@ class Ends(unittest.TestCase):
         self.assertEqual(self.check(*events, event(4.1, "copy")), (2.0, ["s"]))
 
 
+class Users(unittest.TestCase):
+    """Revocations of all that a user has."""
+
+    def check(self, *events):
+        verdict = check(events, LEASE)
+        return verdict.lost, verdict.late
+
+    def revoke(self, begin, **fields):
+        return event(begin, "revoke", session=None, **fields)
+
+    def test_it_ends_the_sessions_of_before(self):
+        anonymous, shown = event(2, "read", user=None), event(4.2, "copy")
+        self.assertEqual(self.check(login(), self.revoke(1), anonymous), ([], []))
+        self.assertEqual(self.check(login(), self.revoke(1), shown), ([], ["s"]))
+
+    def test_it_may_end_one_whose_login_was_on_its_way(self):
+        anonymous, shown = event(2, "read", user=None), event(4.2, "copy")
+        self.assertEqual(self.check(login(1.05), self.revoke(1), anonymous), ([], []))
+        self.assertEqual(self.check(login(1.05), self.revoke(1), shown), ([], []))
+
+    def test_it_ends_none_of_later(self):
+        anonymous, shown = event(3, "read", user=None), event(4.2, "read")
+        self.assertEqual(self.check(login(2), self.revoke(1), anonymous), (["s"], []))
+        self.assertEqual(self.check(login(2), self.revoke(1), shown), ([], []))
+
+    def test_without_an_acknowledgement_it_may_come_late(self):
+        anonymous, shown = event(3, "read", user=None), event(4.2, "read")
+        self.assertEqual(self.check(login(2), self.revoke(1, status=503), anonymous), ([], []))
+        self.assertEqual(self.check(login(2), self.revoke(1, status=503), shown), ([], []))
+
+    def test_another_user_is_not_concerned(self):
+        anonymous = event(3, "read", user=None)
+        self.assertEqual(self.check(login(), self.revoke(1, owner="bob"), anonymous), (["s"], []))
+
+
 class Measured(unittest.TestCase):
     def measure(self, *events):
         history = History()

@@ -5,6 +5,7 @@ two at once, and always with the newest ticket that it was given.
 """
 
 import asyncio
+import itertools
 import json
 import random
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from wire import Connection
 DEVICES = 48
 THINK_SECS = 0.3
 PUBLIC_EVERY_SECS = 0.05
-REVOKE_EVERY_SECS = 0.8
+REVOKE_EVERY_SECS = 0.4
+#: Before a revocation its session is asked for at every node, so that each has it at hand.
+WARM_SECS = 0.15
 #: A dead ticket is presented this often until the lease is over, and now and then afterwards.
 WATCH_EVERY_SECS = 0.1
 WATCH_SECS = LEASE_SECS + 0.6
@@ -43,6 +46,7 @@ class Traffic:
         self.history = history
         self.random = random.Random(seed)
         self.sessions = {}  # by number of the device, those that are logged in
+        self.tainted = set()  # names that a revocation may yet come for
         self.dead = []  # (session, ticket, op)
         self.tasks = []
         self.watchers = set()
@@ -152,9 +156,15 @@ class Traffic:
         number = self.random.randrange(len(self.nodes))
         return self.nodes[number], connections[number]
 
+    def _name(self, person):
+        """Of whoever uses two devices."""
+        for life in itertools.count():
+            if (name := f"person-{person}-{life}") not in self.tainted:
+                return name
+
     async def _log_in(self, number, connections):
         """An anonymous visit, then a login; at which node is left to chance."""
-        owner = f"person-{number // 2}"
+        owner = self._name(number // 2)
         node, connection = self._pick(connections)
         begin = self.history.now()
         answer = await self._ask(connection, "GET", "/begin")
@@ -203,36 +213,42 @@ class Traffic:
             if not known:
                 continue
             chosen = self.random.choice(known)
-            asked, ended = {"session": chosen.id}, [chosen]
-            if turn % 2:
-                asked = {"subject": chosen.owner}
+            asked, sid, ended = {"session": chosen.id}, chosen.sid, [chosen]
+            if turn // 2 % 2:
+                asked, sid = {"subject": chosen.owner}, None
                 ended = [one for one in known if one.owner == chosen.owner]
             for session in ended:
                 session.ending = True
                 self._watch(session)
-            await self._revoke(self.nodes[turn // 2 % len(self.nodes)], asked, ended)
+            # A node that refuses holds up nobody else's revocation.
+            self._watcher(self._revoke(self.nodes[turn % len(self.nodes)], asked, sid, chosen.owner))
 
-    async def _revoke(self, node, asked, ended):
+    async def _revoke(self, node, asked, sid, owner):
+        await asyncio.sleep(WARM_SECS)
         for _ in range(40):
             begin = self.history.now()
             answer = await node.ask_admin("POST", "/sessions/revoke", asked)
-            for session in ended:
-                self.history.add(
-                    begin=begin, node=node.number, op="revoke", status=answer.status,
-                    session=session.sid, owner=session.owner,
-                )
+            self.history.add(
+                begin=begin, node=node.number, op="revoke", status=answer.status, session=sid, owner=owner
+            )
             # 404: nobody knows the session, and what a store has lost may come back.
             if answer.status in (200, 404) or not self.running:
                 return
+            if sid is None:
+                # What was not acknowledged may yet be carried out: they come back as somebody else.
+                self.tainted.add(owner)
             await asyncio.sleep(0.25)
 
     def _watch(self, session):
         """Presents the tickets of an ending session at every node, often at first."""
         self._bury(session, session.ticket, COPY)
         for node in self.nodes:
-            task = asyncio.create_task(self._watched(session, node))
-            self.watchers.add(task)
-            task.add_done_callback(self.watchers.discard)
+            self._watcher(self._watched(session, node))
+
+    def _watcher(self, steps):
+        task = asyncio.create_task(steps)
+        self.watchers.add(task)
+        task.add_done_callback(self.watchers.discard)
 
     async def _watched(self, session, node):
         connection = Connection.tcp(node.port)
