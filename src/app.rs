@@ -181,8 +181,8 @@ impl App {
             signals::hear()
                 .map_err(|error| BuildError::one(format!("signals can't be heard: {error}")))?
         };
-        let shared = self.shared.clone();
-        self.control.spawn(signals::obey(heard, orders, move || reload(&shared)));
+        let reload = self.reload();
+        self.control.spawn(signals::obey(heard, orders, move || reload.run()));
         self.obey(ordered)
     }
 
@@ -194,19 +194,42 @@ impl App {
     pub fn start(self) -> std::io::Result<Running> {
         let (orders, ordered) = watch::channel(Shutdown::Running);
         let (addresses, admin) = (self.addresses(), self.admin_address());
-        let shared = self.shared.clone();
+        let (shared, reload) = (self.shared.clone(), self.reload());
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || self.obey(ordered))?;
-        Ok(Running { orders, thread: Some(thread), addresses, admin, shared })
+        Ok(Running { orders, thread: Some(thread), addresses, admin, shared, reload })
+    }
+
+    fn reload(&self) -> Reload {
+        Reload {
+            ring: self.shared.ring.clone(),
+            store: self.store.clone(),
+            control: self.control.handle().clone(),
+        }
     }
 }
 
-/// HUP: reads the key ring again. What else is in the configuration needs a restart.
-fn reload(shared: &Shared) {
-    match shared.ring.reload() {
+/// What HUP does: reads the key ring again, and tries the store's credentials. What else is in the
+/// configuration needs a restart.
+struct Reload {
+    ring: Arc<RingSource>,
+    store: SharedStore,
+    control: tokio::runtime::Handle,
+}
+
+impl Reload {
+    fn run(&self) {
+        read_ring(&self.ring);
+        let store = self.store.clone();
+        self.control.spawn(async move { store.reload().await });
+    }
+}
+
+fn read_ring(ring: &RingSource) {
+    match ring.reload() {
         Ok(()) => {
-            let ring = shared.ring.current();
+            let ring = ring.current();
             tracing::info!(
                 seals = %ring.sealing().id(),
                 accepts = ?ring.in_use().skip(1).map(|key| key.id()).collect::<Vec<_>>(),

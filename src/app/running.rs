@@ -18,6 +18,7 @@ pub struct Running {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) shared: Arc<Shared>,
+    pub(super) reload: super::Reload,
 }
 
 impl Running {
@@ -38,7 +39,7 @@ impl Running {
 
     /// Does what HUP does.
     pub fn reload(&self) {
-        super::reload(&self.shared);
+        self.reload.run();
     }
 
     /// Lets requests finish and waits for the end.

@@ -99,7 +99,7 @@ pub struct File {
     pub state_directory: Text,
     pub listeners: List<Listener>,
     pub limits: Option<Limits>,
-    pub store: Text,
+    pub store: Given<ShortOr<Store>>,
     pub store_namespace: Text,
     pub cache: Option<Cache>,
     pub keyring: Text,
@@ -120,6 +120,36 @@ pub struct File {
 pub struct Cache {
     pub lease: Text,
     pub bytes: Text,
+}
+
+/// `store`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub url: Text,
+    pub username: Text,
+    pub password_file: Text,
+    pub tls: Option<StoreTls>,
+    pub require_replicas: Given<u32>,
+    pub sentinel: Option<StoreSentinel>,
+}
+
+/// `store.tls`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreTls {
+    pub ca: Text,
+    pub certificate: Text,
+    pub key: Text,
+    pub server_name: Text,
+}
+
+/// `store.sentinel`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSentinel {
+    pub username: Text,
+    pub password_file: Text,
 }
 
 /// `listeners[]`

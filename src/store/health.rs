@@ -23,12 +23,22 @@ pub(super) struct Signal {
     sender: watch::Sender<Health>,
     /// What the log lines call the store: a path or a redacted URL.
     name: String,
-    down_since: Mutex<Option<Instant>>,
+    outage: Mutex<Option<Outage>>,
 }
+
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    /// What was said of it.
+    causes: Vec<String>,
+}
+
+/// How many causes of one outage are logged.
+const CAUSES_MAX: usize = 8;
 
 impl Signal {
     pub(super) fn new(name: String, health: Health) -> Self {
-        Self { sender: watch::Sender::new(health), name, down_since: Mutex::new(None) }
+        Self { sender: watch::Sender::new(health), name, outage: Mutex::new(None) }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Health> {
@@ -45,22 +55,33 @@ impl Signal {
         if self.current() == Health::Up {
             return false;
         }
-        let mut down_since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         let news = self.set(Health::Up);
         if news {
-            let outage_ms = down_since.take().map(|since| since.elapsed().as_millis());
+            let outage_ms = outage.take().map(|outage| outage.since.elapsed().as_millis());
             tracing::info!(store = %self.name, outage_ms, "store up");
         }
         news
     }
 
     /// Says that calls are not answered, and why. Whether this was news.
+    ///
+    /// A connection is lost first, and why no other takes its place (a password that was changed,
+    /// say) shows later: a cause that is new to this outage gets a line of its own.
     pub(super) fn down(&self, cause: &dyn Display) -> bool {
-        let mut down_since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         let news = self.set(Health::Down);
+        let outage =
+            outage.get_or_insert_with(|| Outage { since: Instant::now(), causes: Vec::new() });
+        let cause = cause.to_string();
+        let is_known = outage.causes.contains(&cause) || outage.causes.len() == CAUSES_MAX;
         if news {
-            *down_since = Some(Instant::now());
             tracing::warn!(store = %self.name, %cause, "store down");
+        } else if !is_known {
+            tracing::warn!(store = %self.name, %cause, "store still down");
+        }
+        if !is_known {
+            outage.causes.push(cause);
         }
         news
     }

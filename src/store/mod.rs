@@ -139,6 +139,10 @@ pub trait SessionStore: Send + Sync + Debug {
         0
     }
 
+    /// Tries the credentials as they are in their files now, and says in the log what came of it.
+    /// What is connected stays so; whatever connects later reads them by itself.
+    async fn reload(&self) {}
+
     /// Whether the store answers now.
     async fn ping(&self) -> bool;
 

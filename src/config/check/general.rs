@@ -1,4 +1,4 @@
-//! What stands at the root of the file: workers, limits, store, keyring, log, admin.
+//! What stands at the root of the file: workers, limits, keyring, log, admin.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,14 @@ use ipnet::IpNet;
 
 use crate::config::schema::File;
 use crate::config::value::address::{Place, endpoint, network};
-use crate::config::value::name::identifier;
 use crate::config::value::unit::{Zero, duration, size};
-use crate::config::value::{Flaw, Parsed, choice, did_you_mean};
-use crate::{admin, listen, store, telemetry};
+use crate::config::value::{Flaw, Parsed, choice};
+use crate::{admin, listen, telemetry};
 
 use super::{Checker, at, items};
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const STATE_DIRECTORY: &str = "cloakroom-state";
-const NAMESPACE: &str = "cloakroom";
 /// A core with more than this many of our threads is a mistake in `workers`.
 const WORKERS_MAX: usize = 1024;
 
@@ -111,32 +109,6 @@ impl Checker<'_> {
                 },
             ),
         }
-    }
-
-    pub(super) fn store(&mut self, file: &File, state: &Path) -> store::Settings {
-        let namespace =
-            self.or(&file.store_namespace, "store_namespace", NAMESPACE.to_owned(), identifier);
-        let default = store::Settings::Sqlite(state.join("sessions.db"));
-        let base = self.base.to_owned();
-        let settings =
-            self.or(&file.store, "store", default, |text| store_url(text, &base, namespace));
-        if let (store::Settings::Memory, Some(given)) = (&settings, &file.store) {
-            self.warning(
-                at(given),
-                "store",
-                Flaw::new(
-                    "sessions end with the process, and several nodes do not share them",
-                    "for development: leave `store` out for a SQLite file, or name a Redis server",
-                ),
-            );
-        }
-        let has_namespace = matches!(settings, store::Settings::Redis(_));
-        let given = file.store_namespace.as_ref().filter(|given| given.value != NAMESPACE);
-        if let (Some(given), false) = (given, has_namespace) {
-            let flaw = Flaw::new("has no effect: only Redis keys have a namespace", "leave it out");
-            self.warning(at(given), "store_namespace", flaw);
-        }
-        settings
     }
 
     /// The ring that is named; else the service manager's credential; else the one in the state
@@ -272,41 +244,6 @@ impl Checker<'_> {
         self.or(&file.drain_timeout, "drain_timeout", DRAIN_TIMEOUT, |text| {
             duration(text, Zero::Allowed)
         })
-    }
-}
-
-/// Reads where records are kept. Messages never repeat the URL, which may hold a password.
-fn store_url(text: &str, base: &Path, namespace: String) -> Parsed<store::Settings> {
-    const HELP: &str = "one of: memory, sqlite:PATH, redis://HOST:PORT/DB";
-    const LATER: [&str; 6] =
-        ["rediss", "redis+sentinel", "redis+cluster", "postgres", "postgresql", "mysql"];
-    let scheme = text.split(':').next().unwrap_or_default();
-    match scheme {
-        "memory" if text == scheme => Ok(store::Settings::Memory),
-        "sqlite" if text != scheme => {
-            let path = text.trim_start_matches("sqlite:");
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() || path.starts_with(':') || path.contains('?') {
-                return Err(Flaw::new(
-                    "names no SQLite file",
-                    "write `sqlite:` and a path, or `memory`",
-                ));
-            }
-            Ok(store::Settings::Sqlite(base.join(path)))
-        }
-        "redis" if text.starts_with("redis://") => {
-            let url = store::redis::RedisUrl::parse(text).map_err(|message| {
-                Flaw::new(message, "write `redis://[USER:PASSWORD@]HOST:PORT/DB`")
-            })?;
-            Ok(store::Settings::Redis(store::redis::Settings::new(url, &namespace)))
-        }
-        later if LATER.contains(&later) => {
-            Err(Flaw::new(format!("`{later}` is no store yet"), HELP))
-        }
-        other => Err(Flaw::new(
-            "names no store that there is",
-            format!("{}{HELP}", did_you_mean(other, &["memory", "sqlite", "redis"])),
-        )),
     }
 }
 

@@ -15,6 +15,9 @@ mod outage;
 mod own_sessions;
 mod servers;
 mod sessions;
+mod store;
+#[cfg(test)]
+mod store_tests;
 mod subjects;
 mod upstreams;
 

@@ -7,14 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo};
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult};
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::Settings;
 use super::cause::Cause;
+use super::tls::{Connector, Tls};
 use super::url::{Address, Kind};
 use crate::store::StoreError;
 use crate::store::credentials::{Login, Secret};
@@ -22,6 +25,8 @@ use crate::store::credentials::{Login, Secret};
 const TCP_KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long the kernel resends before it drops the connection.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a probe of one address may take.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// What is common to all servers of a store.
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ struct Inner {
     login: Login,
     sentinel: Login,
     database: u16,
+    tls: Option<ArcSwap<Connector>>,
+    tls_settings: Tls,
 }
 
 impl Endpoint {
@@ -45,9 +52,8 @@ impl Endpoint {
     /// `Settings`, where the settings cannot be used.
     pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
         let url = &settings.url;
-        if url.has_tls() {
-            return Err(StoreError::Settings("TLS (rediss://) is not supported yet".to_owned()));
-        }
+        let connector = || Connector::new(&settings.tls).map_err(StoreError::Settings);
+        let tls = if url.has_tls() { Some(ArcSwap::from_pointee(connector()?)) } else { None };
         let inner = Inner {
             kind: url.kind().clone(),
             addresses: url.addresses().to_vec(),
@@ -57,8 +63,43 @@ impl Endpoint {
             },
             sentinel: settings.sentinel.clone(),
             database: url.database(),
+            tls,
+            tls_settings: settings.tls.clone(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Reads the files of TLS again, for connections that are opened from now on. Passwords are
+    /// read for every connection anyway.
+    ///
+    /// # Errors
+    /// Says which file is wrong; what was read before stays.
+    pub(super) fn reload(&self) -> Result<(), String> {
+        if let Some(tls) = &self.inner.tls {
+            tls.store(Arc::new(Connector::new(&self.inner.tls_settings)?));
+        }
+        Ok(())
+    }
+
+    /// Whether servers would take us as the files are now: connects to whichever address of the URL
+    /// answers first.
+    ///
+    /// # Errors
+    /// Why none did.
+    pub(super) async fn probe(&self) -> Result<(), Cause> {
+        let mut last = Cause::Unresponsive;
+        for (host, port) in self.addresses() {
+            let client = match self.kind() {
+                Kind::Single | Kind::Cluster => self.client(host, *port),
+                Kind::Sentinel { .. } => self.sentinel(host, *port),
+            };
+            match tokio::time::timeout(PROBE, client.open(AsyncConnectionConfig::new())).await {
+                Ok(Ok(_connection)) => return Ok(()),
+                Ok(Err(cause)) => last = cause,
+                Err(_elapsed) => {}
+            }
+        }
+        Err(last)
     }
 
     /// What [`addresses`](Self::addresses) are.
@@ -110,15 +151,45 @@ impl Client {
         config: AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, Cause> {
         let hello = self.hello()?;
-        let stream = connect(&self.host, self.port).await?;
-        let (connection, driver) = MultiplexedConnection::new_with_config(&hello, stream, config)
-            .await
-            .map_err(|error| match error.code() {
-                Some(code @ ("WRONGPASS" | "NOAUTH")) => self.refused(code),
-                _ => Cause::of(&error),
-            })?;
-        tokio::spawn(driver);
-        Ok(connection)
+        let stream = self.connect().await?;
+        let Some(tls) = &self.endpoint.tls else {
+            return speak(&hello, stream, config).await.map_err(|error| self.explain(&error));
+        };
+        let tls = tls.load_full();
+        let stream = tls.connect(stream, &self.host).await?;
+        speak(&hello, stream, config).await.map_err(|error| match io_error(&error) {
+            // In TLS 1.3 a server looks at our certificate once we are done.
+            Some(error) => tls.explain(error, &self.host),
+            None => self.explain(&error),
+        })
+    }
+
+    fn explain(&self, error: &RedisError) -> Cause {
+        match error.code() {
+            Some(code @ ("WRONGPASS" | "NOAUTH")) => self.refused(code),
+            _ => Cause::of(error),
+        }
+    }
+
+    /// To whichever address of the host answers first.
+    async fn connect(&self) -> Result<TcpStream, Cause> {
+        let failed = |error: std::io::Error| Cause::Failed(format!("{}: {error}", self.address()));
+        let mut attempts = JoinSet::new();
+        let host = (self.host.as_str(), self.port);
+        for address in tokio::net::lookup_host(host).await.map_err(failed)? {
+            attempts.spawn(TcpStream::connect(address));
+        }
+        let mut last = None;
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt.map_err(std::io::Error::other).and_then(|connected| connected) {
+                Ok(stream) => return prepare(stream).map_err(failed),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(
+            || Cause::Failed(format!("{}: the name has no address", self.address())),
+            failed,
+        ))
     }
 
     /// `host:port`, for messages.
@@ -174,34 +245,32 @@ impl Client {
     }
 }
 
-/// To whichever address of the host answers first.
-async fn connect(host: &str, port: u16) -> Result<TcpStream, Cause> {
-    let failed = |error: std::io::Error| Cause::Failed(format!("{}: {error}", Address(host, port)));
-    let mut attempts = JoinSet::new();
-    for address in tokio::net::lookup_host((host, port)).await.map_err(failed)? {
-        attempts.spawn(TcpStream::connect(address));
-    }
-    let mut last = None;
-    while let Some(attempt) = attempts.join_next().await {
-        match attempt.map_err(std::io::Error::other).and_then(|connected| connected) {
-            Ok(stream) => {
-                let socket = SockRef::from(&stream);
-                let keepalive =
-                    TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
-                stream
-                    .set_nodelay(true)
-                    .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-                    .and_then(|()| socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)))
-                    .map_err(failed)?;
-                return Ok(stream);
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.map_or_else(
-        || Cause::Failed(format!("{}: the name has no address", Address(host, port))),
-        failed,
-    ))
+/// No waiting for more data to send, and an end to a peer that is gone.
+fn prepare(stream: TcpStream) -> std::io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+    Ok(stream)
+}
+
+/// HELLO and what else there is to say first.
+async fn speak(
+    hello: &RedisConnectionInfo,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    config: AsyncConnectionConfig,
+) -> RedisResult<MultiplexedConnection> {
+    let (connection, driver) =
+        MultiplexedConnection::new_with_config(hello, stream, config).await?;
+    tokio::spawn(driver);
+    Ok(connection)
+}
+
+/// The crate keeps what the socket said behind a pointer of its own.
+fn io_error(error: &RedisError) -> Option<&std::io::Error> {
+    let source = std::error::Error::source(error)?;
+    source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?.downcast_ref()
 }
 
 #[cfg(test)]

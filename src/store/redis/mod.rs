@@ -19,6 +19,7 @@ mod supervisor;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tls;
 mod tracking;
 mod url;
 
@@ -38,6 +39,7 @@ use self::endpoint::Endpoint;
 use self::layout::{Namespace, Scripts};
 use self::supervisor::Fleet;
 use self::target::Target;
+pub use self::tls::{ClientCertificate, Tls, server_name};
 use self::tracking::Writing;
 pub use self::url::{Kind, RedisUrl};
 use super::changes::{Changes, Link};
@@ -60,6 +62,8 @@ pub struct Settings {
     pub login: Login,
     /// For the Sentinels.
     pub sentinel: Login,
+    /// Where the URL says `rediss`.
+    pub tls: Tls,
     /// How many replicas must confirm a durable write for it to be one.
     pub require_replicas: u32,
 }
@@ -72,6 +76,7 @@ impl Settings {
             namespace: namespace.to_owned(),
             login: Login::default(),
             sentinel: Login::default(),
+            tls: Tls::default(),
             require_replicas: 0,
         }
     }
@@ -84,6 +89,7 @@ pub const LEASE: Duration = Duration::from_secs(1);
 
 /// Records in a Redis server.
 pub struct RedisStore {
+    endpoint: Endpoint,
     servers: Servers,
     changes: Arc<Changes>,
     namespace: Namespace,
@@ -131,9 +137,10 @@ impl RedisStore {
             beat: Beat::of_lease(lease),
             refused: Arc::new(AtomicBool::new(false)),
         };
-        let target = Target::new(endpoint)?;
+        let target = Target::new(endpoint.clone())?;
         let fleet = Fleet::new(target, terms, settings.url.to_string(), closed);
         Ok(Self {
+            endpoint,
             servers: Servers(Arc::new(fleet)),
             changes,
             namespace,
@@ -299,6 +306,19 @@ impl SessionStore for RedisStore {
 
     fn unconfirmed(&self) -> u64 {
         self.unconfirmed.load(Ordering::Relaxed)
+    }
+
+    async fn reload(&self) {
+        if let Err(reason) = self.endpoint.reload() {
+            tracing::error!(%reason, "the store's TLS files were not read again; the old ones stay");
+        }
+        match self.endpoint.probe().await {
+            Ok(()) => tracing::info!("the store takes the credentials as they are now"),
+            Err(cause) => tracing::error!(
+                %cause,
+                "the store does not take the credentials as they are now; connections stay open"
+            ),
+        }
     }
 
     async fn ping(&self) -> bool {

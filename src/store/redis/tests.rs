@@ -2,6 +2,8 @@
 //! up, be demoted, have replicas.
 
 mod beside;
+mod credentials;
+mod tls;
 mod tracking;
 
 use std::io::{BufRead, BufReader, Write};

@@ -159,7 +159,9 @@ fn login(credentials: &str) -> Result<Login, String> {
         "not user and password; percent-encode `@ : / ? # [ ]` in them".to_owned()
     })?;
     if !parsed.username().is_empty() && parsed.password().is_none_or(str::is_empty) {
-        return Err("a user needs a password: redis://user:password@host".to_owned());
+        return Err("a user needs a password: redis://user:password@host, or `username` and \
+                    `password_file`"
+            .to_owned());
     }
     let info = connection_info(&url)?;
     let settings = info.redis_settings();
