@@ -208,13 +208,13 @@ pub enum StoreError {
 /// [`StoreError`], where the settings or the file cannot work; not where a server is down.
 pub async fn open(
     settings: &Settings,
-    _options: &Options,
+    options: &Options,
     clock: Clock,
 ) -> Result<SharedStore, StoreError> {
     Ok(match settings {
         Settings::Memory => Arc::new(memory::MemoryStore::new(clock)),
         Settings::Sqlite(path) => Arc::new(sql::SqlStore::open(path, clock).await?),
-        Settings::Redis(settings) => Arc::new(redis::RedisStore::open(settings, redis::LEASE)?),
+        Settings::Redis(settings) => Arc::new(redis::RedisStore::open(settings, options.lease)?),
     })
 }
 

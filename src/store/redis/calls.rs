@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::cause::Cause;
 use super::connection::{Connections, Line, Purpose};
+use super::supervisor::Fleet;
 use super::{RedisStore, layout};
 use crate::session::outcome::Durability;
 use crate::store::About;
@@ -78,7 +79,7 @@ impl RedisStore {
     {
         let fleet = self.servers.of(about);
         let tries = async {
-            let mut connections = fleet.pick(Purpose::Reading)?;
+            let mut connections = self.pick(fleet, Purpose::Reading).await?;
             for _ in 0..TRIES {
                 match self.hedged(&connections, &ask).await {
                     Ok(answer) => return Some(answer),
@@ -141,7 +142,7 @@ impl RedisStore {
     {
         let fleet = self.servers.of(about);
         let tries = async {
-            let mut connections = fleet.pick(Purpose::Writing)?;
+            let mut connections = self.pick(fleet, Purpose::Writing).await?;
             for _ in 0..TRIES {
                 match timeout(attempt, operation(connections.clone())).await {
                     Ok(Ok(outcome)) => return Some(outcome),
@@ -158,6 +159,19 @@ impl RedisStore {
             None
         };
         timeout(overall, tries).await.ok().flatten()
+    }
+
+    /// Connections to begin with. Where the server is down there are none at once; where only those
+    /// for this purpose are missing, others are waited for as after a break.
+    async fn pick(&self, fleet: &Fleet, purpose: Purpose) -> Option<Arc<Connections>> {
+        if let Some(connections) = fleet.pick(purpose) {
+            return Some(connections);
+        }
+        let rest = fleet.pick(match purpose {
+            Purpose::Reading => Purpose::Writing,
+            Purpose::Writing => Purpose::Reading,
+        })?;
+        timeout(self.deadlines.replacement, fleet.pick_other(purpose, rest.id)).await.ok()
     }
 
     /// What to do after an error: to try again on other connections, or to give up.

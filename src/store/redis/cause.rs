@@ -20,6 +20,8 @@ pub(super) enum Cause {
     Login(String),
     /// Fewer replicas than this confirmed a write.
     Unconfirmed(u32),
+    /// The master is another server now.
+    Moved(String),
     Failed(String),
 }
 
@@ -69,6 +71,7 @@ impl fmt::Display for Cause {
                 "not confirmed by {replicas} replicas (require_replicas): attach replicas, or \
                  require fewer"
             ),
+            Self::Moved(address) => write!(f, "the master is {address} now"),
             Self::Login(error) | Self::Failed(error) => f.write_str(error),
         }
     }

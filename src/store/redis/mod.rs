@@ -13,6 +13,7 @@ mod cause;
 mod connection;
 mod endpoint;
 mod layout;
+mod sentinel;
 #[cfg(test)]
 mod slots;
 mod supervisor;

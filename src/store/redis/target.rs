@@ -2,53 +2,50 @@
 
 use super::cause::Cause;
 use super::endpoint::{Client, Endpoint};
+use super::sentinel::Sentinels;
 use super::url::Kind;
 use crate::store::StoreError;
 
 /// A server, or a way to find it.
 #[derive(Debug)]
-pub(super) struct Target {
-    endpoint: Endpoint,
-    place: Place,
-}
-
-#[derive(Debug)]
-enum Place {
+pub(super) enum Target {
     /// This server, whatever it is.
-    At(String, u16),
+    At(Client),
+    /// Whichever is the master.
+    Master(Sentinels),
 }
 
 impl Target {
     /// What the settings name.
     ///
     /// # Errors
-    /// `Settings`, where that is no single server.
+    /// `Settings`, where that is a cluster.
     pub(super) fn new(endpoint: Endpoint) -> Result<Self, StoreError> {
         match (endpoint.kind(), endpoint.addresses()) {
-            (Kind::Single, [(host, port), ..]) => Ok(Self::at(endpoint.clone(), host, *port)),
-            _ => {
-                let reason = "Sentinels and clusters are not supported yet: name one server";
+            (Kind::Single, [(host, port), ..]) => Ok(Self::At(endpoint.client(host, *port))),
+            (Kind::Sentinel { master_name }, [_, ..]) => {
+                Ok(Self::Master(Sentinels::new(endpoint.clone(), master_name)))
+            }
+            (Kind::Cluster, _) | (_, []) => {
+                let reason = "clusters are not supported yet: name one server, or Sentinels";
                 Err(StoreError::Settings(reason.to_owned()))
             }
         }
     }
 
-    /// One server, which does not move.
-    pub(super) fn at(endpoint: Endpoint, host: &str, port: u16) -> Self {
-        Self { endpoint, place: Place::At(host.to_owned(), port) }
-    }
-
     /// Where the master is now. Asked before every attempt to connect.
     pub(super) async fn locate(&self) -> Result<Client, Cause> {
-        match &self.place {
-            Place::At(host, port) => Ok(self.endpoint.client(host, *port)),
+        match self {
+            Self::At(client) => Ok(client.clone()),
+            Self::Master(sentinels) => sentinels.locate().await,
         }
     }
 
     /// Waits until the master is elsewhere, and says so.
-    pub(super) async fn moved(&self, _from: &Client) -> Cause {
-        match &self.place {
-            Place::At(..) => std::future::pending().await,
+    pub(super) async fn moved(&self, from: &Client) -> Cause {
+        match self {
+            Self::At(_) => std::future::pending().await,
+            Self::Master(sentinels) => sentinels.moved(from).await,
         }
     }
 }

@@ -3,17 +3,18 @@
 
 mod beside;
 mod credentials;
+mod faults;
+mod replicas;
+mod sentinel;
+mod server;
 mod tls;
 mod tracking;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use tempfile::TempDir;
 use tokio::time::timeout;
 
+use self::server::Server;
 use super::connection::Purpose;
 use super::*;
 use crate::store::contract::{self, Bench, Elapse, key};
@@ -23,103 +24,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 const RECOVERY: Duration = Duration::from_secs(2);
 /// What a look-up may take while the server is not known to be down.
 const LOOKUP: Duration = Duration::from_millis(200);
-
-/// A `redis-server` of its own on a free port, killed when dropped.
-struct Server {
-    process: Child,
-    port: u16,
-    directory: TempDir,
-    options: &'static [&'static str],
-}
-
-impl Server {
-    fn start(options: &'static [&'static str]) -> Self {
-        // Another may take the port before the server has it, which then ends at once.
-        for _ in 0..10 {
-            let directory = tempfile::tempdir().expect("a directory");
-            let port = free_port();
-            if let Some(process) = launch(&directory, port, options) {
-                return Self { process, port, directory, options };
-            }
-        }
-        panic!("redis-server does not start");
-    }
-
-    fn restart(&mut self) {
-        self.kill();
-        self.process = launch(&self.directory, self.port, self.options).expect("the same port");
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("a child of ours");
-        self.process.wait().expect("a child of ours");
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.process.id().to_string();
-        let status = Command::new("kill").args([signal, &pid]).status();
-        assert!(status.expect("kill is installed").success());
-    }
-
-    fn cli(&self, arguments: &[&str]) -> String {
-        let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output();
-        let output = output.expect("redis-cli is installed");
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    fn store(&self) -> RedisStore {
-        store(&self.url())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
-}
-
-/// None where the server ended before it answered.
-fn launch(directory: &TempDir, port: u16, options: &[&str]) -> Option<Child> {
-    let mut server = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
-        .arg(directory.path())
-        .args(["--repl-diskless-sync-delay", "0"])
-        .args(options)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("redis-server is installed");
-    let began = Instant::now();
-    while server.try_wait().expect("a child of ours").is_none() {
-        if answers(port) {
-            return Some(server);
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "redis-server does not answer");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    None
-}
-
-/// Whether a server has loaded its data, or wants a password.
-fn answers(port: u16) -> bool {
-    let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let mut line = String::new();
-    connection.write_all(b"PING\r\n").is_ok()
-        && BufReader::new(connection).read_line(&mut line).is_ok()
-        && (line.starts_with("+PONG") || line.starts_with("-NOAUTH"))
-}
 
 fn settings(url: &str) -> Settings {
     Settings::new(RedisUrl::parse(url).expect("a valid URL"), "test")
@@ -175,7 +79,7 @@ async fn a_stopped_server_is_unavailable_at_once_and_a_restarted_one_comes_back_
         let lost = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;
         assert_eq!(lost, Replaced::Unavailable);
 
-        server.process = launch(&server.directory, server.port, ON_DISK).expect("the same port");
+        server.restart();
         becomes(&store, Health::Up, RECOVERY).await;
         assert_eq!(store.load(key(1)).await, found(1, b"one"));
     }
@@ -313,84 +217,6 @@ async fn a_server_that_is_made_a_replica_is_noticed_without_a_write() {
     store.start().await;
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     becomes(&store, Health::Down, RECOVERY).await;
-}
-
-fn attach(replica: &Server, master: &Server) {
-    replica.cli(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
-    let began = Instant::now();
-    while !master.cli(&["INFO", "replication"]).contains("state=online") {
-        assert!(began.elapsed() < Duration::from_secs(20), "the replica does not come online");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn waits(server: &Server) -> bool {
-    server.cli(&["INFO", "commandstats"]).contains("cmdstat_wait:")
-}
-
-#[tokio::test]
-async fn a_durable_write_is_on_a_replica_when_it_is_acknowledged() {
-    let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
-    attach(&replica, &master);
-    let store = master.store().patient();
-    store.start().await;
-    let name = store.namespace.key(key(1));
-    assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
-    for version in 1..=20 {
-        let sealed = format!("number {version}");
-        let outcome = store
-            .replace(key(1), version, None, sealed.as_bytes(), HOUR, Durability::Replica)
-            .await;
-        assert_eq!(outcome, Replaced::Replaced);
-        assert!(replica.cli(&["GET", &name]).ends_with(&sealed), "at {version}");
-    }
-    assert!(waits(&master));
-    assert_eq!(store.remove(key(1)).await, Removed::Removed);
-    assert_eq!(replica.cli(&["EXISTS", &name]), "0");
-}
-
-#[tokio::test]
-async fn a_dead_replica_delays_durable_writes_once_and_fails_none() {
-    let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
-    attach(&replica, &master);
-    let store = Arc::new(master.store());
-    store.start().await;
-    for n in 0..16 {
-        assert_eq!(store.create(key(n), b"one", HOUR).await, Created::Created);
-    }
-    replica.signal("-STOP");
-    let mut writes = tokio::task::JoinSet::new();
-    for n in 0..16 {
-        let store = store.clone();
-        writes.spawn(async move {
-            store.replace(key(n), 1, None, b"two", HOUR, Durability::Replica).await
-        });
-    }
-    let outcomes = writes.join_all().await;
-    assert!(outcomes.iter().all(|outcome| *outcome == Replaced::Replaced), "{outcomes:?}");
-    replica.signal("-CONT");
-}
-
-#[tokio::test]
-async fn a_replica_that_is_attached_later_is_waited_for() {
-    let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
-    let mut store = master.store();
-    store.beat().every = Duration::from_millis(25);
-    store.start().await;
-    assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
-    let outcome = store.replace(key(1), 1, None, b"x", HOUR, Durability::Replica).await;
-    assert_eq!(outcome, Replaced::Replaced);
-    assert!(!waits(&master), "a server without replicas is not asked to wait");
-    attach(&replica, &master);
-    let began = Instant::now();
-    let mut version = 2;
-    while !waits(&master) {
-        assert!(began.elapsed() < Duration::from_secs(20), "the replica goes unnoticed");
-        let outcome = store.replace(key(1), version, None, b"x", HOUR, Durability::Replica).await;
-        assert_eq!(outcome, Replaced::Replaced, "the change of connections costs no call");
-        version += 1;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{HOUR, IN_MEMORY, RECOVERY, Server, attach, becomes};
+use super::replicas::attach;
+use super::{HOUR, IN_MEMORY, RECOVERY, Server, becomes};
 use crate::session::outcome::{Created, Durability, Epoch, Leased, Lookup, RecordKey};
 use crate::session::outcome::{Removed, Replaced};
 use crate::store::SessionStore;

@@ -42,7 +42,7 @@ async fn watch(
     (mark, lookup, link.expect("a link"))
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < LONG, "{what}: not within {LONG:?}");
