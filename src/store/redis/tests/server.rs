@@ -14,7 +14,7 @@ pub(super) struct Server {
     pub(super) process: Child,
     pub(super) port: u16,
     pub(super) directory: TempDir,
-    options: &'static [&'static str],
+    pub(super) options: &'static [&'static str],
 }
 
 impl Server {

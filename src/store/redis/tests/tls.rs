@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use super::server::free_port;
 use super::*;
 use crate::store::redis::{ClientCertificate, Tls};
 
