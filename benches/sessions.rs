@@ -97,7 +97,8 @@ fn cookies(c: &mut Criterion) {
     group.bench_function("take the jar's", |b| {
         b.iter(|| black_box(&record).jar.pairs("shop.example.com", b"/account/", NOW));
     });
-    let field = format!("EGG_SESS={}; path=/; expires=Thu, 26 Nov 2026 12:00:00 GMT; httponly", "x");
+    let field =
+        format!("EGG_SESS={}; path=/; expires=Thu, 26 Nov 2026 12:00:00 GMT; httponly", "x");
     group.bench_function("parse a response's", |b| {
         b.iter(|| SetCookie::parse(black_box(field.as_bytes())).expect("a cookie").name().len());
     });
