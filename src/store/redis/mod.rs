@@ -85,9 +85,6 @@ impl Settings {
 
 /// How long [`SessionStore::start`] waits for the server.
 const START_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a link is relied on after it was proved, until the cache says.
-pub const LEASE: Duration = Duration::from_secs(1);
-
 /// Records in a Redis server.
 pub struct RedisStore {
     endpoint: Endpoint,

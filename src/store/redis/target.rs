@@ -22,7 +22,7 @@ impl Target {
     /// `Settings`, where that is a cluster.
     pub(super) fn new(endpoint: Endpoint) -> Result<Self, StoreError> {
         match (endpoint.kind(), endpoint.addresses()) {
-            (Kind::Single, [(host, port), ..]) => Ok(Self::At(endpoint.client(host, *port))),
+            (Kind::Single, [(host, port), ..]) => Ok(Self::at(endpoint.clone(), host, *port)),
             (Kind::Sentinel { master_name }, [_, ..]) => {
                 Ok(Self::Master(Sentinels::new(endpoint.clone(), master_name)))
             }
@@ -31,6 +31,11 @@ impl Target {
                 Err(StoreError::Settings(reason.to_owned()))
             }
         }
+    }
+
+    /// One server, which does not move.
+    pub(super) fn at(endpoint: Endpoint, host: &str, port: u16) -> Self {
+        Self::At(endpoint.client(host, port))
     }
 
     /// Where the master is now. Asked before every attempt to connect.

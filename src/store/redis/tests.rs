@@ -19,6 +19,8 @@ use super::connection::Purpose;
 use super::*;
 use crate::store::contract::{self, Bench, Elapse, key};
 
+/// How long links are relied on.
+const LEASE: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 /// What the supervisor may take to be connected again.
 const RECOVERY: Duration = Duration::from_secs(2);

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::replicas::attach;
-use super::{HOUR, IN_MEMORY, RECOVERY, Server, becomes};
+use super::{HOUR, IN_MEMORY, LEASE, RECOVERY, Server, becomes};
 use crate::session::outcome::{Created, Durability, Epoch, Leased, Lookup, RecordKey};
 use crate::session::outcome::{Removed, Replaced};
 use crate::store::SessionStore;
 use crate::store::contract::key;
 use crate::store::health::Health;
-use crate::store::redis::{LEASE, RedisStore, Settings};
+use crate::store::redis::{RedisStore, Settings};
 
 const EPOCH: Epoch = Epoch([b'e'; 16]);
 const OTHER: Epoch = Epoch([b'o'; 16]);

@@ -11,12 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::replicas::attach;
 use super::tracking::until;
-use super::{HOUR, IN_MEMORY, LOOKUP, RECOVERY, Server, becomes, found, is_unavailable, store};
+use super::{
+    HOUR, IN_MEMORY, LEASE, LOOKUP, RECOVERY, Server, becomes, found, is_unavailable, store,
+};
 use crate::session::outcome::{Created, Durability, Lookup, Replaced};
 use crate::store::SessionStore;
 use crate::store::contract::key;
 use crate::store::health::Health;
-use crate::store::redis::LEASE;
 
 /// Who is connected: what for, and from where.
 fn clients(server: &Server) -> Vec<(String, String)> {

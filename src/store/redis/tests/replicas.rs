@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::tracking::until;
-use super::{HOUR, IN_MEMORY, RECOVERY, Server, becomes, found, is_unavailable, settings};
+use super::tracking::{LONG, until};
+use super::{HOUR, IN_MEMORY, LEASE, RECOVERY, Server, becomes, found, is_unavailable, settings};
 use crate::session::outcome::{Created, Durability, Removed, Replaced};
 use crate::store::SessionStore;
 use crate::store::contract::key;
 use crate::store::health::Health;
-use crate::store::redis::{LEASE, RedisStore, Settings};
+use crate::store::redis::{RedisStore, Settings};
 
 pub(super) fn attach(replica: &Server, master: &Server) {
     replica.cli(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
@@ -103,7 +103,7 @@ async fn a_master_without_the_replicas_that_must_confirm_is_not_used() {
     assert_eq!(*store.health().borrow(), Health::Down);
     is_unavailable(&store, Duration::from_millis(20)).await;
     attach(&replica, &master);
-    becomes(&store, Health::Up, 2 * RECOVERY).await;
+    becomes(&store, Health::Up, LONG).await;
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
     let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;
     assert_eq!(outcome, Replaced::Replaced);
@@ -116,7 +116,7 @@ async fn a_master_whose_replicas_no_longer_confirm_is_left_when_the_lease_is_ove
     attach(&replica, &master);
     let store = strict(&master);
     store.start().await;
-    becomes(&store, Health::Up, RECOVERY).await;
+    becomes(&store, Health::Up, LONG).await;
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
     let (_, link) = store.load_watched(key(1)).await;
     let link = link.expect("a link");
@@ -129,7 +129,7 @@ async fn a_master_whose_replicas_no_longer_confirm_is_left_when_the_lease_is_ove
     is_unavailable(&store, Duration::from_millis(20)).await;
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
     replica.signal("-CONT");
-    becomes(&store, Health::Up, 2 * RECOVERY).await;
+    becomes(&store, Health::Up, LONG).await;
     assert_eq!(store.load(key(1)).await, found(1, b"one"));
 }
 
@@ -140,6 +140,7 @@ async fn a_durable_write_that_too_few_confirm_is_not_acknowledged() {
     let mut store = strict(&master).patient();
     store.deadlines.wait = Duration::from_millis(100);
     store.start().await;
+    becomes(&store, Health::Up, LONG).await;
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
     replica.signal("-STOP");
     let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;

@@ -10,16 +10,16 @@ use tokio::time::timeout;
 
 use super::server::{Server, answers, cli, free_port};
 use super::tracking::until;
-use super::{HOUR, IN_MEMORY, LOOKUP, RECOVERY, becomes, found, settings, store};
+use super::{HOUR, IN_MEMORY, LEASE, LOOKUP, RECOVERY, becomes, found, settings, store};
 use crate::session::outcome::{Created, Durability, Lookup, Replaced};
 use crate::store::SessionStore;
 use crate::store::contract::{self, Bench, Elapse, key};
 use crate::store::credentials::{Password, Secret};
 use crate::store::health::Health;
+use crate::store::redis::RedisStore;
 use crate::store::redis::cause::Cause;
 use crate::store::redis::endpoint::Endpoint;
 use crate::store::redis::sentinel::Sentinels;
-use crate::store::redis::{LEASE, RedisStore};
 
 /// What Sentinels may take for what they do on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -203,7 +203,8 @@ async fn a_killed_master_is_replaced_and_not_used_when_it_comes_back() {
     assert!(took < 2 * RECOVERY, "used {took:?} after its election");
     becomes(&store, Health::Up, RECOVERY).await;
     assert_eq!(store.load(key(1)).await, found(2, b"two"));
-    assert!(!link.is_proved(Duration::MAX, Instant::now()), "the old master's link is lost");
+    let is_lost = || !link.is_proved(Duration::MAX, Instant::now());
+    until("the old master's link is lost", is_lost).await;
 
     deployment.servers[0].restart();
     patiently("the old master is a replica", || {
@@ -225,7 +226,8 @@ async fn a_planned_failover_is_followed() {
     let took = deployment.fails_over(&store).await;
     assert!(took < 2 * RECOVERY, "used {took:?} after its election");
     becomes(&store, Health::Up, RECOVERY).await;
-    assert!(!link.is_proved(Duration::MAX, Instant::now()), "the old master's link is lost");
+    let is_lost = || !link.is_proved(Duration::MAX, Instant::now());
+    until("the old master's link is lost", is_lost).await;
     let outcome = store.replace(key(1), 2, None, b"three", HOUR, Durability::Replica).await;
     assert_eq!(outcome, Replaced::Replaced);
 }
@@ -293,4 +295,25 @@ async fn a_sentinel_has_a_password_of_its_own_and_may_not_know_the_master() {
     let endpoint = Endpoint::new(&super::settings(&url("main"))).expect("valid settings");
     let refused = Sentinels::new(endpoint, "main").locate().await.expect_err("no password");
     assert!(refused.to_string().contains("sentinel.password_file"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_user_that_the_documentation_describes_may_ask_and_listen() {
+    let deployment = Deployment::small();
+    let sentinel = &deployment.sentinels[0];
+    let page = include_str!("../../../../docs/operations.md");
+    let (_, rules) = page.split_once("`-@all +hello +sentinel").expect("the rules");
+    let (rules, _) = rules.split_once('`').expect("their end");
+    let rules = format!("-@all +hello +sentinel{rules}");
+    let user = ["ACL", "SETUSER", "cloakroom", "on", ">hunter2", "resetchannels"].into_iter();
+    let made = sentinel.cli(&user.chain(rules.split_whitespace()).collect::<Vec<_>>());
+    assert_eq!(made, "OK");
+    let mut settings = settings(&deployment.url());
+    settings.sentinel.username = Some("cloakroom".to_owned());
+    settings.sentinel.password = Some(Secret::Given(Password::new("hunter2".to_owned())));
+    let store = RedisStore::open(&settings, LEASE).expect("valid settings").patient();
+    store.start().await;
+    assert_eq!(store.load(key(1)).await, Lookup::NotFound);
+    until("it is listened to", || sentinel.is_listened_to()).await;
+    assert_eq!(sentinel.cli(&["ACL", "LOG"]), "", "nothing was forbidden");
 }
