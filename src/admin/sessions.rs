@@ -175,7 +175,7 @@ impl Sessions {
         let now = self.clock.now();
         let (removed, scope, what) = match revoke {
             Revoke::Subject(subject) => (
-                self.records.revoke_subject(subject).await,
+                self.records.revoke_subject(subject, now).await,
                 Revocation::Subject,
                 json!({ "subject": subject }),
             ),
@@ -187,7 +187,7 @@ impl Sessions {
                         return Err(Problem::NoSuchSession);
                     }
                 }
-                let removed = self.records.revoke_one(*key).await;
+                let removed = self.records.revoke_one(*key, now).await;
                 (removed, Revocation::Session, json!({ "session": key.to_hex() }))
             }
             Revoke::All => {

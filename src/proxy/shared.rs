@@ -107,7 +107,7 @@ impl Shared {
     /// The epoch of a subject's tag, made where there is none.
     pub async fn epoch(&self, tag: [u8; 8]) -> Lookup<Epoch> {
         let begun = Instant::now();
-        let epoch = self.records.epoch(tag).await;
+        let epoch = self.records.epoch(tag, self.clock.now()).await;
         self.metrics.store_call(StoreOp::Epoch, (&epoch).into(), begun.elapsed());
         epoch
     }
@@ -115,7 +115,7 @@ impl Shared {
     /// Ends all sessions of a subject.
     pub async fn revoke_subject(&self, name: &str) -> Removed {
         let begun = Instant::now();
-        let revoked = self.records.revoke_subject(name).await;
+        let revoked = self.records.revoke_subject(name, self.clock.now()).await;
         self.metrics.store_call(StoreOp::Revoke, revoked.into(), begun.elapsed());
         revoked
     }
@@ -131,7 +131,7 @@ impl Shared {
     /// Ends one session.
     pub async fn remove(&self, key: RecordKey) -> Removed {
         let begun = Instant::now();
-        let removed = self.records.revoke_one(key).await;
+        let removed = self.records.revoke_one(key, self.clock.now()).await;
         self.metrics.store_call(StoreOp::Remove, removed.into(), begun.elapsed());
         removed
     }

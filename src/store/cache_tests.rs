@@ -80,7 +80,7 @@ impl Fleet {
     /// A record of a subject, that the other node has made.
     async fn made_for(&self, subject: &str) -> RecordKey {
         let key = subject_record_key(&self.ring.current(), subject, &Selector([9; 16]));
-        let Lookup::Found(epoch) = self.there.records.epoch(key.tag).await else { panic!() };
+        let Lookup::Found(epoch) = self.there.records.epoch(key.tag, NOW).await else { panic!() };
         let record = Record { epoch: Some(epoch), ..record() };
         assert_eq!(self.there.records.create(key, &record, NOW).await, Created::Created);
         key
@@ -169,10 +169,12 @@ async fn what_this_node_writes_it_reads() {
         let replaced = records.replace(key, version, &record(), Durability::Master, NOW).await;
         assert_eq!(replaced, Replaced::Replaced);
     }
-    assert_eq!(records.revoke_one(key).await, Removed::Removed);
+    assert_eq!(records.revoke_one(key, NOW).await, Removed::Removed);
     assert_eq!(fleet.here.load(key).await, Lookup::NotFound);
-    assert_eq!(records.create(key, &record(), NOW).await, Created::Created);
-    assert_eq!(fleet.here.version(key).await, 1, "that there was nothing is forgotten at once");
+    let other = fleet.key(2);
+    assert_eq!(fleet.here.load(other).await, Lookup::NotFound);
+    assert_eq!(records.create(other, &record(), NOW).await, Created::Created);
+    assert_eq!(fleet.here.version(other).await, 1, "that there was nothing is forgotten at once");
 }
 
 #[tokio::test]
@@ -216,7 +218,7 @@ async fn a_proof_that_was_late_is_one() {
 async fn an_absence_is_believed_for_a_second() {
     let fleet = Fleet::new();
     let (absent, alice) = (fleet.key(1), fleet.made_for("alice").await);
-    fleet.there.records.revoke_subject("alice").await;
+    fleet.there.records.revoke_subject("alice", NOW).await;
     for (key, expected) in [(absent, Lookup::NotFound), (alice, Lookup::Revoked)] {
         let begun = Instant::now();
         for (millis, asks) in [(0, 1), (0, 0), (999, 0), (1000, 1), (1999, 0), (2001, 1)] {
@@ -390,13 +392,13 @@ async fn a_revocation_is_seen_here_at_once_and_there_when_it_is_heard_of() {
     for node in [here, there] {
         assert_eq!((node.version(alice).await, node.version(visitor).await), (1, 1));
     }
-    assert_eq!(here.records.revoke_subject("alice").await, Removed::Removed);
+    assert_eq!(here.records.revoke_subject("alice", NOW).await, Removed::Removed);
     assert_eq!(here.load(alice).await, Lookup::Revoked);
     assert_eq!(there.version(alice).await, 1, "within the lease");
     there.engine.changes.tag(alice.tag);
     assert_eq!(there.load(alice).await, Lookup::Revoked);
 
-    assert_eq!(here.records.revoke_one(visitor).await, Removed::Removed);
+    assert_eq!(here.records.revoke_one(visitor, NOW).await, Removed::Removed);
     assert_eq!(here.load(visitor).await, Lookup::NotFound);
     there.engine.changes.record(visitor);
     assert_eq!(there.load(visitor).await, Lookup::NotFound);
@@ -447,7 +449,7 @@ async fn what_is_known_outlasts_its_link() {
     assert_eq!(here.load(key).await, Lookup::Unavailable);
     assert_eq!((stale(300), stale(0)), (Some(1), None));
     here.engine.goes_down(false);
-    here.records.revoke_one(key).await;
+    here.records.revoke_one(key, NOW).await;
     assert_eq!(stale(300), None, "its end was noted");
     here.load(key).await;
     assert_eq!(stale(300), None, "an absence is nothing to go on with");

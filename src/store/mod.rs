@@ -8,6 +8,7 @@ pub mod changes;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod credentials;
+mod ends;
 pub mod era;
 mod flights;
 pub mod health;

@@ -5,7 +5,8 @@
 //! version in place of a new one under the new version's number.
 //!
 //! A record of an epoch or an era that is over is [`Lookup::Revoked`] (PROTOCOL.md 26, 27): here,
-//! so that no part of the proxy has to think of it.
+//! so that no part of the proxy has to think of it. So is one whose end this node remembers, though
+//! the store has lost it ([`ends`](crate::store::ends)).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::session::outcome::{
 };
 use crate::session::record::{Record, State};
 use crate::store::cache::{self, Answer, Cache, CacheStats, Entry, Landed, Moment, Slot};
+use crate::store::ends::Ends;
 use crate::store::era::Era;
 use crate::store::flights::{Followed, Seat};
 use crate::store::{SharedStore, Stored};
@@ -42,6 +44,7 @@ pub struct Records {
     store: SharedStore,
     ring: Arc<RingSource>,
     era: Arc<Era>,
+    ends: Arc<Ends>,
     cache: Option<Arc<Cache>>,
     epochs_kept: Duration,
 }
@@ -52,7 +55,7 @@ impl Records {
     /// (rule 27).
     pub fn new(store: SharedStore, ring: Arc<RingSource>, longest: Duration) -> Self {
         let epochs_kept = longest.saturating_add(EPOCH_SLACK);
-        Self { store, ring, era: Arc::default(), cache: None, epochs_kept }
+        Self { store, ring, era: Arc::default(), ends: Arc::default(), cache: None, epochs_kept }
     }
 
     /// Keeps what is read, where the engine tells of changes.
@@ -193,27 +196,44 @@ impl Records {
         match self.seal(key, version + 1, record) {
             Some(sealed) => {
                 let (epoch, keep) = (record.epoch, record.keep(now));
-                self.store.replace(key, version, epoch, &sealed, keep, durability).await
+                let replaced =
+                    self.store.replace(key, version, epoch, &sealed, keep, durability).await;
+                if replaced == Replaced::Replaced {
+                    self.ends.see(key, record, now);
+                }
+                replaced
             }
             None => Replaced::Unavailable,
         }
     }
 
     /// The epoch of a subject's tag, made where there is none; for a new record of the subject.
-    pub async fn epoch(&self, tag: [u8; 8]) -> Lookup<Epoch> {
-        match random_epoch() {
-            Some(proposal) => self.store.epoch(tag, proposal, self.epochs_kept).await,
-            None => Lookup::Unavailable,
+    pub async fn epoch(&self, tag: [u8; 8], now: UnixMillis) -> Lookup<Epoch> {
+        let Some(proposal) = random_epoch() else { return Lookup::Unavailable };
+        match self.store.epoch(tag, proposal, self.epochs_kept).await {
+            Lookup::Found(epoch) if self.ends.is_replaced(epoch, now) => {
+                tracing::warn!("the store has lost a revocation of a subject; written again");
+                match self.store.revoke(tag, proposal, self.epochs_kept).await {
+                    Lookup::Found(_) => Lookup::Found(proposal),
+                    Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => Lookup::Unavailable,
+                }
+            }
+            epoch => epoch,
         }
     }
 
     /// Ends all sessions of a subject, on every node at once.
-    pub async fn revoke_subject(&self, name: &str) -> Removed {
+    pub async fn revoke_subject(&self, name: &str, now: UnixMillis) -> Removed {
         let tag = self.ring.current().subject_tag(name);
         match random_epoch() {
             Some(replacement) => {
                 match self.store.revoke(tag, replacement, self.epochs_kept).await {
-                    Lookup::Found(_) => Removed::Removed,
+                    Lookup::Found(replaced) => {
+                        if let Some(epoch) = replaced {
+                            self.ends.replaced(epoch, now.plus(self.epochs_kept), now);
+                        }
+                        Removed::Removed
+                    }
                     Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => {
                         Removed::Unavailable
                     }
@@ -258,8 +278,13 @@ impl Records {
     }
 
     /// Ends one session, on every node at once.
-    pub async fn revoke_one(&self, key: RecordKey) -> Removed {
-        self.store.remove(key).await
+    pub async fn revoke_one(&self, key: RecordKey, now: UnixMillis) -> Removed {
+        let removed = self.store.remove(key).await;
+        if removed == Removed::Removed {
+            // No record is good for longer than an epoch is kept.
+            self.ends.removed(key, now.plus(self.epochs_kept), now);
+        }
+        removed
     }
 
     /// Ends all sessions of all policies: here at once, on other nodes when they have read the new
@@ -321,6 +346,7 @@ impl Records {
             Lookup::Found(stored) => match self.open(key, &stored, now) {
                 Some(record) if !is_of_epoch(&record, stored.epoch) => (Lookup::Revoked, true),
                 Some(record) => {
+                    self.ends.see(key, &record, now);
                     let found = Lookup::Found((stored.version, Arc::new(record)));
                     (self.judged(key, found, now), true)
                 }
@@ -360,11 +386,14 @@ impl Records {
         Some((cache, Moment { changes, ring: self.ring.number(), now }))
     }
 
-    /// What is known of a record whatever the store says. One of a later era proves that there is
-    /// one.
-    fn judged(&self, _key: RecordKey, answer: Answer, _now: UnixMillis) -> Answer {
+    /// What is known of a record whatever the store says: its era, of which one that is later
+    /// proves that there is one, and its end.
+    fn judged(&self, key: RecordKey, answer: Answer, now: UnixMillis) -> Answer {
         match answer {
-            Lookup::Found((_, record)) if record.era < self.era.learn(record.era) => {
+            Lookup::Found((_, record))
+                if record.era < self.era.learn(record.era)
+                    || !self.ends.is_believable(key, &record, now) =>
+            {
                 Lookup::Revoked
             }
             answer => answer,

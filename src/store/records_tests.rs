@@ -51,7 +51,7 @@ impl Fleet {
     /// A record of the subject's current epoch, made here.
     async fn log_in(&self, subject: &str, n: u8) -> RecordKey {
         let key = self.key_of(subject, n);
-        let Lookup::Found(epoch) = self.here.epoch(key.tag).await else { panic!("no epoch") };
+        let Lookup::Found(epoch) = self.here.epoch(key.tag, NOW).await else { panic!("no epoch") };
         let record = Record { epoch: Some(epoch), ..record(n) };
         assert_eq!(self.here.create(key, &record, NOW).await, Created::Created);
         key
@@ -92,7 +92,7 @@ async fn a_revoked_subject_is_revoked_on_another_node_at_once() {
     let (alice, bob, visitor) =
         (fleet.log_in("alice", 1).await, fleet.log_in("bob", 2).await, fleet.visit(3).await);
     assert!(is_found(&fleet.there, alice).await);
-    assert_eq!(fleet.here.revoke_subject("alice").await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
     assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
     assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Revoked);
     assert!(is_found(&fleet.there, bob).await);
@@ -122,7 +122,7 @@ async fn a_key_read_from_hex_finds_records_with_and_without_a_subject() {
         assert!(is_found(&fleet.there, read).await, "{key:?}");
     }
     let alice = RecordKey::from_hex(&fleet.key_of("alice", 1).to_hex()).expect("hex");
-    assert_eq!(fleet.here.revoke_subject("alice").await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
     assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
 }
 
@@ -206,7 +206,7 @@ async fn a_store_that_lost_its_era_is_told_and_every_revocation_counts() {
 async fn one_session_is_ended_and_its_neighbours_live() {
     let fleet = Fleet::new();
     let (first, second) = (fleet.log_in("alice", 1).await, fleet.log_in("alice", 2).await);
-    assert_eq!(fleet.here.revoke_one(first).await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_one(first, NOW).await, Removed::Removed);
     assert_eq!(fleet.there.load(first, NOW).await, Lookup::NotFound);
     assert!(is_found(&fleet.there, second).await);
     assert_eq!(fleet.listed("alice").await, [second]);
@@ -218,7 +218,7 @@ async fn a_list_has_the_live_records_of_the_current_epoch() {
     assert!(fleet.listed("alice").await.is_empty());
     fleet.log_in("alice", 1).await;
     fleet.log_in("bob", 2).await;
-    assert_eq!(fleet.here.revoke_subject("alice").await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
     let mut live = Vec::new();
     for n in 10..40 {
         live.push(fleet.log_in("alice", n).await);
@@ -299,11 +299,96 @@ async fn a_write_does_not_outlive_a_revocation() {
         fleet.there.replace(key, version, record, Durability::Master, NOW).await
     };
     assert_eq!(write(hers, her_version, &her_record).await, Replaced::Replaced);
-    assert_eq!(fleet.here.revoke_subject("alice").await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
     assert_eq!(write(hers, her_version + 1, &her_record).await, Replaced::Gone);
 
     assert_eq!(write(visitor, version, &record).await, Replaced::Replaced);
     assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
     fleet.there.read_era().await;
     assert_eq!(write(visitor, version + 1, &record).await, Replaced::Gone);
+}
+
+// What a failover of the store has lost.
+
+impl Fleet {
+    /// The store has this record again, whatever became of it.
+    async fn fails_over_to(&self, key: RecordKey, stored: &Stored) {
+        assert_eq!(self.store.remove(key).await, Removed::Removed);
+        assert_eq!(self.store.create(key, &stored.sealed, HOUR).await, Created::Created);
+    }
+
+    async fn stored(&self, key: RecordKey) -> Stored {
+        let Lookup::Found(stored) = self.store.load(key).await else { panic!("not there") };
+        stored
+    }
+
+    async fn writes(&self, key: RecordKey, state: State) {
+        let record = record(3).into_state(state);
+        let replaced = self.here.replace(key, 1, &record, Durability::Replica, NOW).await;
+        assert_eq!(replaced, Replaced::Replaced);
+    }
+}
+
+/// PROTOCOL 26: remembered until the absolute end, by who ended it and by who read that.
+#[tokio::test]
+async fn a_session_that_is_over_does_not_come_back_with_a_failover() {
+    let successor = RecordKey { tag: [9; 8], id: [9; 16], has_subject: false };
+    for state in [State::Ended, State::Moved { successor, at: NOW }] {
+        let fleet = Fleet::new();
+        let key = fleet.visit(3).await;
+        let before = fleet.stored(key).await;
+        fleet.writes(key, state.clone()).await;
+        let after = fleet.here.load(key, NOW).await;
+        assert!(matches!(&after, Lookup::Found((2, record)) if record.state == state), "{after:?}");
+        assert_eq!(fleet.there.load(key, NOW).await, after);
+        fleet.fails_over_to(key, &before).await;
+        for node in [&fleet.here, &fleet.there] {
+            assert_eq!(node.load(key, NOW).await, Lookup::Revoked, "{state:?}");
+        }
+        let stranger = Records::new(fleet.store.clone(), fleet.ring.clone(), HOUR);
+        assert!(is_found(&stranger, key).await, "who never read it cannot know");
+        let forgotten = fleet.here.load(key, NOW.plus(HOUR)).await;
+        let Lookup::Found((1, record)) = forgotten else { panic!("{forgotten:?}") };
+        assert!(record.is_expired(NOW.plus(HOUR)), "which it is by itself");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_suspended_does_come_back() {
+    let fleet = Fleet::new();
+    let key = fleet.visit(3).await;
+    let before = fleet.stored(key).await;
+    fleet.writes(key, State::Pending { since: NOW, by: 1 }).await;
+    fleet.fails_over_to(key, &before).await;
+    assert!(is_found(&fleet.here, key).await, "its login was lost, and it with it");
+}
+
+#[tokio::test]
+async fn a_session_that_was_removed_does_not_come_back() {
+    let fleet = Fleet::new();
+    let key = fleet.visit(3).await;
+    let live = fleet.stored(key).await;
+    assert_eq!(fleet.here.revoke_one(key, NOW).await, Removed::Removed);
+    assert_eq!(fleet.here.load(key, NOW).await, Lookup::NotFound);
+    fleet.fails_over_to(key, &live).await;
+    assert_eq!(fleet.here.load(key, NOW).await, Lookup::Revoked);
+}
+
+/// PROTOCOL 26, 27: and whoever logs in then tells the store again.
+#[tokio::test]
+async fn a_subject_that_was_revoked_does_not_come_back_with_a_failover() {
+    let fleet = Fleet::new();
+    let (alice, bob) = (fleet.log_in("alice", 1).await, fleet.log_in("bob", 2).await);
+    let Some(epoch) = fleet.stored(alice).await.epoch else { panic!("no epoch") };
+    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+    let lost = fleet.store.revoke(alice.tag, epoch, HOUR).await;
+    assert!(matches!(lost, Lookup::Found(Some(_))));
+    assert!(is_found(&fleet.there, alice).await, "nobody told this node");
+    assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Revoked);
+    assert!(is_found(&fleet.here, bob).await);
+    let again = fleet.log_in("alice", 4).await;
+    for node in [&fleet.here, &fleet.there] {
+        assert!(is_found(node, again).await);
+        assert_eq!(node.load(alice, NOW).await, Lookup::Revoked);
+    }
 }
