@@ -23,6 +23,7 @@ use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::guards::Guards;
 use crate::proxy::settings::{Require, Route};
 use crate::proxy::shared::{Shared, Upstream};
+use crate::proxy::touches::Touches;
 use crate::proxy::upstream_peer::peers;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
 use crate::store::records::Records;
@@ -139,6 +140,7 @@ impl App {
             ring,
             records,
             gates: Arc::default(),
+            touches: Arc::new(Touches::new(rand::random())),
             streams: Arc::default(),
             limiter: crate::proxy::limit::Limiter::default(),
             guards: Guards::new(&config.sessions, &metrics),

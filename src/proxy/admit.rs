@@ -10,13 +10,14 @@ use crate::proxy::crowd::{self, Place};
 use crate::proxy::gate::{Closed, PATIENCE, Pass};
 use crate::proxy::lease::{self, Held as Turn};
 use crate::proxy::shared::Shared;
+use crate::proxy::touches;
 use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor};
 use crate::session::event::{Cause, Event, OutOfTurn, Reject};
 use crate::session::exchange::{Bond, Held};
 use crate::session::order::Serialize;
 use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
 use crate::session::policy::Policy;
-use crate::session::record::{Record, State, UNSETTLED};
+use crate::session::record::{Record, State, Touch, UNSETTLED};
 use crate::session::ticket::{Scope, Ticket};
 
 /// Between two looks at a record that another node made pending.
@@ -87,6 +88,7 @@ pub async fn admit(
             Refusal::StoreDown
         })?;
     }
+    facts.node = shared.touches.node;
     let mut waits = Waits::begin(policy, facts);
     // Its turn comes first: who waits for it is not inside the gate.
     let turn = match facts.takes_turns {
@@ -105,7 +107,10 @@ pub async fn admit(
         event.into_iter().for_each(&mut heard);
         match verdict {
             Verdict::Forward { bond, touch } => {
-                let is_first = comes_back(bond.record(), touch.as_ref());
+                let is_first = match &touch {
+                    Some(Touch::Now(record)) => comes_back(bond.record(), Some(record)),
+                    Some(Touch::Soon(_)) | None => false,
+                };
                 let bond = touched(shared, bond, touch).await;
                 if let (true, Some(held)) = (is_first, bond.held())
                     && crowd::joined(shared, policy, held, &mut heard).await? == Place::Ended
@@ -258,10 +263,15 @@ fn comes_back(before: Option<&Record>, written: Option<&Record>) -> bool {
     before.is_some_and(|record| !record.was_seen()) && written.is_some_and(Record::was_seen)
 }
 
-/// Writes a touch. Whether that succeeds does not matter to the request: the next one tries again.
-async fn touched(shared: &Shared, bond: Bond, touch: Option<Record>) -> Bond {
+/// Writes a touch, or begins to. Whether that succeeds does not matter to the request: the next one
+/// tries again.
+async fn touched(shared: &Arc<Shared>, bond: Bond, touch: Option<Touch>) -> Bond {
     match (bond, touch) {
-        (Bond::Live(held, presented), Some(record)) => {
+        (Bond::Live(held, presented), Some(Touch::Soon(record))) => {
+            touches::soon(shared, &held, record);
+            Bond::Live(held, presented)
+        }
+        (Bond::Live(held, presented), Some(Touch::Now(record))) => {
             let (key, version) = (held.key, held.version);
             match shared.replace(key, version, &record, Durability::Master).await {
                 Replaced::Replaced => {

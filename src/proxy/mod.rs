@@ -28,6 +28,7 @@ mod settling;
 pub mod shared;
 mod stream;
 mod streams;
-pub mod turn;
+pub mod touches;
+mod turn;
 pub mod upstream_peer;
 mod upstream_request_filter;

@@ -14,6 +14,7 @@ use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::settings::Route;
+use crate::proxy::touches::Touches;
 use crate::routing::table::Table;
 use crate::session::limit::Listed;
 use crate::session::outcome::{
@@ -50,6 +51,7 @@ pub struct Shared {
     pub ring: Arc<RingSource>,
     pub records: Records,
     pub gates: Arc<Gates>,
+    pub touches: Arc<Touches>,
     pub streams: Arc<OpenStreams>,
     pub limiter: Limiter,
     pub guards: Guards,

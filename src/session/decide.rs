@@ -10,7 +10,7 @@ use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::outage::{self, OnStoreDown};
 use crate::session::outcome::{Lookup, RecordKey};
 use crate::session::policy::{OnReuse, Policy};
-use crate::session::record::{Age, Record, State, UNSETTLED};
+use crate::session::record::{Age, Record, State, Touch, UNSETTLED, idle_step};
 use crate::session::ticket::Ticket;
 
 /// What is known of a request besides its ticket.
@@ -36,6 +36,8 @@ pub struct Facts {
     pub is_beside_login: bool,
     /// Whoever presents the ticket; given where the policy binds its sessions.
     pub bearer: Option<Bearer>,
+    /// The node's number, by which it moves idle deadlines at other times than others do.
+    pub node: u16,
     /// What the route wants while the store does not answer.
     pub on_store_down: OnStoreDown,
 }
@@ -51,10 +53,10 @@ pub struct Claim<'a> {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Forward; where `touch` is given, write it first: an attempt, whose failure does not matter.
+    /// Forward; where `touch` is given, write it: an attempt, whose failure does not matter.
     Forward {
         bond: Bond,
-        touch: Option<Record>,
+        touch: Option<Touch>,
     },
     /// A login: make the record `pending` in the store, then forward with [`Bond::Login`].
     /// Look up and decide again if another version is there.
@@ -220,8 +222,12 @@ fn on_live(
     }
     let age = held.record.age_of(ticket.counter, policy.timeouts.grace, now);
     let touch = match age {
-        Age::Current | Age::Previous => held.record.touched(age, idle, now),
-        Age::Newer => Some(held.record.repaired(ticket.counter, now)),
+        Age::Current | Age::Previous => {
+            let step = idle_step(idle, held.key, facts.node);
+            let touch = held.record.touched(age, idle, step, now);
+            if is_overdue { touch.map(|touch| Touch::Now(touch.into_record())) } else { touch }
+        }
+        Age::Newer => Some(Touch::Now(held.record.repaired(ticket.counter, now))),
         Age::Reused => {
             let event = Some(Event::Reused { id: held.key });
             return match policy.on_reuse {
@@ -243,12 +249,12 @@ fn on_live(
     if is_overdue && held.record.jar.is_empty() {
         return (end(held, Cause::AppDeleted), None);
     }
-    let touch = touch.or_else(|| is_overdue.then(|| Record::clone(&held.record)));
+    let touch = touch.or_else(|| is_overdue.then(|| Touch::Now(Record::clone(&held.record))));
     if facts.is_beside_login {
         return (forward(Bond::Silent(Silence::Pending(held.key))), None);
     }
     if facts.is_login {
-        let pending = touch.unwrap_or_else(|| Record::clone(&held.record));
+        let pending = touch.map_or_else(|| Record::clone(&held.record), Touch::into_record);
         let pending = pending.into_state(State::Pending { since: now, by: facts.attempt });
         return (Verdict::Suspend { held, pending }, None);
     }
@@ -284,6 +290,7 @@ mod tests {
         has_waited: false,
         is_beside_login: false,
         bearer: None,
+        node: 0,
         on_store_down: OnStoreDown::Reject,
     };
     const LOGIN: Facts = Facts { is_login: true, ..PLAIN };
@@ -381,10 +388,25 @@ mod tests {
     #[test]
     fn the_first_presentation_is_written() {
         let unseen = Record { presented: None, ..record() };
-        let Verdict::Forward { touch: Some(touched), .. } = on(unseen, PLAIN, 1) else {
+        let Verdict::Forward { touch: Some(Touch::Now(touched)), .. } = on(unseen, PLAIN, 1) else {
             panic!("nothing to write");
         };
         assert!(touched.presented.is_some());
+    }
+
+    /// Nobody waits for an idle deadline to be moved, unless something else is written with it.
+    #[test]
+    fn an_idle_deadline_is_moved_in_the_background() {
+        let Verdict::Forward { bond: Bond::Live(held, _), touch: Some(Touch::Soon(touched)) } =
+            on(record(), PLAIN, 500)
+        else {
+            panic!("it is not due, or waited for");
+        };
+        assert_eq!(*held.record, record(), "what is held is what the store has");
+        let idle_until = NOW.plus(Duration::from_secs(2300));
+        assert_eq!(touched, Record { idle_until, ..record() });
+        let Verdict::Suspend { pending, .. } = on(record(), LOGIN, 500) else { panic!("no login") };
+        assert_eq!(pending.idle_until, idle_until, "a login writes anyway");
     }
 
     /// PROTOCOL 8: an outage refuses; "not there" does not.
@@ -436,7 +458,9 @@ mod tests {
         assert_eq!(event, None);
 
         let (newer, _) = on(6, OnReuse::Revoke, 1);
-        let Verdict::Forward { touch: Some(repaired), .. } = newer else { panic!("{newer:?}") };
+        let Verdict::Forward { touch: Some(Touch::Now(repaired)), .. } = newer else {
+            panic!("{newer:?}")
+        };
         assert_eq!(repaired.counter, 6);
 
         let reused = Some(Event::Reused { id: KEY });
@@ -545,7 +569,7 @@ mod tests {
         let other = Edit::read(&other, "h", b"/", NOW).expect("an accepted field");
         let mut goes_on = parked();
         goes_on.jar.apply(&[other], policy().jar, NOW);
-        let Verdict::Forward { bond: Bond::Live(held, _), touch: Some(touch) } =
+        let Verdict::Forward { bond: Bond::Live(held, _), touch: Some(Touch::Now(touch)) } =
             on(goes_on.clone(), PLAIN, 16)
         else {
             panic!("what was set meanwhile is a session of its own");

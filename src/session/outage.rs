@@ -86,6 +86,7 @@ mod tests {
         has_waited: false,
         is_beside_login: false,
         bearer: None,
+        node: 0,
         on_store_down: OnStoreDown::Reject,
     };
 

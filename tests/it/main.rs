@@ -8,6 +8,7 @@ mod at_a_glance;
 mod attributes;
 mod baseline;
 mod binding;
+mod busy;
 mod chromium;
 mod consistency;
 mod cookie_bytes;

@@ -11,6 +11,7 @@ use crate::crypto::ring_source::RingSource;
 use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
 use crate::proxy::shared::Shared;
+use crate::proxy::touches::Touches;
 use crate::routing::path::PathRule;
 use crate::routing::table::{ServerEntry, Table};
 use crate::session::policy::{
@@ -70,6 +71,7 @@ impl Node {
             ring: fleet.ring.clone(),
             records: fleet.records(Arc::new(line)),
             gates: Arc::default(),
+            touches: Arc::new(Touches::new(u16::try_from(node).expect("few nodes"))),
             streams: Arc::default(),
             limiter: Limiter::default(),
             guards: Guards::new(&[], &fleet.metrics),

@@ -450,6 +450,20 @@ fn a_late_answer_does_not_resurrect_what_is_gone() {
     assert!(store.records.is_empty());
 }
 
+/// An idle deadline that was moved in the background meanwhile costs no cookie, and stays moved.
+#[test]
+fn an_answer_survives_a_touch() {
+    let later = NOW.plus(Duration::from_secs(9000));
+    let touch: Change = |record| record.idle_until = NOW.plus(Duration::from_secs(9000));
+    let mut store = Store { rival: Some((1, touch)), ..live() };
+    let held = store.held();
+    let effect = store.settle(Bond::Live(held, SENT), setting(&["EGG_SESS.sig=s"]));
+    assert!(!effect.withheld);
+    let record = &store.records[&OLD].1;
+    assert!(cookies(record).contains("EGG_SESS.sig=s"), "{}", cookies(record));
+    assert_eq!(record.idle_until, later);
+}
+
 /// PROTOCOL 18: while a login goes on, another writer's change makes it read again; whatever
 /// took its place withholds it.
 #[test]
@@ -463,6 +477,7 @@ fn a_login_survives_a_touch_but_no_rival() {
         assert!(store.jars().len() <= 1);
     };
     check(|record| record.presented = Some(NOW), false);
+    check(|record| record.idle_until = NOW.plus(Duration::from_secs(9000)), false);
     check(|record| record.state = State::Ended, true);
     check(|record| record.state = State::Moved { successor: OLD, at: NOW }, true);
     check(|record| record.state = State::Pending { since: UnixMillis(NOW.0 + 1), by: 0 }, true);
