@@ -26,10 +26,11 @@ use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::touches::Touches;
 use crate::proxy::upstream_peer::peers;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
+use crate::store::cache::CacheStats;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
 use crate::store::{self, SharedStore};
-use crate::telemetry::metrics::{Connections, Metrics, StoreCounts};
+use crate::telemetry::metrics::{CacheCounts, Connections, Metrics, StoreCounts};
 use crate::upstream::group::Group;
 
 pub use self::running::Running;
@@ -102,10 +103,10 @@ impl App {
             .with_cache(config.cache);
         let metrics = Arc::new(Metrics::new());
         metrics.watch_ring(ring.clone());
-        let counted = store.clone();
+        let (counted, cached) = (store.clone(), records.clone());
         metrics.watch_store(move || StoreCounts {
             unconfirmed: counted.unconfirmed(),
-            ..StoreCounts::default()
+            cache: cache_counts(cached.cache_stats()),
         });
         let gate = listen::Gate::new(config.limits.connections);
         let counted = gate.clone();
@@ -273,7 +274,13 @@ fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
         .map_err(|mistakes| BuildError(mistakes.iter().map(ToString::to_string).collect()))
 }
 
-/// The gate's counts as metrics want them: neither module knows the other.
+/// The cache's counts as metrics want them: neither module knows the other.
+fn cache_counts(stats: CacheStats) -> CacheCounts {
+    let CacheStats { hits, misses, evicted, entries, bytes } = stats;
+    CacheCounts { hits, misses, evictions: evicted, entries, bytes }
+}
+
+/// The same of the gate's.
 fn connections(counts: listen::gate::Counts) -> Connections {
     Connections {
         open: counts.open as u64,

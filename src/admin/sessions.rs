@@ -182,7 +182,8 @@ impl Sessions {
             Revoke::Session(key) => {
                 match self.records.reload(*key, now).await {
                     Lookup::Found((_, record)) if is_live(&record, now) => {}
-                    Lookup::Unavailable => return Err(Problem::StoreDown),
+                    // Tried all the same: with the attempt this node forgets what it knew.
+                    Lookup::Unavailable => {}
                     Lookup::Found(_) | Lookup::NotFound | Lookup::Revoked => {
                         return Err(Problem::NoSuchSession);
                     }

@@ -15,6 +15,7 @@ use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor};
 use crate::session::event::{Cause, Event, OutOfTurn, Reject};
 use crate::session::exchange::{Bond, Held};
 use crate::session::order::Serialize;
+use crate::session::outage;
 use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
 use crate::session::policy::Policy;
 use crate::session::record::{Record, State, Touch, UNSETTLED};
@@ -76,7 +77,8 @@ pub async fn admit(
             Verdict::Suspend { .. }
             | Verdict::Wait(_)
             | Verdict::End { .. }
-            | Verdict::AskSuccessor { .. } => {
+            | Verdict::AskSuccessor { .. }
+            | Verdict::Recall(_) => {
                 unreachable!("there is no record without a ticket")
             }
         };
@@ -185,6 +187,11 @@ pub async fn admit(
                         return Err(Refusal::StoreDown);
                     }
                 }
+            }
+            Verdict::Recall(max) => {
+                let remembered = shared.records.load_stale(key, now, max);
+                let bond = outage::recalled(policy, ticket, key, remembered, facts, now)?;
+                return Ok(waits.over(shared, bond, pass, turn));
             }
             Verdict::AskSuccessor { moved, successor } => {
                 let bond = ask_successor(shared, moved, successor, facts, &mut heard).await?;
@@ -338,7 +345,8 @@ async fn ask_successor(
             Verdict::Suspend { .. }
             | Verdict::Wait(_)
             | Verdict::End { .. }
-            | Verdict::AskSuccessor { .. } => {
+            | Verdict::AskSuccessor { .. }
+            | Verdict::Recall(_) => {
                 unreachable!("a successor is only forwarded or refused")
             }
         };

@@ -113,7 +113,7 @@ pub fn select(shared: &Shared, session: &Session, ctx: &mut Context) -> Result<B
         peer.options.custom_l4 = Some(streams::Connector::new(cut.clone()));
         peer.options.idle_timeout = Some(Duration::from_millis(1));
         if let Some(exchange) = &mut ctx.exchange
-            && let Bond::Live(held, _) = &exchange.bond
+            && let Bond::Live(held, _) | Bond::Stale(held) = &exchange.bond
         {
             exchange.watched = Some(shared.streams.watch(held.key, &cut));
         }

@@ -1,6 +1,7 @@
 //! One pure step from what is known of a request to what is to be done with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::cookie::enforce::SameSite;
@@ -80,6 +81,9 @@ pub enum Verdict {
         moved: RecordKey,
         successor: RecordKey,
     },
+    /// The store does not answer, and what this node knew of the record at most so long ago will
+    /// do. Look there and ask [`outage::recalled`].
+    Recall(Duration),
     Refuse(Refusal),
 }
 
@@ -124,7 +128,13 @@ pub fn successor(
     facts: Facts,
 ) -> (Verdict, Option<Record>) {
     let (bond, unseen) = match lookup {
-        Lookup::Unavailable => return (outage::verdict(facts), None),
+        Lookup::Unavailable => {
+            return match outage::verdict(facts) {
+                // What was moved has no jar to lend, however well it is remembered.
+                Verdict::Recall(_) => (Verdict::Refuse(Refusal::StoreDown), None),
+                verdict => (verdict, None),
+            };
+        }
         Lookup::Found((_, record)) if record.state == State::Live && !record.was_seen() => {
             (Bond::Free, Some(Record::clone(record).into_state(State::Ended)))
         }
@@ -265,8 +275,6 @@ fn on_live(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::cookie::response::SetCookie;
     use crate::session::binding::{Bind, Binding, Ties};
@@ -522,8 +530,14 @@ mod tests {
         assert_eq!(verdict, forward(Bond::Free));
         assert_eq!(write.map(|record| record.state), Some(State::Ended));
         assert_eq!(successor(KEY, &Lookup::NotFound, PLAIN).0, forward(Bond::Free));
-        let down = Verdict::Refuse(Refusal::StoreDown);
-        assert_eq!(successor(KEY, &Lookup::Unavailable, PLAIN), (down, None));
+        let down = || Verdict::Refuse(Refusal::StoreDown);
+        assert_eq!(successor(KEY, &Lookup::Unavailable, PLAIN), (down(), None));
+        let stale = OnStoreDown::Stale(Duration::from_secs(30));
+        let stale = Facts { on_store_down: stale, ..PLAIN };
+        assert_eq!(successor(KEY, &Lookup::Unavailable, stale), (down(), None));
+        let anonymous = Facts { on_store_down: OnStoreDown::Anonymous, ..PLAIN };
+        let without = forward(Bond::Silent(Silence::Outage));
+        assert_eq!(successor(KEY, &Lookup::Unavailable, anonymous), (without, None));
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub enum Bond {
     Free,
     /// To a live record, whose jar goes along.
     Live(Held, Presented),
+    /// To a live record as this node knew it a while ago: the store does not answer. Its jar goes
+    /// along, and nothing is written of it (rule 8).
+    Stale(Held),
     /// It is a login: its record is pending, its jar goes along (rule 18).
     Login(Held),
     /// Neither jar nor ticket.
@@ -60,7 +63,7 @@ impl Bond {
     /// The record that it holds, with key and version.
     pub fn held(&self) -> Option<&Held> {
         match self {
-            Self::Live(held, _) | Self::Login(held) => Some(held),
+            Self::Live(held, _) | Self::Stale(held) | Self::Login(held) => Some(held),
             Self::Free | Self::Silent(_) => None,
         }
     }

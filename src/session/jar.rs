@@ -85,6 +85,12 @@ impl Edit {
         Some(Self::Put(cookie))
     }
 
+    fn cookie(&self) -> &Cookie {
+        match self {
+            Self::Put(cookie) | Self::Delete(cookie) => cookie,
+        }
+    }
+
     /// Whether it stores something.
     pub fn is_put(&self) -> bool {
         matches!(self, Self::Put(_))
@@ -154,6 +160,20 @@ impl Jar {
             self.cookies.iter().filter(|cookie| cookie.expires.is_none_or(|end| end > now));
         rest.all(|cookie| {
             other.cookies.iter().any(|twin| twin.is(cookie) && twin.value == cookie.value)
+        })
+    }
+
+    /// Whether these edits, taken together, put another value into it or take one out.
+    pub fn would_change(&self, edits: &[Edit]) -> bool {
+        let is_last = |index: usize, edit: &Edit| {
+            !edits[index + 1..].iter().any(|later| later.cookie().is(edit.cookie()))
+        };
+        edits.iter().enumerate().filter(|(index, edit)| is_last(*index, edit)).any(|(_, edit)| {
+            let own = self.cookies.iter().find(|own| own.is(edit.cookie()));
+            match edit {
+                Edit::Delete(_) => own.is_some(),
+                Edit::Put(new) => own.is_none_or(|own| own.value != new.value),
+            }
         })
     }
 

@@ -3,10 +3,16 @@
 //! Whatever it is, the browser keeps its ticket: nothing is stored, set, replaced or expired, so that
 //! the session is there again when the store is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::UnixMillis;
 use crate::session::decide::{Facts, Refusal, Verdict};
-use crate::session::exchange::{Bond, Silence};
+use crate::session::exchange::{Bond, Held, Silence};
+use crate::session::outcome::RecordKey;
+use crate::session::policy::Policy;
+use crate::session::record::{Age, Record, State};
+use crate::session::ticket::Ticket;
 
 /// What a route wants for requests with a ticket while the store does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +52,7 @@ impl WithoutStore {
     pub fn of(bond: &Bond) -> Option<Self> {
         match bond {
             Bond::Silent(Silence::Outage) => Some(Self::Anonymous),
+            Bond::Stale(_) => Some(Self::Stale),
             Bond::Free | Bond::Live(..) | Bond::Login(_) | Bond::Silent(_) => None,
         }
     }
@@ -65,15 +72,75 @@ pub fn verdict(facts: Facts) -> Verdict {
         OnStoreDown::Anonymous if !facts.requires_login => {
             Verdict::Forward { bond: Bond::Silent(Silence::Outage), touch: None }
         }
-        OnStoreDown::Reject | OnStoreDown::Anonymous | OnStoreDown::Stale(_) => refused,
+        OnStoreDown::Stale(max) => Verdict::Recall(max),
+        OnStoreDown::Reject | OnStoreDown::Anonymous => refused,
     }
+}
+
+/// Decides on a request whose record is remembered, or is not.
+///
+/// Only what is beyond doubt is served: a live record and a ticket of its, within all deadlines, of
+/// its own client, with no login on its way and nothing kept aside. Whatever else may be true of the
+/// session, it could not be written down.
+///
+/// # Errors
+/// Why the request is refused.
+pub fn recalled(
+    policy: &Policy,
+    ticket: &Ticket,
+    key: RecordKey,
+    remembered: Option<(u64, Arc<Record>)>,
+    facts: Facts,
+    now: UnixMillis,
+) -> Result<Bond, Refusal> {
+    let Some((version, record)) =
+        remembered.filter(|(_, record)| is_beyond_doubt(policy, ticket, record, facts, now))
+    else {
+        return Err(Refusal::StoreDown);
+    };
+    // A ticket never belongs to a session that logs in later: that one has another.
+    if facts.requires_login && record.logged_in().is_none() {
+        return Err(Refusal::LoginRequired);
+    }
+    Ok(Bond::Stale(Held { key, version, record }))
+}
+
+fn is_beyond_doubt(
+    policy: &Policy,
+    ticket: &Ticket,
+    record: &Record,
+    facts: Facts,
+    now: UnixMillis,
+) -> bool {
+    let is_its_client = match (&policy.bind, &record.binding) {
+        (Some(_), Some(binding)) => {
+            facts.bearer.is_some_and(|bearer| binding.holds(&record.seed, &bearer))
+        }
+        _ => true,
+    };
+    record.state == State::Live
+        && record.parked.is_none()
+        && !record.is_expired(now)
+        && ticket.secret.proves(&record.secret(ticket.counter))
+        && record.age_of(ticket.counter, policy.timeouts.grace, now) != Age::Reused
+        && is_its_client
+        && !facts.is_beside_login
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::binding::{Bearer, Bind, Binding, OnMismatch, Ties};
+    use crate::session::jar::Jar;
+    use crate::session::record::{Seed, Standing};
+    use crate::session::tests::policy;
+    use crate::session::ticket::{Secret, Selector};
 
+    const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
+    const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
+    const MAX: Duration = Duration::from_secs(30);
     const ANONYMOUS: Facts = Facts { on_store_down: OnStoreDown::Anonymous, ..PLAIN };
+    const STALE: Facts = Facts { on_store_down: OnStoreDown::Stale(MAX), ..PLAIN };
     const PLAIN: Facts = Facts {
         is_login: false,
         is_logout: false,
@@ -103,5 +170,102 @@ mod tests {
         check(Facts { requires_login: true, ..ANONYMOUS }, refused());
         check(Facts { is_login: true, ..ANONYMOUS }, refused());
         check(Facts { is_logout: true, ..ANONYMOUS }, refused());
+        check(STALE, Verdict::Recall(MAX));
+        check(Facts { requires_login: true, ..STALE }, Verdict::Recall(MAX));
+        check(Facts { is_login: true, ..STALE }, refused());
+        check(Facts { is_logout: true, ..STALE }, refused());
+    }
+
+    fn record() -> Record {
+        let timeouts = policy().timeouts;
+        let record =
+            Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &timeouts, NOW);
+        Record { counter: 5, presented: Some(NOW), ..record }
+    }
+
+    fn ticket(counter: u32) -> Ticket {
+        Ticket {
+            tag: KEY.tag,
+            selector: Selector([5; 16]),
+            counter,
+            secret: record().secret(counter),
+            issued: NOW.as_secs(),
+            flags: 0,
+        }
+    }
+
+    /// Says whether the record is served.
+    fn serves(record: Record, ticket: &Ticket, facts: Facts, secs: u64) -> bool {
+        let policy = policy();
+        let now = NOW.plus(Duration::from_secs(secs));
+        match recalled(&policy, ticket, KEY, Some((9, Arc::new(record))), facts, now) {
+            Ok(bond) => {
+                assert!(matches!(&bond, Bond::Stale(held) if held.key == KEY), "{bond:?}");
+                true
+            }
+            Err(refusal) => {
+                assert_eq!(refusal, Refusal::StoreDown);
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_served_if_nothing_speaks_against_it() {
+        let check = |record: Record, ticket: &Ticket, facts, secs, expected| {
+            let what = format!("{record:?} with {} after {secs} s", ticket.counter);
+            assert_eq!(serves(record, ticket, facts, secs), expected, "{what}");
+        };
+        check(record(), &ticket(5), STALE, 1, true);
+        check(record(), &ticket(4), STALE, 59, true);
+        check(record(), &ticket(4), STALE, 60, false);
+        check(record(), &ticket(3), STALE, 1, false);
+        // Another node has renewed it; the seed proves that.
+        check(record(), &ticket(6), STALE, 1, true);
+        let forged = Ticket { secret: Secret([0; 16]), ..ticket(5) };
+        check(record(), &forged, STALE, 1, false);
+        check(record(), &ticket(5), STALE, 1799, true);
+        check(record(), &ticket(5), STALE, 1800, false);
+        let ends_soon = Record { ends_at: NOW.plus(Duration::from_secs(5)), ..record() };
+        check(ends_soon, &ticket(5), STALE, 5, false);
+        check(record().park(NOW), &ticket(5), STALE, 1, false);
+        let pending = State::Pending { since: NOW, by: 7 };
+        for state in [pending, State::Moved { successor: KEY, at: NOW }, State::Ended] {
+            check(record().into_state(state), &ticket(5), STALE, 1, false);
+        }
+        check(record(), &ticket(5), Facts { is_beside_login: true, ..STALE }, 1, false);
+    }
+
+    #[test]
+    fn what_is_not_remembered_is_refused() {
+        let recalled = recalled(&policy(), &ticket(5), KEY, None, STALE, NOW);
+        assert_eq!(recalled, Err(Refusal::StoreDown));
+    }
+
+    /// PROTOCOL 31.
+    #[test]
+    fn what_is_remembered_may_be_logged_in() {
+        let required = Facts { requires_login: true, ..STALE };
+        assert!(serves(record(), &ticket(5), required, 1));
+        let anonymous = Some((9, Arc::new(Record { authenticated: None, ..record() })));
+        let recalled = recalled(&policy(), &ticket(5), KEY, anonymous, required, NOW);
+        assert_eq!(recalled, Err(Refusal::LoginRequired));
+    }
+
+    #[test]
+    fn what_is_remembered_is_for_its_own_client() {
+        let bearer = |agent: &[u8]| {
+            Some(Bearer::new(Some(agent), std::net::IpAddr::from([192, 0, 2, 7]), None))
+        };
+        let ties = Ties { user_agent: true, network: None, client_certificate: false };
+        let policy = Policy { bind: Some(Bind { ties, on_mismatch: OnMismatch::End }), ..policy() };
+        let owner = bearer(b"Firefox").expect("one that says who it is");
+        let binding = Some(Binding::of(ties, &record().seed, &owner));
+        let bound = || Some((9, Arc::new(Record { binding: binding.clone(), ..record() })));
+        for (who, expected) in [(b"Firefox".as_slice(), true), (b"curl", false)] {
+            let facts = Facts { bearer: bearer(who), ..STALE };
+            let recalled = recalled(&policy, &ticket(5), KEY, bound(), facts, NOW);
+            assert_eq!(recalled.is_ok(), expected, "{}", who.escape_ascii());
+        }
     }
 }

@@ -117,7 +117,7 @@ impl<'a> Settle<'a> {
             Bond::Login(held) if settle.is_overdue(&held) => settle.done(),
             Bond::Login(held) => settle.merge(held),
             Bond::Live(held, _) if forwarded && is_logout => settle.end(held, Cause::Logout),
-            Bond::Live(..) | Bond::Free | Bond::Silent(_) => settle.done(),
+            Bond::Live(..) | Bond::Stale(_) | Bond::Free | Bond::Silent(_) => settle.done(),
         };
         (settle, step)
     }
@@ -233,6 +233,7 @@ impl<'a> Settle<'a> {
         }
         let Answer { logged_in, logged_out, revoke_subject, .. } = self.answer;
         match bond {
+            Bond::Stale(held) => self.without_writing(&held),
             Bond::Login(held) | Bond::Live(held, _) if revoke_subject && !logged_in => {
                 self.revoke_alone(Some(held))
             }

@@ -35,6 +35,7 @@ mod revocation;
 mod routing;
 mod rules;
 mod scope;
+mod store_metrics;
 mod streams;
 mod subjects;
 mod theft;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::admin::{ask, socket};
 use crate::support::apps::App;
 use crate::support::browser::{Ask, Browser};
 use crate::support::client::Response;
@@ -13,6 +14,8 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::shop::{ALICE, Shop, TICKET, browser, whoami};
 
+/// Longer than a test takes.
+const STALE: &str = "on_store_down: { stale: 5m }";
 /// How long a node may take until it has noticed that the store is gone, or back.
 const NOTICE: Duration = Duration::from_secs(20);
 
@@ -180,21 +183,101 @@ async fn a_worker_is_told_nothing_of_a_session_that_nobody_knows() {
     assert!(!seen.to_ascii_lowercase().contains("x-session"), "{seen}");
 }
 
+#[tokio::test]
+async fn with_stale_a_visitor_goes_on_with_the_session_that_was_known() {
+    let mut outage = Outage::begin(STALE, &[]).await;
+    let before = outage.counted("stale").await;
+    let alice = [
+        (Ask::get("/healthz"), Some(json!({}))),
+        (Ask::get("/whoami"), Some(json!({ "user": "alice" }))),
+        (Ask::get("/account/"), Some(json!({}))),
+        (Ask::new("POST", "/echo").body(b"x"), Some(json!({}))),
+        (Ask::get("/cart"), Some(json!({ "cart": ["a"] }))),
+        // It changes the session, in its cookie.
+        (add(), None),
+        (login(), None),
+        (Ask::new("POST", "/logout"), None),
+    ];
+    outage.answers(&alice, &without_a_ticket()).await;
+    assert_eq!(outage.counted("stale").await - before, 5);
+    outage.ends().await;
+}
+
+#[tokio::test]
+async fn a_worker_is_told_of_the_session_that_was_known() {
+    let mut outage = Outage::begin(STALE, &[]).await;
+    let seen = outage.alice.get("/headers").await.expect(200).text();
+    assert!(seen.to_ascii_lowercase().contains("x-session-authenticated"), "{seen}");
+}
+
+#[tokio::test]
+async fn what_was_known_longer_ago_is_refused() {
+    let mut outage = Outage::begin("on_store_down: { stale: 1ms }", &[]).await;
+    outage.answers(&[(Ask::get("/whoami"), None)], &[]).await;
+    outage.ends().await;
+}
+
+/// A session that this node does not remember is nobody's.
+#[tokio::test]
+async fn what_was_never_known_is_refused() {
+    let (app, mut redis) = (App::egg(), Redis::durable());
+    let keys = tempfile::tempdir().expect("a directory");
+    let nodes = Shop::at(app.address).store(&redis).policy(STALE).start_nodes(2, &keys);
+    let mut alice = browser(&nodes);
+    alice.node(0).post_form("/login", ALICE).await.expect(302);
+    assert_eq!(whoami(alice.node(0)).await.as_deref(), Some("alice"));
+    redis.stop();
+    let response = alice.node(1).get("/whoami").await;
+    check(&Ask::get("/whoami"), &response, None);
+}
+
+/// What this node was asked to end it does not serve, though the store has not heard of it.
+#[tokio::test]
+async fn a_session_that_is_being_revoked_is_not_remembered() {
+    let mut outage = Outage::begin(STALE, &[]).await;
+    let seen = outage.alice.get("/headers").await.expect(200).json();
+    let id = find(&seen, "x-session-id").expect("the worker is told").to_owned();
+    let body = format!("{{\"session\":\"{id}\"}}");
+    let request = format!(
+        "POST /sessions/revoke HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let (status, _, said) = ask(&socket(&outage.node[0]), &request).await;
+    assert_eq!(status, 503, "{said}");
+    outage.answers(&[(Ask::get("/whoami"), None)], &[]).await;
+}
+
+/// The value of a field in what the application saw of a request.
+fn find<'a>(seen: &'a Value, name: &str) -> Option<&'a str> {
+    match seen {
+        Value::Object(members) => members.iter().find_map(|(key, value)| {
+            if key.eq_ignore_ascii_case(name) { value.as_str() } else { find(value, name) }
+        }),
+        Value::Array(items) => {
+            let pair = items
+                .windows(2)
+                .find(|pair| pair[0].as_str().is_some_and(|key| key.eq_ignore_ascii_case(name)));
+            let deeper = || items.iter().find_map(|item| find(item, name));
+            pair.and_then(|pair| pair[1].as_str()).or_else(deeper)
+        }
+        _ => None,
+    }
+}
+
 /// A route's own word goes before its policy's, either way.
 #[tokio::test]
 async fn each_route_has_its_own_price() {
     let route = |path: &str, word: &str| {
         format!("{{ path: {path}, upstream: shop, session: shop, on_store_down: {word} }}")
     };
-    let also = [route("/cart", "reject"), route("/whoami", "anonymous")];
+    let also = [route("/cart", "reject"), route("/headers", "{ stale: 5m }")];
     let mut outage =
         Outage::begin("on_store_down: anonymous", &[also[0].as_str(), also[1].as_str()]).await;
-    let alice = [
-        (Ask::get("/cart"), None),
-        (Ask::get("/whoami"), Some(json!({ "user": null }))),
-        (Ask::get("/"), Some(json!({ "user": null }))),
-    ];
+    let alice = [(Ask::get("/cart"), None), (Ask::get("/whoami"), Some(json!({ "user": null })))];
     outage.answers(&alice, &[]).await;
+    let seen = outage.alice.get("/headers").await.expect(200).json();
+    assert!(find(&seen, "x-session-id").is_some(), "{seen}");
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ impl Checker<'_> {
         let trusted_proxies = self.trusted_proxies(file);
         self.unreachable_tickets(file, &listeners);
         self.certificates_asked_for(file, &listeners);
-        Config {
+        let config = Config {
             workers: self.workers(file),
             limits: self.limits(file),
             store: self.store(file, &state_directory),
@@ -79,7 +79,9 @@ impl Checker<'_> {
             servers,
             trusted_proxies,
             insecure_cookies,
-        }
+        };
+        self.nothing_to_serve(file, &config);
+        config
     }
 
     fn report(&mut self, severity: Severity, at: Option<Place>, path: &str, flaw: Flaw) {

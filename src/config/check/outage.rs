@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use crate::config::schema::{Given, OnStoreDown as Long, Route, ShortOr};
+use crate::config::Config;
+use crate::config::diagnostic::Severity;
+use crate::config::schema::{File, Given, OnStoreDown as Long, Route, ShortOr};
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
 use crate::proxy::settings::Require;
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
+use crate::store::Settings as Store;
 
-use super::{Checker, at};
+use super::{Checker, at, items};
 
 /// For so long a revoked session may be served; longer is worth a word.
 const STALE_SANE: Duration = Duration::from_secs(5 * 60);
@@ -39,7 +42,6 @@ impl Checker<'_> {
             );
             self.warning(long.stale.as_ref().and_then(at), &path, flaw);
         }
-        self.not_built(at(given), &path, "such requests are answered with 503, as with `reject`");
         Some(OnStoreDown::Stale(stale))
     }
 
@@ -77,6 +79,42 @@ impl Checker<'_> {
         }
         said.or(session.map(|policy| policy.on_store_down)).unwrap_or_default()
     }
+
+    /// `stale` serves what is kept of the store in this process: where nothing is, it is `reject`.
+    pub(super) fn nothing_to_serve(&mut self, file: &File, config: &Config) {
+        let with = match &config.store {
+            Store::Memory | Store::Sqlite(_) => "this store",
+            _ if config.cache.lease.is_zero() => "`cache.lease: 0s`",
+            _ => return,
+        };
+        let mut found = Vec::new();
+        let mut look = |given: &Given<ShortOr<Long>>, path: String| {
+            if let Some(given) = given.as_ref().filter(|given| is_long(&given.value)) {
+                found.push((at(given), path));
+            }
+        };
+        for (name, session) in file.sessions.iter().flat_map(|named| &named.0) {
+            look(&session.value.on_store_down, format!("sessions.{}", name.value));
+        }
+        for (index, server) in items(&file.servers).iter().enumerate() {
+            for (number, route) in items(&server.value.routes).iter().enumerate() {
+                look(&route.value.on_store_down, format!("servers[{index}].routes[{number}]"));
+            }
+        }
+        for (place, path) in found {
+            let flaw = Flaw::new(
+                format!(
+                    "has no effect: with {with} there is nothing to serve, and such requests get 503"
+                ),
+                "",
+            );
+            self.report(Severity::Notice, place, &format!("{path}.on_store_down"), flaw);
+        }
+    }
+}
+
+fn is_long<T>(given: &ShortOr<T>) -> bool {
+    matches!(given, ShortOr::Long(_))
 }
 
 fn word(text: &str) -> Result<OnStoreDown, Flaw> {
@@ -93,12 +131,13 @@ fn word(text: &str) -> Result<OnStoreDown, Flaw> {
 mod tests {
     use super::*;
     use crate::config::environment::testing::Given as Files;
-    use crate::config::{Config, parse};
+    use crate::config::parse;
 
     /// A policy with these words of its own, and a route with these.
-    fn read(policy: &str, route: &str) -> Config {
+    fn read(policy: &str, route: &str, top: &str) -> Config {
         let text = format!(
             "listeners: [{{ address: '127.0.0.1:8443', tls: {{ self_signed: true }} }}]\n\
+             {top}\n\
              sessions: {{ app: {{ app_cookies: [SESS], {policy} }} }}\n\
              upstreams: {{ app: {{ endpoints: [{{ address: '127.0.0.1:7001' }}] }} }}\n\
              servers: [{{ routes: [{{ path: /, upstream: app, session: app, {route} }}] }}]\n"
@@ -110,7 +149,7 @@ mod tests {
     #[test]
     fn a_route_has_its_own_word_or_its_policys() {
         let check = |policy: &str, route: &str, expected: OnStoreDown| {
-            let config = read(policy, route);
+            let config = read(policy, route, "");
             let found = config.servers[0].routes[0].on_store_down;
             assert_eq!(found, expected, "{policy}; {route}");
         };
@@ -122,5 +161,25 @@ mod tests {
         check("", "on_store_down: anonymous", OnStoreDown::Anonymous);
         check("on_store_down: anonymous", "on_store_down: { stale: 5m }", stale(300));
         check("on_store_down: { stale: 30s }", "on_store_down: reject", OnStoreDown::Reject);
+    }
+
+    #[test]
+    fn without_a_cache_there_is_nothing_to_serve() {
+        let check = |top: &str, policy: &str, expected: &[&str]| {
+            let config = read(policy, "", top);
+            let said = config.warnings.iter().filter(|found| found.path.contains("on_store_down"));
+            let said: Vec<_> = said.map(|found| found.message.as_str()).collect();
+            assert_eq!(said, expected, "{top}; {policy}");
+        };
+        let stale = "on_store_down: { stale: 30s }";
+        let this =
+            "has no effect: with this store there is nothing to serve, and such requests get 503";
+        let lease = "has no effect: with `cache.lease: 0s` there is nothing to serve, and such requests \
+                     get 503";
+        check("store: memory", stale, &[this]);
+        check("", stale, &[this]);
+        check("", "on_store_down: anonymous", &[]);
+        check("store: 'redis://127.0.0.1/0'", stale, &[]);
+        check("store: 'redis://127.0.0.1/0'\ncache: { lease: 0s }", stale, &[lease]);
     }
 }

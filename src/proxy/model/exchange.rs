@@ -145,7 +145,8 @@ pub async fn run(
         Bond::Free => Tie::Free,
         Bond::Live(ref held, _) => Tie::Live(held.key),
         Bond::Login(ref held) => Tie::Login(held.key),
-        Bond::Silent(_) => Tie::Silent,
+        // The model's routes want 503 in an outage.
+        Bond::Silent(_) | Bond::Stale(_) => Tie::Silent,
     });
     // Hook upstream_request_filter.
     let reply = if is_cut() {

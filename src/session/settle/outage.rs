@@ -2,6 +2,7 @@
 //! expired, whether or not the store answers by now.
 
 use crate::session::event::{Event, NotMade};
+use crate::session::exchange::Held;
 use crate::session::jar::Edit;
 
 use super::{Answer, Settle, Step};
@@ -15,6 +16,15 @@ impl Settle<'_> {
         if self.answer.edits.iter().any(Edit::is_put) {
             // Its ticket would take the place of one that is good.
             self.events.push(Event::NotMade { cause: NotMade::StoreDown });
+        }
+        self.done()
+    }
+
+    /// The worker was shown the session as it was a while ago. What it sets again as it was needs
+    /// no writing; an expiry that it moves waits for the store.
+    pub(super) fn without_writing(&mut self, held: &Held) -> Step {
+        if self.says_something_happened() || held.record.jar.would_change(&self.answer.edits) {
+            return self.withhold(Some(held.key));
         }
         self.done()
     }

@@ -39,6 +39,52 @@ fn nothing_that_needs_the_store_seems_to_have_happened() {
         Answer { revoke_subject: true, ..Answer::default() },
         Answer { renew: Some(SENT), ..Answer::default() },
     ] {
-        check(Bond::Silent(Silence::Outage), answer, (true, &withheld));
+        check(Bond::Silent(Silence::Outage), answer.clone(), (true, &withheld));
+        check(stale(), answer, (true, &[Event::Withheld { id: Some(OLD) }]));
+    }
+}
+
+fn stale() -> Bond {
+    Bond::Stale(live().held())
+}
+
+/// The jar holds `EGG_SESS=x`.
+#[test]
+fn what_is_set_again_as_it_was_needs_no_writing() {
+    let withheld = [Event::Withheld { id: Some(OLD) }];
+    for same in [
+        &[][..],
+        &["EGG_SESS=x"],
+        &["EGG_SESS=x; Max-Age=1800"],
+        &["EGG_SESS=; Max-Age=0", "EGG_SESS=x"],
+        &["EGG_SESS.sig=; Max-Age=0"],
+    ] {
+        check(stale(), with(same), (false, &[]));
+    }
+    for other in [
+        &["EGG_SESS=y"][..],
+        &["EGG_SESS=; Max-Age=0"],
+        &["EGG_SESS=x", "EGG_SESS=; Max-Age=0"],
+        &["EGG_SESS=x; Path=/shop"],
+        &["EGG_SESS=x", "EGG_SESS.sig=s"],
+    ] {
+        check(stale(), with(other), (true, &withheld));
+    }
+}
+
+/// An endpoint that takes the session over keeps it only once that is written.
+#[test]
+fn a_session_that_is_not_written_stays_at_its_endpoint() {
+    let elsewhere = Answer { endpoint: Some("10.0.0.2:80".to_owned()), ..Answer::default() };
+    check(stale(), elsewhere, (false, &[]));
+}
+
+#[test]
+fn what_is_broken_off_without_the_store_changes_nothing() {
+    for is_logout in [false, true] {
+        let policy = policy();
+        let (_, step) = Settle::abort(&policy, stale(), is_logout, true, NOW);
+        let Step::Done(effect) = step else { panic!("{step:?}") };
+        assert!(matches!(effect.ticket, TicketEffect::Keep), "{:?}", effect.ticket);
     }
 }
