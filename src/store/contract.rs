@@ -39,9 +39,19 @@ impl Elapse {
 }
 
 /// Makes the suite's tests for an engine: `bench` is an `async fn() -> Bench`.
+///
+/// `suite!(in turn: name, start)` makes a single test instead, for an engine whose server takes long
+/// to start: `start` is an `async fn` to something with an `async fn bench(&self) -> Bench`.
 macro_rules! suite {
-    ($bench:path) => {
-        $crate::store::contract::suite!(@tests $bench:
+    (in turn: $name:ident, $start:path) => {
+        #[tokio::test]
+        async fn $name() {
+            let started = $start().await;
+            $crate::store::contract::suite!(@all turn (started));
+        }
+    };
+    (@all $how:ident $on:tt) => {
+        $crate::store::contract::suite!(@$how tests $on
             a_record_that_was_never_made_is_not_found,
             a_created_record_is_found_with_version_one,
             a_key_is_taken_once_a_record_has_it,
@@ -64,7 +74,7 @@ macro_rules! suite {
             two_runtimes_on_two_threads_share_one_store,
             a_store_that_answers_says_so
         );
-        $crate::store::contract::suite!(@beside $bench:
+        $crate::store::contract::suite!(@$how beside $on
             an_epoch_that_was_never_made_reads_as_none,
             an_epoch_that_is_there_wins_over_a_proposal,
             of_many_proposals_at_once_all_are_told_the_same,
@@ -82,7 +92,7 @@ macro_rules! suite {
             eras_made_at_once_are_all_different
         );
     };
-    (@tests $bench:path: $($name:ident),+) => {
+    (@each tests ($bench:path) $($name:ident),+) => {
         $(
             #[tokio::test]
             async fn $name() {
@@ -92,7 +102,7 @@ macro_rules! suite {
             }
         )+
     };
-    (@beside $bench:path: $($name:ident),+) => {
+    (@each beside ($bench:path) $($name:ident),+) => {
         $(
             #[tokio::test]
             async fn $name() {
@@ -101,6 +111,27 @@ macro_rules! suite {
                 drop(bench.keep_alive);
             }
         )+
+    };
+    (@turn tests ($started:ident) $($name:ident),+) => {
+        $(
+            {
+                println!("{}", stringify!($name));
+                let bench = $started.bench().await;
+                $crate::store::contract::$name(&bench).await;
+            }
+        )+
+    };
+    (@turn beside ($started:ident) $($name:ident),+) => {
+        $(
+            {
+                println!("{}", stringify!($name));
+                let bench = $started.bench().await;
+                $crate::store::contract::beside::$name(&bench).await;
+            }
+        )+
+    };
+    ($bench:path) => {
+        $crate::store::contract::suite!(@all each ($bench));
     };
 }
 pub(super) use suite;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -47,6 +47,12 @@ impl Signal {
 
     pub(super) fn current(&self) -> Health {
         *self.sender.borrow()
+    }
+
+    /// How long calls have not been answered.
+    pub(super) fn down_for(&self) -> Option<Duration> {
+        let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        outage.as_ref().map(|outage| outage.since.elapsed())
     }
 
     /// Says that calls are answered. Whether this was news.

@@ -2,7 +2,7 @@
 //! master, and whether its replicas still confirm; and proves links by what was answered.
 //!
 //! Each connection is asked again a beat after it was last asked, or when it has answered, whichever
-//! is later. On those for look-ups a PING: its answer proves the link as of when it was sent. On
+//! is later. On those for look-ups what `probe` says: its answer proves the link as of when it was sent. On
 //! the one for writes ROLE, so that a master that was demoted is left within a beat.
 //!
 //! Where replicas must confirm, a beat on the durable connection writes a small key and waits until
@@ -13,6 +13,7 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use redis::{Cmd, RedisResult};
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::cause::Cause;
@@ -55,8 +56,8 @@ impl Beat {
 pub(super) async fn watch_over(connections: &Connections, terms: &Terms) -> Infallible {
     let [read, other] = &connections.reads;
     tokio::join!(
-        watch_read(connections, read, terms.beat),
-        watch_read(connections, other, terms.beat),
+        watch_read(connections, read, terms),
+        watch_read(connections, other, terms),
         watch_write(connections, terms),
         async {
             match (&connections.durable, terms.require_replicas) {
@@ -69,13 +70,18 @@ pub(super) async fn watch_over(connections: &Connections, terms: &Terms) -> Infa
     std::future::pending().await
 }
 
-async fn watch_read(connections: &Connections, line: &Line, beat: Beat) {
+async fn watch_read(connections: &Connections, line: &Line, terms: &Terms) {
+    let beat = terms.beat;
     loop {
         let sent = Instant::now();
-        if ping(line, beat).await.is_err() {
-            return gave_up(connections, line);
+        match terms.probe.judge(ask(line, beat, &terms.probe.question()).await) {
+            Ok(true) => {
+                line.prove(connections.confirmed().map_or(sent, |confirmed| confirmed.min(sent)));
+            }
+            Ok(false) => {}
+            Err(cause @ Cause::NotServing(_)) => return connections.fault.raise(cause),
+            Err(_) => return gave_up(connections, line),
         }
-        line.prove(connections.confirmed().map_or(sent, |confirmed| confirmed.min(sent)));
         sleep_until((sent + beat.every).into()).await;
     }
 }
@@ -83,7 +89,7 @@ async fn watch_read(connections: &Connections, line: &Line, beat: Beat) {
 async fn watch_durable(connections: &Connections, line: &Line, beat: Beat) {
     loop {
         let sent = Instant::now();
-        if ping(line, beat).await.is_err() {
+        if ask(line, beat, &redis::cmd("PING")).await.is_err() {
             return gave_up(connections, line);
         }
         sleep_until((sent + beat.every).into()).await;
@@ -133,7 +139,7 @@ async fn watch_replicas(connections: &Connections, line: &Line, terms: &Terms) {
 pub(super) async fn confirm(line: &Line, terms: &Terms) -> Result<Instant, Cause> {
     let sent = Instant::now();
     let (mut set, mut wait) = (redis::cmd("SET"), redis::cmd("WAIT"));
-    set.arg(terms.namespace.beat()).arg(1).arg("PX").arg(millis(KEEP));
+    set.arg(terms.probe.written(&terms.namespace)).arg(1).arg("PX").arg(millis(KEEP));
     wait.arg(terms.require_replicas).arg(millis(terms.beat.every.min(CONFIRM_MAX)));
     let (mut first, mut second) = (line.connection(), line.connection());
     let answers = tokio::try_join!(
@@ -141,24 +147,28 @@ pub(super) async fn confirm(line: &Line, terms: &Terms) -> Result<Instant, Cause
         set.exec_async(&mut first),
         wait.query_async::<u64>(&mut second),
     );
-    let ((), replicas) = answers.map_err(|error| Cause::of(&error))?;
+    let replicas = match answers {
+        Ok(((), replicas)) => replicas,
+        // In a cluster it may be that the key has just moved.
+        Err(error) => terms.probe.judge(Err(error)).map(|_| 0)?,
+    };
     if replicas < u64::from(terms.require_replicas) {
         return Err(Cause::Unconfirmed(terms.require_replicas));
     }
     Ok(sent)
 }
 
-async fn ping(line: &Line, beat: Beat) -> Result<(), Cause> {
-    let (ping, mut connection) = (redis::cmd("PING"), line.connection());
+async fn ask(line: &Line, beat: Beat, question: &Cmd) -> RedisResult<()> {
+    let mut connection = line.connection();
     let answer = timeout(beat.patience, async {
-        let mut answer = std::pin::pin!(ping.exec_async(&mut connection));
+        let mut answer = std::pin::pin!(question.exec_async(&mut connection));
         if let Ok(answer) = timeout(SLOW, answer.as_mut()).await {
             return answer;
         }
         line.set_slow(true);
         answer.await
     });
-    answer.await.unwrap_or_else(|_| Err(unanswered())).map_err(|error| Cause::of(&error))?;
+    answer.await.unwrap_or_else(|_| Err(unanswered()))?;
     line.set_slow(false);
     Ok(())
 }

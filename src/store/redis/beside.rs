@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{FromRedisValue, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, ScriptInvocation};
 
+use super::calls::Missed;
 use super::tracking::Writing;
 use super::{RedisStore, keep_ms, layout};
 use crate::session::outcome::{Durability, Epoch, Leased, Lookup, RecordKey};
@@ -39,7 +40,7 @@ impl RedisStore {
         epoch.arg(self.namespace.epoch(key.tag));
         let (record, epoch) = (&record, &epoch);
         let about = About::Record(key);
-        let values = self.look_up(about, |connection| async move {
+        let values = self.look_up_together(about, true, |connection| async move {
             let (mut first, mut second) = (connection.clone(), connection);
             // Biased: the epoch is read last, so that a revocation in between is seen.
             tokio::try_join!(
@@ -48,12 +49,40 @@ impl RedisStore {
                 epoch.query_async::<Option<Vec<u8>>>(&mut second),
             )
         });
-        let Some(((value, epoch), link)) = values.await else { return (Lookup::Unavailable, None) };
+        let ((value, epoch), link) = match values.await {
+            Ok(read) => read,
+            Err(Missed::Unavailable) => return (Lookup::Unavailable, None),
+            Err(Missed::Scattered) => return self.load_scattered(about, record, epoch).await,
+        };
         let read = match self.read_record(about, value) {
             Lookup::Found(stored) => self.with_epoch(about, stored, epoch),
             other => other,
         };
         (read, link)
+    }
+
+    /// The same one after the other, each wherever it is: a server that a slot is on its way to
+    /// says of a key that has not arrived yet that there is none. The epoch is read last here too.
+    async fn load_scattered(
+        &self,
+        about: About,
+        record: &Cmd,
+        epoch: &Cmd,
+    ) -> (Lookup<Stored>, Option<Arc<Link>>) {
+        let read = async |key: &Cmd| {
+            let ask = |mut connection| async move {
+                key.query_async::<Option<Vec<u8>>>(&mut connection).await
+            };
+            self.look_up::<_, _>(about, ask).await
+        };
+        let Some((value, _)) = read(record).await else { return (Lookup::Unavailable, None) };
+        let stored = match self.read_record(about, value) {
+            Lookup::Found(stored) => stored,
+            other => return (other, None),
+        };
+        let Some((epoch, _)) = read(epoch).await else { return (Lookup::Unavailable, None) };
+        // It came over two links, and is about to move: not worth keeping.
+        (self.with_epoch(about, stored, epoch), None)
     }
 
     fn read_record(&self, about: About, value: Option<Vec<u8>>) -> Lookup<Stored> {
@@ -120,8 +149,9 @@ impl RedisStore {
         let script = &script;
         let (about, deadline) = (About::Tag(tag), self.deadlines.lookup);
         // Not where what is read is tracked: nobody keeps it.
-        let members = self.run(about, deadline, deadline, |connections| async move {
-            Ok(script.invoke_async::<Vec<Vec<u8>>>(&mut connections.write.connection()).await?)
+        let members = self.run(about, deadline, deadline, |route| async move {
+            let mut wire = route.over(&route.connections.write);
+            Ok(script.invoke_async::<Vec<Vec<u8>>>(&mut wire).await?)
         });
         let Some(members) = members.await else { return Lookup::Unavailable };
         match members.into_iter().map(<[u8; 16]>::try_from).collect() {
@@ -194,8 +224,8 @@ impl RedisStore {
         durability: Durability,
     ) -> Option<T> {
         let attempt = self.attempt(durability);
-        self.run(about, attempt, self.deadlines.write_overall, |connections| async move {
-            self.write_any(&connections, script, durability).await
+        self.run(about, attempt, self.deadlines.write_overall, |route| async move {
+            self.write_any(&route, script, durability).await
         })
         .await
     }

@@ -13,7 +13,9 @@ use tokio::time::timeout;
 
 use super::cause::Cause;
 use super::connection::{Connections, Line, Purpose};
-use super::supervisor::Fleet;
+use super::servers::Route;
+use super::slots::Redirect;
+use super::wire::Wire;
 use super::{RedisStore, layout};
 use crate::session::outcome::Durability;
 use crate::store::About;
@@ -52,6 +54,13 @@ impl Deadlines {
     };
 }
 
+/// Why a look-up of several keys failed.
+pub(super) enum Missed {
+    Unavailable,
+    /// Some of the keys, or all, are on their way to another server.
+    Scattered,
+}
+
 /// Why an attempt to write failed.
 pub(super) enum Failure {
     Redis(RedisError),
@@ -66,50 +75,93 @@ impl From<RedisError> for Failure {
 }
 
 impl RedisStore {
-    /// Reads, on the better connection for it, and on the other as well where the answer does not
-    /// come or the connection breaks. The answer, and the link that it came over. Nothing where
-    /// the store is unavailable; the log says why.
+    /// Reads one key, on the better connection for it, and on the other as well where the answer
+    /// does not come or the connection breaks. The answer, and the link that it came over. Nothing
+    /// where the store is unavailable; the log says why.
     pub(super) async fn look_up<T, Fut>(
         &self,
         about: About,
-        ask: impl Fn(MultiplexedConnection) -> Fut,
+        ask: impl Fn(Wire) -> Fut,
     ) -> Option<(T, Option<Arc<Link>>)>
     where
         Fut: Future<Output = RedisResult<T>>,
     {
-        let fleet = self.servers.of(about);
+        self.look_up_together(about, false, ask).await.ok()
+    }
+
+    /// As [`look_up`](Self::look_up). Where several keys are read (`several`) they may be in two
+    /// places for a while, and each has to be looked up by itself.
+    pub(super) async fn look_up_together<T, Fut>(
+        &self,
+        about: About,
+        several: bool,
+        ask: impl Fn(Wire) -> Fut,
+    ) -> Result<(T, Option<Arc<Link>>), Missed>
+    where
+        Fut: Future<Output = RedisResult<T>>,
+    {
+        let (names, purpose) = (&self.namespace, Purpose::Reading);
         let tries = async {
-            let mut connections = self.pick(fleet, Purpose::Reading).await?;
-            for _ in 0..TRIES {
-                match self.hedged(&connections, &ask).await {
-                    Ok(answer) => return Some(answer),
-                    Err(error) => self.judge(about, &connections, &error)?,
+            let patience = self.deadlines.replacement;
+            let mut route = self.servers.route(names, about, purpose, patience).await?;
+            let (mut tries, mut redirects) = (0, 0);
+            loop {
+                let error = match self.hedged(&route, &ask).await {
+                    Ok(answer) => return Some(Ok(answer)),
+                    Err(error) => error,
+                };
+                if let Some(redirect) = self.servers.redirect(&error, &route) {
+                    if several && matches!(redirect, Redirect::Ask(_)) {
+                        return Some(Err(Missed::Scattered));
+                    }
+                    route = self.follow(about, purpose, &redirect, redirects, &error).await?;
+                    redirects += 1;
+                    continue;
                 }
-                let other = fleet.pick_other(Purpose::Reading, connections.id);
-                connections = timeout(self.deadlines.replacement, other).await.ok()?;
+                self.judge(about, &route.connections, &error)?;
+                tries += 1;
+                if tries == TRIES {
+                    return None;
+                }
+                let other = self.servers.reroute(names, about, purpose, &route);
+                route = timeout(self.deadlines.replacement, other).await.ok()?;
             }
-            None
         };
-        timeout(self.deadlines.lookup, tries).await.ok().flatten()
+        let answer = timeout(self.deadlines.lookup, tries).await.ok().flatten();
+        answer.unwrap_or(Err(Missed::Unavailable))
+    }
+
+    async fn follow(
+        &self,
+        about: About,
+        purpose: Purpose,
+        redirect: &Redirect,
+        nth: u32,
+        error: &RedisError,
+    ) -> Option<Route> {
+        if *redirect == Redirect::Down {
+            self.log_refusal(about, error);
+        }
+        self.servers.follow(&self.namespace, about, purpose, redirect, nth).await
     }
 
     async fn hedged<T, Fut>(
         &self,
-        connections: &Connections,
-        ask: impl Fn(MultiplexedConnection) -> Fut,
+        route: &Route,
+        ask: impl Fn(Wire) -> Fut,
     ) -> RedisResult<(T, Option<Arc<Link>>)>
     where
         Fut: Future<Output = RedisResult<T>>,
     {
         let asked = |line: &Line| {
-            let (answer, link) = (ask(line.connection()), line.link());
+            let (answer, link) = (ask(route.over(line)), line.link());
             async move { answer.await.map(|answer| (answer, link)) }
         };
         let broke = |answer: &RedisResult<_>| match answer {
             Ok(_) => false,
             Err(error) => Cause::of_command(error) == Some(Cause::Disconnected),
         };
-        let mut readers = connections.readers();
+        let mut readers = route.connections.readers();
         let Some(first) = readers.next() else {
             return Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into());
         };
@@ -135,43 +187,43 @@ impl RedisStore {
         about: About,
         attempt: Duration,
         overall: Duration,
-        operation: impl Fn(Arc<Connections>) -> Fut,
+        operation: impl Fn(Route) -> Fut,
     ) -> Option<T>
     where
         Fut: Future<Output = Result<T, Failure>>,
     {
-        let fleet = self.servers.of(about);
+        let (names, purpose) = (&self.namespace, Purpose::Writing);
         let tries = async {
-            let mut connections = self.pick(fleet, Purpose::Writing).await?;
-            for _ in 0..TRIES {
-                match timeout(attempt, operation(connections.clone())).await {
+            let patience = self.deadlines.replacement;
+            let mut route = self.servers.route(names, about, purpose, patience).await?;
+            let (mut tries, mut redirects) = (0, 0);
+            while tries < TRIES {
+                let tried = timeout(attempt, operation(route.clone())).await;
+                if let Ok(Err(Failure::Redis(error))) = &tried
+                    && let Some(redirect) = self.servers.redirect(error, &route)
+                {
+                    route = self.follow(about, purpose, &redirect, redirects, error).await?;
+                    redirects += 1;
+                    continue;
+                }
+                tries += 1;
+                match tried {
                     Ok(Ok(outcome)) => return Some(outcome),
                     Ok(Err(Failure::Unconfirmed)) => return None,
-                    Ok(Err(Failure::Redis(error))) => self.judge(about, &connections, &error)?,
+                    Ok(Err(Failure::Redis(error))) => {
+                        self.judge(about, &route.connections, &error)?;
+                    }
                     // Unknown whether it was carried out; repeats are harmless. If the server
                     // hangs, the heartbeat will find out.
-                    Err(_elapsed) if connections.serves(Purpose::Writing) => continue,
+                    Err(_elapsed) if route.connections.serves(purpose) => continue,
                     Err(_elapsed) => {}
                 }
-                let other = fleet.pick_other(Purpose::Writing, connections.id);
-                connections = timeout(self.deadlines.replacement, other).await.ok()?;
+                let other = self.servers.reroute(names, about, purpose, &route);
+                route = timeout(self.deadlines.replacement, other).await.ok()?;
             }
             None
         };
         timeout(overall, tries).await.ok().flatten()
-    }
-
-    /// Connections to begin with. Where the server is down there are none at once; where only those
-    /// for this purpose are missing, others are waited for as after a break.
-    async fn pick(&self, fleet: &Fleet, purpose: Purpose) -> Option<Arc<Connections>> {
-        if let Some(connections) = fleet.pick(purpose) {
-            return Some(connections);
-        }
-        let rest = fleet.pick(match purpose {
-            Purpose::Reading => Purpose::Writing,
-            Purpose::Writing => Purpose::Reading,
-        })?;
-        timeout(self.deadlines.replacement, fleet.pick_other(purpose, rest.id)).await.ok()
     }
 
     /// What to do after an error: to try again on other connections, or to give up.
@@ -202,42 +254,42 @@ impl RedisStore {
     /// [`write_any`](Self::write_any) does.
     pub(super) async fn write(
         &self,
-        connections: &Connections,
+        route: &Route,
         script: &ScriptInvocation<'_>,
         durability: Durability,
     ) -> Result<i64, Failure> {
-        self.write_if(connections, script, durability, |outcome| *outcome == layout::DONE).await
+        self.write_if(route, script, durability, |outcome| *outcome == layout::DONE).await
     }
 
     /// Runs a script that writes something whatever it finds, on the connection that the durability
     /// asks for, and then waits for replicas where there are any.
     pub(super) async fn write_any<T: FromRedisValue>(
         &self,
-        connections: &Connections,
+        route: &Route,
         script: &ScriptInvocation<'_>,
         durability: Durability,
     ) -> Result<T, Failure> {
-        self.write_if(connections, script, durability, |_| true).await
+        self.write_if(route, script, durability, |_| true).await
     }
 
     async fn write_if<T: FromRedisValue>(
         &self,
-        connections: &Connections,
+        route: &Route,
         script: &ScriptInvocation<'_>,
         durability: Durability,
         wrote: impl Fn(&T) -> bool,
     ) -> Result<T, Failure> {
         let durable = match durability {
             Durability::Master => None,
-            Durability::Replica => connections.durable.as_ref(),
+            Durability::Replica => route.connections.durable.as_ref(),
         };
         let Some(durable) = durable else {
-            return Ok(script.invoke_async(&mut connections.write.connection()).await?);
+            return Ok(script.invoke_async(&mut route.over(&route.connections.write)).await?);
         };
-        let mut durable = durable.connection();
+        let mut durable = route.over(durable);
         let outcome = script.invoke_async(&mut durable).await?;
         if wrote(&outcome) {
-            self.wait_for_replicas(connections, &mut durable).await?;
+            self.wait_for_replicas(&route.connections, durable.plain()).await?;
         }
         Ok(outcome)
     }

@@ -17,6 +17,7 @@ use super::beat::{self, Beat};
 use super::cause::Cause;
 use super::endpoint::Client;
 use super::layout::Namespace;
+use super::probe::Probe;
 use super::tracking::Watcher;
 use crate::store::changes::{Changes, Link};
 
@@ -39,6 +40,7 @@ pub(super) struct Terms {
     /// How many replicas must confirm, see [`beat`].
     pub(super) require_replicas: u32,
     pub(super) beat: Beat,
+    pub(super) probe: Arc<Probe>,
     /// Whether it was said already that the server refuses to track.
     pub(super) refused: Arc<AtomicBool>,
 }
@@ -123,6 +125,15 @@ pub(super) struct Connections {
 pub(super) enum Purpose {
     Reading,
     Writing,
+}
+
+impl Purpose {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Reading => Self::Writing,
+            Self::Writing => Self::Reading,
+        }
+    }
 }
 
 impl Connections {
@@ -250,14 +261,18 @@ async fn open_line(
         async {
             let sent = Instant::now();
             // A server that is loading its data answers HELLO, but not this.
-            redis::cmd("PING").exec_async(&mut connection.clone()).await.map(|()| sent)
+            let question = terms.probe.question();
+            (question.exec_async(&mut connection.clone()).await, sent)
         },
     );
     if let Err(error) = named {
         tracing::debug!(%error, "connection to redis left unnamed");
     }
     let line = Line { link: tracked?, broken, slow: AtomicBool::new(false), connection };
-    line.prove(answered.map_err(|error| Cause::of(&error))?);
+    let (answer, sent) = answered;
+    if terms.probe.judge(answer)? {
+        line.prove(sent);
+    }
     Ok(line)
 }
 

@@ -8,7 +8,8 @@
 //! (16 bytes); `<namespace>:{<tag>}:i`, a ZSET of the records' identifiers (16 bytes), by the time
 //! at which they are garbage (Unix milliseconds of the server). Beside any record:
 //! `<namespace>:{<tag>}:l:<id>`, a STRING, who has its lease (16 bytes). In a slot of its own:
-//! `<namespace>:era`, a STRING, a decimal number; and `<namespace>:beat`, a STRING that says nothing.
+//! `<namespace>:era`, a STRING, a decimal number; and `<namespace>:beat`, a STRING that says nothing;
+//! in a cluster that is `<namespace>:{<some tag>}:b`, one for each master.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -57,6 +58,16 @@ impl Namespace {
 
     pub(super) fn era(&self) -> String {
         format!("{}:era", self.0)
+    }
+
+    /// What the heartbeat reads in a cluster, in the slot of `tag`: nothing is there.
+    pub(super) fn probe(&self, tag: &str) -> String {
+        format!("{}:{{{tag}}}:p", self.0)
+    }
+
+    /// What the heartbeat writes in a cluster where replicas must confirm, in the slot of `tag`.
+    pub(super) fn beat_in(&self, tag: &str) -> String {
+        format!("{}:{{{tag}}}:b", self.0)
     }
 
     /// What the heartbeat writes where replicas must confirm.

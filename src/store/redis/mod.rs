@@ -10,19 +10,23 @@ mod beat;
 mod beside;
 mod calls;
 mod cause;
+mod cluster;
 mod connection;
 mod endpoint;
 mod layout;
+mod probe;
 mod sentinel;
-#[cfg(test)]
+mod servers;
 mod slots;
 mod supervisor;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod topology;
 mod tracking;
 mod url;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,9 +39,12 @@ use tokio::sync::watch;
 
 use self::beat::Beat;
 use self::calls::Deadlines;
+use self::cluster::Cluster;
 use self::connection::Terms;
 use self::endpoint::Endpoint;
 use self::layout::{Namespace, Scripts};
+use self::probe::Probe;
+use self::servers::Servers;
 use self::supervisor::Fleet;
 use self::target::Target;
 pub use self::tls::{ClientCertificate, Tls, server_name};
@@ -102,20 +109,6 @@ pub struct RedisStore {
     _open: watch::Sender<()>,
 }
 
-/// Which server has what: the only place that decides.
-struct Servers(Arc<Fleet>);
-
-impl Servers {
-    /// The server that has the keys that a call is about.
-    fn of(&self, _about: About) -> &Arc<Fleet> {
-        &self.0
-    }
-
-    fn any(&self) -> &Arc<Fleet> {
-        &self.0
-    }
-}
-
 impl RedisStore {
     /// Checks the settings. Connects nothing: [`SessionStore::start`] does, on every runtime.
     /// `lease` is how long a link is relied on after it was proved; with none nothing is tracked.
@@ -133,13 +126,22 @@ impl RedisStore {
             tracks: !lease.is_zero(),
             require_replicas: settings.require_replicas,
             beat: Beat::of_lease(lease),
+            probe: Arc::new(Probe::Server),
             refused: Arc::new(AtomicBool::new(false)),
         };
-        let target = Target::new(endpoint.clone())?;
-        let fleet = Fleet::new(target, terms, settings.url.to_string(), closed);
+        let name = settings.url.to_string();
+        let servers = match endpoint.kind() {
+            Kind::Cluster => {
+                Servers::Many(Arc::new(Cluster::new(endpoint.clone(), terms, name, closed)))
+            }
+            Kind::Single | Kind::Sentinel { .. } => {
+                let target = Target::new(endpoint.clone())?;
+                Servers::One(Arc::new(Fleet::new(target, terms, name, closed)))
+            }
+        };
         Ok(Self {
             endpoint,
-            servers: Servers(Arc::new(fleet)),
+            servers,
             changes,
             namespace,
             scripts: Scripts::new(),
@@ -166,7 +168,7 @@ impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("namespace", &self.namespace)
-            .field("health", &self.servers.any().health.current())
+            .field("health", &*self.servers.health().borrow())
             .finish_non_exhaustive()
     }
 }
@@ -197,7 +199,7 @@ impl SessionStore for RedisStore {
             About::Record(key),
             self.attempt(Durability::Master),
             self.deadlines.write_overall,
-            |connections| async move { self.write(&connections, script, Durability::Master).await },
+            |route| async move { self.write(&route, script, Durability::Master).await },
         );
         match outcome.await {
             Some(layout::DONE) => Created::Created,
@@ -238,7 +240,7 @@ impl SessionStore for RedisStore {
             About::Record(key),
             self.attempt(durability),
             self.deadlines.write_overall,
-            |connections| async move { self.write(&connections, script, durability).await },
+            |route| async move { self.write(&route, script, durability).await },
         );
         match outcome.await {
             Some(layout::DONE) => Replaced::Replaced,
@@ -257,7 +259,7 @@ impl SessionStore for RedisStore {
             About::Record(key),
             self.attempt(Durability::Replica),
             self.deadlines.write_overall,
-            |connections| async move { self.write(&connections, script, Durability::Replica).await },
+            |route| async move { self.write(&route, script, Durability::Replica).await },
         );
         match outcome.await {
             Some(layout::DONE) => Removed::Removed,
@@ -326,11 +328,11 @@ impl SessionStore for RedisStore {
     }
 
     async fn start(&self) {
-        self.servers.any().join(START_PATIENCE).await;
+        self.servers.join(START_PATIENCE).await;
     }
 
     fn health(&self) -> watch::Receiver<Health> {
-        self.servers.any().health.subscribe()
+        self.servers.health()
     }
 }
 
@@ -358,7 +360,10 @@ impl RedisStore {
     }
 
     fn beat(&mut self) -> &mut Beat {
-        let fleet = Arc::get_mut(&mut self.servers.0).expect("not started yet");
-        &mut fleet.terms.beat
+        let terms = match &mut self.servers {
+            Servers::One(fleet) => Arc::get_mut(fleet).map(|fleet| &mut fleet.terms),
+            Servers::Many(cluster) => Arc::get_mut(cluster).map(|cluster| &mut cluster.terms),
+        };
+        &mut terms.expect("not started yet").beat
     }
 }

@@ -26,9 +26,9 @@ impl Target {
             (Kind::Sentinel { master_name }, [_, ..]) => {
                 Ok(Self::Master(Sentinels::new(endpoint.clone(), master_name)))
             }
+            // A cluster has a fleet for each of its masters, at an address of its own.
             (Kind::Cluster, _) | (_, []) => {
-                let reason = "clusters are not supported yet: name one server, or Sentinels";
-                Err(StoreError::Settings(reason.to_owned()))
+                Err(StoreError::Settings("no single server is named".to_owned()))
             }
         }
     }

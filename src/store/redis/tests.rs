@@ -2,8 +2,10 @@
 //! up, be demoted, have replicas.
 
 mod beside;
+mod cluster;
 mod credentials;
 mod faults;
+mod nodes;
 mod replicas;
 mod sentinel;
 mod server;
@@ -306,7 +308,8 @@ async fn a_careless_servers_settings_are_remarked_upon() {
         Server::start(&["--save", "", "--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
     let store = server.store().patient();
     store.start().await;
-    let connections = store.servers.any().pick(Purpose::Reading).expect("started");
+    let Servers::One(fleet) = &store.servers else { panic!("one server") };
+    let connections = fleet.pick(Purpose::Reading).expect("started");
     let asked = advice::ask(&mut connections.write.connection()).await.expect("no access list");
     let advice = advice::advise(&asked);
     assert_eq!(advice.len(), 2, "{advice:?}");

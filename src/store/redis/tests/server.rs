@@ -1,5 +1,6 @@
 //! Real servers, and what can be done to them.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -14,25 +15,27 @@ pub(super) struct Server {
     pub(super) process: Child,
     pub(super) port: u16,
     pub(super) directory: TempDir,
-    pub(super) options: &'static [&'static str],
+    pub(super) options: Vec<String>,
 }
 
 impl Server {
-    pub(super) fn start(options: &'static [&'static str]) -> Self {
+    pub(super) fn start(options: &[&str]) -> Self {
         // Another may take the port before the server has it, which then ends at once.
-        for _ in 0..10 {
-            let directory = tempfile::tempdir().expect("a directory");
-            let port = free_port();
-            if let Some(process) = launch(&directory, port, options) {
-                return Self { process, port, directory, options };
-            }
-        }
-        panic!("redis-server does not start");
+        let server = (0..10).find_map(|_| Self::try_start(options));
+        server.expect("redis-server starts")
+    }
+
+    pub(super) fn try_start(options: &[&str]) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let port = free_port();
+        let options = options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>();
+        let process = launch(&directory, port, &options)?;
+        Some(Self { process, port, directory, options })
     }
 
     pub(super) fn restart(&mut self) {
         self.kill();
-        self.process = launch(&self.directory, self.port, self.options).expect("the same port");
+        self.process = launch(&self.directory, self.port, &self.options).expect("the same port");
     }
 
     pub(super) fn kill(&mut self) {
@@ -79,7 +82,11 @@ pub(super) fn free_port() -> u16 {
 }
 
 /// None where the server ended before it answered.
-pub(super) fn launch(directory: &TempDir, port: u16, options: &[&str]) -> Option<Child> {
+pub(super) fn launch<T: AsRef<OsStr>>(
+    directory: &TempDir,
+    port: u16,
+    options: &[T],
+) -> Option<Child> {
     let mut server = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
         .arg(directory.path())

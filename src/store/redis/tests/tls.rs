@@ -86,7 +86,7 @@ impl TlsServer {
             let began = Instant::now();
             while process.try_wait().expect("a child of ours").is_none() {
                 if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    let server = Server { process, port, directory, options: &[] };
+                    let server = Server { process, port, directory, options: Vec::new() };
                     return Self { server, authority };
                 }
                 assert!(began.elapsed() < Duration::from_secs(20), "redis-server does not listen");
