@@ -18,10 +18,12 @@ DEVICES = 48
 THINK_SECS = 0.3
 PUBLIC_EVERY_SECS = 0.05
 REVOKE_EVERY_SECS = 0.4
+#: The first second of a fault is the one in which a node may still believe what it has.
+REVOKE_EVERY_AT_FIRST_SECS = 0.1
 #: Before a revocation its session is asked for at every node, so that each has it at hand.
 WARM_SECS = 0.15
 #: A dead ticket is presented this often until the lease is over, and now and then afterwards.
-WATCH_EVERY_SECS = 0.1
+WATCH_EVERY_SECS = 0.08
 WATCH_SECS = LEASE_SECS + 0.6
 DEAD_EVERY_SECS = 0.08
 DEAD_MAX = 150
@@ -206,7 +208,8 @@ class Traffic:
     async def _operator(self):
         """Ends all sessions of a person, or one of them, and says so until it is acknowledged."""
         for turn in range(1_000_000):
-            await asyncio.sleep(REVOKE_EVERY_SECS)
+            is_new = self.history.fault and self.history.now() < self.history.fault + LEASE_SECS
+            await asyncio.sleep(REVOKE_EVERY_AT_FIRST_SECS if is_new else REVOKE_EVERY_SECS)
             if not self.running:
                 return
             known = [one for one in self.sessions.values() if one.id and not one.ending]
