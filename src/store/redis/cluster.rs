@@ -315,7 +315,12 @@ impl Cluster {
             .collect();
         for (index, master) in masters.iter().enumerate() {
             if let Probe::Master(probe) = &*master.fleet.terms.probe {
-                probe.choose(&self.terms.namespace, &slots.slots_of(index));
+                match slots.masters().get(index) {
+                    Some(_) => {
+                        probe.choose(&self.terms.namespace, |slot| slots.owner(slot) == Some(index))
+                    }
+                    None => probe.choose_none(),
+                }
             }
         }
         let moved = slots.moved_since(&before.slots);

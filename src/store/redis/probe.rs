@@ -107,32 +107,37 @@ impl Master {
         }
     }
 
-    /// Says which slots it has: those for which `owns` is true. Another one is taken where the one
-    /// that was is not among them, or is doubted.
-    pub(super) fn choose(&self, namespace: &Namespace, owned: &[u16]) {
+    /// Says which slots it has. Another one is taken where the one that was is not among them, or
+    /// is doubted.
+    pub(super) fn choose(&self, namespace: &Namespace, owns: impl Fn(u16) -> bool) {
         let is_doubted = self.is_doubted.swap(false, Ordering::SeqCst);
         let current = self.keys.load().as_ref().map(|keys| keys.slot);
-        if !is_doubted && current.is_some_and(|slot| owned.contains(&slot)) {
+        if !is_doubted && current.is_some_and(&owns) {
             return;
         }
-        // Any other: which one goes next nobody knows.
-        let others: Vec<u16> =
-            owned.iter().copied().filter(|slot| Some(*slot) != current).collect();
-        let chosen = match others.len() {
-            0 => owned.first(),
-            count => others.get(rand::random_range(0..count)),
-        };
-        let keys = chosen.and_then(|slot| Keys::of(namespace, *slot));
-        self.keys.store(keys.map(Arc::new));
+        // Anywhere: which one goes next nobody knows.
+        let other = Keys::find(namespace, |slot| owns(slot) && Some(slot) != current);
+        let same = || current.filter(|slot| owns(*slot)).and_then(|_| self.keys.load_full());
+        self.keys.store(other.map(Arc::new).or_else(same));
+    }
+
+    /// Says that it has no slots.
+    pub(super) fn choose_none(&self) {
+        self.keys.store(None);
     }
 }
 
 impl Keys {
-    /// Tries tags until one lies in the slot: some sixteen thousand, in a few milliseconds.
-    fn of(namespace: &Namespace, slot: u16) -> Option<Self> {
-        let tag = (0..1_000_000_u32)
+    /// So many that one of them lies in a slot, even where there is a single one, all but certainly.
+    const TRIES: u32 = 300_000;
+
+    /// Tries tags until one lies in a slot that will do: three, where a third of the slots does.
+    fn find(namespace: &Namespace, will_do: impl Fn(u16) -> bool) -> Option<Self> {
+        let first: u32 = rand::random_range(0..1 << 30);
+        let tag = (first..first + Self::TRIES)
             .map(|n| format!("{n:x}"))
-            .find(|tag| slot_of(tag.as_bytes()) == slot)?;
+            .find(|tag| will_do(slot_of(tag.as_bytes())))?;
+        let slot = slot_of(tag.as_bytes());
         Some(Self { slot, read: namespace.probe(&tag), written: namespace.beat_in(&tag) })
     }
 }
@@ -159,7 +164,7 @@ mod tests {
         let serving = |code: &str| Err(Cause::NotServing(code.to_owned()));
         let with_slots = Probe::of_master(Arc::default());
         let Probe::Master(master) = &with_slots else { panic!("a master") };
-        master.choose(&namespace(), &[1, 2]);
+        master.choose(&namespace(), |slot| slot < 9000);
         let without = Probe::of_master(Arc::default());
         for (probe, line, expected) in [
             (&Probe::Server, "+PONG", Ok(true)),
@@ -184,19 +189,23 @@ mod tests {
         let slot = || master.keys.load().as_ref().map(|keys| keys.slot);
         let names = namespace();
         assert_eq!(probe.written(&names), "test:beat");
-        for (owned, doubted, expected) in [
-            (&[7][..], false, Some(7)),
-            (&[5, 6, 7], false, Some(7)),
-            (&[6, 7], true, Some(6)),
-            (&[8], false, Some(8)),
-            (&[8], true, Some(8)),
-            (&[], false, None),
-        ] {
-            master.is_doubted.store(doubted, Ordering::SeqCst);
-            master.choose(&names, owned);
-            assert_eq!(slot(), expected, "{owned:?}, doubted: {doubted}");
-        }
-        master.choose(&names, &[16_383]);
+        master.choose(&names, |_| true);
+        let (first, anything) = (slot().expect("a slot"), |_: u16| true);
+        master.choose(&names, anything);
+        assert_eq!(slot(), Some(first), "kept");
+        master.doubt();
+        master.choose(&names, anything);
+        let second = slot().expect("a slot");
+        assert_ne!(second, first, "doubted");
+        master.choose(&names, |slot| slot != second);
+        let third = slot().expect("a slot");
+        assert_ne!(third, second, "taken away");
+        master.doubt();
+        master.choose(&names, |slot| slot == third);
+        assert_eq!(slot(), Some(third), "it has no other");
+        master.choose_none();
+        assert_eq!(slot(), None);
+        master.choose(&names, |slot| slot == 16_383);
         let keys = master.keys.load_full().expect("a slot");
         for key in [&keys.read, &keys.written] {
             assert_eq!(slot_of(key.as_bytes()), 16_383, "{key}");

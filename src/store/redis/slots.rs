@@ -281,11 +281,6 @@ impl SlotMap {
         self.masters.get(self.owner(slot)?)
     }
 
-    /// The slots that the master at `index` has.
-    pub(super) fn slots_of(&self, index: usize) -> Vec<u16> {
-        (0..SLOTS).filter(|slot| self.owner(*slot) == Some(index)).collect()
-    }
-
     /// How many slots have no master.
     pub(super) fn uncovered(&self) -> usize {
         self.owners.iter().filter(|owner| **owner == NOBODY).count()
@@ -466,7 +461,6 @@ mod tests {
             assert_eq!(map.owner(slot), owner, "{slot}");
         }
         assert_eq!(map.uncovered(), 99);
-        assert_eq!([0, 1, 2].map(|index| map.slots_of(index).len()), [101, 16184, 0]);
     }
 
     #[test]

@@ -37,8 +37,11 @@ const ASKED_MAX: usize = 6;
 /// Reads the table again and again.
 pub(super) async fn follow(cluster: &Arc<Cluster>) -> Infallible {
     let mut lines = HashMap::new();
+    let mut is_afresh = true;
     loop {
-        match read(cluster, &mut lines).await {
+        let view = read(cluster, &mut lines, is_afresh).await;
+        is_afresh = view.is_err();
+        match view {
             Ok(view) => {
                 if let Err(reason) = cluster.adopt(view) {
                     tracing::error!(reason, "redis: the cluster's slots cannot be used");
@@ -56,15 +59,16 @@ pub(super) async fn follow(cluster: &Arc<Cluster>) -> Infallible {
         let pause = pause.mul_f64(0.5 + rand::random::<f64>() / 2.0);
         tokio::time::sleep(PAUSE).await;
         // A reason that came up meanwhile is kept.
-        let _ = timeout(pause, cluster.doubts.notified()).await;
+        is_afresh |= timeout(pause, cluster.doubts.notified()).await.is_err();
     }
 }
 
 /// Connections to nodes that answered.
 type Lines = HashMap<Address, MultiplexedConnection>;
 
-async fn read(cluster: &Arc<Cluster>, lines: &mut Lines) -> Result<View, Cause> {
-    let asked = choose(cluster);
+/// `is_afresh` asks any nodes, else those that were asked before as far as they answered.
+async fn read(cluster: &Arc<Cluster>, lines: &mut Lines, is_afresh: bool) -> Result<View, Cause> {
+    let asked = choose(cluster, |address| !is_afresh && lines.contains_key(address));
     lines.retain(|address, _| asked.contains(address));
     let mut answers = JoinSet::new();
     for address in asked {
@@ -103,10 +107,13 @@ async fn read(cluster: &Arc<Cluster>, lines: &mut Lines) -> Result<View, Cause> 
 }
 
 /// Some masters, and some others: if all masters that are known are gone the others are left.
-fn choose(cluster: &Cluster) -> Vec<Address> {
+fn choose(cluster: &Cluster, is_preferred: impl Fn(&Address) -> bool) -> Vec<Address> {
     let (mut masters, mut others) = cluster.addresses();
     masters.shuffle(&mut rand::rng());
     others.shuffle(&mut rand::rng());
+    for addresses in [&mut masters, &mut others] {
+        addresses.sort_by_key(|address| !is_preferred(address));
+    }
     let masters = masters.into_iter().take(MASTERS_ASKED_MAX);
     masters.chain(others).take(ASKED_MAX).collect()
 }

@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::nodes::{LONG, Nodes, Shape, manage, names, settings_in, slot};
+use super::server::free_port;
+use super::tls::Authority;
 use super::{HOUR, RECOVERY, Server, becomes, found, is_unavailable, store};
 use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Replaced};
 use crate::store::changes::{Changes, Link, Mark};
 use crate::store::contract::{self, Bench, Elapse, key};
 use crate::store::health::Health;
+use crate::store::redis::servers::Servers;
+use crate::store::redis::slots::Address;
 use crate::store::redis::{LEASE, RedisStore};
 use crate::store::{SessionStore, SharedStore, Stored};
 
@@ -45,6 +49,15 @@ contract::suite!(in turn: a_cluster_keeps_the_contract, Shared::start);
 async fn patient(nodes: &Nodes) -> RedisStore {
     let mut store = nodes.store().patient();
     store.beat().every = Duration::from_millis(20);
+    store.start().await;
+    store
+}
+
+/// Waits long for an answer, and as little as ever for a server that is gone.
+async fn thorough(nodes: &Nodes) -> RedisStore {
+    let mut store = nodes.store();
+    store.deadlines.lookup = LONG;
+    (store.deadlines.write, store.deadlines.write_overall) = (LONG, LONG);
     store.start().await;
     store
 }
@@ -289,8 +302,7 @@ async fn what_was_read_is_stale_once_it_has_moved() {
 #[tokio::test]
 async fn a_master_that_dies_costs_its_own_sessions_until_a_replica_takes_its_place() {
     let mut nodes = Nodes::start(Shape { replicas: 1, timeout_ms: 2000, ..CALM });
-    let store = nodes.store();
-    store.start().await;
+    let store = thorough(&nodes).await;
     let keys = [0, 1, 2].map(|n| nodes.key_at(n));
     for key in keys {
         until("a record", async || store.create(key, b"one", HOUR).await == Created::Created).await;
@@ -347,8 +359,7 @@ async fn a_failover_by_hand_costs_no_call_and_no_write() {
 #[tokio::test]
 async fn a_master_that_is_cut_off_from_the_others_is_not_relied_on() {
     let nodes = Nodes::start(Shape { timeout_ms: 1000, ..CALM });
-    let store = nodes.store();
-    store.start().await;
+    let store = thorough(&nodes).await;
     let key = nodes.key_at(0);
     until("a record", async || store.create(key, b"one", HOUR).await == Created::Created).await;
     let (_, lookup, link) = watch(&store, key).await;
@@ -365,6 +376,24 @@ async fn a_master_that_is_cut_off_from_the_others_is_not_relied_on() {
     }
     until("found again", async || store.load(key).await == found(1, b"one")).await;
     becomes(&store, Health::Up, LONG).await;
+}
+
+#[tokio::test]
+async fn every_master_has_its_own_replicas_confirm_where_that_is_required() {
+    let nodes = Nodes::start(Shape { replicas: 1, ..CALM });
+    let mut settings = settings_in(&nodes, "test");
+    settings.require_replicas = 1;
+    let store = RedisStore::open(&settings, LEASE).expect("valid settings").patient();
+    store.start().await;
+    for n in 0..3 {
+        let key = nodes.key_at(n);
+        assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
+        let replaced = store.replace(key, 1, None, b"two", HOUR, Durability::Replica).await;
+        assert_eq!(replaced, Replaced::Replaced);
+        let (_, _, link) = watch(&store, key).await;
+        assert!(link.is_proved(LONG, Instant::now()), "node {n} is relied on");
+    }
+    assert_eq!(store.unconfirmed(), 0);
 }
 
 #[tokio::test]
@@ -385,6 +414,45 @@ async fn a_cluster_that_is_down_at_the_start_is_used_once_it_is_there() {
     for key in keys {
         until("a record", async || store.load(key).await == Lookup::NotFound).await;
     }
+}
+
+#[tokio::test]
+async fn a_cluster_over_tls_is_reached_by_the_names_that_it_announces() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new("an authority");
+    let own = authority.issue(directory.path(), "node", "localhost");
+    let ca = authority.write(directory.path(), "ca.pem");
+    let further = || {
+        let shown = |path: &std::path::Path| path.display().to_string();
+        let options = [
+            ("tls-port", free_port().to_string()),
+            ("tls-cluster", "yes".to_owned()),
+            ("tls-cert-file", shown(&own.certificate)),
+            ("tls-key-file", shown(&own.key)),
+            ("tls-ca-cert-file", shown(&ca)),
+            ("cluster-announce-hostname", "localhost".to_owned()),
+            ("cluster-preferred-endpoint-type", "hostname".to_owned()),
+        ];
+        options.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect()
+    };
+    let nodes = Nodes::start_with(CALM, &further);
+    let seed = format!("rediss+cluster://localhost:{}", nodes.setting(0, "tls-port"));
+    let mut settings = super::settings(&seed);
+    settings.tls.ca = Some(ca.clone());
+    settings.tls.client = Some(authority.issue(directory.path(), "client", "client"));
+    let store = RedisStore::open(&settings, LEASE).expect("valid settings").patient();
+    store.start().await;
+    for n in 0..3 {
+        let key = nodes.key_at(n);
+        assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
+        assert_eq!(store.load(key).await, found(1, b"one"));
+    }
+    let Servers::Many(cluster) = &store.servers else { panic!("a cluster") };
+    let (mut masters, _) = cluster.addresses();
+    masters.sort();
+    let mut ports = [0, 1, 2].map(|n| nodes.setting(n, "tls-port").parse().expect("a port"));
+    ports.sort_unstable();
+    assert_eq!(masters, ports.map(|port| Address::new("localhost", port)));
 }
 
 #[tokio::test]

@@ -33,8 +33,13 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn start(shape: Shape) -> Self {
+        Self::start_with(shape, &Vec::new)
+    }
+
+    /// `further` are options, for each node anew.
+    pub(super) fn start_with(shape: Shape, further: &dyn Fn() -> Vec<String>) -> Self {
         let count = shape.masters + shape.spare + shape.masters * shape.replicas;
-        let nodes: Vec<Server> = (0..count).map(|_| node(shape)).collect();
+        let nodes: Vec<Server> = (0..count).map(|_| node(shape, &further())).collect();
         let nodes = Self { nodes, shape };
         nodes.form();
         nodes
@@ -50,10 +55,10 @@ impl Nodes {
         for n in 0..self.nodes.len() {
             self.expect_ok(n, &["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()]);
         }
-        for node in &self.nodes[1..] {
-            let bus = node.cli(&["CONFIG", "GET", "cluster-port"]);
-            let bus = bus.lines().last().expect("a value").to_owned();
-            self.expect_ok(0, &["CLUSTER", "MEET", "127.0.0.1", &node.port.to_string(), &bus]);
+        for n in 1..self.nodes.len() {
+            let (bus, tls) = (self.setting(n, "cluster-port"), self.setting(n, "tls-port"));
+            let port = if tls == "0" { self.nodes[n].port.to_string() } else { tls };
+            self.expect_ok(0, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
         }
         let spare = self.shape.masters + self.shape.spare;
         for n in spare..self.nodes.len() {
@@ -87,6 +92,10 @@ impl Nodes {
 
     pub(super) fn expect_ok(&self, n: usize, arguments: &[&str]) {
         assert_eq!(self.cli(n, arguments), "OK", "{arguments:?}");
+    }
+
+    pub(super) fn setting(&self, n: usize, name: &str) -> String {
+        self.cli(n, &["CONFIG", "GET", name]).lines().last().unwrap_or_default().to_owned()
     }
 
     pub(super) fn info(&self, n: usize, section: &str, field: &str) -> String {
@@ -198,7 +207,7 @@ pub(super) fn slot(key: RecordKey) -> u16 {
     slot_of(names().key(key).as_bytes())
 }
 
-fn node(shape: Shape) -> Server {
+fn node(shape: Shape, further: &[String]) -> Server {
     let timeout_ms = shape.timeout_ms.to_string();
     for _ in 0..10 {
         // Not the server's port and ten thousand, which may be none.
@@ -215,7 +224,9 @@ fn node(shape: Shape) -> Server {
             ["--appendonly", "no"],
             ["--save", ""],
         ];
-        if let Some(server) = Server::try_start(&options.concat()) {
+        let further = further.iter().map(String::as_str);
+        let options: Vec<&str> = options.concat().into_iter().chain(further).collect();
+        if let Some(server) = Server::try_start(&options) {
             return server;
         }
     }

@@ -20,12 +20,12 @@ struct TlsServer {
     authority: Authority,
 }
 
-struct Authority {
+pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -34,7 +34,7 @@ impl Authority {
     }
 
     /// Writes `FILE.pem` and `FILE.key`.
-    fn issue(&self, directory: &Path, file: &str, name: &str) -> ClientCertificate {
+    pub(super) fn issue(&self, directory: &Path, file: &str, name: &str) -> ClientCertificate {
         let key = KeyPair::generate().expect("entropy");
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, file);
@@ -45,7 +45,7 @@ impl Authority {
         }
     }
 
-    fn write(&self, directory: &Path, file: &str) -> PathBuf {
+    pub(super) fn write(&self, directory: &Path, file: &str) -> PathBuf {
         write(directory, file, &self.issuer.as_ref().pem())
     }
 }
