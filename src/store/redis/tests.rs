@@ -37,6 +37,12 @@ fn store(url: &str) -> RedisStore {
     RedisStore::open(&settings(url), LEASE).expect("valid settings")
 }
 
+/// The connections to a store's only server.
+fn one(store: &RedisStore) -> &Arc<Fleet> {
+    let Servers::One(fleet) = &store.servers else { panic!("a cluster") };
+    fleet
+}
+
 const IN_MEMORY: &[&str] = &["--save", "", "--appendonly", "no"];
 const ON_DISK: &[&str] = &["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 
@@ -308,8 +314,7 @@ async fn a_careless_servers_settings_are_remarked_upon() {
         Server::start(&["--save", "", "--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
     let store = server.store().patient();
     store.start().await;
-    let Servers::One(fleet) = &store.servers else { panic!("one server") };
-    let connections = fleet.pick(Purpose::Reading).expect("started");
+    let connections = one(&store).pick(Purpose::Reading).expect("started");
     let asked = advice::ask(&mut connections.write.connection()).await.expect("no access list");
     let advice = advice::advise(&asked);
     assert_eq!(advice.len(), 2, "{advice:?}");

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::nodes::{LONG, Nodes, Shape, manage, names, settings_in, slot};
 use super::server::free_port;
 use super::tls::Authority;
-use super::{HOUR, RECOVERY, Server, becomes, found, is_unavailable, store};
+use super::{HOUR, LEASE, RECOVERY, Server, becomes, found, is_unavailable, store};
 use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Replaced};
 use crate::store::changes::{Changes, Link, Mark};
 use crate::store::contract::{self, Bench, Elapse, key};
 use crate::store::health::Health;
+use crate::store::redis::RedisStore;
 use crate::store::redis::servers::Servers;
 use crate::store::redis::slots::Address;
-use crate::store::redis::{LEASE, RedisStore};
 use crate::store::{SessionStore, SharedStore, Stored};
 
 const EPOCH: Epoch = Epoch([b'e'; 16]);

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::replicas::attach;
 use super::tracking::until;
 use super::{
-    HOUR, IN_MEMORY, LEASE, LOOKUP, RECOVERY, Server, becomes, found, is_unavailable, store,
+    HOUR, IN_MEMORY, LEASE, LOOKUP, RECOVERY, Server, becomes, found, is_unavailable, one, store,
 };
 use crate::session::outcome::{Created, Durability, Lookup, Replaced};
 use crate::store::SessionStore;
@@ -207,7 +207,7 @@ async fn a_look_up_on_a_silent_connection_is_answered_over_the_other() {
     (store.deadlines.hedge, store.beat().patience) = (Duration::from_millis(20), patience);
     store.start().await;
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    let connections = store.servers.any().pick(Purpose::Reading).expect("started");
+    let connections = one(&store).pick(Purpose::Reading).expect("started");
     let [silent, other] = &connections.reads;
     let id: u64 = redis::cmd("CLIENT")
         .arg("ID")
@@ -233,6 +233,6 @@ async fn a_look_up_on_a_silent_connection_is_answered_over_the_other() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(look_ups > 0);
-    let is_replaced = || store.servers.any().pick(Purpose::Reading).map(|set| set.id);
+    let is_replaced = || one(&store).pick(Purpose::Reading).map(|set| set.id);
     until("replaced", || is_replaced().is_some_and(|id| id != connections.id)).await;
 }
