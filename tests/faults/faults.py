@@ -13,6 +13,7 @@ from typing import Callable
 import cluster
 import sql
 import topology
+from nodes import LEASE_SECS
 from process import until
 
 AWAY_SECS = 1.5
@@ -49,7 +50,8 @@ class Scenario:
     may_fail_public: bool = False
     own_clock: bool = False
     recovers_within: float = 2.0
-    note: str = ""
+    policy: str = ""  # a line of the session policy
+    lease: float = LEASE_SECS  # so long a node may not know what was acknowledged
 
     @property
     def name(self):
@@ -106,6 +108,7 @@ async def silent(stage):
 
 
 async def silence(stage, forth):
+    """What both have in common."""
     links = stage.topology.links[0]
     stage.begins()
     links.silence(forth)
@@ -210,7 +213,7 @@ async def sentinel_freeze(stage):
 
 
 async def sentinel_failover(stage):
-    """`SENTINEL FAILOVER`."""
+    """`SENTINEL FAILOVER`: for a second or two there are two masters, and the old one is not told."""
     store = stage.topology
     old = await store.master()
     stage.begins()
@@ -303,6 +306,10 @@ SCENARIOS = [
     Scenario("CLIENT KILL", topology.Standalone, disconnect),
     Scenario("half-open link", topology.Standalone, half_open),
     Scenario("silent link", topology.Standalone, silent),
+    Scenario(
+        "silent link, on_store_down: stale", topology.Standalone, silent,
+        policy="on_store_down: { stale: 4s }", lease=4.0,
+    ),
     Scenario("maxmemory", topology.Standalone, fill_memory),
     Scenario("FLUSHALL", topology.Standalone, flush, may_lose_sessions=True, may_lose_writes=True),
     Scenario("wrong password", topology.WithPassword, wrong_password),
@@ -313,7 +320,10 @@ SCENARIOS = [
     Scenario("kill -9", topology.Sentinel, sentinel_kill, may_lose_writes=True),
     Scenario("SIGSTOP 5 s", topology.Sentinel, sentinel_freeze, may_lose_writes=True),
     Scenario("CLIENT KILL", topology.Sentinel, disconnect),
-    Scenario("failover", topology.Sentinel, sentinel_failover, may_lose_writes=True),
+    Scenario(
+        "failover", topology.Sentinel, sentinel_failover,
+        may_lose_sessions=True, may_lose_writes=True, may_serve_late=True,
+    ),
     Scenario("half-open link", topology.Sentinel, half_open),
     Scenario(
         "split brain", topology.Sentinel, split_brain,

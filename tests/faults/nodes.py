@@ -87,7 +87,7 @@ class Node:
             self.clock.write_bytes(content)
 
 
-def configuration(store, keyring, origin_port):
+def configuration(store, keyring, origin_port, policy):
     """A node's configuration. Clients speak plain HTTP to it, as behind a balancer with TLS."""
     return f"""\
 workers: 1
@@ -110,6 +110,7 @@ sessions:
     logout:
       - {{ request: POST /logout }}
     anonymous_per_minute: 1000000
+    {policy}
 upstreams:
   origin:
     endpoints: [{{ address: 127.0.0.1:{origin_port} }}]
@@ -122,7 +123,7 @@ log: {{ level: info, access: false }}
 """
 
 
-async def start_nodes(topology, binary, directory, origin_port, own_clock=None):
+async def start_nodes(topology, binary, directory, origin_port, own_clock=None, policy=""):
     """Starts the nodes.
 
     # Raises
@@ -135,7 +136,7 @@ async def start_nodes(topology, binary, directory, origin_port, own_clock=None):
     nodes = []
     for number in range(len(topology.links)):
         node = Node(number, binary, directory, own_clock)
-        node.configure(configuration(topology.store(number), keyring, origin_port))
+        node.configure(configuration(topology.store(number), keyring, origin_port, policy))
         nodes.append(node)
     await nodes[0].check()
     for node in nodes:

@@ -131,7 +131,8 @@ class Traffic:
     async def _present(self, session, ticket, op, node, connection):
         begin = self.history.now()
         answer = await self._ask(connection, "GET", "/whoami", ticket)
-        self._note(begin, node, op, answer, session)
+        event, _ = self._note(begin, node, op, answer, session)
+        return event
 
     # ---------------------------------------------------------------------------------- devices
 
@@ -243,7 +244,7 @@ class Traffic:
             await asyncio.sleep(0.25)
 
     def _watch(self, session):
-        """Presents the tickets of an ending session at every node, often at first."""
+        """Presents the ticket of an ending session at every node, for as long as it may be good."""
         self._bury(session, session.ticket, COPY)
         for node in self.nodes:
             self._watcher(self._watched(session, node))
@@ -255,9 +256,9 @@ class Traffic:
 
     async def _watched(self, session, node):
         connection = Connection.tcp(node.port)
-        until = self.history.now() + WATCH_SECS
-        while self.history.now() < until:
-            await self._present(session, session.ticket, COPY, node, connection)
+        until, user = self.history.now() + WATCH_SECS, None
+        while self.history.now() < until or (user and self.running):
+            user = (await self._present(session, session.ticket, COPY, node, connection)).user
             await asyncio.sleep(WATCH_EVERY_SECS)
         connection.close()
 
