@@ -171,6 +171,8 @@ pub enum Settings {
     Sqlite(PathBuf),
     /// A Redis server.
     Redis(redis::Settings),
+    /// A database server: PostgreSQL, MySQL or MariaDB.
+    Server(sql::server::Settings),
 }
 
 /// What every engine is told.
@@ -200,6 +202,8 @@ pub enum StoreError {
         "store: {path} is a database of another program; name another file", path = path.display()
     )]
     Foreign { path: PathBuf },
+    #[error("store: {name} cannot be used: {reason}")]
+    Server { name: String, reason: String },
 }
 
 /// Opens the store. To be awaited on the control runtime, which must outlive every use of the
@@ -214,8 +218,9 @@ pub async fn open(
 ) -> Result<SharedStore, StoreError> {
     Ok(match settings {
         Settings::Memory => Arc::new(memory::MemoryStore::new(clock)),
-        Settings::Sqlite(path) => Arc::new(sql::SqlStore::open(path, clock).await?),
+        Settings::Sqlite(path) => sql::open_file(path, options.lease, clock).await?,
         Settings::Redis(settings) => Arc::new(redis::RedisStore::open(settings, options.lease)?),
+        Settings::Server(settings) => sql::open_server(settings, options.lease, clock).await?,
     })
 }
 

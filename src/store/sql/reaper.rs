@@ -3,35 +3,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Pools, millis};
-use crate::clock::{Clock, UnixMillis};
+use super::engine::{Engine, Values};
+use super::operations::Reap;
+use super::{Inner, millis};
+use crate::clock::UnixMillis;
 use crate::session::outcome::Durability;
-use crate::store::health::{Health, Signal};
+use crate::store::health::Health;
 
 const INTERVAL: Duration = Duration::from_secs(60);
-/// While the store is down: how often it is asked whether it is up again, should nobody call.
+/// While a store that is no server is down: how often it is asked whether it is up again, should
+/// nobody call.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Rows removed in one statement, short enough that no writer behind it notices.
 const BATCH: i64 = 500;
 /// Between batches, for the writers that wait.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A batch of each table that collects garbage.
-const REMOVALS: [&str; 3] = [
-    "DELETE FROM records WHERE (tag, id) IN \
-     (SELECT tag, id FROM records WHERE keep_until <= ?1 LIMIT ?2)",
-    "DELETE FROM epochs WHERE tag IN (SELECT tag FROM epochs WHERE keep_until <= ?1 LIMIT ?2)",
-    "DELETE FROM leases WHERE (tag, id) IN \
-     (SELECT tag, id FROM leases WHERE keep_until <= ?1 LIMIT ?2)",
-];
 
 /// Never returns.
-pub(super) async fn run(pools: Pools, clock: Clock, health: Arc<Signal>) {
+pub(super) async fn run<E: Engine>(inner: Arc<Inner<E>>) {
     loop {
-        let is_up = health.current() == Health::Up;
-        tokio::time::sleep(if is_up { INTERVAL } else { PROBE_INTERVAL }).await;
-        match reap(&pools, clock.now()).await {
+        let is_up = inner.hearing.health.current() == Health::Up;
+        // The nodes of a fleet do not reap in step.
+        let share = 0.5 + rand::random::<f64>();
+        let pause = if is_up || E::IS_SERVER { INTERVAL.mul_f64(share) } else { PROBE_INTERVAL };
+        tokio::time::sleep(pause).await;
+        if E::IS_SERVER && inner.hearing.health.current() != Health::Up {
+            continue;
+        }
+        match reap(&inner, inner.clock.now()).await {
             Ok(rows) => {
-                health.up();
+                if !E::IS_SERVER {
+                    inner.hearing.health.up();
+                }
                 tracing::debug!(rows, "removed records that are garbage");
             }
             // A call that fails says so louder.
@@ -41,15 +44,13 @@ pub(super) async fn run(pools: Pools, clock: Clock, health: Arc<Signal>) {
 }
 
 /// Removes all rows that are garbage at `now`; how many there were.
-pub(super) async fn reap(pools: &Pools, now: UnixMillis) -> sqlx::Result<u64> {
-    let now = millis(now);
+pub(super) async fn reap<E: Engine>(inner: &Inner<E>, now: UnixMillis) -> sqlx::Result<u64> {
     let mut total = 0;
-    for removal in REMOVALS {
+    for statement in E::STATEMENTS.reap {
+        let values = Values { now: millis(now), limit: BATCH, ..Values::default() };
+        let batch = Reap { statement, values };
         loop {
-            let batch = pools.clone().write(Durability::Master, async move |connection| {
-                sqlx::query(removal).bind(now).bind(BATCH).execute(connection).await
-            });
-            let removed = batch.await?.rows_affected();
+            let removed = inner.pools.for_writes(Durability::Master).perform(&batch).await?;
             total += removed;
             if removed == 0 {
                 break;

@@ -1,30 +1,39 @@
 //! Where a database server is: URL, credentials, TLS. `postgres://` and `mysql://` alike.
 //!
-//! Nothing is taken from the environment or from files of the client programs (`PGPASSWORD`,
-//! `~/.pgpass`, `~/.my.cnf`), but for the library's own `PGOPTIONS`, which it reads by itself.
+//! What neither URL nor settings say, PostgreSQL's library may take from the variables that its
+//! programs know (`PGUSER`, `PGPASSWORD`); files of client programs (`~/.pgpass`, `~/.my.cnf`) are
+//! not read.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use zeroize::Zeroizing;
+
+use super::engine::Deadlines;
+use crate::store::credentials::{Login, Password, Secret};
+
+/// As for Redis: what a request waits for at most.
+pub(super) const DEADLINES: Deadlines = Deadlines {
+    lookup: Duration::from_millis(150),
+    write: Duration::from_millis(500),
+    heartbeat: Duration::from_millis(500),
+};
+/// For look-ups and for writes. With those of the supervisor a process has at most 18 to a server.
+pub(super) const CONNECTIONS: (usize, usize) = (8, 4);
 
 /// What the URL must look like.
 const FORM: &str = "postgres://[user[:password]@]host[:port]/database[?sslmode=MODE] or \
                     mysql://[user[:password]@]host[:port]/database[?ssl-mode=MODE]";
 const URL_BYTES_MAX: usize = 2048;
-/// The longest password that is read from a file.
-const PASSWORD_BYTES_MAX: u64 = 4096;
 
 /// A server and how to log in to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub url: ServerUrl,
-    /// In place of the URL's user.
-    pub username: Option<String>,
-    /// In place of the URL's password; read again whenever a connection is made. A newline at its
-    /// end is no part of the password.
-    pub password_file: Option<PathBuf>,
+    /// Who we are: what the URL says, or what takes its place. A password in a file is read again
+    /// whenever a connection is made.
+    pub login: Login,
     pub tls: Tls,
 }
 
@@ -66,8 +75,7 @@ pub(super) enum Protection {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
     kind: Kind,
-    user: Option<String>,
-    password: Option<Zeroizing<String>>,
+    login: Login,
     host: String,
     port: u16,
     database: String,
@@ -77,43 +85,24 @@ pub struct ServerUrl {
 }
 
 impl Settings {
-    /// The user to log in as.
-    pub(super) fn user(&self) -> Option<&str> {
-        self.username.as_deref().or(self.url.user.as_deref())
+    /// What a URL says by itself.
+    pub fn new(url: ServerUrl) -> Self {
+        Self { login: url.login.clone(), url, tls: Tls::default() }
     }
 
-    /// The password of this moment; none where neither URL nor file has one.
+    /// The password of this moment; none where there is none.
     ///
     /// # Errors
-    /// A file that cannot be read, is empty or far too long.
-    pub(super) fn password(&self) -> std::io::Result<Option<Zeroizing<String>>> {
-        match &self.password_file {
-            Some(path) => read_password(path).map(Some),
-            None => Ok(self.url.password.clone()),
-        }
+    /// `Configuration`: a file that cannot be used.
+    pub(super) fn password(&self) -> sqlx::Result<Option<Password>> {
+        let password = self.login.password.as_ref().map(Secret::read).transpose();
+        password.map_err(|reason| sqlx::Error::Configuration(reason.into()))
     }
 
     /// The mode of the URL, made as strict as the certificate authority asks for.
     pub(super) fn protection(&self) -> Protection {
         if self.tls.ca.is_some() { Protection::Host } else { self.url.protection }
     }
-}
-
-fn read_password(path: &Path) -> std::io::Result<Zeroizing<String>> {
-    use std::io::{Error, ErrorKind, Read};
-
-    let mut text = Zeroizing::new(String::new());
-    let file = std::fs::File::open(path)?;
-    let read = file.take(PASSWORD_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if u64::try_from(read).is_ok_and(|read| read > PASSWORD_BYTES_MAX) {
-        return Err(Error::new(ErrorKind::InvalidData, "too long for a password"));
-    }
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
-    if password.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidData, "no password in it"));
-    }
-    Ok(Zeroizing::new(password.to_owned()))
 }
 
 impl ServerUrl {
@@ -161,8 +150,10 @@ impl ServerUrl {
         let (host, port) = host_and_port(address, kind)?;
         let mut url = Self {
             kind,
-            user,
-            password: password.map(Zeroizing::new),
+            login: Login {
+                username: user,
+                password: password.map(|password| Secret::Given(Password::new(password))),
+            },
             host,
             port,
             database: decoded(database)?,
@@ -234,14 +225,14 @@ impl ServerUrl {
         self.kind
     }
 
-    /// Whether it has a password, which a `password_file` beside it would contradict.
-    pub fn has_password(&self) -> bool {
-        self.password.is_some()
+    /// User and password that it names.
+    pub fn login(&self) -> &Login {
+        &self.login
     }
 
-    /// Whether it has a user, which a `username` beside it would contradict.
-    pub fn has_user(&self) -> bool {
-        self.user.is_some()
+    /// Whether it turns TLS off.
+    pub fn is_plain(&self) -> bool {
+        self.protection == Protection::Off
     }
 
     pub(super) fn host(&self) -> &str {
@@ -314,7 +305,7 @@ impl fmt::Display for ServerUrl {
             Kind::Postgres => "postgres",
             Kind::MySql => "mysql",
         };
-        let login = if self.user.is_some() { "[redacted]@" } else { "" };
+        let login = if self.login.username.is_some() { "[redacted]@" } else { "" };
         match &self.socket {
             Some(path) => write!(f, "{scheme}://{login}{}/{}", path.display(), self.database),
             None if self.host.contains(':') => {
@@ -336,8 +327,7 @@ mod tests {
     use super::*;
 
     fn settings(url: &str) -> Settings {
-        let url = ServerUrl::parse(url).expect(url);
-        Settings { url, username: None, password_file: None, tls: Tls::default() }
+        Settings::new(ServerUrl::parse(url).expect(url))
     }
 
     #[test]
@@ -362,11 +352,9 @@ mod tests {
         let settings = settings("postgres://al%69ce:p%40%2F%3Ass@cache:7001/se%20ss");
         let url = &settings.url;
         assert_eq!((url.host(), url.port(), url.database()), ("cache", 7001, "se ss"));
-        assert_eq!(settings.user(), Some("alice"));
-        let password = settings.password().expect("no file");
-        assert_eq!(password.as_deref().map(String::as_str), Some("p@/:ss"));
-        let renamed = Settings { username: Some("bob".to_owned()), ..settings };
-        assert_eq!(renamed.user(), Some("bob"));
+        assert_eq!(settings.login.username.as_deref(), Some("alice"));
+        let password = settings.password().expect("no file").expect("one");
+        assert_eq!(password.expose(), "p@/:ss");
     }
 
     #[test]
@@ -431,26 +419,5 @@ mod tests {
             assert!(!error.contains("hunter2"), "{url}: {error}");
         }
         assert!(ServerUrl::parse(&format!("mysql://{}/s", "a".repeat(3000))).is_err());
-    }
-
-    #[test]
-    fn a_password_is_read_from_its_file_each_time() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("password");
-        let mut settings = settings("mysql://me:hunter2@db/s");
-        settings.password_file = Some(path.clone());
-        assert!(settings.password().is_err(), "the URL's is no substitute");
-        for (text, password) in [
-            ("one\n", Some("one")),
-            ("two\r\n", Some("two")),
-            (" th ree", Some(" th ree")),
-            ("\n", None),
-            ("", None),
-            (&"x".repeat(5000), None),
-        ] {
-            std::fs::write(&path, text).expect("our directory");
-            let read = settings.password().ok().flatten();
-            assert_eq!(read.as_deref().map(String::as_str), password, "{text}");
-        }
     }
 }

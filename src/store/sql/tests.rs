@@ -1,329 +1,443 @@
-//! The contract on a file, and what only a file has: permissions, foreign and newer files, other
-//! processes, and being killed.
+//! The contract on real servers, and what only a server does: be stopped, hang, come back, be set
+//! up in another way, tell of what others have changed.
 
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+mod harness;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
-use sqlx::{ConnectOptions, Connection};
-
+use self::harness::Server;
+use super::engine::Values;
+use super::operations::{Replace, Revoke};
+use super::server::Kind;
 use super::*;
-use crate::store::SharedStore;
+use crate::session::outcome::{Created, Epoch, Lookup, RecordKey, Removed, Replaced};
+use crate::store::changes::Link;
 use crate::store::contract::{self, Bench, Elapse, count_up, counted, key};
+use crate::store::credentials::Secret;
 
 const HOUR: Duration = Duration::from_secs(3600);
+const LEASE: Duration = Duration::from_secs(1);
+/// For a busy machine.
+const PATIENT: Deadlines = Deadlines {
+    lookup: Duration::from_secs(20),
+    write: Duration::from_secs(20),
+    heartbeat: Duration::from_secs(20),
+};
 
-async fn bench() -> Bench {
-    let directory = tempfile::tempdir().expect("a directory");
-    let shift = Arc::new(AtomicU64::new(0));
-    let clock = Clock::Shifted(shift.clone());
-    let store = SqlStore::open(&directory.path().join("a/records.db"), clock).await;
-    let store = Arc::new(store.expect("a new file"));
-    Bench { store, elapse: Elapse::Shift(shift), keep_alive: Box::new(directory) }
+async fn open(settings: &server::Settings, deadlines: Deadlines) -> SharedStore {
+    let store =
+        open_within(settings, LEASE, Clock::System, deadlines).await.expect("a usable server");
+    store.start().await;
+    becomes(&store, Health::Up).await;
+    store
 }
 
-contract::suite!(bench);
-
-async fn open(path: &Path) -> SharedStore {
-    Arc::new(SqlStore::open(path, Clock::System).await.expect("a usable file"))
+async fn becomes(store: &SharedStore, wanted: Health) {
+    let mut health = store.health();
+    let became = timeout(Duration::from_secs(30), health.wait_for(|health| *health == wanted));
+    became.await.unwrap_or_else(|_| panic!("not {wanted:?}")).expect("open");
 }
 
-fn sqlite3(path: &Path, sql: &str) -> String {
-    let output = Command::new("sqlite3").arg(path).arg(sql).output().expect("sqlite3 is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
-}
-
-fn mode(path: &Path) -> u32 {
-    path.metadata().expect("a file").permissions().mode() & 0o777
-}
-
-#[tokio::test]
-async fn file_and_directory_are_for_their_owner_alone() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("state/deep/records.db");
-    let store = open(&path).await;
-    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    assert_eq!(mode(&directory.path().join("state")), 0o700);
-    assert_eq!(mode(path.parent().expect("a directory")), 0o700);
-    for suffix in ["", "-wal", "-shm"] {
-        assert_eq!(mode(&path.with_file_name(format!("records.db{suffix}"))), 0o600, "{suffix}");
-    }
-    drop(store);
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("our file");
-    let _again = open(&path).await;
-    assert_eq!(mode(&path), 0o600, "permissions that others were given are withdrawn");
-}
-
-#[tokio::test]
-async fn records_survive_a_restart_of_the_store() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    for version in 1..=3 {
-        let store = open(&path).await;
-        let outcome = match version {
-            1 => store.create(key(1), b"1", HOUR).await == Created::Created,
-            _ => {
-                let sealed = format!("{version}");
-                store
-                    .replace(key(1), version - 1, None, sealed.as_bytes(), HOUR, Durability::Master)
-                    .await
-                    == Replaced::Replaced
-            }
-        };
-        assert!(outcome, "version {version}");
-    }
-    let sealed = b"3".to_vec();
-    assert_eq!(
-        open(&path).await.load(key(1)).await,
-        Lookup::Found(Stored { version: 3, sealed, epoch: None })
-    );
-}
-
-#[tokio::test]
-async fn the_file_is_in_wal_mode_and_only_durable_writes_sync_it() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    let store = SqlStore::open(&path, Clock::System).await.expect("a new file");
-    assert_eq!(sqlite3(&path, "PRAGMA journal_mode; PRAGMA user_version"), "wal\n2");
-    for (pool, normal_or_full) in
-        [(&store.pools.readers, 1), (&store.pools.writer, 1), (&store.pools.durable, 2)]
-    {
-        let synchronous: i64 =
-            sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.expect("a setting");
-        assert_eq!(synchronous, normal_or_full);
-        let timeout: i64 =
-            sqlx::query_scalar("PRAGMA busy_timeout").fetch_one(pool).await.expect("a setting");
-        assert_eq!(timeout, 500);
-    }
-    let written = sqlx::query("DELETE FROM records").execute(&store.pools.readers).await;
-    written.expect_err("readers cannot write");
-}
-
-#[tokio::test]
-async fn files_that_are_not_ours_are_refused_and_left_alone() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("other.db");
-    sqlite3(&path, "CREATE TABLE orders (id)");
-    let before = std::fs::read(&path).expect("a file");
-    let refused = SqlStore::open(&path, Clock::System).await;
-    assert!(matches!(refused, Err(StoreError::Foreign { .. })), "{refused:?}");
-    assert_eq!(std::fs::read(&path).expect("a file"), before);
-
-    let path = directory.path().join("newer.db");
-    drop(open(&path).await);
-    sqlite3(&path, "PRAGMA user_version = 9");
-    let refused = SqlStore::open(&path, Clock::System).await;
-    assert!(matches!(refused, Err(StoreError::Newer { found: 9, known: 2, .. })), "{refused:?}");
-
-    let path = directory.path().join("text.db");
-    std::fs::write(&path, "not a database, but long enough to have a header ".repeat(40))
-        .expect("a directory of ours");
-    let refused = SqlStore::open(&path, Clock::System).await;
-    assert!(matches!(refused, Err(StoreError::Database { .. })), "{refused:?}");
-
-    let refused = SqlStore::open(directory.path(), Clock::System).await;
-    assert!(matches!(refused, Err(StoreError::File { .. })), "{refused:?}");
-}
-
-#[tokio::test]
-async fn a_locked_file_answers_unavailable_within_the_deadline_and_recovers() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    let store = open(&path).await;
-    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    let mut other = schema::options(&path).connect().await.expect("a second connection");
-    let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("the lock");
-
-    let began = std::time::Instant::now();
-    let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
-    assert_eq!(outcome, Replaced::Unavailable, "a lock is not a conflict");
-    assert!(began.elapsed() < WRITE_DEADLINE + Duration::from_millis(500));
-    assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
-    assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
-    assert_eq!(store.epoch([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
-    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
-    assert_eq!(store.lease(key(1), [1; 16], HOUR).await, Leased::Unavailable);
-    assert_eq!(store.next_era(0).await, Lookup::Unavailable);
-    store.era().await;
-    assert_eq!(*store.health().borrow(), Health::Down, "the era is read in the background");
-    let sealed = b"one".to_vec();
-    let found = Lookup::Found(Stored { version: 1, sealed, epoch: None });
-    assert_eq!(store.load(key(1)).await, found, "readers do not wait for a writer");
-
-    drop(lock);
-    assert_eq!(
-        store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await,
-        Replaced::Replaced
-    );
-    assert_eq!(*store.health().borrow(), Health::Up);
-}
-
-#[tokio::test]
-async fn a_damaged_table_is_unavailable_not_empty() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    let store = open(&path).await;
-    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    sqlite3(&path, "DROP TABLE records");
-    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
-    assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
-    assert_eq!(
-        store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await,
-        Replaced::Unavailable
-    );
-    assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
-    assert!(!store.ping().await);
-    assert_eq!(*store.health().borrow(), Health::Down);
-}
-
-#[tokio::test]
-async fn damaged_tables_beside_records_are_unavailable_not_empty() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    let store = open(&path).await;
-    let key = RecordKey { has_subject: true, ..key(1) };
-    assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
-    sqlite3(&path, "INSERT INTO epochs VALUES (zeroblob(8), x'01', 1 << 60)");
-    assert_eq!(store.epoch([0; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable, "too short");
-    sqlite3(&path, "DROP TABLE epochs; DROP TABLE leases; DROP TABLE meta");
-    assert_eq!(store.load(key).await, Lookup::Unavailable);
-    assert_eq!(store.epoch([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
-    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Unavailable);
-    assert_eq!(store.lease(key, [1; 16], HOUR).await, Leased::Unavailable);
-    store.release(key, [1; 16]).await;
-    assert_eq!(store.era().await, Lookup::Unavailable);
-    assert_eq!(store.next_era(0).await, Lookup::Unavailable);
-    assert_eq!(store.raise_era(1).await, Lookup::Unavailable);
-}
-
-#[tokio::test]
-async fn a_file_of_the_version_before_is_brought_up_to_date() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    let store = open(&path).await;
-    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    drop(store);
-    sqlite3(
-        &path,
-        "DROP TABLE epochs; DROP TABLE leases; DROP TABLE meta; PRAGMA user_version = 1",
-    );
-    let store = open(&path).await;
-    let there = Stored { version: 1, sealed: b"one".to_vec(), epoch: None };
-    assert_eq!(store.load(key(1)).await, Lookup::Found(there));
-    assert_eq!(store.next_era(0).await, Lookup::Found(1));
-    assert_eq!(sqlite3(&path, "PRAGMA user_version"), "2");
-}
-
-#[tokio::test]
-async fn epochs_and_the_era_survive_a_restart_of_the_store() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    let store = open(&path).await;
-    assert_eq!(store.revoke([1; 8], Epoch([1; 16]), HOUR).await, Lookup::Found(None));
-    assert_eq!(store.next_era(6).await, Lookup::Found(7));
-    drop(store);
-    let store = open(&path).await;
-    assert_eq!(store.epoch([1; 8], Epoch([2; 16]), HOUR).await, Lookup::Found(Epoch([1; 16])));
-    assert_eq!(store.era().await, Lookup::Found(7));
-}
-
-#[tokio::test]
-async fn garbage_is_removed_in_batches_and_nothing_else() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let shift = Arc::new(AtomicU64::new(0));
-    let clock = Clock::Shifted(shift.clone());
-    let path = directory.path().join("records.db");
-    let store = SqlStore::open(&path, clock.clone()).await.expect("a new file");
-    // More than two batches, made at one go.
-    sqlite3(
-        &path,
-        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1200) \
-         INSERT INTO records SELECT randomblob(8), randomblob(16), 1, x'00', 1000 + n FROM n",
-    );
-    sqlite3(
-        &path,
-        "INSERT INTO epochs VALUES (x'01', zeroblob(16), 1100), (x'02', zeroblob(16), 1101); \
-         INSERT INTO leases VALUES (x'01', x'01', x'01', 1100), (x'01', x'02', x'01', 1101)",
-    );
-    let epoch = Epoch([1; 16]);
-    assert_eq!(store.epoch([1; 8], epoch, HOUR).await, Lookup::Found(epoch));
-    assert_eq!(store.lease(key(1), [1; 16], HOUR).await, Leased::Taken);
-    assert_eq!(store.create(key(1), b"live", HOUR).await, Created::Created);
-    assert_eq!(reaper::reap(&store.pools, UnixMillis(1100)).await.expect("a deletion"), 102);
-    assert_eq!(reaper::reap(&store.pools, clock.now()).await.expect("a deletion"), 1102);
-    assert_eq!(reaper::reap(&store.pools, clock.now()).await.expect("a deletion"), 0);
-    assert!(matches!(store.load(key(1)).await, Lookup::Found(_)));
-    for table in ["records", "epochs", "leases"] {
-        assert_eq!(sqlite3(&path, &format!("SELECT count(*) FROM {table}")), "1", "{table}");
+impl Server {
+    /// An empty database on a server that all properties share.
+    async fn bench(&self) -> Bench {
+        let shift = Arc::new(AtomicU64::new(0));
+        let (settings, clock) = (self.settings(&self.database()), Clock::Shifted(shift.clone()));
+        let store = open_within(&settings, LEASE, clock, PATIENT).await;
+        let store = store.expect("a usable server");
+        becomes(&store, Health::Up).await;
+        Bench { store, elapse: Elapse::Shift(shift), keep_alive: Box::new(()) }
     }
 }
 
-#[tokio::test]
-async fn the_control_runtimes_end_makes_the_store_unavailable_not_stuck() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    let store = std::thread::spawn(move || {
-        let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        control.expect("a runtime").block_on(open(&path))
-    })
-    .join()
-    .expect("opened");
-    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
-    assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
+async fn postgres() -> Server {
+    Server::start(Kind::Postgres)
 }
 
-/// Names the file that a second process is to use; see [`second_process`].
-const FILE_VARIABLE: &str = "CLOAKROOM_TEST_SQLITE_FILE";
-const COUNTS: u64 = 50;
+async fn mysql() -> Server {
+    Server::start(Kind::MySql)
+}
 
-/// What the second process of the next test runs: this very test, started with a file to use.
-#[tokio::test]
-async fn second_process() {
-    let Some(path) = std::env::var_os(FILE_VARIABLE) else { return };
-    let store = open(Path::new(&path)).await;
-    for _ in 0..COUNTS {
-        count_up(&store).await;
+contract::suite!(in turn: the_contract_holds_on_postgres, postgres);
+contract::suite!(in turn: the_contract_holds_on_mysql, mysql);
+
+/// Makes a test of each kind of server from an `async fn(Kind)`.
+macro_rules! both {
+    ($($name:ident),+ $(,)?) => {
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Kind::Postgres).await;
+            })+
+        }
+        mod on_mysql {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Kind::MySql).await;
+            })+
+        }
+    };
+}
+
+both!(
+    a_server_may_end_hang_and_come_back,
+    a_server_is_made_ready_or_its_operator_told_why_not,
+    what_one_process_changes_another_hears_of,
+    no_replacement_lands_after_a_revocation_was_acknowledged,
+);
+
+fn subject(n: u8) -> RecordKey {
+    RecordKey { has_subject: true, ..key(n) }
+}
+
+async fn replace(store: &SharedStore, key: RecordKey, version: u64, sealed: &[u8]) -> Replaced {
+    store.replace(key, version, None, sealed, HOUR, Durability::Master).await
+}
+
+/// Waits for what is bound to come.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < Duration::from_secs(30), "still not: {what}");
+        sleep(Duration::from_millis(5)).await;
     }
-    // No destructor, no checkpoint: as if it were killed. What was acknowledged must be there.
-    std::process::abort();
 }
 
-#[tokio::test]
-async fn two_processes_share_a_file_and_what_one_wrote_outlives_its_being_killed() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
-    let store = open(&path).await;
+async fn a_server_may_end_hang_and_come_back(kind: Kind) {
+    let mut server = Server::start(kind);
+    let settings = server.settings(&server.database());
+    let deadlines = Deadlines { heartbeat: Duration::from_secs(1), ..PATIENT };
+    let store = open(&settings, deadlines).await;
     assert_eq!(store.create(key(1), &[0; 16], HOUR).await, Created::Created);
-    let mut child = Command::new(std::env::current_exe().expect("a test binary"))
-        .args(["--exact", "store::sql::tests::second_process"])
-        .env(FILE_VARIABLE, &path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a second process");
-    for _ in 0..COUNTS {
-        count_up(&store).await;
+
+    // Connections that the server closed cost no request.
+    match kind {
+        Kind::Postgres => {
+            let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                          WHERE application_name = 'cloakroom'";
+            server.sql("postgres", others);
+        }
+        Kind::MySql => {
+            let ids = "SELECT id FROM information_schema.processlist WHERE user = 'cloakroom'";
+            for id in server.sql("", ids).lines() {
+                server.try_sql("", &format!("KILL {id}"));
+            }
+        }
     }
-    let ended = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic");
-    assert!(!ended.expect("a status").success(), "it was to abort after its last count");
-    assert_eq!(counted(&store).await, 2 * COUNTS);
-    drop(store);
-    assert_eq!(counted(&open(&path).await).await, 2 * COUNTS);
+    // The supervisor's own connection went as well: for a moment the server counts as down.
+    until("a record after connections were closed", async || {
+        matches!(store.load(key(1)).await, Lookup::Found(_))
+    })
+    .await;
+
+    // What was acknowledged outlives the server's end.
+    becomes(&store, Health::Up).await;
+    let counting = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let mut acknowledged = 0_u64;
+            loop {
+                let Lookup::Found(there) = store.load(key(1)).await else { return acknowledged };
+                let next = (acknowledged + 1).to_be_bytes();
+                let sealed = [next, rand::random::<u64>().to_be_bytes()].concat();
+                match replace(&store, key(1), there.version, &sealed).await {
+                    Replaced::Replaced => acknowledged += 1,
+                    Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {
+                        return acknowledged;
+                    }
+                }
+            }
+        }
+    });
+    sleep(Duration::from_millis(300)).await;
+    let server = tokio::task::spawn_blocking(move || {
+        server.kill();
+        server
+    });
+    let mut server = server.await.expect("killed");
+    let acknowledged = counting.await.expect("no panic");
+    assert!(acknowledged > 0);
+    becomes(&store, Health::Down).await;
+    let began = Instant::now();
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
+    assert_eq!(replace(&store, key(1), 1, b"x").await, Replaced::Unavailable);
+    assert!(began.elapsed() < Duration::from_secs(1), "at once while it is known to be down");
+    server.restart();
+    becomes(&store, Health::Up).await;
+    let counted = counted(&store).await;
+    assert!(counted == acknowledged || counted == acknowledged + 1, "{counted}, {acknowledged}");
+
+    // A server that hangs.
+    let mut link = None;
+    until("a proved link", async || {
+        link = store.load_watched(key(1)).await.1;
+        link.as_ref().is_some_and(|link| link.is_proved(LEASE, Instant::now()))
+    })
+    .await;
+    let link = link.expect("proved");
+    server.signal("-STOP");
+    until("unproved", async || !link.is_proved(LEASE, Instant::now())).await;
+    becomes(&store, Health::Down).await;
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
+    server.signal("-CONT");
+    becomes(&store, Health::Up).await;
+    count_up(&store).await;
 }
 
-#[tokio::test]
-async fn several_stores_may_prepare_one_new_file_at_once() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("records.db");
+async fn a_server_is_made_ready_or_its_operator_told_why_not(kind: Kind) {
+    let mut server = Server::start(kind);
+    let refusal = async |database: &str| -> String {
+        let refused = open_within(&server.settings(database), LEASE, Clock::System, PATIENT).await;
+        match refused {
+            Err(StoreError::Server { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    // A database of another program, or of a newer version.
+    let foreign = server.database();
+    server.sql(&foreign, "CREATE TABLE cloakroom_meta (name varchar(32), colour varchar(32))");
+    assert!(refusal(&foreign).await.contains("another program"));
+    let newer = server.database();
+    drop(open(&server.settings(&newer), PATIENT).await);
+    server.sql(&newer, "UPDATE cloakroom_meta SET value = 9 WHERE name = 'schema'");
+    assert!(refusal(&newer).await.contains("newer version"));
+    // No rights.
+    let closed = server.database();
+    match kind {
+        Kind::Postgres => {
+            server.sql(&closed, "REVOKE ALL ON SCHEMA public FROM public");
+            server.sql(&closed, "ALTER SCHEMA public OWNER TO postgres");
+            server.sql(&closed, "GRANT USAGE ON SCHEMA public TO cloakroom");
+        }
+        Kind::MySql => {
+            server.sql("", &format!("REVOKE CREATE ON {closed}.* FROM cloakroom"));
+        }
+    }
+    assert!(refusal(&closed).await.contains("GRANT"));
+
+    // With an authority the server must show a certificate of it, whatever the URL says.
+    let database = server.database();
+    drop(open(&server.tls_settings(&database, "ca.pem"), PATIENT).await);
+    let stranger = server.tls_settings(&database, "other.pem");
+    let stranger = open_within(&stranger, LEASE, Clock::System, PATIENT).await;
+    let stranger = stranger.expect("it may become right");
+    becomes(&stranger, Health::Down).await;
+    assert_eq!(stranger.load(key(1)).await, Lookup::Unavailable);
+    drop(stranger);
+
+    // Nodes that start at once.
+    let shared = server.settings(&server.database());
     let mut opening = tokio::task::JoinSet::new();
-    for _ in 0..6 {
-        let path = path.clone();
-        opening.spawn(async move { open(&path).await });
+    for _ in 0..4 {
+        let shared = shared.clone();
+        opening.spawn(async move { open(&shared, PATIENT).await });
     }
     for (n, store) in opening.join_all().await.into_iter().enumerate() {
         let n = u8::try_from(n).expect("few");
         assert_eq!(store.create(key(n), b"one", HOUR).await, Created::Created);
     }
-    assert_eq!(sqlite3(&path, "SELECT count(*) FROM records"), "6");
+
+    // A server that is down at first, and a password that is put right.
+    server.demand_passwords();
+    let directory = tempfile::tempdir().expect("a directory");
+    let password = directory.path().join("password");
+    std::fs::write(&password, "wrong\n").expect("our directory");
+    let mut settings = shared;
+    settings.login.password = Some(Secret::File(password.clone()));
+    server.kill();
+    let store = open_within(&settings, LEASE, Clock::System, PATIENT).await.expect("no error yet");
+    store.start().await;
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
+    becomes(&store, Health::Down).await;
+    server.restart();
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable, "the password is wrong");
+    std::fs::write(&password, harness::PASSWORD).expect("our directory");
+    becomes(&store, Health::Up).await;
+    assert!(matches!(store.load(key(1)).await, Lookup::Found(_)));
+}
+
+/// Two stores of one database, and the link of the second once it is proved.
+async fn pair(settings: &server::Settings) -> (SharedStore, SharedStore) {
+    let (here, there) = (open(settings, PATIENT).await, open(settings, PATIENT).await);
+    hears(&there).await;
+    (here, there)
+}
+
+async fn hears(store: &SharedStore) -> Arc<Link> {
+    let mut link = None;
+    until("a proved link", async || {
+        link = store.load_watched(key(9)).await.1;
+        link.as_ref().is_some_and(|link| link.is_proved(LEASE, Instant::now()))
+    })
+    .await;
+    link.expect("proved")
+}
+
+/// Sees that a write of one store makes what another has read no longer current, before the other
+/// may have relied on it for longer than a lease.
+async fn is_heard(
+    there: &SharedStore,
+    what: &str,
+    key: RecordKey,
+    write: impl Future<Output = bool>,
+) {
+    let changes = there.changes().expect("they are counted");
+    let (mark, link) = (changes.mark(key), hears(there).await);
+    assert!(write.await, "{what}");
+    let acknowledged = Instant::now();
+    loop {
+        // In this order: what was proved when it was still current was proved by then.
+        let silence = link.silence(Instant::now()).expect("proved once");
+        let proved = Instant::now() - silence;
+        if !changes.is_current(key, mark) {
+            return;
+        }
+        assert!(proved <= acknowledged, "{what}: proved after a write that was not heard of");
+        assert!(acknowledged.elapsed() < Duration::from_secs(30), "{what}: not heard of at all");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// What every engine that counts changes must do, on two stores that share their records.
+pub(super) async fn changes_are_heard(here: &SharedStore, there: &SharedStore) {
+    let key = subject(1);
+    assert_eq!(here.create(key, b"one", HOUR).await, Created::Created);
+    let epoch = Epoch([1; 16]);
+    assert_eq!(here.epoch(key.tag, epoch, HOUR).await, Lookup::Found(epoch));
+    for version in 1..=20 {
+        let durability = if version % 2 == 0 { Durability::Master } else { Durability::Replica };
+        let sealed = [version];
+        let epoch = (version % 3 == 0).then_some(epoch);
+        let write = here.replace(key, u64::from(version), epoch, &sealed, HOUR, durability);
+        is_heard(there, "a replacement", key, async { write.await == Replaced::Replaced }).await;
+    }
+    let revocation = here.revoke(key.tag, Epoch([2; 16]), HOUR);
+    let before = Lookup::Found(Some(epoch));
+    is_heard(there, "a revocation", key, async { revocation.await == before }).await;
+    let removal = here.remove(key);
+    is_heard(there, "a removal", key, async { removal.await == Removed::Removed }).await;
+    let changes = there.changes().expect("they are counted");
+    let mark = changes.mark(super::tests::key(7));
+    hears(there).await;
+    assert!(changes.is_current(super::tests::key(7), mark), "nobody wrote that one");
+    // A process knows of its own writes when they are answered.
+    let changes = here.changes().expect("they are counted");
+    let mark = changes.mark(key);
+    assert_eq!(here.create(key, b"again", HOUR).await, Created::Created);
+    assert!(!changes.is_current(key, mark));
+}
+
+async fn what_one_process_changes_another_hears_of(kind: Kind) {
+    let mut server = Server::start(kind);
+    let database = server.database();
+    let (here, there) = pair(&server.settings(&database)).await;
+    changes_are_heard(&here, &there).await;
+
+    if kind == Kind::MySql {
+        // A transaction that took its number first and commits last.
+        let key = subject(2);
+        assert_eq!(here.create(key, b"one", HOUR).await, Created::Created);
+        let engine = MySql::new(&server.settings(&database));
+        let mut slow = engine.connect(engine::Role::Write).await.expect("a connection");
+        engine::Driver::run(&mut slow, "START TRANSACTION").await.expect("begun");
+        let values = Values {
+            tag: key.tag,
+            id: key.id,
+            version: 1,
+            now: millis(Clock::System.now()),
+            keep_until: i64::MAX,
+            ..Values::default()
+        };
+        let operation = Replace { values, is_fenced: false };
+        let replaced = operation.perform::<MySql>(&mut slow).await.expect("no error");
+        assert_eq!(replaced, Replaced::Replaced);
+        let other = subject(3);
+        assert_eq!(here.create(other, b"one", HOUR).await, Created::Created);
+        let quick = async { replace(&here, other, 1, b"two").await == Replaced::Replaced };
+        is_heard(&there, "a later number", other, quick).await;
+        let slow = async { engine::Driver::run(&mut slow, "COMMIT").await.is_ok() };
+        is_heard(&there, "an earlier number", key, slow).await;
+    }
+
+    let link = hears(&there).await;
+    server.kill();
+    until("unproved", async || !link.is_proved(LEASE, Instant::now())).await;
+    server.restart();
+    let other = hears(&there).await;
+    assert!(!Arc::ptr_eq(&link, &other), "what was read over the old link is no longer good");
+}
+
+async fn no_replacement_lands_after_a_revocation_was_acknowledged(kind: Kind) {
+    let server = Server::start(kind);
+    let settings = server.settings(&server.database());
+    match kind {
+        Kind::Postgres => fence(Postgres::new(&settings), &settings).await,
+        Kind::MySql => fence(MySql::new(&settings), &settings).await,
+    }
+}
+
+async fn fence<E: Engine>(engine: E, settings: &server::Settings) {
+    let store = open(settings, PATIENT).await;
+    let (key, old, new) = (subject(1), Epoch([1; 16]), Epoch([2; 16]));
+    assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
+    assert_eq!(store.epoch(key.tag, old, HOUR).await, Lookup::Found(old));
+    let mut other = engine.connect(engine::Role::Write).await.expect("a connection");
+    let begin = E::STATEMENTS.begin.unwrap_or("BEGIN");
+    let values = Values {
+        tag: key.tag,
+        id: key.id,
+        version: 1,
+        now: millis(Clock::System.now()),
+        keep_until: i64::MAX / 2,
+        epoch: old.0,
+        ..Values::default()
+    };
+    let fenced = move |store: SharedStore, version, sealed: &'static [u8]| async move {
+        store.replace(key, version, Some(old), sealed, HOUR, Durability::Master).await
+    };
+
+    // The replacement first: the revocation waits for it.
+    engine::Driver::run(&mut other, begin).await.expect("begun");
+    let operation = Replace { values: values.clone(), is_fenced: true };
+    let replaced = operation.perform::<E>(&mut other).await.expect("no error");
+    assert_eq!(replaced, Replaced::Replaced);
+    let revocation = tokio::spawn({
+        let store = store.clone();
+        async move { store.revoke(key.tag, new, HOUR).await }
+    });
+    sleep(Duration::from_millis(300)).await;
+    assert!(!revocation.is_finished(), "it was acknowledged before the replacement was over");
+    engine::Driver::run(&mut other, "COMMIT").await.expect("committed");
+    assert_eq!(revocation.await.expect("no panic"), Lookup::Found(Some(old)));
+    assert_eq!(fenced(store.clone(), 2, b"late").await, Replaced::Gone);
+
+    // The revocation first: the replacement waits for it, and finds another epoch.
+    assert_eq!(store.revoke(key.tag, old, HOUR).await, Lookup::Found(Some(new)));
+    engine::Driver::run(&mut other, begin).await.expect("begun");
+    let operation = Revoke(Values { epoch: new.0, ..values.clone() });
+    assert_eq!(operation.perform::<E>(&mut other).await.expect("no error"), Some(old));
+    let replacement = tokio::spawn(fenced(store.clone(), 2, b"late"));
+    sleep(Duration::from_millis(300)).await;
+    engine::Driver::run(&mut other, "COMMIT").await.expect("committed");
+    assert_eq!(replacement.await.expect("no panic"), Replaced::Gone);
+
+    // Two that wait for each other: the server ends one, which is tried again.
+    assert_eq!(store.revoke(key.tag, old, HOUR).await, Lookup::Found(Some(new)));
+    engine::Driver::run(&mut other, begin).await.expect("begun");
+    let operation = Replace { values: Values { version: 2, ..values.clone() }, is_fenced: false };
+    let replaced = operation.perform::<E>(&mut other).await.expect("no error");
+    assert_eq!(replaced, Replaced::Replaced);
+    let replacement = tokio::spawn(fenced(store.clone(), 2, b"new"));
+    sleep(Duration::from_millis(300)).await;
+    let operation = Revoke(Values { epoch: new.0, ..values });
+    match operation.perform::<E>(&mut other).await {
+        Ok(_) => engine::Driver::run(&mut other, "COMMIT").await.expect("committed"),
+        // It was this one that the server ended.
+        Err(_) => drop(other),
+    }
+    let outcome = replacement.await.expect("no panic");
+    assert_ne!(outcome, Replaced::Unavailable);
 }

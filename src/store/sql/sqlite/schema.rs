@@ -16,7 +16,7 @@ const APPLICATION_ID: i64 = 0x434c_524d;
 
 /// Each brings a file from one `user_version` to the next. Never changed once released, only
 /// added to. `keep_until` is Unix time in milliseconds.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "\
 CREATE TABLE records (
     tag BLOB NOT NULL,
@@ -49,6 +49,30 @@ CREATE TABLE meta (
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 2;",
+    // A removal of garbage, and an epoch that is made where there was none, change nothing that
+    // anybody could have kept: garbage counts as not there.
+    "\
+ALTER TABLE epochs ADD COLUMN previous BLOB;
+CREATE TABLE changes (
+    seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    tag BLOB NOT NULL,
+    id BLOB,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER records_replaced AFTER UPDATE ON records BEGIN
+    INSERT INTO changes (tag, id, at)
+    VALUES (new.tag, new.id, strftime('%s', 'now') * 1000);
+END;
+CREATE TRIGGER records_removed AFTER DELETE ON records 
+WHEN old.keep_until > strftime('%s', 'now') * 1000 BEGIN
+    INSERT INTO changes (tag, id, at)
+    VALUES (old.tag, old.id, strftime('%s', 'now') * 1000);
+END;
+CREATE TRIGGER epochs_replaced AFTER UPDATE OF epoch ON epochs WHEN new.epoch <> old.epoch BEGIN
+    INSERT INTO changes (tag, id, at)
+    VALUES (new.tag, NULL, strftime('%s', 'now') * 1000);
+END;
+PRAGMA user_version = 3;",
 ];
 
 /// How long a statement waits for the lock of another process.

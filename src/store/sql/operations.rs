@@ -1,0 +1,290 @@
+//! What the engine is asked for, as sequences of statements: the same for every database.
+//!
+//! Rows that are garbage count as not there until the reaper has removed them.
+
+use super::engine::{Cells, Driver, Engine, Put, Statement, Values};
+use crate::session::outcome::{Created, Epoch, Leased, Replaced};
+use crate::store::Stored;
+
+/// A call. It may be made again where the first try's end is not known.
+pub(super) trait Operation: Send + Sync + 'static {
+    type Answer: Send + 'static;
+    /// Whether it is one transaction of several statements, where the database needs that.
+    const IS_TRANSACTION: bool;
+
+    fn perform<E: Engine>(
+        &self,
+        connection: &mut E::Connection,
+    ) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
+}
+
+/// Carries it out.
+pub(super) async fn carry_out<E: Engine, O: Operation>(
+    connection: &mut E::Connection,
+    operation: &O,
+) -> sqlx::Result<O::Answer> {
+    let begin = E::STATEMENTS.begin.filter(|_| O::IS_TRANSACTION);
+    let Some(begin) = begin else { return operation.perform::<E>(connection).await };
+    connection.run(begin).await?;
+    // Where this fails the connection is closed, and the transaction with it.
+    let answer = operation.perform::<E>(connection).await?;
+    connection.run("COMMIT").await?;
+    Ok(answer)
+}
+
+async fn put<E: Engine>(
+    connection: &mut E::Connection,
+    put: &'static Put,
+    values: &Values,
+) -> sqlx::Result<Vec<<E::Connection as Driver>::Row>> {
+    match &put.read {
+        None => connection.fetch(&put.write, values).await,
+        Some(read) => {
+            connection.execute(&put.write, values).await?;
+            connection.fetch(read, values).await
+        }
+    }
+}
+
+async fn follow_up<E: Engine>(
+    connection: &mut E::Connection,
+    statement: &'static Option<Statement>,
+    values: &Values,
+) -> sqlx::Result<()> {
+    if let Some(statement) = statement {
+        connection.execute(statement, values).await?;
+    }
+    Ok(())
+}
+
+async fn load<E: Engine>(
+    connection: &mut E::Connection,
+    values: &Values,
+    with_epoch: bool,
+) -> sqlx::Result<Option<Stored>> {
+    let statements = E::STATEMENTS;
+    let statement = if with_epoch { &statements.load_with_epoch } else { &statements.load };
+    let rows = connection.fetch(statement, values).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let epoch = if with_epoch { row.maybe_bytes(2)? } else { None };
+    let version = u64::try_from(row.integer(0)?).map_err(|error| decode(error.into()))?;
+    let epoch = epoch.map(sixteen).transpose()?.map(Epoch);
+    Ok(Some(Stored { version, sealed: row.bytes(1)?, epoch }))
+}
+
+/// Reads a record, with the epoch beside it where asked.
+pub(super) struct Load {
+    pub values: Values,
+    pub with_epoch: bool,
+}
+
+impl Operation for Load {
+    type Answer = Option<Stored>;
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(
+        &self,
+        connection: &mut E::Connection,
+    ) -> sqlx::Result<Self::Answer> {
+        load::<E>(connection, &self.values, self.with_epoch).await
+    }
+}
+
+/// Inserts a record, over one that is garbage if need be.
+pub(super) struct Create(pub Values);
+
+impl Operation for Create {
+    type Answer = Created;
+    const IS_TRANSACTION: bool = true;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Created> {
+        if !put::<E>(connection, &E::STATEMENTS.create, &self.0).await?.is_empty() {
+            return Ok(Created::Created);
+        }
+        // Ours, if an earlier try of this call put it there. Gone by now: another had it.
+        let there = load::<E>(connection, &self.0, false).await?;
+        Ok(match there {
+            Some(there) if there.version == 1 && there.sealed == self.0.sealed => Created::Created,
+            Some(_) | None => Created::Taken,
+        })
+    }
+}
+
+/// Replaces a record in one statement, so that of two writers one finds another version.
+pub(super) struct Replace {
+    pub values: Values,
+    pub is_fenced: bool,
+}
+
+impl Operation for Replace {
+    type Answer = Replaced;
+    const IS_TRANSACTION: bool = true;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Replaced> {
+        let (statements, values) = (E::STATEMENTS, &self.values);
+        if let (true, Some(fence)) = (self.is_fenced, &statements.fence)
+            && connection.fetch(fence, values).await?.is_empty()
+        {
+            return Ok(Replaced::Gone);
+        }
+        let replace = if self.is_fenced { &statements.replace_fenced } else { &statements.replace };
+        if connection.execute(replace, values).await? == 1 {
+            follow_up::<E>(connection, &statements.after_record, values).await?;
+            return Ok(Replaced::Replaced);
+        }
+        // Ours, if an earlier try of this call wrote it, and nobody has since.
+        let is_ours = |there: &Stored| {
+            i64::try_from(there.version).is_ok_and(|version| version == values.version + 1)
+                && there.sealed == values.sealed
+        };
+        Ok(match load::<E>(connection, values, self.is_fenced).await? {
+            Some(there) if self.is_fenced && there.epoch != Some(Epoch(values.epoch)) => {
+                Replaced::Gone
+            }
+            Some(there) if is_ours(&there) => {
+                follow_up::<E>(connection, &statements.after_record, values).await?;
+                Replaced::Replaced
+            }
+            Some(_) => Replaced::Conflict,
+            None => Replaced::Gone,
+        })
+    }
+}
+
+pub(super) struct Remove(pub Values);
+
+impl Operation for Remove {
+    type Answer = ();
+    const IS_TRANSACTION: bool = true;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<()> {
+        // Also where it was gone: an earlier try of this call may have been broken off in between.
+        connection.execute(&E::STATEMENTS.remove, &self.0).await?;
+        follow_up::<E>(connection, &E::STATEMENTS.after_record, &self.0).await
+    }
+}
+
+/// Reads the epoch of a tag, or makes it.
+pub(super) struct MakeEpoch(pub Values);
+
+impl Operation for MakeEpoch {
+    type Answer = Epoch;
+    const IS_TRANSACTION: bool = true;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Epoch> {
+        let rows = put::<E>(connection, &E::STATEMENTS.epoch, &self.0).await?;
+        sixteen(first(&rows)?.bytes(0)?).map(Epoch)
+    }
+}
+
+/// Replaces the epoch of a tag.
+pub(super) struct Revoke(pub Values);
+
+impl Operation for Revoke {
+    type Answer = Option<Epoch>;
+    const IS_TRANSACTION: bool = true;
+
+    async fn perform<E: Engine>(
+        &self,
+        connection: &mut E::Connection,
+    ) -> sqlx::Result<Option<Epoch>> {
+        let rows = put::<E>(connection, &E::STATEMENTS.revoke, &self.0).await?;
+        let previous = first(&rows)?.maybe_bytes(0)?;
+        follow_up::<E>(connection, &E::STATEMENTS.after_tag, &self.0).await?;
+        previous.map(sixteen).transpose().map(|previous| previous.map(Epoch))
+    }
+}
+
+pub(super) struct List(pub Values);
+
+impl Operation for List {
+    type Answer = Vec<[u8; 16]>;
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(
+        &self,
+        connection: &mut E::Connection,
+    ) -> sqlx::Result<Vec<[u8; 16]>> {
+        let rows = connection.fetch(&E::STATEMENTS.list, &self.0).await?;
+        rows.iter().map(|row| sixteen(row.bytes(0)?)).collect()
+    }
+}
+
+pub(super) struct ReadEra;
+
+impl Operation for ReadEra {
+    type Answer = u32;
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<u32> {
+        let rows = connection.fetch(&E::STATEMENTS.era, &Values::default()).await?;
+        rows.first().map_or(Ok(0), |row| era_of(row.integer(0)?))
+    }
+}
+
+/// Moves the era on by `step` from the one in the store, or from `era` where that is later.
+pub(super) struct MoveEra(pub Values);
+
+impl Operation for MoveEra {
+    type Answer = u32;
+    const IS_TRANSACTION: bool = true;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<u32> {
+        let rows = put::<E>(connection, &E::STATEMENTS.move_era, &self.0).await?;
+        era_of(first(&rows)?.integer(0)?)
+    }
+}
+
+pub(super) struct TakeLease(pub Values);
+
+impl Operation for TakeLease {
+    type Answer = Leased;
+    const IS_TRANSACTION: bool = true;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Leased> {
+        let rows = put::<E>(connection, &E::STATEMENTS.lease, &self.0).await?;
+        Ok(if rows.is_empty() { Leased::Busy } else { Leased::Taken })
+    }
+}
+
+pub(super) struct Release(pub Values);
+
+impl Operation for Release {
+    type Answer = ();
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<()> {
+        connection.execute(&E::STATEMENTS.release, &self.0).await.map(drop)
+    }
+}
+
+/// Removes a batch of garbage; how many rows it was.
+pub(super) struct Reap {
+    pub statement: &'static Statement,
+    pub values: Values,
+}
+
+impl Operation for Reap {
+    type Answer = u64;
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<u64> {
+        connection.execute(self.statement, &self.values).await
+    }
+}
+
+fn first<R>(rows: &[R]) -> sqlx::Result<&R> {
+    rows.first().ok_or(sqlx::Error::RowNotFound)
+}
+
+pub(super) fn sixteen(bytes: Vec<u8>) -> sqlx::Result<[u8; 16]> {
+    bytes.try_into().map_err(|_| decode("not 16 bytes".into()))
+}
+
+fn era_of(value: i64) -> sqlx::Result<u32> {
+    u32::try_from(value).map_err(|error| decode(error.into()))
+}
+
+pub(super) fn decode(error: Box<dyn std::error::Error + Send + Sync>) -> sqlx::Error {
+    sqlx::Error::Decode(error)
+}

@@ -1,0 +1,201 @@
+//! SQLite, in WAL mode: readers and the one writer do not wait for each other. Writers of this
+//! process take turns; those of other processes on this machine are waited for by SQLite's lock.
+//! Whatever writes, triggers leave a row for other processes.
+
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteSynchronous;
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use super::engine::Arg::{
+    Epoch, Era, Id, KeepUntil, Limit, Now, Owner, Sealed, Step, Tag, Version,
+};
+use super::engine::{Deadlines, Engine, Put, Role, Statement, Statements, Trouble, Unready};
+use super::hearing::Hearing;
+use super::poll::{self, ABOVE, Questions};
+use crate::store::StoreError;
+
+/// A file that is ready to be used.
+pub(super) struct Sqlite {
+    path: PathBuf,
+}
+
+impl Sqlite {
+    pub(super) async fn prepare(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { path: schema::prepare(path).await? })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Engine for Sqlite {
+    type Connection = SqliteConnection;
+
+    const NAME: &'static str = "sqlite";
+    const STATEMENTS: &'static Statements = &STATEMENTS;
+    const DEADLINES: Deadlines = Deadlines {
+        lookup: Duration::from_millis(250),
+        // Above what a statement waits for the lock of another process, and what a slow disk takes.
+        write: Duration::from_secs(1),
+        heartbeat: Duration::from_millis(500),
+    };
+    const CONNECTIONS: (usize, usize) = (4, 1);
+    const IS_SERVER: bool = false;
+    const GROUPS: bool = true;
+
+    async fn connect(&self, role: Role) -> sqlx::Result<SqliteConnection> {
+        let options = schema::options(&self.path);
+        let options = match role {
+            Role::Read | Role::Heart => options.pragma("query_only", "ON"),
+            Role::Write => options,
+            // Its commits outlive a loss of power, and so do all commits before them: it syncs the
+            // log that they are in.
+            Role::Durable => options.synchronous(SqliteSynchronous::Full),
+        };
+        options.connect().await
+    }
+
+    async fn prepare(&self, _: &mut SqliteConnection) -> Result<(), Unready> {
+        // Was done when the file was opened.
+        Ok(())
+    }
+
+    async fn watch(&self, connection: SqliteConnection, hearing: &Hearing) -> String {
+        poll::watch(connection, &QUESTIONS, hearing).await
+    }
+
+    fn trouble(error: &sqlx::Error) -> Trouble {
+        // A lock was waited for already, and a file has no connection that could break.
+        let _ = error;
+        Trouble::Refused
+    }
+}
+
+/// There is one writer at a time, so that commits are in the order of their numbers.
+const QUESTIONS: Questions = Questions {
+    top: Statement("SELECT max(seq) FROM changes", &[]),
+    above: Statement(
+        "SELECT seq, tag, id FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        ABOVE,
+    ),
+    settled: Duration::ZERO,
+};
+
+const STATEMENTS: Statements = Statements {
+    // Each write is one statement.
+    begin: None,
+    load: Statement(
+        "SELECT version, sealed FROM records WHERE tag = ?1 AND id = ?2 AND keep_until > ?3",
+        &[Tag, Id, Now],
+    ),
+    load_with_epoch: Statement(
+        "SELECT records.version, records.sealed, epochs.epoch FROM records \
+         LEFT JOIN epochs ON epochs.tag = records.tag AND epochs.keep_until > ?3 \
+         WHERE records.tag = ?1 AND records.id = ?2 AND records.keep_until > ?3",
+        &[Tag, Id, Now],
+    ),
+    create: Put {
+        write: Statement(
+            "INSERT INTO records (tag, id, version, sealed, keep_until) \
+             VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (tag, id) DO UPDATE SET \
+             version = excluded.version, sealed = excluded.sealed, \
+             keep_until = excluded.keep_until WHERE records.keep_until <= ?5 RETURNING version",
+            &[Tag, Id, Sealed, KeepUntil, Now],
+        ),
+        read: None,
+    },
+    fence: None,
+    replace: Statement(
+        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4 \
+         WHERE tag = ?1 AND id = ?2 AND version = ?5 AND keep_until > ?6",
+        &[Tag, Id, Sealed, KeepUntil, Version, Now],
+    ),
+    replace_fenced: Statement(
+        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4 \
+         WHERE tag = ?1 AND id = ?2 AND version = ?5 AND keep_until > ?6 AND EXISTS \
+         (SELECT 1 FROM epochs WHERE tag = ?1 AND epoch = ?7 AND keep_until > ?6)",
+        &[Tag, Id, Sealed, KeepUntil, Version, Now, Epoch],
+    ),
+    remove: Statement("DELETE FROM records WHERE tag = ?1 AND id = ?2", &[Tag, Id]),
+    epoch: Put {
+        // Returns what is there afterwards, its own or another's.
+        write: Statement(
+            "INSERT INTO epochs (tag, epoch, keep_until) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (tag) DO UPDATE SET \
+             epoch = CASE WHEN epochs.keep_until > ?4 THEN epochs.epoch ELSE excluded.epoch END, \
+             keep_until = max(epochs.keep_until, excluded.keep_until) RETURNING epoch",
+            &[Tag, Epoch, KeepUntil, Now],
+        ),
+        read: None,
+    },
+    revoke: Put {
+        write: Statement(
+            "INSERT INTO epochs (tag, epoch, keep_until) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (tag) DO UPDATE SET previous = CASE WHEN epochs.keep_until > ?4 \
+             AND epochs.epoch <> excluded.epoch THEN epochs.epoch END, epoch = excluded.epoch, \
+             keep_until = max(epochs.keep_until, excluded.keep_until) RETURNING previous",
+            &[Tag, Epoch, KeepUntil, Now],
+        ),
+        read: None,
+    },
+    list: Statement(
+        "SELECT id FROM records WHERE tag = ?1 AND keep_until > ?2 LIMIT ?3",
+        &[Tag, Now, Limit],
+    ),
+    era: Statement("SELECT value FROM meta WHERE name = 'era'", &[]),
+    move_era: Put {
+        write: Statement(
+            "INSERT INTO meta (name, value) VALUES ('era', min(?1 + ?2, 4294967295)) \
+             ON CONFLICT (name) DO UPDATE SET \
+             value = min(max(meta.value, ?1) + ?2, 4294967295) RETURNING value",
+            &[Era, Step],
+        ),
+        read: None,
+    },
+    lease: Put {
+        write: Statement(
+            "INSERT INTO leases (tag, id, owner, keep_until) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT (tag, id) DO UPDATE SET \
+             owner = excluded.owner, keep_until = excluded.keep_until \
+             WHERE leases.owner = excluded.owner OR leases.keep_until <= ?5 RETURNING owner",
+            &[Tag, Id, Owner, KeepUntil, Now],
+        ),
+        read: None,
+    },
+    release: Statement(
+        "DELETE FROM leases WHERE tag = ?1 AND id = ?2 AND owner = ?3",
+        &[Tag, Id, Owner],
+    ),
+    after_record: None,
+    after_tag: None,
+    reap: &[
+        Statement(
+            "DELETE FROM records WHERE (tag, id) IN \
+             (SELECT tag, id FROM records WHERE keep_until <= ?1 LIMIT ?2)",
+            &[Now, Limit],
+        ),
+        Statement(
+            "DELETE FROM epochs WHERE tag IN \
+             (SELECT tag FROM epochs WHERE keep_until <= ?1 LIMIT ?2)",
+            &[Now, Limit],
+        ),
+        Statement(
+            "DELETE FROM leases WHERE (tag, id) IN \
+             (SELECT tag, id FROM leases WHERE keep_until <= ?1 LIMIT ?2)",
+            &[Now, Limit],
+        ),
+        // `poll::KEPT`. The rows are in the order of their time, but for clocks that were moved.
+        Statement(
+            "DELETE FROM changes WHERE seq IN \
+             (SELECT seq FROM changes WHERE at <= ?1 - 120000 ORDER BY seq LIMIT ?2)",
+            &[Now, Limit],
+        ),
+    ],
+};
