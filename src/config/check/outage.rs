@@ -83,7 +83,7 @@ impl Checker<'_> {
     /// `stale` serves what is kept of the store in this process: where nothing is, it is `reject`.
     pub(super) fn nothing_to_serve(&mut self, file: &File, config: &Config) {
         let with = match &config.store {
-            Store::Memory | Store::Sqlite(_) => "this store",
+            Store::Memory => "this store",
             _ if config.cache.lease.is_zero() => "`cache.lease: 0s`",
             _ => return,
         };
@@ -177,7 +177,7 @@ mod tests {
         let lease = "has no effect: with `cache.lease: 0s` there is nothing to serve, and such requests \
                      get 503";
         check("store: memory", stale, &[this]);
-        check("", stale, &[this]);
+        check("", stale, &[]);
         check("", "on_store_down: anonymous", &[]);
         check("store: 'redis://127.0.0.1/0'", stale, &[]);
         check("store: 'redis://127.0.0.1/0'\ncache: { lease: 0s }", stale, &[lease]);

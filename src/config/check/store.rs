@@ -10,18 +10,23 @@ use crate::config::value::{Flaw, Parsed, did_you_mean};
 use crate::store;
 use crate::store::credentials::{Login, Password, Secret};
 use crate::store::redis::{ClientCertificate, Kind, RedisUrl, Tls};
+use crate::store::sql::server::{self, ServerUrl};
 
 use super::{Checker, at};
 
 const NAMESPACE: &str = "cloakroom";
 const HELP: &str = "one of: memory, sqlite:PATH, redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,…\
-                    /MASTER/DB, redis+cluster://HOST:PORT,…, and rediss for TLS";
+                    /MASTER/DB, redis+cluster://HOST:PORT,…, and rediss for TLS, \
+                    postgres://HOST:PORT/DATABASE, mysql://HOST:PORT/DATABASE";
+
+const SCHEMES: [&str; 6] = ["memory", "sqlite", "redis", "rediss", "postgres", "mysql"];
 
 /// What a URL names.
 enum Url {
     Memory,
     Sqlite(PathBuf),
     Redis(RedisUrl),
+    Server(ServerUrl),
 }
 
 impl Checker<'_> {
@@ -76,7 +81,44 @@ impl Checker<'_> {
                 store::Settings::Sqlite(path)
             }
             Url::Redis(url) => store::Settings::Redis(self.redis(url, &namespace, place, given)),
+            Url::Server(url) => store::Settings::Server(self.server(url, given)),
         }
+    }
+
+    fn server(&mut self, url: ServerUrl, given: &Store) -> server::Settings {
+        let login = self.store_login(&given.username, &given.password_file, url.login(), "store");
+        self.only_for_redis(given);
+        let mut tls = server::Tls::default();
+        if let Some(given) = &given.tls {
+            let keys =
+                [("ca", &given.ca), ("certificate", &given.certificate), ("key", &given.key)];
+            if url.is_plain() {
+                for (key, text) in keys {
+                    if let Some(text) = text {
+                        let flaw = Flaw::new(
+                            "has no effect: the URL turns TLS off",
+                            "leave the URL's mode out, or name another",
+                        );
+                        self.error(at(text), &format!("store.tls.{key}"), flaw);
+                    }
+                }
+            }
+            if let Some(name) = &given.server_name {
+                let flaw = Flaw::new(
+                    "a database server must show a certificate for the host of the URL",
+                    "leave it out, and write the name that is in the certificate in the URL",
+                );
+                self.error(at(name), "store.tls.server_name", flaw);
+            }
+            tls.ca = given.ca.as_ref().map(|ca| {
+                let file = self.path(&ca.value);
+                self.authorities(&file, at(ca), "store.tls.ca");
+                file
+            });
+            let client = self.client_certificate(given);
+            tls.identity = client.map(|client| (client.certificate, client.key));
+        }
+        server::Settings { login, tls, ..server::Settings::new(url) }
     }
 
     fn redis(
@@ -215,7 +257,18 @@ impl Checker<'_> {
             self.authorities(&file, at(given), &format!("{PATH}.ca"));
             file
         });
-        let client = match (&given.certificate, &given.key) {
+        let client = self.client_certificate(given);
+        let server_name = self.optional(&given.server_name, "store.tls.server_name", |text| {
+            store::redis::server_name(text)
+                .map_err(|reason| Flaw::new(reason, "write a host name or an IP address"))?;
+            Ok(text.to_owned())
+        });
+        Tls { ca, client, server_name }
+    }
+
+    /// What we show to a server that asks who we are.
+    fn client_certificate(&mut self, given: &StoreTls) -> Option<ClientCertificate> {
+        match (&given.certificate, &given.key) {
             (None, None) => None,
             (Some(certificate), Some(key)) => {
                 let files = (self.path(&certificate.value), self.path(&key.value));
@@ -235,13 +288,7 @@ impl Checker<'_> {
                 self.error(at(lonely), "store.tls.key", flaw);
                 None
             }
-        };
-        let server_name = self.optional(&given.server_name, "store.tls.server_name", |text| {
-            store::redis::server_name(text)
-                .map_err(|reason| Flaw::new(reason, "write a host name or an IP address"))?;
-            Ok(text.to_owned())
-        });
-        Tls { ca, client, server_name }
+        }
     }
 
     /// Keys that say something to a server only.
@@ -259,7 +306,13 @@ impl Checker<'_> {
                 self.no_effect(text, key, WHY);
             }
         }
+        self.only_for_redis(given);
+    }
+
+    /// Keys that say something to Redis only.
+    fn only_for_redis(&mut self, given: &Store) {
         if let Some(sentinel) = &given.sentinel {
+            const WHY: &str = "the store has no Sentinels";
             self.no_effect(&sentinel.username, "sentinel.username", WHY);
             self.no_effect(&sentinel.password_file, "sentinel.password_file", WHY);
         }
@@ -283,7 +336,6 @@ fn url_needs_name(host: &str) -> bool {
 
 /// Reads where records are kept. Messages never repeat the URL, which may hold a password.
 fn read(text: &str, base: &Path) -> Parsed<Url> {
-    const LATER: [&str; 4] = ["postgres", "postgresql", "mysql", "mariadb"];
     let scheme = text.split(':').next().unwrap_or_default();
     match scheme {
         "memory" if text == scheme => Ok(Url::Memory),
@@ -311,12 +363,17 @@ fn read(text: &str, base: &Path) -> Parsed<Url> {
                 .map(Url::Redis)
                 .map_err(|message| Flaw::new(message, format!("write `{scheme}://{form}`")))
         }
-        later if LATER.contains(&later) => {
-            Err(Flaw::new(format!("`{later}` is no store yet"), HELP))
+        "postgres" | "postgresql" | "mysql" | "mariadb"
+            if text.starts_with(&format!("{scheme}://")) =>
+        {
+            ServerUrl::parse(text).map(Url::Server).map_err(|message| {
+                let form = format!("write `{scheme}://[USER:PASSWORD@]HOST:PORT/DATABASE`");
+                Flaw::new(message, form)
+            })
         }
         other => Err(Flaw::new(
             "names no store that there is",
-            format!("{}{HELP}", did_you_mean(other, &["memory", "sqlite", "redis", "rediss"])),
+            format!("{}{HELP}", did_you_mean(other, &SCHEMES)),
         )),
     }
 }

@@ -119,7 +119,9 @@ fn stores_that_there_are_not() {
         ("redis+cluster://:hunter2@a/1", "a cluster has database 0 only"),
         ("redis://:hunter2@a,b", "several servers are Sentinels or a cluster"),
         ("redis://:hunter2@0.0.0.0", "the host must not be a wildcard address"),
-        ("mysql://:hunter2@a", "`mysql` is no store yet"),
+        ("mysql://:hunter2@a/s", "user and password must not be empty"),
+        ("postgres:", "names no store that there is"),
+        ("postgres://me:hunter2@a", "the name of the database is missing"),
         ("memcached://:hunter2@a", "names no store that there is"),
         ("sqlite:", "names no SQLite file"),
     ] {
@@ -209,8 +211,39 @@ fn what_has_no_effect_is_said() {
             "warning: store.password_file: has no effect: the store is no server",
             "warning: store.tls.ca: has no effect: the store is no server",
             "warning: store.require_replicas: has no effect: only Redis has such replicas",
-            "warning: store.sentinel.username: has no effect: the store is no server",
+            "warning: store.sentinel.username: has no effect: the store has no Sentinels",
             "warning: store_namespace: has no effect: only Redis keys have a namespace",
+        ],
+    );
+}
+
+#[test]
+fn a_database_server_has_a_login_and_authorities_of_its_own() {
+    let server = |store: &str| match read(store).unwrap_or_else(|found| panic!("{found}")).store {
+        Settings::Server(settings) => settings,
+        other => panic!("{store}: {other:?}"),
+    };
+    let short = server("store: postgres://alice:hunter2@db/s");
+    assert_eq!(short.url.to_string(), "postgres://[redacted]@db:5432/s");
+    assert_eq!(short.login.username.as_deref(), Some("alice"));
+    let long = server(
+        "store: { url: 'mysql://db/s', username: bob, password_file: pw, tls: { ca: ca.pem, \
+         certificate: client.pem, key: client.key } }",
+    );
+    assert_eq!(long.login.username.as_deref(), Some("bob"));
+    assert_eq!(long.login.password, Some(Secret::File("/c/pw".into())));
+    assert_eq!(long.tls.ca.as_deref(), Some(Path::new("/c/ca.pem")));
+    assert_eq!(long.tls.identity, Some(("/c/client.pem".into(), "/c/client.key".into())));
+    check(
+        "store: { url: 'postgres://alice:hunter2@db/s?sslmode=disable', username: bob, \
+         password_file: pw, tls: { ca: ca.pem, server_name: db }, sentinel: { username: x } }",
+        &[
+            "error: store.username: the URL names a user too",
+            "error: store.password_file: the URL has a password too",
+            "error: store.tls.ca: has no effect: the URL turns TLS off",
+            "error: store.tls.server_name: a database server must show a certificate for the host \
+             of the URL",
+            "warning: store.sentinel.username: has no effect: the store has no Sentinels",
         ],
     );
 }
