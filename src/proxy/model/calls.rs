@@ -1,10 +1,14 @@
 //! The way from the nodes to the store: every call waits here until the schedule lets it go, and
 //! may be lost on its way there or on its way back.
+//!
+//! Nodes keep what they read. All of them hear of a change in the moment in which the store makes
+//! it, so that whatever a node serves out of its cache must be what the store has: that a node may
+//! hear of it a millisecond later (rule 34) is not in the model.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -14,6 +18,7 @@ use super::schedule::Fault;
 use crate::session::outcome::{
     Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
 };
+use crate::store::changes::{Changes, Link};
 use crate::store::{SessionStore, SharedStore, Stored};
 
 /// A place in the order of all that happens in a case.
@@ -57,6 +62,28 @@ pub struct Calls {
     turns: AtomicU64,
     /// The exchange that is being polled, plus one.
     current: AtomicU64,
+    /// Whether it has looked into its node's cache since it was last asked.
+    has_looked: AtomicBool,
+    /// What each node counts changes in, those that have crashed included.
+    heard: Mutex<Vec<Arc<Changes>>>,
+}
+
+/// What a call changes.
+#[derive(Clone, Copy)]
+enum Changed {
+    Nothing,
+    Record(RecordKey),
+    Tag([u8; 8]),
+}
+
+impl Changed {
+    fn count(self, changes: &Changes) {
+        match self {
+            Self::Nothing => {}
+            Self::Record(key) => changes.record(key),
+            Self::Tag(tag) => changes.tag(tag),
+        }
+    }
 }
 
 impl Calls {
@@ -70,6 +97,21 @@ impl Calls {
         self.current.store(exchange.map_or(0, |id| id as u64 + 1), Ordering::Relaxed);
     }
 
+    /// Whether the exchange that was polled last looked into its node's cache.
+    pub fn has_looked(&self) -> bool {
+        self.has_looked.swap(false, Ordering::Relaxed)
+    }
+
+    /// The store's record was changed past all nodes.
+    pub fn changed(&self, key: RecordKey) {
+        self.tell(Changed::Record(key));
+    }
+
+    fn tell(&self, changed: Changed) {
+        let heard = self.heard.lock().expect("no panic while it is held");
+        heard.iter().for_each(|changes| changed.count(changes));
+    }
+
     /// The calls, oldest first.
     pub fn waiting(&self) -> MutexGuard<'_, Vec<Call>> {
         self.waiting.lock().expect("no panic while it is held")
@@ -78,16 +120,26 @@ impl Calls {
 
 /// A node's end of the way. Everything of a node that crashed waits for ever.
 pub struct Line {
-    pub calls: Arc<Calls>,
-    pub node: usize,
-    pub is_down: Arc<AtomicBool>,
+    calls: Arc<Calls>,
+    node: usize,
+    is_down: Arc<AtomicBool>,
+    changes: Arc<Changes>,
+    link: Arc<Link>,
 }
 
 impl Line {
+    pub fn new(calls: &Arc<Calls>, node: usize, is_down: &Arc<AtomicBool>) -> Self {
+        let (changes, link) = (Arc::new(Changes::default()), Arc::new(Link::default()));
+        link.prove(Instant::now());
+        calls.heard.lock().expect("no panic while it is held").push(changes.clone());
+        Self { calls: calls.clone(), node, is_down: is_down.clone(), changes, link }
+    }
+
     async fn call<T, Fut>(
         &self,
         what: What,
         key: RecordKey,
+        changed: Changed,
         unavailable: T,
         work: impl FnOnce(SharedStore) -> Fut + Send + 'static,
     ) -> T
@@ -99,8 +151,15 @@ impl Line {
             return std::future::pending().await;
         }
         let (tell, told) = oneshot::channel();
+        changed.count(&self.changes);
+        // It waits among the calls.
+        let calls = Arc::downgrade(&self.calls);
         let carry_out = move |engine: &Engine, fault| {
-            let result = (fault != Fault::Before).then(|| engine.run(work(engine.store.clone())));
+            let result = (fault != Fault::Before).then(|| {
+                let result = engine.run(work(engine.store.clone()));
+                calls.upgrade().inspect(|calls| calls.tell(changed));
+                result
+            });
             let _ = tell.send(if fault == Fault::None { result } else { None });
         };
         let by = self.calls.current.load(Ordering::Relaxed).checked_sub(1);
@@ -113,7 +172,10 @@ impl Line {
             carry_out: Box::new(carry_out),
         });
         match told.await {
-            Ok(answer) => answer.unwrap_or(unavailable),
+            Ok(answer) => {
+                changed.count(&self.changes);
+                answer.unwrap_or(unavailable)
+            }
             // The node crashed.
             Err(_closed) => std::future::pending().await,
         }
@@ -130,13 +192,24 @@ impl fmt::Debug for Line {
 impl SessionStore for Line {
     async fn load(&self, key: RecordKey) -> Lookup<Stored> {
         let work = move |store: SharedStore| async move { store.load(key).await };
-        self.call(What::Load, key, Lookup::Unavailable, work).await
+        self.call(What::Load, key, Changed::Nothing, Lookup::Unavailable, work).await
+    }
+
+    async fn load_watched(&self, key: RecordKey) -> (Lookup<Stored>, Option<Arc<Link>>) {
+        (self.load(key).await, Some(self.link.clone()))
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        if self.calls.current.load(Ordering::Relaxed) > 0 {
+            self.calls.has_looked.store(true, Ordering::Relaxed);
+        }
+        Some(&self.changes)
     }
 
     async fn create(&self, key: RecordKey, sealed: &[u8], keep: Duration) -> Created {
         let sealed = sealed.to_vec();
         let work = move |store: SharedStore| async move { store.create(key, &sealed, keep).await };
-        self.call(What::Create, key, Created::Unavailable, work).await
+        self.call(What::Create, key, Changed::Record(key), Created::Unavailable, work).await
     }
 
     async fn replace(
@@ -152,17 +225,17 @@ impl SessionStore for Line {
         let work = move |store: SharedStore| async move {
             store.replace(key, expected, epoch, &sealed, keep, durability).await
         };
-        self.call(What::Replace, key, Replaced::Unavailable, work).await
+        self.call(What::Replace, key, Changed::Record(key), Replaced::Unavailable, work).await
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
         let work = move |store: SharedStore| async move { store.remove(key).await };
-        self.call(What::Remove, key, Removed::Unavailable, work).await
+        self.call(What::Remove, key, Changed::Record(key), Removed::Unavailable, work).await
     }
 
     async fn epoch(&self, tag: [u8; 8], proposal: Epoch, keep: Duration) -> Lookup<Epoch> {
         let work = move |store: SharedStore| async move { store.epoch(tag, proposal, keep).await };
-        self.call(What::Beside, beside(tag), Lookup::Unavailable, work).await
+        self.call(What::Beside, beside(tag), Changed::Tag(tag), Lookup::Unavailable, work).await
     }
 
     async fn revoke(
@@ -173,37 +246,37 @@ impl SessionStore for Line {
     ) -> Lookup<Option<Epoch>> {
         let work =
             move |store: SharedStore| async move { store.revoke(tag, replacement, keep).await };
-        self.call(What::Beside, beside(tag), Lookup::Unavailable, work).await
+        self.call(What::Beside, beside(tag), Changed::Tag(tag), Lookup::Unavailable, work).await
     }
 
     async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
         let work = move |store: SharedStore| async move { store.list(tag).await };
-        self.call(What::Beside, beside(tag), Lookup::Unavailable, work).await
+        self.call(What::Beside, beside(tag), Changed::Nothing, Lookup::Unavailable, work).await
     }
 
     async fn era(&self) -> Lookup<u32> {
         let work = |store: SharedStore| async move { store.era().await };
-        self.call(What::Beside, beside([0; 8]), Lookup::Unavailable, work).await
+        self.call(What::Beside, beside([0; 8]), Changed::Nothing, Lookup::Unavailable, work).await
     }
 
     async fn next_era(&self, known: u32) -> Lookup<u32> {
         let work = move |store: SharedStore| async move { store.next_era(known).await };
-        self.call(What::Beside, beside([0; 8]), Lookup::Unavailable, work).await
+        self.call(What::Beside, beside([0; 8]), Changed::Nothing, Lookup::Unavailable, work).await
     }
 
     async fn raise_era(&self, least: u32) -> Lookup<u32> {
         let work = move |store: SharedStore| async move { store.raise_era(least).await };
-        self.call(What::Beside, beside([0; 8]), Lookup::Unavailable, work).await
+        self.call(What::Beside, beside([0; 8]), Changed::Nothing, Lookup::Unavailable, work).await
     }
 
     async fn lease(&self, key: RecordKey, owner: [u8; 16], hold: Duration) -> Leased {
         let work = move |store: SharedStore| async move { store.lease(key, owner, hold).await };
-        self.call(What::Beside, key, Leased::Unavailable, work).await
+        self.call(What::Beside, key, Changed::Nothing, Leased::Unavailable, work).await
     }
 
     async fn release(&self, key: RecordKey, owner: [u8; 16]) {
         let work = move |store: SharedStore| async move { store.release(key, owner).await };
-        self.call(What::Beside, key, (), work).await;
+        self.call(What::Beside, key, Changed::Nothing, (), work).await;
     }
 
     async fn ping(&self) -> bool {

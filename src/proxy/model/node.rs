@@ -18,12 +18,15 @@ use crate::session::policy::{
     CrossSite, LoginRule, LogoutRule, OnAppDelete, OnReuse, Policy, RequestPart, SuccessPart,
     Timeouts,
 };
-use crate::store::SharedStore;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
+use crate::store::{SharedStore, cache};
 use crate::telemetry::findings::Findings;
 use crate::telemetry::metrics::Metrics;
 
+/// Of the time of this world a case takes little, and nothing is thrown out.
+const CACHE: cache::Settings =
+    cache::Settings { lease: Duration::from_secs(86_400), bytes: 16 << 20 };
 pub const HOST: &str = "shop.example.com";
 pub const TICKET: &str = "__Host-shop";
 pub const LOGIN: &str = "/login";
@@ -58,7 +61,7 @@ impl Node {
     /// Starts the process.
     pub fn start(fleet: &Fleet, calls: &Arc<Calls>, node: usize) -> Self {
         let is_down = Arc::new(AtomicBool::new(false));
-        let line = Line { calls: calls.clone(), node, is_down: is_down.clone() };
+        let line = Line::new(calls, node, &is_down);
         let server = ServerEntry { names: vec![HOST.to_owned()], routes: Vec::new() };
         let shared = Shared {
             clock: fleet.clock.clone(),
@@ -69,7 +72,7 @@ impl Node {
             trusted: Vec::new(),
             insecure_cookies: false,
             ring: fleet.ring.clone(),
-            records: fleet.records(Arc::new(line)),
+            records: fleet.records(Arc::new(line)).with_cache(CACHE),
             gates: Arc::default(),
             touches: Arc::new(Touches::new(u16::try_from(node).expect("few nodes"))),
             streams: Arc::default(),

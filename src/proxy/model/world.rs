@@ -338,6 +338,9 @@ impl<'a> World<'a> {
                 let future = exchange.future.as_mut().expect("it is there");
                 let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
                 self.calls.on_behalf_of(None);
+                if self.calls.has_looked() {
+                    self.looked_up(id);
+                }
                 self.look(id)?;
                 if let Poll::Ready(head) = polled {
                     self.exchanges[id].future = None;

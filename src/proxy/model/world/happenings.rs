@@ -214,6 +214,7 @@ impl World<'_> {
         say!(self, "r{place} is taken out of the store");
         let store = self.engine.store.clone();
         self.engine.run(async move { store.remove(key).await });
+        self.calls.changed(key);
         self.ledger.removed(place);
         self.legitimate.excuse(key, Reason::Taken);
     }

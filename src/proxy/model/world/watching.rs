@@ -43,23 +43,31 @@ impl World<'_> {
         Ok(())
     }
 
+    /// An exchange that is not admitted yet looks its record up, in the store or in what its node
+    /// has kept.
+    pub(super) fn looked_up(&mut self, id: usize) {
+        let (turn, now) = (self.calls.turn(), self.engine.now());
+        let exchange = &mut self.exchanges[id];
+        if let (Some(ticket), None) = (&exchange.ticket, exchange.tie) {
+            let entry = self.ledger.get(ticket.key);
+            exchange.looked_up = turn;
+            exchange.found_over = entry.is_none_or(|entry| entry.is_over(now));
+            self.legitimate.looked_up(ticket, now);
+        }
+    }
+
     /// A store call is carried out.
     pub(super) fn carry_out(&mut self, call: Call, fault: Fault) -> Result<(), Violation> {
         let Call { by, what, key, node, .. } = call;
         let turn = self.calls.turn();
         call.go(self.engine, fault);
-        let now = self.engine.now();
         if let Some(id) = by {
-            let is_over = self.ledger.get(key).is_none_or(|entry| entry.is_over(now));
             let exchange = &mut self.exchanges[id];
             exchange.failed |= fault != Fault::None;
-            if let (What::Load, Fault::None, Some(ticket)) = (what, fault, &exchange.ticket)
-                && ticket.key == key
-                && exchange.tie.is_none()
+            if (what, fault) == (What::Load, Fault::None)
+                && exchange.ticket.as_ref().is_some_and(|ticket| ticket.key == key)
             {
-                exchange.looked_up = turn;
-                exchange.found_over = is_over;
-                self.legitimate.looked_up(ticket, now);
+                self.looked_up(id);
             }
         }
         if matches!(what, What::Create | What::Replace) && fault != Fault::Before {
