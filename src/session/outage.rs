@@ -261,7 +261,7 @@ mod tests {
         let policy = Policy { bind: Some(Bind { ties, on_mismatch: OnMismatch::End }), ..policy() };
         let owner = bearer(b"Firefox").expect("one that says who it is");
         let binding = Some(Binding::of(ties, &record().seed, &owner));
-        let bound = || Some((9, Arc::new(Record { binding: binding.clone(), ..record() })));
+        let bound = || Some((9, Arc::new(Record { binding, ..record() })));
         for (who, expected) in [(b"Firefox".as_slice(), true), (b"curl", false)] {
             let facts = Facts { bearer: bearer(who), ..STALE };
             let recalled = recalled(&policy, &ticket(5), KEY, bound(), facts, NOW);
