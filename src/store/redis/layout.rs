@@ -75,6 +75,17 @@ impl Namespace {
         format!("{}:beat", self.0)
     }
 
+    /// A key that is never written.
+    pub(super) fn never(&self) -> String {
+        format!("{}:never", self.0)
+    }
+
+    /// All keys, for an access list. The configuration has no name with a letter that means
+    /// something in a pattern.
+    pub(super) fn pattern(&self) -> String {
+        format!("{}:*", self.0)
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

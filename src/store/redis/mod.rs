@@ -15,6 +15,7 @@ mod connection;
 mod endpoint;
 mod layout;
 mod probe;
+mod rights;
 mod sentinel;
 mod servers;
 mod slots;

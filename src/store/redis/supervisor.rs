@@ -172,7 +172,7 @@ impl Member {
         self.fleet.came_up.notify_waiters();
         if news {
             // Once per outage, not per runtime: the server may be another one now.
-            tokio::spawn(advice::log(connections.write.connection()));
+            tokio::spawn(advice::log(connections.write.connection(), self.fleet.terms.clone()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The contract on a real server, and what only a server does: be stopped, hang, come back, fill
 //! up, be demoted, have replicas.
 
+mod access;
 mod beside;
 mod cluster;
 mod credentials;
@@ -310,15 +311,26 @@ async fn starting_twice_connects_once_and_a_dropped_store_leaves_no_connection()
 
 #[tokio::test]
 async fn a_careless_servers_settings_are_remarked_upon() {
-    let server =
-        Server::start(&["--save", "", "--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
+    let server = Server::start(&[
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--maxmemory-policy",
+        "allkeys-lru",
+        "--tracking-table-max-keys",
+        "1000",
+    ]);
     let store = server.store().patient();
     store.start().await;
     let connections = one(&store).pick(Purpose::Reading).expect("started");
-    let asked = advice::ask(&mut connections.write.connection()).await.expect("no access list");
-    let advice = advice::advise(&asked);
-    assert_eq!(advice.len(), 2, "{advice:?}");
-    assert!(advice[0].contains("allkeys-lru") && advice[1].contains("appendonly"), "{advice:?}");
+    let wanted = advice::tests::wanted();
+    let asked = advice::ask(&connections.write.connection(), &wanted).await.expect("it answers");
+    let advice = advice::advise(&asked, &wanted);
+    assert_eq!(advice.len(), 3, "{advice:?}");
+    for (advice, expected) in advice.iter().zip(["allkeys-lru", "appendonly", "tracking-table"]) {
+        assert!(advice.contains(expected), "{advice}");
+    }
 }
 
 #[test]
