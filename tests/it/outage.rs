@@ -10,10 +10,10 @@ use tokio::task::{JoinHandle, block_in_place};
 use crate::support::apps::App;
 use crate::support::browser::{Ask, Browser};
 use crate::support::client::Response;
-use crate::support::loopback;
 use crate::support::proxy::{Binary, Proxy};
 use crate::support::redis::Redis;
 use crate::support::shop::{ALICE, HOST, Shop, TICKET, browser, whoami};
+use crate::support::{loopback, within};
 
 const VISITORS: usize = 20;
 /// Every answer during an outage comes within this.
@@ -284,4 +284,48 @@ async fn a_restarted_proxy_keeps_the_sessions_of_its_state_directory() {
     let (_, first) = &mut users[0];
     first.post_form("/logout", &[]).await.expect(302);
     assert_eq!(whoami(first).await, None);
+}
+
+/// docs/operations.md, "The way to the store".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_of_the_store_that_changes_costs_no_session_and_no_restart() {
+    let (app, redis) = (App::egg(), Redis::start());
+    let set = |password: &str| {
+        let password = format!(">{password}");
+        let rules = ["ACL", "SETUSER", "cloakroom", "reset", "on", &password, "~*", "+@all"];
+        assert_eq!(redis.cli(&rules), "OK");
+    };
+    set("first");
+    let file = redis.directory().join("password");
+    std::fs::write(&file, "first\n").expect("written");
+    let (url, file) = (redis.url(), file.as_path());
+    let yaml = shop(&app).store(&redis).yaml().replace(
+        &format!("store: {url}"),
+        &format!(
+            "store: {{ url: '{url}', username: cloakroom, password_file: '{}' }}",
+            file.display()
+        ),
+    );
+    let node = Proxy::start(&yaml);
+    let mut alice = browser(std::slice::from_ref(&node));
+    alice.post_form("/login", ALICE).await.expect(302);
+
+    set("second");
+    node.reload();
+    assert_eq!(whoami(&mut alice).await.as_deref(), Some("alice"), "what is connected stays so");
+    redis.cli(&["CLIENT", "KILL", "USER", "cloakroom"]);
+    until_answered(&mut alice, 503).await;
+    std::fs::write(file, "second\n").expect("written");
+    until_answered(&mut alice, 200).await;
+    assert_eq!(whoami(&mut alice).await.as_deref(), Some("alice"));
+}
+
+/// Until the application's page is answered so.
+async fn until_answered(browser: &mut Browser, status: u16) {
+    let answered = async {
+        while browser.get("/whoami").await.status != status {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the store's edge", answered).await;
 }

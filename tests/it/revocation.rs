@@ -48,7 +48,12 @@ impl Stage {
 
     /// Two nodes with this line for the admin listener of the first.
     async fn with_admin(admin: &str) -> Self {
-        let (app, redis) = (application().await, Redis::durable());
+        Self::with_redis(admin, Redis::durable(), "redis://").await
+    }
+
+    /// `login` is how the URL of the server begins, with who we are to it.
+    async fn with_redis(admin: &str, redis: Redis, login: &str) -> Self {
+        let app = application().await;
         let keys = tempfile::tempdir().expect("a directory");
         let shop = Shop::at(app.address).store(&redis).sharing(&keys);
         let rule = "location: /account/ } }";
@@ -56,6 +61,7 @@ impl Stage {
             let yaml = shop.clone().top(admin).yaml();
             assert!(yaml.contains(rule), "{yaml}");
             yaml.replace(rule, "location: /account/ }, subject: { header: X-User } }")
+                .replace("store: redis://", &format!("store: {login}"))
         };
         let nodes = vec![Proxy::start(&yaml(admin)), Proxy::start(&yaml(ADMIN))];
         Self { nodes, redis, _app: app, _keys: keys }
@@ -138,6 +144,45 @@ async fn revoking_a_user_ends_her_sessions_and_no_others() {
     assert!(is_in(&mut again).await, "she may come back");
     let series = "cloakroom_revocations_total{scope=\"subject\"}";
     assert_eq!(metric(&stage.nodes[0], series).await, Some(1));
+}
+
+/// The line for `ACL SETUSER` on a server in docs/operations.md, from the keys on.
+fn documented_rules() -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let text = std::fs::read_to_string(path).expect("the documentation is there");
+    let line = "ACL SETUSER cloakroom on >… resetkeys ";
+    let rules = text.split(line).find(|rules| rules.starts_with("~")).expect("the line");
+    let (rules, _) = rules.split_once("```").expect("the end of the block");
+    rules.split_whitespace().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_documented_access_list_is_enough_for_logins_logouts_and_revocations() {
+    let redis = Redis::durable();
+    let rules = documented_rules();
+    assert!(rules.contains(&"-@all".to_owned()) && rules.len() > 10, "{rules:?}");
+    let mut user = vec!["ACL", "SETUSER", "cloakroom", "on", ">hunter2"];
+    user.extend(rules.iter().map(String::as_str));
+    assert_eq!(redis.cli(&user), "OK");
+    let stage = Stage::with_redis(ADMIN, redis, "redis://cloakroom:hunter2@").await;
+    let mut alice = [stage.logged_in("alice").await, stage.logged_in("alice").await];
+    let mut bob = stage.logged_in("bob").await;
+    assert_eq!(stage.list("alice").await["sessions"].as_array().map(Vec::len), Some(2));
+    let body = format!(r#"{{"session":"{}"}}"#, id(&mut alice[0]).await);
+    assert_eq!(stage.revoke(&body).await.0, 200);
+    assert!(!is_in(&mut alice[0]).await && is_in(&mut alice[1]).await);
+    assert_eq!(stage.revoke(r#"{"subject":"alice"}"#).await.0, 200);
+    assert!(!is_in(&mut alice[1]).await);
+    bob.send(Ask::new("POST", "/logout")).await.expect(200);
+    assert!(!is_in(&mut bob).await);
+    assert_eq!(stage.revoke(r#"{"all":true}"#).await.0, 200);
+    let log = stage.redis.cli(&["ACL", "LOG"]);
+    let refused = log.lines().zip(log.lines().skip(1)).filter(|(field, _)| *field == "object");
+    for (_, object) in refused {
+        assert_eq!(object, "config|get", "the one question that a server may refuse");
+    }
+    let clients = stage.redis.cli(&["CLIENT", "LIST"]);
+    assert!(clients.contains("user=cloakroom"), "{clients}");
 }
 
 #[tokio::test]

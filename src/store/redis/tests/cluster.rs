@@ -12,8 +12,11 @@ use super::{HOUR, LEASE, RECOVERY, Server, becomes, found, is_unavailable, store
 use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Replaced};
 use crate::store::changes::{Changes, Link, Mark};
 use crate::store::contract::{self, Bench, Elapse, key};
+use crate::store::credentials::{Password, Secret};
 use crate::store::health::Health;
 use crate::store::redis::RedisStore;
+use crate::store::redis::layout::Namespace;
+use crate::store::redis::rights::acl_rules;
 use crate::store::redis::servers::Servers;
 use crate::store::redis::slots::Address;
 use crate::store::{SessionStore, SharedStore, Stored};
@@ -23,7 +26,8 @@ const EPOCH: Epoch = Epoch([b'e'; 16]);
 /// A node that is not stopped is not given up, however busy the machine is.
 const CALM: Shape = Shape { masters: 3, spare: 0, replicas: 0, timeout_ms: 60_000 };
 
-/// One cluster for the whole suite, and a namespace for each property.
+/// One cluster for the whole suite, and a namespace for each property, whose user may do what the
+/// documentation says and nothing else.
 struct Shared {
     nodes: Nodes,
     namespaces: AtomicU32,
@@ -37,7 +41,15 @@ impl Shared {
 
     async fn bench(&self) -> Bench {
         let namespace = format!("n{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
-        let settings = settings_in(&self.nodes, &namespace);
+        let mut settings = settings_in(&self.nodes, &namespace);
+        let rules = acl_rules(&Namespace::parse(&namespace).expect("a valid namespace"));
+        let mut user = vec!["ACL", "SETUSER", &namespace, "on", ">hunter2"];
+        user.extend(rules.iter().map(String::as_str));
+        for n in 0..self.nodes.nodes.len() {
+            self.nodes.expect_ok(n, &user);
+        }
+        settings.login.username = Some(namespace.clone());
+        settings.login.password = Some(Secret::Given(Password::new("hunter2".to_owned())));
         let store = RedisStore::open(&settings, LEASE).expect("valid settings").patient();
         store.start().await;
         Bench { store: Arc::new(store), elapse: Elapse::Really, keep_alive: Box::new(()) }
