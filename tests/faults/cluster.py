@@ -21,7 +21,8 @@ class Cluster(Topology):
             server.child.command += [
                 "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
                 "--cluster-node-timeout", str(NODE_TIMEOUT_MS),
-                "--cluster-replica-validity-factor", "0",
+                # As docs/operations.md recommends.
+                "--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no",
                 "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
             ]
             self.servers.append(server)
@@ -53,7 +54,7 @@ class Cluster(Topology):
         """Whether these servers see a cluster that serves all slots."""
         for server in servers or self.running():
             info = await server.answers("CLUSTER", "INFO")
-            if not info or "cluster_state:ok" not in info:
+            if not info or "cluster_state:ok" not in info or f"cluster_slots_ok:{SLOTS}" not in info:
                 return False
         return True
 
