@@ -144,7 +144,8 @@ class Sentinel(Topology):
 
     name = "sentinel"
     MASTER = "cloakroom"
-    DOWN_AFTER_MS = 1000
+    #: Twice what a sentinel takes to connect to a master that it has only just been told of.
+    DOWN_AFTER_MS = 2000
 
     async def start(self):
         self.backbone = Links("backbone")
