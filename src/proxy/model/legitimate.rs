@@ -37,7 +37,7 @@ use crate::clock::UnixMillis;
 use crate::session::event::{Cause, Event};
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
-use crate::session::record::{Age, State};
+use crate::session::record::{Age, State, UNSETTLED};
 
 /// Why a browser may be logged out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -260,6 +260,14 @@ impl Legitimate {
                 continue;
             }
             if self.must_have(browser).is_none() {
+                continue;
+            }
+            // Rule 22, by a node that was gone before it could say so.
+            if entry.record.state == State::Ended
+                && !self.brought.contains(&key)
+                && now.since(entry.record.created) >= UNSETTLED
+            {
+                self.leaves(browser, Reason::Silent);
                 continue;
             }
             let fault = |what: String| Err(Violation::new(6, format!("b{browser} {what}")));

@@ -25,6 +25,8 @@ const CLUSTER_SLOTS: u32 = 16_384;
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) namespace: Namespace,
+    /// A key that this server has the slot of, and nobody writes.
+    pub(super) key: String,
     pub(super) require_replicas: u32,
     /// Whether the URL says that it is a cluster.
     pub(super) is_cluster: bool,
@@ -33,6 +35,7 @@ pub(super) struct Wanted {
 /// Logs what [`advise`] finds. A server that does not tell, or not to us, is left alone.
 pub(super) async fn log(connection: MultiplexedConnection, terms: Terms) {
     let wanted = Wanted {
+        key: format!("{}:never", terms.probe.written(&terms.namespace)),
         namespace: terms.namespace,
         require_replicas: terms.require_replicas,
         is_cluster: matches!(*terms.probe, Probe::Master(_)),
@@ -79,7 +82,7 @@ pub(super) async fn ask(
     connection: &MultiplexedConnection,
     wanted: &Wanted,
 ) -> RedisResult<Server> {
-    let refused = rights::refused(connection, &wanted.namespace, wanted.is_cluster).await;
+    let refused = rights::refused(connection, &wanted.key, wanted.is_cluster).await;
     let info: Option<InfoDict> = told(connection, &["INFO"]).await?;
     // Hosted servers and access lists often forbid CONFIG, and note in a log that it was tried.
     let save: Option<HashMap<String, String>> =
@@ -262,6 +265,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn wanted() -> Wanted {
         Wanted {
+            key: "test:never".to_owned(),
             namespace: Namespace::parse("test").expect("a valid namespace"),
             require_replicas: 0,
             is_cluster: false,

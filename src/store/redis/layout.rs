@@ -75,11 +75,6 @@ impl Namespace {
         format!("{}:beat", self.0)
     }
 
-    /// A key that is never written.
-    pub(super) fn never(&self) -> String {
-        format!("{}:never", self.0)
-    }
-
     /// All keys, for an access list. The configuration has no name with a letter that means
     /// something in a pattern.
     pub(super) fn pattern(&self) -> String {

@@ -91,16 +91,17 @@ pub(super) struct Refused {
     pub(super) keys: bool,
 }
 
-/// Tries every command. What the server says to those that are allowed does not matter.
+/// Tries every command, on a key of ours that this server has the slot of and nobody writes. What
+/// the server says to those that are allowed does not matter.
 pub(super) async fn refused(
     connection: &MultiplexedConnection,
-    namespace: &Namespace,
+    key: &str,
     is_cluster: bool,
 ) -> Refused {
     let mut tries = JoinSet::new();
     let wanted = RIGHTS.iter().enumerate().filter(|(_, right)| is_cluster || !right.in_cluster);
     for (number, right) in wanted {
-        let (mut connection, key) = (connection.clone(), namespace.never());
+        let (mut connection, key) = (connection.clone(), key.to_owned());
         tries.spawn(async move {
             let mut pipeline = redis::pipe();
             let command = pipeline.cmd(right.harmless[0]);

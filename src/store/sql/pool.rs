@@ -1,12 +1,16 @@
 //! Connections that are kept. Not sqlx's own pool: that one gives back a connection whose call was
 //! given up, and waits for the rest of its answer, which a server that hangs never sends. Here a
 //! connection is kept only where its call ended well; what failed or took too long is closed.
+//!
+//! To connect can take longer than a call may. It goes on when the call is given up, so that the
+//! next one finds the connection.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 use super::engine::{Deadlines, Driver, Engine, Role};
 use super::group::Group;
@@ -15,6 +19,8 @@ use crate::session::outcome::Durability;
 
 /// A connection that was not used for so long is tried before a request meets it.
 const REST: Duration = Duration::from_secs(1);
+/// How long a connection may take to be made, whatever its call may.
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// How often one connection of each pool is tried.
 const ROUND: Duration = Duration::from_millis(250);
 
@@ -31,7 +37,9 @@ pub(super) struct Pool<E: Engine> {
     engine: Arc<E>,
     role: Role,
     pub(super) permits: Arc<Semaphore>,
-    idle: Mutex<Idle<E::Connection>>,
+    /// For connections that are being made: as many as may be in use.
+    making: Arc<Semaphore>,
+    idle: Arc<Mutex<Idle<E::Connection>>>,
 }
 
 struct Idle<C> {
@@ -88,11 +96,12 @@ impl<E: Engine> Pools<E> {
 impl<E: Engine> Pool<E> {
     fn new(engine: Arc<E>, role: Role, permits: Arc<Semaphore>) -> Self {
         let idle = Idle { generation: 0, connections: VecDeque::new() };
-        Self { engine, role, permits, idle: Mutex::new(idle) }
+        let making = Arc::new(Semaphore::new(permits.available_permits()));
+        Self { engine, role, permits, making, idle: Arc::new(Mutex::new(idle)) }
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<E::Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 
     /// Carries an operation out on a connection of its own.
@@ -112,17 +121,30 @@ impl<E: Engine> Pool<E> {
         };
         let connection = match kept {
             Some((connection, _)) => connection,
-            None => self.engine.connect(self.role).await?,
+            None => self.make(generation).await?,
         };
         Ok((connection, generation))
     }
 
+    async fn make(&self, generation: u64) -> sqlx::Result<E::Connection> {
+        let making = self.making.clone().acquire_owned().await;
+        let making = making.map_err(|_| sqlx::Error::PoolClosed)?;
+        let (engine, role, idle) = (self.engine.clone(), self.role, self.idle.clone());
+        let (made, awaited) = oneshot::channel();
+        tokio::spawn(async move {
+            let connected = timeout(CONNECT_DEADLINE, engine.connect(role)).await;
+            let connected = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+            if let Err(Ok(connection)) = made.send(connected) {
+                lock(&idle).keep(connection, generation);
+            }
+            drop(making);
+        });
+        awaited.await.map_err(|_| sqlx::Error::PoolClosed)?
+    }
+
     /// Keeps a connection whose call ended well.
     pub(super) fn give_back(&self, connection: E::Connection, generation: u64) {
-        let mut idle = self.idle();
-        if idle.generation == generation {
-            idle.connections.push_back((connection, Instant::now()));
-        }
+        self.idle().keep(connection, generation);
     }
 
     async fn try_oldest(&self) -> sqlx::Result<()> {
@@ -133,11 +155,20 @@ impl<E: Engine> Pool<E> {
         };
         let Some((mut connection, _)) = oldest else { return Ok(()) };
         connection.run("SELECT 1").await?;
-        let mut idle = self.idle();
-        if idle.generation == generation {
-            // Not the last: calls go on to use as few connections as they need.
-            idle.connections.push_back((connection, Instant::now()));
-        }
+        self.give_back(connection, generation);
         Ok(())
     }
+}
+
+impl<C> Idle<C> {
+    fn keep(&mut self, connection: C, generation: u64) {
+        if self.generation == generation {
+            self.connections.push_back((connection, Instant::now()));
+        }
+    }
+}
+
+/// Each change under it is a single statement, so a panic elsewhere did no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

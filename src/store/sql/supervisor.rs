@@ -8,9 +8,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Inner;
 use super::engine::{Engine, Role, Unready};
+use super::pool::CONNECT_DEADLINE;
 
-/// How long a connection may take to be made.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 /// How long bringing the tables up to date may take, with the wait for a node that does so.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
 /// Pauses between attempts.

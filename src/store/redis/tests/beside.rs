@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::replicas::attach;
-use super::{HOUR, IN_MEMORY, LEASE, RECOVERY, Server, becomes};
-use crate::session::outcome::{Created, Durability, Epoch, Leased, Lookup, RecordKey};
-use crate::session::outcome::{Removed, Replaced};
+use super::{HOUR, IN_MEMORY, RECOVERY, Server, becomes};
+use crate::session::outcome::Removed;
+use crate::session::outcome::{Created, Epoch, Leased, Lookup, RecordKey};
 use crate::store::SessionStore;
 use crate::store::contract::key;
 use crate::store::health::Health;
-use crate::store::redis::{RedisStore, Settings};
+use crate::store::redis::RedisStore;
 
 const EPOCH: Epoch = Epoch([b'e'; 16]);
 const OTHER: Epoch = Epoch([b'o'; 16]);
@@ -154,44 +154,4 @@ async fn a_look_up_is_one_get_and_a_second_only_for_a_subject() {
     assert_eq!(gets(), before + 1);
     assert!(matches!(store.load(of_subject(1)).await, Lookup::Found(_)));
     assert_eq!(gets(), before + 3);
-}
-
-#[tokio::test]
-async fn the_user_that_the_documentation_describes_may_do_all_that_is_needed() {
-    let server = Server::start(IN_MEMORY);
-    let page = include_str!("../../../../docs/operations.md");
-    let (_, rules) = page.split_once("ACL SETUSER cloakroom on >… ").expect("the rules");
-    let (rules, _) = rules.split_once("```").expect("their end");
-    let user = ["ACL", "SETUSER", "cloakroom", "on", ">hunter2"].into_iter();
-    let made = server.cli(&user.chain(rules.split_whitespace()).collect::<Vec<_>>());
-    assert_eq!(made, "OK");
-    let url = format!("redis://cloakroom:hunter2@127.0.0.1:{}", server.port);
-    let settings = Settings { namespace: "cloakroom".to_owned(), ..super::settings(&url) };
-    let store = RedisStore::open(&settings, LEASE).expect("valid settings").patient();
-    store.start().await;
-    for key in [key(1), of_subject(2)] {
-        for _ in 0..2 {
-            assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
-        }
-        let replaced = store.replace(key, 1, None, b"two", HOUR, Durability::Replica).await;
-        assert_eq!(replaced, Replaced::Replaced);
-        assert!(matches!(store.load(key).await, Lookup::Found(_)));
-        for (keep, epoch) in [(HOUR, EPOCH), (2 * HOUR, OTHER)] {
-            assert_eq!(store.epoch(key.tag, epoch, keep).await, Lookup::Found(EPOCH));
-        }
-        assert!(matches!(store.revoke(key.tag, OTHER, HOUR).await, Lookup::Found(_)));
-        assert!(matches!(store.list(key.tag).await, Lookup::Found(_)));
-        for _ in 0..2 {
-            assert_eq!(store.lease(key, ME, HOUR).await, Leased::Taken);
-        }
-        store.release(key, ME).await;
-        assert_eq!(store.lease(key, [2; 16], HOUR).await, Leased::Taken, "it was released");
-        assert_eq!(store.remove(key).await, Removed::Removed);
-    }
-    assert_eq!(store.next_era(0).await, Lookup::Found(1));
-    assert_eq!(store.raise_era(2).await, Lookup::Found(2));
-    assert_eq!(store.era().await, Lookup::Found(2));
-    assert!(store.ping().await);
-    let log = server.cli(&["ACL", "LOG"]);
-    assert_eq!(log, "", "nothing was forbidden");
 }
