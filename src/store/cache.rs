@@ -39,7 +39,7 @@ const SLOT_BYTES: usize = 21;
 pub struct Settings {
     /// How old the last proof of a link may be. Zero: nothing is kept.
     pub lease: Duration,
-    /// Memory for what is kept, as [`Entry`] estimates it.
+    /// Memory for what is kept, as it is estimated for each entry.
     pub bytes: u64,
 }
 

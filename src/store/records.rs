@@ -6,7 +6,7 @@
 //!
 //! A record of an epoch or an era that is over is [`Lookup::Revoked`] (PROTOCOL.md 26, 27): here,
 //! so that no part of the proxy has to think of it. So is one whose end this node remembers, though
-//! the store has lost it ([`ends`](crate::store::ends)).
+//! the store has lost it (`ends`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -344,7 +344,14 @@ impl Records {
         };
         let (answer, opens) = match lookup {
             Lookup::Found(stored) => match self.open(key, &stored, now) {
-                Some(record) if !is_of_epoch(&record, stored.epoch) => (Lookup::Revoked, true),
+                Some(record) if !is_of_epoch(&record, stored.epoch) => {
+                    // Another stands in its place: it was replaced, and is over wherever this node
+                    // meets it. That there is none says nothing about what there was.
+                    if let (Some(over), Some(_)) = (record.epoch, stored.epoch) {
+                        self.ends.replaced(over, record.ends_at, now);
+                    }
+                    (Lookup::Revoked, true)
+                }
                 Some(record) => {
                     self.ends.see(key, &record, now);
                     let found = Lookup::Found((stored.version, Arc::new(record)));

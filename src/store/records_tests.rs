@@ -376,6 +376,18 @@ async fn a_session_that_was_removed_does_not_come_back() {
 
 /// PROTOCOL 26, 27: and whoever logs in then tells the store again.
 #[tokio::test]
+async fn who_has_read_that_an_epoch_is_over_does_not_believe_in_it_again() {
+    let fleet = Fleet::new();
+    let alice = fleet.log_in("alice", 1).await;
+    let Some(epoch) = fleet.stored(alice).await.epoch else { panic!("no epoch") };
+    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+    assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
+    let lost = fleet.store.revoke(alice.tag, epoch, HOUR).await;
+    assert!(matches!(lost, Lookup::Found(Some(_))));
+    assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
+}
+
+#[tokio::test]
 async fn a_subject_that_was_revoked_does_not_come_back_with_a_failover() {
     let fleet = Fleet::new();
     let (alice, bob) = (fleet.log_in("alice", 1).await, fleet.log_in("bob", 2).await);

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::replicas::attach;
 use super::{HOUR, IN_MEMORY, RECOVERY, Server, becomes};
-use crate::session::outcome::Removed;
-use crate::session::outcome::{Created, Epoch, Leased, Lookup, RecordKey};
+use crate::session::outcome::{Created, Epoch, Leased, Lookup, RecordKey, Removed};
 use crate::store::SessionStore;
 use crate::store::contract::key;
 use crate::store::health::Health;
