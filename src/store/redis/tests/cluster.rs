@@ -171,6 +171,13 @@ impl Traffic {
 
     /// Stops, and checks that every write is there, once.
     async fn finish(self, store: &SharedStore) {
+        assert_eq!(self.surplus(store).await, 0);
+    }
+
+    /// Stops, and checks that every acknowledged write is there. How many more there are: where a
+    /// connection breaks, the answer to a write is lost, and its repeat is a conflict if another
+    /// has written since. Then it was written, and nobody was told so.
+    async fn surplus(self, store: &SharedStore) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let written: u64 = self.tasks.join_all().await.into_iter().sum();
         let mut there = 0;
@@ -179,8 +186,8 @@ impl Traffic {
             assert_eq!(stored.version, number(&stored) + 1, "one version for each write");
             there += number(&stored);
         }
-        assert_eq!(there, written);
         assert!(written > 10, "there was traffic");
+        there.checked_sub(written).expect("no acknowledged write is lost")
     }
 }
 
@@ -363,7 +370,8 @@ async fn a_failover_by_hand_costs_no_call_and_no_write() {
         }
     })
     .await;
-    traffic.finish(&store).await;
+    // Each of four writers loses at most one answer each time.
+    assert!(traffic.surplus(&store).await <= 8);
     until("stale", async || !changes(&watcher).is_current(Traffic::KEY, mark)).await;
     until("lost", async || !link.is_proved(LONG, Instant::now())).await;
 }
