@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cloakroom::clock::UnixMillis;
 use cloakroom::config;
+use cloakroom::cookie::request::Field;
 use cloakroom::cookie::response::SetCookie;
 use cloakroom::crypto::keyring::Keyring;
 use cloakroom::session::carried::Carried;
@@ -15,7 +16,7 @@ use cloakroom::session::outcome::Lookup;
 use cloakroom::session::policy::Policy;
 use cloakroom::session::record::{Record, Seed, Standing};
 use cloakroom::session::ticket::{Scope, Selector, Ticket};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 const SCOPE: Scope<'_> =
@@ -45,7 +46,7 @@ fn record(policy: &Policy) -> Record {
         jar.apply(&[edit], policy.jar, NOW);
     }
     let mut record =
-        Record::new(Seed([7; 32]), jar, Standing::Authenticated, &policy.timeouts, NOW);
+        Record::new(Seed::new([7; 32]), jar, Standing::Authenticated, &policy.timeouts, NOW);
     record.presented = Some(NOW);
     record
 }
@@ -95,7 +96,11 @@ fn cookies(c: &mut Criterion) {
         b.iter(|| Carried::sort([black_box(line.as_bytes())].into_iter(), Some(&policy), &names));
     });
     group.bench_function("take the jar's", |b| {
-        b.iter(|| black_box(&record).jar.pairs("shop.example.com", b"/account/", NOW));
+        b.iter(|| {
+            let mut field = Field::default();
+            black_box(&record).jar.write(&mut field, "shop.example.com", b"/account/", NOW);
+            field
+        });
     });
     let field =
         format!("EGG_SESS={}; path=/; expires=Thu, 26 Nov 2026 12:00:00 GMT; httponly", "x");
@@ -112,13 +117,15 @@ fn decisions(c: &mut Criterion) {
     let key = ticket.key(&ring);
     let record = Arc::new(record);
     let mut group = c.benchmark_group("decide");
-    group.bench_function("on a live session", |b| {
-        b.iter(|| {
-            let lookup = Lookup::Found((1, black_box(&record).clone()));
-            let claim = Claim { ticket: &ticket, key, lookup };
-            let (verdict, _) = decide(&policy, Some(claim), Facts::default(), NOW);
-            assert!(matches!(verdict, Verdict::Forward { .. }));
-        });
+    let live = |record| {
+        let claim = Claim { ticket: &ticket, key, lookup: Lookup::Found((1, record)) };
+        let (verdict, _) = decide(&policy, Some(claim), Facts::default(), NOW);
+        assert!(matches!(verdict, Verdict::Forward { .. }));
+    };
+    group.bench_function("on a live session", |b| b.iter(|| live(black_box(&record).clone())));
+    group.bench_function("on a live session that was just read", |b| {
+        let read = || Arc::new(Record::clone(&record));
+        b.iter_batched(read, live, BatchSize::SmallInput);
     });
     group.bench_function("without a ticket", |b| {
         b.iter(|| decide(black_box(&policy), None, Facts::default(), NOW));

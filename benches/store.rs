@@ -161,7 +161,7 @@ fn record(now: UnixMillis) -> Record {
         let edit = Edit::read(&field, "shop.example.com", b"/", now).expect("one of its own");
         jar.apply(&[edit], JarLimits::default(), now);
     }
-    let mut record = Record::new(Seed([7; 32]), jar, Standing::Authenticated, &TIMEOUTS, now);
+    let mut record = Record::new(Seed::new([7; 32]), jar, Standing::Authenticated, &TIMEOUTS, now);
     record.presented = Some(now);
     record
 }
@@ -192,7 +192,7 @@ fn cached(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(sessions), |b| {
             b.iter(|| {
                 at = (at + 7_919) % keys.len();
-                let found = node.records.cached(black_box(keys[at]), node.now);
+                let found = node.records.cached(black_box(keys[at]), node.now, Instant::now());
                 assert!(matches!(found, Some(Lookup::Found(_))));
             });
         });

@@ -18,4 +18,5 @@ pub mod routing;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod uniform;
 pub mod upstream;

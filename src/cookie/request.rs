@@ -35,22 +35,53 @@ pub fn pairs(field: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     })
 }
 
-/// Puts pieces into one field. HTTP/2 may send them apart (RFC 9113, section 8.2.3), and most
+/// One field in the making. HTTP/2 may send its pieces apart (RFC 9113, section 8.2.3), and most
 /// HTTP/1 servers read the first field only.
-pub fn join<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut field = Vec::new();
-    for piece in pieces {
-        if !field.is_empty() {
-            field.extend_from_slice(b"; ");
-        }
-        field.extend_from_slice(piece);
+#[derive(Default)]
+pub struct Field(Vec<u8>);
+
+impl Field {
+    /// Adds a piece as it is.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.separate(piece.len());
+        self.0.extend_from_slice(piece);
     }
-    field
+
+    /// Adds a cookie; one without a name is its value alone.
+    pub fn push_cookie(&mut self, name: &[u8], value: &[u8]) {
+        if name.is_empty() {
+            return self.push(value);
+        }
+        self.separate(name.len() + 1 + value.len());
+        self.0.extend_from_slice(name);
+        self.0.push(b'=');
+        self.0.extend_from_slice(value);
+    }
+
+    /// The field's value; empty where there was no piece.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Makes room for so many bytes behind what is there.
+    fn separate(&mut self, bytes: usize) {
+        const USUAL: usize = 128;
+        self.0.reserve((bytes + 2).max(if self.0.is_empty() { USUAL } else { 0 }));
+        if !self.0.is_empty() {
+            self.0.extend_from_slice(b"; ");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    pub(super) fn join<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let mut field = Field::default();
+        pieces.into_iter().for_each(|piece| field.push(piece));
+        field.0
+    }
 
     #[track_caller]
     fn check(field: impl AsRef<[u8]>, expected: &[(&str, &str)]) {
@@ -153,13 +184,22 @@ mod tests {
 
     #[test]
     fn pieces_are_joined_as_one_field() {
-        assert_eq!(join([].into_iter()), b"");
-        assert_eq!(join([&b"a=b"[..]].into_iter()), b"a=b");
-        assert_eq!(join([&b"a=b"[..], b"c", b"d=e"].into_iter()), b"a=b; c; d=e");
+        assert_eq!(join([]), b"");
+        assert_eq!(join([&b"a=b"[..]]), b"a=b");
+        assert_eq!(join([&b"a=b"[..], b"c", b"d=e"]), b"a=b; c; d=e");
         let field = b"a=b;; c ;d=\xe9";
         let joined = join(pairs(field).map(|pair| pair.raw));
         assert_eq!(joined, b"a=b; c; d=\xe9");
         assert!(pairs(&joined).eq(pairs(field)));
+    }
+
+    #[test]
+    fn cookies_are_added_behind_pieces() {
+        let mut field = Field::default();
+        field.push(b"c");
+        field.push_cookie(b"a", b"b=c");
+        field.push_cookie(b"", b"value");
+        assert_eq!(field.as_bytes(), b"c; a=b=c; value");
     }
 
     #[test]

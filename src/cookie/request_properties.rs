@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::super::response::SetCookie;
+use super::tests::join;
 use super::*;
 
 /// Bytes that mean something to one grammar or another, and those that mean something to none.

@@ -99,14 +99,14 @@ impl Client {
             .cloned()
             .collect();
         let mut set = Vec::with_capacity(5);
-        set.push((X_FORWARDED_FOR, chain_value(&self.chain)));
+        set.push(("X-Forwarded-For", chain_value(&self.chain)));
         let proto = if self.https { "https" } else { "http" };
-        set.push((X_FORWARDED_PROTO, HeaderValue::from_static(proto)));
+        set.push(("X-Forwarded-Proto", HeaderValue::from_static(proto)));
         if let Some(host) = &self.host {
-            set.push((X_FORWARDED_HOST, host.clone()));
+            set.push(("X-Forwarded-Host", host.clone()));
         }
-        set.push((X_FORWARDED_PORT, HeaderValue::from(self.port)));
-        set.push((X_REAL_IP, chain_value(&[self.ip])));
+        set.push(("X-Forwarded-Port", HeaderValue::from(self.port)));
+        set.push(("X-Real-Ip", chain_value(&[self.ip])));
         Edits { remove, set }
     }
 }

@@ -9,15 +9,15 @@ use super::{Edits, spelling};
 use crate::clock::UnixMillis;
 
 /// The hashed identifier of the session: stable while the record lives, useless as a ticket.
-pub const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+pub const SESSION_ID: &str = "X-Session-Id";
 /// The subject that the application confirmed (rule 23), in UTF-8.
-pub const SESSION_SUBJECT: HeaderName = HeaderName::from_static("x-session-subject");
+pub const SESSION_SUBJECT: &str = "X-Session-Subject";
 /// Whole seconds since the session began.
-pub const SESSION_AGE: HeaderName = HeaderName::from_static("x-session-age");
+pub const SESSION_AGE: &str = "X-Session-Age";
 /// When the session began, in Unix seconds.
-pub const SESSION_CREATED: HeaderName = HeaderName::from_static("x-session-created");
+pub const SESSION_CREATED: &str = "X-Session-Created";
 /// When its last login was, in Unix seconds; absent before the first.
-pub const SESSION_AUTHENTICATED: HeaderName = HeaderName::from_static("x-session-authenticated");
+pub const SESSION_AUTHENTICATED: &str = "X-Session-Authenticated";
 /// What an application says in a response about its session; never passed on, in either direction.
 pub const COMMAND: HeaderName = HeaderName::from_static("cloakroom-session");
 
@@ -31,7 +31,7 @@ pub fn is_reserved(name: &str) -> bool {
 #[derive(Clone, Copy)]
 pub struct Identity<'a> {
     /// The hashed identifier, in visible ASCII.
-    pub id: &'a str,
+    pub id: [u8; 48],
     /// Only a confirmed one.
     pub subject: Option<&'a str>,
     pub created: UnixMillis,
@@ -44,7 +44,7 @@ pub fn edits(headers: &HeaderMap, identity: Option<&Identity<'_>>, now: UnixMill
     let mut set = Vec::new();
     if let Some(identity) = identity {
         set.reserve_exact(5);
-        if let Ok(id) = HeaderValue::from_str(identity.id) {
+        if let Ok(id) = HeaderValue::from_bytes(&identity.id) {
             set.push((SESSION_ID, id));
         }
         if let Some(subject) = identity.subject.and_then(subject_value) {
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_record_says_who_it_is() {
         let identity = Identity {
-            id: "0a1b2c",
+            id: [b'a'; 48],
             subject: Some("alice"),
             created: UnixMillis(30_500),
             authenticated: Some(UnixMillis(60_000)),
@@ -136,7 +136,7 @@ mod tests {
                 "x-session-age: 60",
                 "x-session-authenticated: 60",
                 "x-session-created: 30",
-                "x-session-id: 0a1b2c",
+                &format!("x-session-id: {}", "a".repeat(48)),
                 "x-session-subject: alice",
             ]
         );

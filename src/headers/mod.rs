@@ -19,8 +19,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub struct Edits {
     /// Fields to remove, first.
     pub remove: Vec<HeaderName>,
-    /// Fields to set then, each in place of all that have this name.
-    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Fields to set then, as they are spelled, each in place of all that have this name.
+    pub set: Vec<(&'static str, HeaderValue)>,
 }
 
 impl Edits {
@@ -30,7 +30,9 @@ impl Edits {
             headers.remove(name);
         }
         for (name, value) in self.set {
-            headers.insert(name, value);
+            if let Ok(name) = HeaderName::try_from(name) {
+                headers.insert(name, value);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::clock::UnixMillis;
 use crate::crypto::random;
 use crate::proxy::crowd::{self, Place};
 use crate::proxy::gate::{Closed, PATIENCE, Pass};
@@ -36,6 +37,8 @@ pub struct Admitted {
     pub pass: Option<Pass>,
     /// None where it takes no turns, or goes on out of turn.
     pub turn: Option<Turn>,
+    /// When that was decided.
+    pub at: UnixMillis,
 }
 
 /// How long an exchange waits for others of its session, and whether it did.
@@ -71,8 +74,9 @@ pub async fn admit(
     mut heard: impl FnMut(Event),
 ) -> Result<Admitted, Refusal> {
     let Some(ticket) = ticket else {
-        return match decide(policy, None, facts, shared.clock.now()).0 {
-            Verdict::Forward { bond, .. } => Ok(Admitted { bond, pass: None, turn: None }),
+        let at = shared.clock.now();
+        return match decide(policy, None, facts, at).0 {
+            Verdict::Forward { bond, .. } => Ok(Admitted { bond, pass: None, turn: None, at }),
             Verdict::Refuse(refusal) => Err(refusal),
             Verdict::Suspend { .. }
             | Verdict::Wait(_)
@@ -94,17 +98,20 @@ pub async fn admit(
     let mut waits = Waits::begin(policy, facts);
     // Its turn comes first: who waits for it is not inside the gate.
     let turn = match facts.takes_turns {
-        true => waits.for_turn(shared, policy, ticket, key, &mut heard).await,
+        true => Box::pin(waits.for_turn(shared, policy, ticket, key, &mut heard)).await,
         false => None,
     };
     let mut pass = waits.enter(shared, ticket).await;
     let mut is_alone = policy.serialize.requests == Serialize::Off;
     let mut has_told = false;
     let mut tries = 0;
+    // Most have not waited for anybody.
+    let mut first = (!waits.waited).then_some(waits.begun);
     loop {
         let now = shared.clock.now();
+        let begun = first.take().unwrap_or_else(Instant::now);
         facts.is_beside_login = pass.is_beside_login();
-        let lookup = shared.load(key).await;
+        let lookup = shared.load_at(key, now, begun.into_std()).await;
         let (verdict, event) = decide(policy, Some(Claim { ticket, key, lookup }), facts, now);
         event.into_iter().for_each(&mut heard);
         match verdict {
@@ -115,11 +122,11 @@ pub async fn admit(
                 };
                 let bond = touched(shared, bond, touch).await;
                 if let (true, Some(held)) = (is_first, bond.held())
-                    && crowd::joined(shared, policy, held, &mut heard).await? == Place::Ended
+                    && joined(shared, policy, held, &mut heard).await? == Place::Ended
                 {
                     continue;
                 }
-                return Ok(waits.over(shared, bond, pass, turn));
+                return Ok(waits.over(shared, bond, pass, turn, now));
             }
             Verdict::Refuse(refusal) => return Err(refusal),
             Verdict::Suspend { .. } if !is_alone => match pass.close(waits.patience).await {
@@ -136,12 +143,12 @@ pub async fn admit(
             Verdict::Suspend { held, pending } => {
                 tries += 1;
                 let (key, version) = (held.key, held.version);
-                match shared.replace(key, version, &pending, Durability::Master).await {
+                match replace(shared, key, version, &pending, Durability::Master).await {
                     Replaced::Replaced => {
                         let is_first = comes_back(Some(&held.record), Some(&pending));
-                        let held = Held { key, version: version + 1, record: Arc::new(pending) };
+                        let held = Held { key, version: version + 1, record: pending.into() };
                         if is_first {
-                            match crowd::joined(shared, policy, &held, &mut heard).await {
+                            match joined(shared, policy, &held, &mut heard).await {
                                 Ok(Place::Kept) => {}
                                 Ok(Place::Ended) => continue,
                                 Err(refusal) => {
@@ -152,12 +159,12 @@ pub async fn admit(
                                 }
                             }
                         }
-                        return Ok(waits.over(shared, Bond::Login(held), pass, turn));
+                        return Ok(waits.over(shared, Bond::Login(held), pass, turn, now));
                     }
                     Replaced::Conflict | Replaced::Gone if tries < TRIES => {}
                     Replaced::Conflict | Replaced::Gone => return Err(Refusal::StoreDown),
                     Replaced::Unavailable => {
-                        tokio::spawn(restore(shared.clone(), key, version + 1, pending));
+                        tokio::spawn(restore(shared.clone(), key, version + 1, *pending));
                         return Err(Refusal::StoreDown);
                     }
                 }
@@ -177,7 +184,7 @@ pub async fn admit(
             Verdict::End { held, ended, cause } => {
                 tries += 1;
                 let (key, version) = (held.key, held.version);
-                match shared.replace(key, version, &ended, Durability::Replica).await {
+                match replace(shared, key, version, &ended, Durability::Replica).await {
                     Replaced::Replaced => {
                         pass.cut_streams();
                         heard(Event::Ended { id: key, cause });
@@ -191,11 +198,12 @@ pub async fn admit(
             Verdict::Recall(max) => {
                 let remembered = shared.records.load_stale(key, now, max);
                 let bond = outage::recalled(policy, ticket, key, remembered, facts, now)?;
-                return Ok(waits.over(shared, bond, pass, turn));
+                return Ok(waits.over(shared, bond, pass, turn, now));
             }
             Verdict::AskSuccessor { moved, successor } => {
-                let bond = ask_successor(shared, moved, successor, facts, &mut heard).await?;
-                return Ok(waits.over(shared, bond, pass, turn));
+                let asked = ask_successor(shared, moved, successor, facts, &mut heard);
+                let bond = Box::pin(asked).await?;
+                return Ok(waits.over(shared, bond, pass, turn, now));
             }
         }
     }
@@ -257,12 +265,41 @@ impl Waits {
         Instant::now() >= self.deadline
     }
 
-    fn over(self, shared: &Shared, bond: Bond, pass: Pass, turn: Option<Turn>) -> Admitted {
+    fn over(
+        self,
+        shared: &Shared,
+        bond: Bond,
+        pass: Pass,
+        turn: Option<Turn>,
+        at: UnixMillis,
+    ) -> Admitted {
         if self.waited || pass.has_waited() {
             shared.metrics.waited(self.begun.elapsed());
         }
-        Admitted { bond, pass: Some(pass), turn }
+        Admitted { bond, pass: Some(pass), turn, at }
     }
+}
+
+/// As [`Shared::replace`], in a box: every request has to make room for what is awaited here, and
+/// hardly any writes.
+async fn replace(
+    shared: &Shared,
+    key: RecordKey,
+    version: u64,
+    record: &Record,
+    durability: Durability,
+) -> Replaced {
+    Box::pin(shared.replace(key, version, record, durability)).await
+}
+
+/// As [`crowd::joined`], in a box.
+async fn joined(
+    shared: &Arc<Shared>,
+    policy: &Policy,
+    held: &Held,
+    heard: &mut impl FnMut(Event),
+) -> Result<Place, Refusal> {
+    Box::pin(crowd::joined(shared, policy, held, heard)).await
 }
 
 /// Whether what is written of a record says for the first time that its ticket came back.
@@ -280,9 +317,9 @@ async fn touched(shared: &Arc<Shared>, bond: Bond, touch: Option<Touch>) -> Bond
         }
         (Bond::Live(held, presented), Some(Touch::Now(record))) => {
             let (key, version) = (held.key, held.version);
-            match shared.replace(key, version, &record, Durability::Master).await {
+            match replace(shared, key, version, &record, Durability::Master).await {
                 Replaced::Replaced => {
-                    let record = Arc::new(record);
+                    let record = record.into();
                     Bond::Live(Held { key, version: version + 1, record }, presented)
                 }
                 Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {

@@ -8,7 +8,6 @@
 //! Those that take turns do so before they come to the gate: `turn.rs`.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,18 +18,29 @@ pub use crate::proxy::cut::Cut;
 use crate::proxy::turn::Wake;
 use crate::session::ticket::Selector;
 use crate::session::turns::Turns;
+use crate::uniform::Uniform;
 
 /// How long a login waits for what is in flight, and others for a login, unless the policy says
 /// otherwise (PROTOCOL.md 18).
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 const SHARDS: usize = 32;
+/// Gates of a shard that wait for another session, so that few requests have to make one …
+const SPARE_MAX: usize = 64;
+/// … if no more exchanges than these were inside at a time: they keep the memory for that.
+const SPARE_INSIDE_MAX: usize = 8;
 
 /// The gates of all sessions that have exchanges in flight.
 #[derive(Debug, Default)]
 pub struct Gates {
-    hasher: RandomState,
-    shards: [Mutex<HashMap<Selector, Arc<Gate>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    gates: HashMap<Selector, Arc<Gate>, Uniform>,
+    /// As good as new: nobody is inside, nobody waits.
+    spare: Vec<Arc<Gate>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,8 +61,8 @@ pub(super) struct Inner {
 #[derive(Debug)]
 struct Inside {
     cut: Arc<Cut>,
-    /// No login cuts it before.
-    until: Instant,
+    /// No login cuts it before, where it was promised time.
+    until: Option<Instant>,
 }
 
 /// An exchange inside a gate. Dropping it lets others in.
@@ -100,18 +110,12 @@ impl Gates {
             has_waited: false,
             beside_login: false,
         };
-        loop {
+        while !pass.slip_in(grace) {
             let changed = pass.gate.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let is_closed = {
-                let mut inner = lock(&pass.gate.inner);
-                if !inner.closed {
-                    inner.inside.push(Inside::begin(&pass.cut, grace));
-                }
-                inner.closed
-            };
-            if !is_closed {
+            // It may have opened before anybody listened.
+            if pass.slip_in(grace) {
                 break;
             }
             pass.has_waited = true;
@@ -126,7 +130,7 @@ impl Gates {
 
     /// Sessions with exchanges in flight.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.shards.iter().map(|shard| lock(shard).gates.len()).sum()
     }
 
     /// Whether no session has an exchange in flight.
@@ -134,31 +138,49 @@ impl Gates {
         self.len() == 0
     }
 
-    fn shard(&self, selector: &Selector) -> &Mutex<HashMap<Selector, Arc<Gate>>> {
-        let hash = self.hasher.hash_one(selector);
-        &self.shards[usize::try_from(hash % SHARDS as u64).expect("less than SHARDS")]
+    /// By a byte that plays no part in the hash.
+    fn shard(&self, selector: &Selector) -> &Mutex<Shard> {
+        &self.shards[usize::from(selector.0[15]) % SHARDS]
     }
 
     /// The gate of a session, which [`Gates::leave`] gives back.
     pub(super) fn gate(&self, selector: Selector) -> Arc<Gate> {
         let mut shard = lock(self.shard(&selector));
-        let gate = shard.entry(selector).or_default().clone();
+        let Shard { gates, spare } = &mut *shard;
+        let gate = gates.entry(selector).or_insert_with(|| spare.pop().unwrap_or_default()).clone();
         lock(&gate.inner).users += 1;
         gate
     }
 
-    pub(super) fn leave(&self, selector: &Selector, gate: &Gate) {
+    /// Gives a gate back, after `last` was done to it. Wakes who waits for a change.
+    pub(super) fn leave(&self, selector: &Selector, gate: &Gate, last: impl FnOnce(&mut Inner)) {
         let mut shard = lock(self.shard(selector));
         let mut inner = lock(&gate.inner);
+        last(&mut inner);
         inner.users -= 1;
-        if inner.users == 0 {
-            drop(inner);
-            shard.remove(selector);
+        let (users, room) = (inner.users, inner.inside.capacity());
+        drop(inner);
+        if users > 0 {
+            gate.changed.notify_waiters();
+        } else if let Some(gate) = shard.gates.remove(selector)
+            && shard.spare.len() < SPARE_MAX
+            && room <= SPARE_INSIDE_MAX
+        {
+            shard.spare.push(gate);
         }
     }
 }
 
 impl Pass {
+    /// Goes in where the gate is open.
+    fn slip_in(&self, grace: Duration) -> bool {
+        let mut inner = lock(&self.gate.inner);
+        if !inner.closed {
+            inner.inside.push(Inside::begin(&self.cut, grace));
+        }
+        !inner.closed
+    }
+
     /// What ends this exchange from outside.
     pub fn cut(&self) -> &Arc<Cut> {
         &self.cut
@@ -196,13 +218,14 @@ impl Pass {
             let next = {
                 let inner = lock(&self.gate.inner);
                 let others = inner.inside.iter().filter(|other| !other.is(&self.cut));
-                others.filter(|other| !other.cut.is_cut()).map(|other| other.until).min()
+                let others = others.filter(|other| !other.cut.is_cut());
+                others.map(|other| other.until.map_or(all_have, |until| until.max(all_have))).min()
             };
             let Some(next) = next else { return Closed::Alone };
             self.has_waited = true;
-            if timeout_at(next.max(all_have), changed).await.is_err() {
+            if timeout_at(next, changed).await.is_err() {
                 let now = Instant::now();
-                self.cut_others(|other| other.until <= now);
+                self.cut_others(|other| other.until.is_none_or(|until| until <= now));
             }
         }
     }
@@ -223,7 +246,8 @@ impl Pass {
 
 impl Inside {
     fn begin(cut: &Arc<Cut>, grace: Duration) -> Self {
-        Self { cut: cut.clone(), until: Instant::now() + grace }
+        let until = (!grace.is_zero()).then(|| Instant::now() + grace);
+        Self { cut: cut.clone(), until }
     }
 
     fn is(&self, cut: &Arc<Cut>) -> bool {
@@ -233,15 +257,12 @@ impl Inside {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        {
-            let mut inner = lock(&self.gate.inner);
+        self.gates.leave(&self.selector, &self.gate, |inner| {
             inner.inside.retain(|inside| !inside.is(&self.cut));
             if self.closes {
                 inner.closed = false;
             }
-        }
-        self.gate.changed.notify_waiters();
-        self.gates.leave(&self.selector, &self.gate);
+        });
     }
 }
 

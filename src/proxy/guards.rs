@@ -1,7 +1,6 @@
 //! The guard against mass logouts, shared by all workers (PROTOCOL.md 29): tells it of answers, and
 //! sees to what was parked, from one task on the control runtime.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,7 +36,8 @@ const TRIES: u32 = 8;
 /// One guard for each policy that has one.
 #[derive(Debug)]
 pub struct Guards {
-    policies: HashMap<String, Mutex<State>>,
+    /// By name. There are few, and most requests look one up.
+    policies: Vec<(String, Mutex<State>)>,
     /// Something is to be seen to, or at once.
     wake: Notify,
 }
@@ -88,7 +88,7 @@ impl Guards {
         let state = match policy.on_app_delete {
             OnAppDelete::End => return Guarding::None,
             OnAppDelete::Keep => return Guarding::Ignore,
-            OnAppDelete::Guard => self.policies.get(&policy.name),
+            OnAppDelete::Guard => self.of(&policy.name),
         };
         let Some(state) = state else { return Guarding::None };
         let is_lost = is_loss(policy, &held.record.jar, edits, now);
@@ -111,7 +111,7 @@ impl Guards {
 
     /// Takes a record on that was parked, or may have been.
     pub fn keep_aside(&self, aside: Aside) {
-        if let Some(state) = self.policies.get(&aside.policy.name) {
+        if let Some(state) = self.of(&aside.policy.name) {
             lock(state).aside.push(aside);
             self.wake.notify_one();
         }
@@ -137,14 +137,18 @@ impl Guards {
     }
 
     fn owe(&self, aside: Aside, fate: Fate) {
-        if let Some(state) = self.policies.get(&aside.policy.name) {
+        if let Some(state) = self.of(&aside.policy.name) {
             lock(state).owed.push((aside, fate));
         }
     }
 
+    fn of(&self, policy: &str) -> Option<&Mutex<State>> {
+        self.policies.iter().find(|(name, _)| name == policy).map(|(_, state)| state)
+    }
+
     /// Waits until there may be something to see to.
     async fn pause(&self) {
-        let is_idle = self.policies.values().all(|state| {
+        let is_idle = self.policies.iter().all(|(_, state)| {
             let state = lock(state);
             state.aside.is_empty() && state.owed.is_empty() && !state.guard.is_waiting()
         });

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
+use crate::cookie::request::Field;
 use crate::headers::fetch;
 use crate::headers::forwarded::{Client, Connection};
 use crate::proxy::admit;
@@ -39,19 +40,19 @@ use crate::telemetry::labels::RouteKind;
 pub async fn run(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Context) -> Result<bool> {
     match admit_request(shared, session, ctx).await {
         Ok(()) => Ok(false),
-        Err(answer) => {
-            match answer {
-                Answer::Error(error) => {
-                    ctx.error = Some(error);
-                    reply::error(session, error).await?;
-                }
-                Answer::Redirect(status, location) => {
-                    reply::redirect(session, status, &location).await?;
-                }
-                Answer::Json(json) => reply::json(session, &json).await?,
-            }
-            Ok(true)
+        // In a box: every request has to make room for what is awaited here.
+        Err(answer) => Box::pin(reply(session, ctx, answer)).await.map(|()| true),
+    }
+}
+
+async fn reply(session: &mut Session, ctx: &mut Context, answer: Answer) -> Result<()> {
+    match answer {
+        Answer::Error(error) => {
+            ctx.error = Some(error);
+            reply::error(session, error).await
         }
+        Answer::Redirect(status, location) => reply::redirect(session, status, &location).await,
+        Answer::Json(json) => reply::json(session, &json).await,
     }
 }
 
@@ -97,7 +98,7 @@ async fn admit_request(
         (Destination::Upstream(_), None) => {
             ctx.kind = RouteKind::Plain;
             let carried = carried(shared, session, None);
-            ctx.cookie = cookie_line(&carried, Vec::new());
+            ctx.cookie = cookie_line(&carried, |_| {});
             Ok(())
         }
         (Destination::Upstream(_), Some(policy)) => {
@@ -182,10 +183,12 @@ fn carried<'a>(shared: &Shared, session: &'a Session, policy: Option<&Policy>) -
 }
 
 /// One line for the worker, whatever number of fields came (RFC 9113, section 8.2.3).
-fn cookie_line(carried: &Carried<'_>, jar: Vec<Vec<u8>>) -> Option<HeaderValue> {
-    let pieces = carried.others.iter().copied().chain(jar.iter().map(Vec::as_slice));
-    let line = crate::cookie::request::join(pieces);
-    if line.is_empty() { None } else { HeaderValue::from_bytes(&line).ok() }
+fn cookie_line(carried: &Carried<'_>, add: impl FnOnce(&mut Field)) -> Option<HeaderValue> {
+    let mut field = Field::default();
+    carried.others.iter().for_each(|piece| field.push(piece));
+    add(&mut field);
+    let line = field.as_bytes();
+    if line.is_empty() { None } else { HeaderValue::from_bytes(line).ok() }
 }
 
 /// Refuses what the route takes from our own site only. A login rule that allows other sites has
@@ -229,7 +232,7 @@ async fn join_session(
     let carried = carried(shared, session, Some(policy));
     if !policy.has_tickets() {
         let pairs = modes::join(shared, session, ctx, policy, &carried);
-        ctx.cookie = cookie_line(&carried, pairs);
+        ctx.cookie = cookie_line(&carried, |field| pairs.iter().for_each(|pair| field.push(pair)));
         return Ok(());
     }
     let request = session.req_header();
@@ -276,10 +279,11 @@ async fn join_session(
         let id = admitted.bond.held().map(|held| held.key);
         ctx.tell(shared, session, policy, &Event::WithoutStore { id, action });
     }
-    let now = shared.clock.now();
-    let jar = admitted.bond.record().map(|record| &record.jar);
-    let jar = jar.map(|jar| jar.pairs(&target.host, target.path.as_bytes(), now));
-    let line = cookie_line(&carried, jar.unwrap_or_default());
+    let line = cookie_line(&carried, |field| {
+        if let Some(record) = admitted.bond.record() {
+            record.jar.write(field, &target.host, target.path.as_bytes(), admitted.at);
+        }
+    });
     let may_make = match admitted.bond {
         Bond::Free if carried.ticket == Presented::None => {
             may_make(policy.cookie.same_site, method.is_safe(), facts)

@@ -8,6 +8,7 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+use crate::clock::UnixMillis;
 use crate::cookie::response::{Lifetime, SetCookie, is_clean, name_of};
 use crate::headers::identity;
 use crate::proxy::context::{Context, Exchange, Target};
@@ -104,8 +105,9 @@ fn take_subjects(response: &mut ResponseHeader, ctx: &Context) {
 /// button shows it, unless the application says something about caching itself.
 fn keep_private(response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
     let requires = ctx.target.as_ref().is_some_and(|target| target.route.require == Require::Login);
-    let is_said = [CACHE_CONTROL, EXPIRES].iter().any(|name| response.headers.contains_key(name));
-    if requires && !is_said && response.status != StatusCode::SWITCHING_PROTOCOLS {
+    let is_said =
+        || [CACHE_CONTROL, EXPIRES].iter().any(|name| response.headers.contains_key(name));
+    if requires && !is_said() && response.status != StatusCode::SWITCHING_PROTOCOLS {
         response.insert_header(CACHE_CONTROL, NOT_KEPT)?;
     }
     Ok(())
@@ -141,7 +143,7 @@ async fn settle(
         return raise(ctx, RequestError::Internal);
     };
     let now = shared.clock.now();
-    let (mut answer, cleared) = answer(shared, exchange, target, response, fields, endpoint);
+    let (mut answer, cleared) = answer(exchange, target, response, fields, endpoint, now);
     obey(&mut answer, said.unwrap_or_default(), exchange);
     if answer.subject.is_some() {
         let agent = session.req_header().headers.get(USER_AGENT).map(HeaderValue::as_bytes);
@@ -277,14 +279,13 @@ fn failed_over(shared: &Shared, ctx: &Context, left: &str) {
 
 /// What settling has to know of an answer, and what the browser shall forget with it.
 fn answer(
-    shared: &Shared,
     exchange: &Exchange,
     target: &Target,
     response: &ResponseHeader,
     fields: &[Vec<u8>],
     endpoint: Option<String>,
+    now: UnixMillis,
 ) -> (Answer, Vec<SiteData>) {
-    let now = shared.clock.now();
     let policy = &exchange.policy;
     let parsed: Vec<SetCookie<'_>> =
         // Whether a cookie is too large is the jar's to say.

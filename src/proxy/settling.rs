@@ -13,7 +13,7 @@ use crate::session::event::NotMade;
 use crate::session::outcome::{Epoch, Lookup, Removed};
 use crate::session::policy::{Policy, TicketCookie};
 use crate::session::record::{Fresh, Seed, Standing};
-use crate::session::settle::{Effect, Issue, Outcome, Settle, Step};
+use crate::session::settle::{Begun, Effect, Issue, Outcome, Settle, Step};
 use crate::session::ticket::{Scope, Selector, Ticket, flags_for, record_key, subject_record_key};
 
 /// Runs the machine until it is done.
@@ -21,7 +21,21 @@ pub async fn carry_out(
     shared: &Shared,
     policy: &Policy,
     client: IpAddr,
-    (mut settle, mut step): (Settle<'_>, Step),
+    begun: Begun<'_>,
+) -> Effect {
+    match begun {
+        Begun::Done(effect) => effect,
+        // In a box: every answer has to make room for what is awaited here, and few need it.
+        Begun::Goes(settle, step) => Box::pin(go(shared, policy, client, settle, step)).await,
+    }
+}
+
+async fn go(
+    shared: &Shared,
+    policy: &Policy,
+    client: IpAddr,
+    mut settle: Box<Settle<'_>>,
+    mut step: Step,
 ) -> Effect {
     // Kept until the new session is stored.
     let mut _permit = None;
@@ -59,7 +73,7 @@ pub async fn carry_out(
 /// Random values for a new record; for one of a subject, its tag and epoch.
 async fn fresh(shared: &Shared, subject: Option<&str>) -> Outcome {
     let values = || -> Result<_, random::RandomError> {
-        Ok((random::bytes()?, Selector(random::bytes()?), Seed(random::bytes()?)))
+        Ok((random::bytes()?, Selector(random::bytes()?), Seed::new(random::bytes()?)))
     };
     let (tag, selector, seed) = match values() {
         Ok(values) => values,

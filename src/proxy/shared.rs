@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use pingora_core::upstreams::peer::HttpPeer;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::cookie;
 use crate::crypto::ring_source::RingSource;
 use crate::proxy::gate::Gates;
@@ -71,12 +71,21 @@ impl Shared {
     /// Looks a record up, in the cache first (ADR 17): where any write that follows fails if the
     /// record is another by then, and what was so a moment ago will do for the rest.
     pub async fn load(&self, key: RecordKey) -> Lookup<(u64, Arc<Record>)> {
-        let now = self.clock.now();
-        if let Some(lookup) = self.records.cached(key, now) {
+        self.load_at(key, self.clock.now(), Instant::now()).await
+    }
+
+    /// The same, where the time was read just now: for the wall clock, and for what is measured.
+    pub async fn load_at(
+        &self,
+        key: RecordKey,
+        now: UnixMillis,
+        begun: Instant,
+    ) -> Lookup<(u64, Arc<Record>)> {
+        if let Some(lookup) = self.records.cached(key, now, begun) {
             return lookup;
         }
-        let begun = Instant::now();
-        let lookup = self.records.load(key, now).await;
+        // In a box: every request has to make room for what is awaited here, and few miss.
+        let lookup = Box::pin(self.records.load(key, now)).await;
         self.metrics.store_call(StoreOp::Load, (&lookup).into(), begun.elapsed());
         lookup
     }

@@ -57,7 +57,7 @@ impl Drop for Place {
 
 /// Writes `record` in place of what is held, some time soon. What else is written meanwhile wins: an
 /// answer that finds another version reads again and keeps the later deadline.
-pub fn soon(shared: &Arc<Shared>, held: &Held, record: Record) {
+pub fn soon(shared: &Arc<Shared>, held: &Held, record: Box<Record>) {
     let Some(place) = shared.touches.begin(held.key) else { return };
     let (shared, version) = (shared.clone(), held.version);
     tokio::spawn(async move {

@@ -46,7 +46,7 @@ impl Gates {
         let number = match asked {
             Asked::Held(number) | Asked::Queued(number) => number,
             Asked::Full => {
-                self.leave(&selector, &gate);
+                self.leave(&selector, &gate, |_| {});
                 return Err(OutOfTurn::QueueFull);
             }
         };
@@ -73,12 +73,12 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let next = lock(&self.gate.inner).turns.leave(self.number);
-        if let Some(wake) = next {
-            // Who has just stopped waiting has the turn all the same, and is about to drop it.
-            let _ = wake.send(());
-        }
-        self.gates.leave(&self.selector, &self.gate);
+        self.gates.leave(&self.selector, &self.gate, |inner| {
+            if let Some(wake) = inner.turns.leave(self.number) {
+                // Who has just stopped waiting has the turn all the same, and is about to drop it.
+                let _ = wake.send(());
+            }
+        });
     }
 }
 

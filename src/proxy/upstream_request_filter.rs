@@ -33,18 +33,17 @@ pub fn run(
     apply(target.client.edits(received), request)?;
 
     let held = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.held());
-    let id = held.map(|held| held.key.to_hex());
-    let identity = held.zip(id.as_deref()).map(|(held, id)| Identity {
-        id,
+    let identity = held.map(|held| Identity {
+        id: held.key.hex_digits(),
         subject: held.record.whose().and_then(Subject::for_worker),
         created: held.record.created,
         authenticated: held.record.logged_in(),
     });
     apply(identity::edits(received, identity.as_ref(), shared.clock.now()), request)?;
 
-    request.remove_header(&COOKIE);
-    if let Some(cookie) = &ctx.cookie {
-        request.insert_header(COOKIE, cookie)?;
+    match &ctx.cookie {
+        Some(cookie) => request.insert_header("Cookie", cookie)?,
+        None => drop(request.remove_header(&COOKIE)),
     }
     // Another try sends the body from its beginning.
     ctx.body_bytes = 0;

@@ -96,7 +96,7 @@ impl Ties {
         let network = self.network.map(|network| network.of(bearer.ip)).unwrap_or_default();
         let certificate = digest(self.client_certificate, &bearer.certificate);
         let fields = [&b"binding"[..], &user_agent, &network, &certificate];
-        seal::hmac_sha256_16(&seed.0, &seal::length_prefixed(&fields))
+        seal::hmac_sha256_16(seed.bytes(), &seal::length_prefixed(&fields))
     }
 }
 
@@ -121,7 +121,9 @@ fn masked(address: &[u8], bits: u8) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const SEED: Seed = Seed([7; 32]);
+    fn seed() -> Seed {
+        Seed::new([7; 32])
+    }
     const ALL: Ties = Ties {
         user_agent: true,
         network: Some(Network { v4: 24, v6: 56 }),
@@ -136,7 +138,7 @@ mod tests {
 
     #[track_caller]
     fn check(ties: Ties, one: Bearer, other: Bearer, expected: bool) {
-        let holds = Binding::of(ties, &SEED, &one).holds(&SEED, &other);
+        let holds = Binding::of(ties, &seed(), &one).holds(&seed(), &other);
         assert_eq!(holds, expected, "{ties:?} {one:?} {other:?}");
     }
 
@@ -193,7 +195,7 @@ mod tests {
     #[test]
     fn a_binding_belongs_to_its_record() {
         let alice = bearer("Firefox", "192.0.2.7", Some(1));
-        let binding = Binding::of(ALL, &SEED, &alice);
-        assert!(!binding.holds(&Seed([8; 32]), &alice));
+        let binding = Binding::of(ALL, &seed(), &alice);
+        assert!(!binding.holds(&Seed::new([8; 32]), &alice));
     }
 }

@@ -63,7 +63,7 @@ pub enum Verdict {
     /// Look up and decide again if another version is there.
     Suspend {
         held: Held,
-        pending: Record,
+        pending: Box<Record>,
     },
     /// A login of this record is on its way: look again, at most two seconds long.
     Wait(RecordKey),
@@ -72,7 +72,7 @@ pub enum Verdict {
     /// go on without a session. Look up and decide again if another version is there.
     End {
         held: Held,
-        ended: Record,
+        ended: Box<Record>,
         cause: Cause,
     },
     /// The record was moved a while ago: whether its successor was ever presented decides.
@@ -163,7 +163,7 @@ fn forward(bond: Bond) -> Verdict {
 }
 
 fn end(held: Held, cause: Cause) -> Verdict {
-    let ended = Record::clone(&held.record).into_state(State::Ended);
+    let ended = Box::new(Record::clone(&held.record).into_state(State::Ended));
     Verdict::End { held, ended, cause }
 }
 
@@ -237,7 +237,7 @@ fn on_live(
             let touch = held.record.touched(age, idle, step, now);
             if is_overdue { touch.map(|touch| Touch::Now(touch.into_record())) } else { touch }
         }
-        Age::Newer => Some(Touch::Now(held.record.repaired(ticket.counter, now))),
+        Age::Newer => Some(Touch::Now(Box::new(held.record.repaired(ticket.counter, now)))),
         Age::Reused => {
             let event = Some(Event::Reused { id: held.key });
             return match policy.on_reuse {
@@ -259,13 +259,16 @@ fn on_live(
     if is_overdue && held.record.jar.is_empty() {
         return (end(held, Cause::AppDeleted), None);
     }
-    let touch = touch.or_else(|| is_overdue.then(|| Touch::Now(Record::clone(&held.record))));
+    let written = || Touch::Now(Box::new(Record::clone(&held.record)));
+    let touch = touch.or_else(|| is_overdue.then(written));
     if facts.is_beside_login {
         return (forward(Bond::Silent(Silence::Pending(held.key))), None);
     }
     if facts.is_login {
-        let pending = touch.map_or_else(|| Record::clone(&held.record), Touch::into_record);
-        let pending = pending.into_state(State::Pending { since: now, by: facts.attempt });
+        let pending =
+            touch.map_or_else(|| Record::clone(&held.record), |touch| *touch.into_record());
+        let state = State::Pending { since: now, by: facts.attempt };
+        let pending = Box::new(pending.into_state(state));
         return (Verdict::Suspend { held, pending }, None);
     }
     let Ticket { tag, selector, counter, .. } = *ticket;
@@ -305,8 +308,13 @@ mod tests {
 
     fn record() -> Record {
         let timeouts = policy().timeouts;
-        let record =
-            Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &timeouts, NOW);
+        let record = Record::new(
+            Seed::new([7; 32]),
+            Jar::default(),
+            Standing::Authenticated,
+            &timeouts,
+            NOW,
+        );
         Record { presented: Some(NOW), ..record }
     }
 
@@ -412,7 +420,7 @@ mod tests {
         };
         assert_eq!(*held.record, record(), "what is held is what the store has");
         let idle_until = NOW.plus(Duration::from_secs(2300));
-        assert_eq!(touched, Record { idle_until, ..record() });
+        assert_eq!(*touched, Record { idle_until, ..record() });
         let Verdict::Suspend { pending, .. } = on(record(), LOGIN, 500) else { panic!("no login") };
         assert_eq!(pending.idle_until, idle_until, "a login writes anyway");
     }
@@ -589,7 +597,7 @@ mod tests {
             panic!("what was set meanwhile is a session of its own");
         };
         assert_eq!((touch.parked.as_ref(), touch.authenticated), (None, None));
-        assert_eq!((&touch, &touch.jar), (&*held.record, &goes_on.jar));
+        assert_eq!((&*touch, &touch.jar), (&*held.record, &goes_on.jar));
         assert_eq!(on(goes_on, required, 16), refused);
     }
 

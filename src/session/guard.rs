@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::session::outcome::RecordKey;
+use crate::uniform::{self, Uniform};
 
 /// What is counted is at most this old.
 pub const WINDOW: Duration = Duration::from_secs(10);
@@ -49,7 +50,7 @@ pub enum Change {
 /// Counts for one policy.
 #[derive(Debug, Default)]
 pub struct Guard {
-    seen: HashMap<u64, Seen>,
+    seen: HashMap<u64, Seen, Uniform>,
     /// Only records whose number ends in so many zero bits count.
     sampling: u32,
     /// Until when the surge lasts that was announced.
@@ -66,7 +67,8 @@ struct Seen {
 impl Guard {
     /// Notes the answer to a safe method that a record of somebody who logged in was given.
     pub fn note(&mut self, key: RecordKey, answered: Answered, now: UnixMillis) -> Option<Change> {
-        let number = number(key);
+        // A record's identifier is a keyed hash already, which no visitor chooses.
+        let number = uniform::number(&key.id);
         if self.is_sampled(number) {
             let lost = (answered == Answered::Lost).then_some(now);
             let seen = self.seen.entry(number).or_insert(Seen { answered: now, lost });
@@ -144,12 +146,6 @@ impl Guard {
 /// Not beyond what it can last: a clock may have been set back.
 fn lasts(until: UnixMillis, now: UnixMillis) -> bool {
     now < until && until.since(now) <= LINGER
-}
-
-/// A record's identifier is a keyed hash already, which no visitor chooses.
-fn number(key: RecordKey) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = key.id;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::clock::UnixMillis;
+use crate::cookie::request::Field;
 use crate::cookie::response::{Lifetime, SetCookie};
 use crate::session::policy::{CookiesHold, JarLimits};
 use crate::session::record::HEAP_SLACK;
@@ -203,26 +204,37 @@ impl Jar {
         self
     }
 
-    /// The `name=value` pairs for a request to `host` and `path`: longer paths first, then the
-    /// older cookie (RFC 6265bis, section 5.8.3).
-    pub fn pairs(&self, host: &str, path: &[u8], now: UnixMillis) -> Vec<Vec<u8>> {
-        let mut fitting: Vec<&Cookie> = self
-            .cookies
-            .iter()
-            .filter(|cookie| cookie.expires.is_none_or(|end| end > now))
-            .filter(|cookie| {
-                cookie.domain == host || (!cookie.host_only && is_subdomain(host, &cookie.domain))
-            })
-            .filter(|cookie| path_matches(path, &cookie.path))
-            .collect();
-        fitting.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
-        fitting
-            .into_iter()
-            .map(|cookie| match cookie.name.as_slice() {
-                b"" => cookie.value.clone(),
-                name => [name, b"=", &cookie.value].concat(),
-            })
-            .collect()
+    /// Adds the cookies for a request to `host` and `path`: longer paths first, then the older
+    /// cookie (RFC 6265bis, section 5.8.3).
+    pub fn write(&self, field: &mut Field, host: &str, path: &[u8], now: UnixMillis) {
+        let fits = |cookie: &&Cookie| {
+            cookie.expires.is_none_or(|end| end > now)
+                && (cookie.domain == host
+                    || (!cookie.host_only && is_subdomain(host, &cookie.domain)))
+                && path_matches(path, &cookie.path)
+        };
+        // Hardly any jar has cookies of two paths: one round, and nothing to be sorted.
+        let longest_below = |bound: usize| {
+            let lengths = self.cookies.iter().filter(fits).map(|cookie| cookie.path.len());
+            lengths.filter(|length| *length < bound).max()
+        };
+        let mut next = longest_below(usize::MAX);
+        while let Some(length) = next {
+            for cookie in self.cookies.iter().filter(|cookie| cookie.path.len() == length) {
+                if fits(&cookie) {
+                    field.push_cookie(&cookie.name, &cookie.value);
+                }
+            }
+            next = longest_below(length);
+        }
+    }
+
+    /// What [`write`](Self::write) makes of it alone.
+    #[cfg(test)]
+    pub fn written(&self, host: &str, path: &str, now: UnixMillis) -> String {
+        let mut field = Field::default();
+        self.write(&mut field, host, path.as_bytes(), now);
+        String::from_utf8(field.as_bytes().to_vec()).expect("text")
     }
 }
 
@@ -272,8 +284,7 @@ mod tests {
     }
 
     fn sent(jar: &Jar, host: &str, path: &str, now: UnixMillis) -> String {
-        let pairs = jar.pairs(host, path.as_bytes(), now);
-        String::from_utf8(pairs.join(&b"; "[..])).expect("text")
+        jar.written(host, path, now)
     }
 
     #[test]

@@ -127,7 +127,7 @@ mod tests {
     fn session(n: u8, began: u64, seen: Option<u64>) -> Listed {
         let ago = |secs: u64| UnixMillis(NOW.0 - secs * 1000);
         let timeouts = policy().timeouts;
-        let (seed, jar, at) = (Seed([n; 32]), Jar::default(), ago(began));
+        let (seed, jar, at) = (Seed::new([n; 32]), Jar::default(), ago(began));
         let record = Record::new(seed, jar, Standing::Authenticated, &timeouts, at);
         let subject = Subject::confirmed("alice");
         (key(n), 1, Arc::new(Record { subject, presented: seen.map(ago), ..record }))

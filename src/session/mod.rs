@@ -21,6 +21,7 @@ pub mod parked;
 pub mod policy;
 pub mod record;
 pub mod seal;
+pub mod seed;
 pub mod settle;
 pub mod shown;
 pub mod stream;

@@ -178,8 +178,13 @@ mod tests {
 
     fn record() -> Record {
         let timeouts = policy().timeouts;
-        let record =
-            Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &timeouts, NOW);
+        let record = Record::new(
+            Seed::new([7; 32]),
+            Jar::default(),
+            Standing::Authenticated,
+            &timeouts,
+            NOW,
+        );
         Record { counter: 5, presented: Some(NOW), ..record }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::crypto::seal;
+use crate::uniform;
 
 /// The key of a record: a tag that places it (8 bytes) and the hashed selector (16 bytes). Tag and
 /// selector are what two keys are compared by.
@@ -22,10 +23,15 @@ impl RecordKey {
     /// Tag and hashed selector in 48 hex digits, for a worker (`X-Session-Id`) and for whoever
     /// ends a session by what the worker logged; never for a log of ours.
     pub fn to_hex(self) -> String {
-        let mut text = String::with_capacity(48);
-        for byte in self.tag.iter().chain(&self.id) {
-            text.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
-            text.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
+        self.hex_digits().map(char::from).iter().collect()
+    }
+
+    /// The same, for a header field.
+    pub fn hex_digits(self) -> [u8; 48] {
+        let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+        let mut text = [0; 48];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.tag.iter().chain(&self.id)) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
         text
     }
@@ -56,7 +62,7 @@ impl Eq for RecordKey {}
 
 impl Hash for RecordKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.tag, self.id).hash(state);
+        state.write_u64(uniform::number(&self.id));
     }
 }
 

@@ -172,11 +172,11 @@ mod tests {
     }
 
     fn sent(jar: &Jar) -> String {
-        String::from_utf8(jar.pairs("h", b"/", NOW).join(&b"; "[..])).expect("text")
+        jar.written("h", "/", NOW)
     }
 
     fn record(jar: Jar) -> Record {
-        Record::new(Seed([7; 32]), jar, Standing::Authenticated, &policy().timeouts, NOW)
+        Record::new(Seed::new([7; 32]), jar, Standing::Authenticated, &policy().timeouts, NOW)
     }
 
     #[test]

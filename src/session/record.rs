@@ -3,16 +3,15 @@
 //! Encoded with a leading schema byte and sealed before it leaves the process. It carries its own
 //! idle deadline and absolute end: the store's time to live only collects garbage.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::crypto::seal;
 use crate::session::binding::Binding;
 use crate::session::jar::Jar;
 use crate::session::outcome::{Epoch, RecordKey};
 use crate::session::parked::Parked;
 use crate::session::policy::Timeouts;
+pub use crate::session::seed::Seed;
 use crate::session::subject::{Client, Subject};
 use crate::session::ticket::{Secret, Selector};
 
@@ -27,16 +26,6 @@ pub const UNSETTLED: Duration = Duration::from_secs(30);
 pub(super) const HEAP_SLACK: usize = 16;
 /// The store keeps a record this much longer than it is good for: clocks differ (rule 33).
 const SLACK: Duration = Duration::from_secs(60);
-
-/// Where secrets come from: 32 random bytes, sealed in the record.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Seed(pub [u8; 32]);
-
-impl fmt::Debug for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// Random values for a new session, made by the shell.
 #[derive(Clone, Debug)]
@@ -106,14 +95,14 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touch {
     /// What others are told or refused by: to be written before the request is forwarded.
-    Now(Record),
+    Now(Box<Record>),
     /// Only the idle deadline moves: nobody has to wait for that.
-    Soon(Record),
+    Soon(Box<Record>),
 }
 
 impl Touch {
     /// The record as it is to be written.
-    pub fn into_record(self) -> Record {
+    pub fn into_record(self) -> Box<Record> {
         match self {
             Self::Now(record) | Self::Soon(record) => record,
         }
@@ -186,9 +175,9 @@ impl Record {
         }
     }
 
-    /// The secret that a ticket with this counter carries: `HMAC-SHA-256(seed, n)`, 16 bytes.
+    /// The secret that a ticket with this counter carries.
     pub fn secret(&self, counter: u32) -> Secret {
-        Secret(seal::hmac_sha256_16(&self.seed.0, &counter.to_be_bytes()))
+        self.seed.secret(counter)
     }
 
     /// How old a genuine ticket with this counter is (rules 13 to 15).
@@ -255,10 +244,12 @@ impl Record {
     ) -> Option<Touch> {
         let lags = self.idle_until.since(now) < idle.saturating_sub(step);
         let first = age == Age::Current && self.presented.is_none();
-        let touched = || Self {
-            presented: if first { Some(now) } else { self.presented },
-            idle_until: UnixMillis(now.plus(idle).0.min(self.ends_at.0)),
-            ..self.clone()
+        let touched = || {
+            Box::new(Self {
+                presented: if first { Some(now) } else { self.presented },
+                idle_until: UnixMillis(now.plus(idle).0.min(self.ends_at.0)),
+                ..self.clone()
+            })
         };
         if first {
             Some(Touch::Now(touched()))
@@ -315,7 +306,7 @@ mod tests {
     const STEP: Duration = Duration::from_secs(180);
 
     fn record(standing: Standing) -> Record {
-        Record::new(Seed([7; 32]), Jar::default(), standing, &TIMEOUTS, NOW)
+        Record::new(Seed::new([7; 32]), Jar::default(), standing, &TIMEOUTS, NOW)
     }
 
     /// A tenth, give or take a tenth of it, within bounds.
@@ -350,16 +341,6 @@ mod tests {
         assert_eq!(Record::decode(&[]), None);
         assert_eq!(Record::decode(&[1, 0, 0]), None);
         assert_eq!(Record::decode(&bytes[..20]), None);
-    }
-
-    /// PROTOCOL 2: every node computes the same secret, another one for each counter.
-    #[test]
-    fn secrets_follow_from_seed_and_counter() {
-        let record = record(Standing::Anonymous);
-        assert!(record.secret(1).proves(&record.clone().secret(1)));
-        assert!(!record.secret(1).proves(&record.secret(2)));
-        let other = Record { seed: Seed([8; 32]), ..record.clone() };
-        assert!(!record.secret(1).proves(&other.secret(1)));
     }
 
     /// PROTOCOL 9: a new anonymous record lives two minutes until its ticket comes back.

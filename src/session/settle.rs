@@ -86,6 +86,15 @@ enum Stage {
     Finished,
 }
 
+/// What became of a settlement's beginning.
+#[derive(Debug)]
+pub enum Begun<'a> {
+    /// Most answers ask for nothing.
+    Done(Effect),
+    /// The first step is to be taken.
+    Goes(Box<Settle<'a>>, Step),
+}
+
 impl<'a> Settle<'a> {
     /// Begins to settle `answer` for an exchange that was admitted with `bond`.
     pub fn begin(
@@ -94,10 +103,10 @@ impl<'a> Settle<'a> {
         may_make: Result<(), NotMade>,
         answer: Answer,
         now: UnixMillis,
-    ) -> (Self, Step) {
+    ) -> Begun<'a> {
         let mut settle = Self::new(policy, may_make, answer, now);
         let step = settle.start(bond);
-        (settle, step)
+        settle.goes(step)
     }
 
     /// Settles an exchange that was aborted before its answer's head (rule 26). Whether it had
@@ -108,7 +117,7 @@ impl<'a> Settle<'a> {
         is_logout: bool,
         forwarded: bool,
         now: UnixMillis,
-    ) -> (Self, Step) {
+    ) -> Begun<'a> {
         let mut settle = Self::new(policy, Ok(()), Answer::default(), now);
         let step = match bond {
             // The worker may have logged the jar's session in (rule 20).
@@ -119,7 +128,14 @@ impl<'a> Settle<'a> {
             Bond::Live(held, _) if forwarded && is_logout => settle.end(held, Cause::Logout),
             Bond::Live(..) | Bond::Stale(_) | Bond::Free | Bond::Silent(_) => settle.done(),
         };
-        (settle, step)
+        settle.goes(step)
+    }
+
+    fn goes(self, step: Step) -> Begun<'a> {
+        match step {
+            Step::Done(effect) => Begun::Done(effect),
+            step => Begun::Goes(Box::new(self), step),
+        }
     }
 
     fn new(

@@ -68,8 +68,13 @@ mod tests {
 
     fn record() -> Record {
         let timeouts = policy().timeouts;
-        let record =
-            Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &timeouts, NOW);
+        let record = Record::new(
+            Seed::new([7; 32]),
+            Jar::default(),
+            Standing::Authenticated,
+            &timeouts,
+            NOW,
+        );
         Record {
             subject: Subject::confirmed("Alice"),
             client: Some(Client::new(b"curl", "192.0.2.0/24".to_owned())),

@@ -35,8 +35,13 @@ mod tests {
 
     fn found(state: State) -> Lookup<(u64, Arc<Record>)> {
         let timeouts = policy().timeouts;
-        let record =
-            Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &timeouts, NOW);
+        let record = Record::new(
+            Seed::new([7; 32]),
+            Jar::default(),
+            Standing::Authenticated,
+            &timeouts,
+            NOW,
+        );
         Lookup::Found((3, Arc::new(record.into_state(state))))
     }
 

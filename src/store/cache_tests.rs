@@ -117,7 +117,7 @@ fn version(answer: &Answer) -> u64 {
 }
 
 fn record() -> Record {
-    Record::new(Seed([7; 32]), Jar::default(), Standing::Authenticated, &TIMEOUTS, NOW)
+    Record::new(Seed::new([7; 32]), Jar::default(), Standing::Authenticated, &TIMEOUTS, NOW)
 }
 
 /// Lets tasks that were woken run.
@@ -137,7 +137,7 @@ async fn what_was_read_is_shared_and_not_asked_for_again() {
     assert_eq!(fleet.here.engine.asked(), 1);
     let stats = fleet.here.records.cache_stats();
     assert_eq!((stats.hits, stats.misses, stats.entries), (1, 1, 1));
-    assert!(fleet.here.records.cached(key, NOW).is_some());
+    assert!(fleet.here.records.cached(key, NOW, Instant::now()).is_some());
 }
 
 #[tokio::test]

@@ -80,8 +80,16 @@ impl Records {
     }
 
     /// As [`load`](Self::load), where nobody has to be asked for that.
-    pub fn cached(&self, key: RecordKey, now: UnixMillis) -> Option<Lookup<(u64, Arc<Record>)>> {
-        self.cached_at(key, now, Instant::now())
+    /// `instant` is the same moment as `now`.
+    pub fn cached(
+        &self,
+        key: RecordKey,
+        now: UnixMillis,
+        instant: Instant,
+    ) -> Option<Lookup<(u64, Arc<Record>)>> {
+        let (cache, moment) = self.moment(instant)?;
+        let answer = cache.hit(key, moment)?;
+        Some(self.judged(key, answer, now))
     }
 
     /// As [`load`](Self::load), but never what was read before.
@@ -111,12 +119,6 @@ impl Records {
         }
     }
 
-    fn cached_at(&self, key: RecordKey, now: UnixMillis, instant: Instant) -> Option<Answer> {
-        let (cache, moment) = self.moment(instant)?;
-        let answer = cache.hit(key, moment)?;
-        Some(self.judged(key, answer, now))
-    }
-
     /// `instant` is the beginning of the look-up.
     pub(super) async fn load_at(
         &self,
@@ -127,7 +129,7 @@ impl Records {
         if self.known_era().await.is_none() {
             return Lookup::Unavailable;
         }
-        if let Some(answer) = self.cached_at(key, now, instant) {
+        if let Some(answer) = self.cached(key, now, instant) {
             return answer;
         }
         let Some(cache) = &self.cache else {

@@ -74,7 +74,7 @@ impl Fleet {
 }
 
 fn record(n: u8) -> Record {
-    Record::new(Seed([n; 32]), Jar::default(), Standing::Authenticated, &TIMEOUTS, NOW)
+    Record::new(Seed::new([n; 32]), Jar::default(), Standing::Authenticated, &TIMEOUTS, NOW)
 }
 
 async fn is_found(records: &Records, key: RecordKey) -> bool {

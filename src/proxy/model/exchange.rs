@@ -138,7 +138,7 @@ pub async fn run(
     let facts = Facts { is_login, ..Facts::default() };
     let heard = |event| lock(&seat).events.push(event);
     let admitted = admit::admit(&shared, policy, ticket.as_ref(), facts, heard).await;
-    let Ok(Admitted { bond, pass, turn: _turn }) = admitted else { return Head::ours() };
+    let Ok(Admitted { bond, pass, turn: _turn, at: _ }) = admitted else { return Head::ours() };
     let is_cut = || pass.as_ref().is_some_and(|pass| pass.cut().is_cut());
     let held = bond.held().map(|held| held.key);
     lock(&seat).tie = Some(match bond {
@@ -153,9 +153,10 @@ pub async fn run(
         Err(Broken { forwarded: false })
     } else {
         let now = shared.clock.now();
-        let pairs = bond.record().map(|record| record.jar.pairs(HOST, b"/", now));
-        let pairs = pairs.unwrap_or_default().into_iter();
-        let pairs = pairs.map(|pair| String::from_utf8(pair).expect("our own")).collect();
+        let written = bond.record().map(|record| record.jar.written(HOST, "/", now));
+        let written = written.unwrap_or_default();
+        let pairs =
+            written.split("; ").filter(|pair| !pair.is_empty()).map(str::to_owned).collect();
         let (reply, replied) = oneshot::channel();
         lock(&seat).job = Some(Job { pairs, reply });
         replied.await.unwrap_or(Err(Broken { forwarded: true }))

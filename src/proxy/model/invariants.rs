@@ -229,9 +229,8 @@ fn is_over(record: &Record, now: UnixMillis) -> bool {
 }
 
 fn cookies(record: &Record, now: UnixMillis) -> Cookies {
-    let pairs = record.jar.pairs(HOST, b"/", now).into_iter();
-    let pairs = pairs.map(|pair| String::from_utf8(pair).expect("our own"));
-    pairs.filter_map(|pair| pair.split_once('=').map(own)).collect()
+    let written = record.jar.written(HOST, "/", now);
+    written.split("; ").filter_map(|pair| pair.split_once('=').map(own)).collect()
 }
 
 fn own((name, value): (&str, &str)) -> (String, String) {

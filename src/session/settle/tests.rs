@@ -123,7 +123,7 @@ impl Store {
                 let key = RecordKey { tag: [n; 8], id: [n; 16], has_subject };
                 let (tag, selector) = ([n; 8], Selector([n; 16]));
                 let epoch = subject.map(|name| self.epoch(&name));
-                Outcome::Fresh(Fresh { tag, selector, seed: Seed([n; 32]), key, epoch })
+                Outcome::Fresh(Fresh { tag, selector, seed: Seed::new([n; 32]), key, epoch })
             }
             Step::RevokeSubject(name) => {
                 if !lost {
@@ -177,7 +177,11 @@ impl Store {
         })
     }
 
-    fn run(&mut self, (mut settle, mut step): (Settle<'_>, Step)) -> Effect {
+    fn run(&mut self, begun: Begun<'_>) -> Effect {
+        let (mut settle, mut step) = match begun {
+            Begun::Done(effect) => return effect,
+            Begun::Goes(settle, step) => (settle, step),
+        };
         loop {
             match self.carry_out(step) {
                 ControlFlow::Break(effect) => return effect,
@@ -201,8 +205,7 @@ impl Store {
 }
 
 fn cookies(record: &Record) -> String {
-    let pairs = record.jar.pairs("h", b"/", NOW);
-    String::from_utf8(pairs.join(&b"; "[..])).expect("text")
+    record.jar.written("h", "/", NOW)
 }
 
 fn edits(fields: &[&str]) -> Vec<Edit> {
@@ -217,7 +220,7 @@ fn record(state: State) -> Record {
     let mut jar = Jar::default();
     jar.apply(&edits(&["EGG_SESS=x"]), policy().jar, NOW);
     let timeouts = policy().timeouts;
-    Record { state, ..Record::new(Seed([1; 32]), jar, Standing::Anonymous, &timeouts, NOW) }
+    Record { state, ..Record::new(Seed::new([1; 32]), jar, Standing::Anonymous, &timeouts, NOW) }
 }
 
 fn live() -> Store {

@@ -83,8 +83,8 @@ fn a_session_that_is_not_written_stays_at_its_endpoint() {
 fn what_is_broken_off_without_the_store_changes_nothing() {
     for is_logout in [false, true] {
         let policy = policy();
-        let (_, step) = Settle::abort(&policy, stale(), is_logout, true, NOW);
-        let Step::Done(effect) = step else { panic!("{step:?}") };
+        let begun = Settle::abort(&policy, stale(), is_logout, true, NOW);
+        let Begun::Done(effect) = begun else { panic!("{begun:?}") };
         assert!(matches!(effect.ticket, TicketEffect::Keep), "{:?}", effect.ticket);
     }
 }

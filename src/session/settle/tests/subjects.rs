@@ -29,7 +29,7 @@ fn session_of(name: &str, n: u8, age_secs: u64) -> (RecordKey, Record) {
     let mut jar = Jar::default();
     jar.apply(&edits(&[&format!("EGG_SESS=other{n}")]), policy().jar, NOW);
     let timeouts = policy().timeouts;
-    let record = Record::new(Seed([n; 32]), jar, Standing::Authenticated, &timeouts, began);
+    let record = Record::new(Seed::new([n; 32]), jar, Standing::Authenticated, &timeouts, began);
     let epoch = Some(Epoch([0; 16]));
     (key, Record { subject: confirmed(name), epoch, presented: Some(began), ..record })
 }
