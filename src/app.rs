@@ -21,6 +21,7 @@ use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::guards::Guards;
+use crate::proxy::opened::OpenedTickets;
 use crate::proxy::settings::{Require, Route};
 use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::touches::Touches;
@@ -139,6 +140,7 @@ impl App {
             trusted: config.trusted_proxies.clone(),
             insecure_cookies: config.insecure_cookies,
             ring,
+            opened: OpenedTickets::default(),
             records,
             gates: Arc::default(),
             touches: Arc::new(Touches::new(rand::random())),

@@ -107,6 +107,21 @@ fn what_a_logout_clears() {
 }
 
 #[test]
+fn what_workers_are_told() {
+    let session = |parts: &str| format!("    identity: {parts}");
+    check("policy", &session("[]"), &[]);
+    check("policy", &session("[id, subject, age, created, authenticated]"), &[]);
+    check(
+        "policy",
+        &session("[id, name, id]"),
+        &[
+            "error: sessions.shop.identity[1]: `name` is no part of a session's identity",
+            "warning: sessions.shop.identity[2]: is listed twice",
+        ],
+    );
+}
+
+#[test]
 fn what_sessions_are_bound_to() {
     let bind = "sessions.shop.bind";
     check("policy", "    bind: { user_agent: true, network: { v4: 32, v6: 1 } }", &[]);

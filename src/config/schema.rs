@@ -222,6 +222,7 @@ pub struct Session {
     pub bind: Given<Bind>,
     pub max_sessions_per_subject: Given<SessionLimit>,
     pub own_sessions: Given<bool>,
+    pub identity: List<String>,
     pub on_store_down: Given<ShortOr<OnStoreDown>>,
     pub report_only: Given<bool>,
 }

@@ -85,6 +85,11 @@ impl SealKey {
         self.opened = earlier.opened.clone();
     }
 
+    /// Counts something genuine that this key would have opened.
+    pub fn count(&self, purpose: Purpose) {
+        self.opened.0[purpose as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How often this key opened something genuine, since the process began.
     pub fn opened(&self, purpose: Purpose) -> u64 {
         self.opened.0[purpose as usize].load(Ordering::Relaxed)
@@ -164,7 +169,7 @@ impl SealKey {
         self.cipher(purpose)
             .decrypt_inout_detached(<&Nonce>::from(nonce), aad, buffer.into(), <&Tag>::from(tag))
             .ok()?;
-        self.opened.0[purpose as usize].fetch_add(1, Ordering::Relaxed);
+        self.count(purpose);
         Some(())
     }
 }
@@ -236,6 +241,11 @@ pub fn length_prefixed(fields: &[&[u8]]) -> Vec<u8> {
 
 /// Compares secrets in a time that depends on their lengths alone.
 pub fn same(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+/// The same for secrets of one length that are kept in words.
+pub fn same_words<const N: usize>(a: &[u64; N], b: &[u64; N]) -> bool {
     a.ct_eq(b).into()
 }
 

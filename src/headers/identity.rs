@@ -3,6 +3,8 @@
 //! Workers believe these names, so a client's own never get through: in no spelling, on no route,
 //! with or without a session, in heads and in trailers.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Edits, spelling};
@@ -27,35 +29,30 @@ pub fn is_reserved(name: &str) -> bool {
     spelling::begins(name, "x-session-") || spelling::is(name, "cloakroom-session")
 }
 
-/// What workers learn of a session. Without `Debug`: its parts are not for logs.
-#[derive(Clone, Copy)]
+/// What a worker learns of a session. Without `Debug`: its parts are not for logs.
+#[derive(Clone, Copy, Default)]
 pub struct Identity<'a> {
     /// The hashed identifier, in visible ASCII.
-    pub id: [u8; 48],
+    pub id: Option<[u8; 48]>,
     /// Only a confirmed one.
     pub subject: Option<&'a str>,
-    pub created: UnixMillis,
+    pub age: Option<Duration>,
+    pub created: Option<UnixMillis>,
     pub authenticated: Option<UnixMillis>,
 }
 
 /// Takes the reserved fields out of a request's head, and puts those of its session in.
-pub fn edits(headers: &HeaderMap, identity: Option<&Identity<'_>>, now: UnixMillis) -> Edits {
+pub fn edits(headers: &HeaderMap, identity: &Identity<'_>) -> Edits {
     let remove = headers.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
-    let mut set = Vec::new();
-    if let Some(identity) = identity {
-        set.reserve_exact(5);
-        if let Ok(id) = HeaderValue::from_bytes(&identity.id) {
-            set.push((SESSION_ID, id));
-        }
-        if let Some(subject) = identity.subject.and_then(subject_value) {
-            set.push((SESSION_SUBJECT, subject));
-        }
-        set.push((SESSION_AGE, now.since(identity.created).as_secs().into()));
-        set.push((SESSION_CREATED, identity.created.as_secs().into()));
-        if let Some(authenticated) = identity.authenticated {
-            set.push((SESSION_AUTHENTICATED, authenticated.as_secs().into()));
-        }
-    }
+    let seconds = |moment: UnixMillis| HeaderValue::from(moment.as_secs());
+    let parts = [
+        (SESSION_ID, identity.id.and_then(|id| HeaderValue::from_bytes(&id).ok())),
+        (SESSION_SUBJECT, identity.subject.and_then(subject_value)),
+        (SESSION_AGE, identity.age.map(|age| age.as_secs().into())),
+        (SESSION_CREATED, identity.created.map(seconds)),
+        (SESSION_AUTHENTICATED, identity.authenticated.map(seconds)),
+    ];
+    let set = parts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     Edits { remove, set }
 }
 
@@ -104,9 +101,9 @@ mod tests {
     }
 
     /// The fields of a head that claims everything, after the edits.
-    fn sent(identity: Option<&Identity<'_>>) -> Vec<String> {
+    fn sent(identity: &Identity<'_>) -> Vec<String> {
         let mut headers = claimed();
-        edits(&headers, identity, UnixMillis(90_999)).apply(&mut headers);
+        edits(&headers, identity).apply(&mut headers);
         let mut sent: Vec<String> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.as_bytes().escape_ascii()))
@@ -117,19 +114,20 @@ mod tests {
 
     #[test]
     fn what_a_client_claims_is_removed_without_a_session_too() {
-        assert_eq!(sent(None), ["x-other: mallory", "x-other: mallory"]);
+        assert_eq!(sent(&Identity::default()), ["x-other: mallory", "x-other: mallory"]);
     }
 
     #[test]
     fn the_record_says_who_it_is() {
         let identity = Identity {
-            id: [b'a'; 48],
+            id: Some([b'a'; 48]),
             subject: Some("alice"),
-            created: UnixMillis(30_500),
+            age: Some(Duration::from_millis(60_499)),
+            created: Some(UnixMillis(30_500)),
             authenticated: Some(UnixMillis(60_000)),
         };
         assert_eq!(
-            sent(Some(&identity)),
+            sent(&identity),
             [
                 "x-other: mallory",
                 "x-other: mallory",

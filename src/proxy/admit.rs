@@ -10,17 +10,18 @@ use crate::crypto::random;
 use crate::proxy::crowd::{self, Place};
 use crate::proxy::gate::{Closed, PATIENCE, Pass};
 use crate::proxy::lease::{self, Held as Turn};
+use crate::proxy::opened::Opened;
 use crate::proxy::shared::Shared;
 use crate::proxy::touches;
 use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor};
-use crate::session::event::{Cause, Event, OutOfTurn, Reject};
+use crate::session::event::{Cause, Event, OutOfTurn};
 use crate::session::exchange::{Bond, Held};
 use crate::session::order::Serialize;
 use crate::session::outage;
 use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
 use crate::session::policy::Policy;
 use crate::session::record::{Record, State, Touch, UNSETTLED};
-use crate::session::ticket::{Scope, Ticket};
+use crate::session::ticket::Ticket;
 
 /// Between two looks at a record that another node made pending.
 const POLL: Duration = Duration::from_millis(20);
@@ -52,28 +53,15 @@ struct Waits {
     waited: bool,
 }
 
-/// Opens a ticket, after reading the ring again where a key is missing (PROTOCOL.md 4).
-pub fn open(shared: &Shared, value: &[u8], scope: &Scope<'_>) -> Result<Ticket, Reject> {
-    let opened = Ticket::open(&shared.ring.current(), value, scope);
-    match opened {
-        Err(Reject::UnknownKey) => {
-            shared.ring.reread(shared.clock.now());
-            // Also where it was not read now: another request may just have done so.
-            Ticket::open(&shared.ring.current(), value, scope)
-        }
-        opened => opened,
-    }
-}
-
 /// Decides on a request with an opened ticket or none. Events go to `heard`.
 pub async fn admit(
     shared: &Arc<Shared>,
     policy: &Policy,
-    ticket: Option<&Ticket>,
+    opened: Option<&Opened>,
     mut facts: Facts,
     mut heard: impl FnMut(Event),
 ) -> Result<Admitted, Refusal> {
-    let Some(ticket) = ticket else {
+    let Some(Opened { ticket, key }) = opened else {
         let at = shared.clock.now();
         return match decide(policy, None, facts, at).0 {
             Verdict::Forward { bond, .. } => Ok(Admitted { bond, pass: None, turn: None, at }),
@@ -87,7 +75,7 @@ pub async fn admit(
             }
         };
     };
-    let key = ticket.key(&shared.ring.current());
+    let key = *key;
     if facts.is_login {
         facts.attempt = random::bytes().map(u64::from_ne_bytes).map_err(|error| {
             tracing::error!(%error, "no randomness: the login is refused");

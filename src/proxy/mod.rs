@@ -18,6 +18,7 @@ pub mod logging;
 mod model;
 mod modes;
 pub mod open_streams;
+pub mod opened;
 pub mod own_sessions;
 mod reply;
 mod request_filter;

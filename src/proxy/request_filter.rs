@@ -16,10 +16,10 @@ use crate::proxy::admit;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::modes;
+use crate::proxy::opened::Opened;
 use crate::proxy::own_sessions::{self, Json};
 use crate::proxy::reply;
 use crate::proxy::settings::{Denied, Require, Route, Target as Destination};
-use crate::proxy::settling::scope;
 use crate::proxy::shared::Shared;
 use crate::proxy::streams;
 use crate::routing::host::Host;
@@ -33,7 +33,6 @@ use crate::session::order::Nature;
 use crate::session::outage::WithoutStore;
 use crate::session::policy::Policy;
 use crate::session::subject::body::Copied;
-use crate::session::ticket::Ticket;
 use crate::telemetry::labels::RouteKind;
 
 /// Says whether the request was answered.
@@ -237,29 +236,32 @@ async fn join_session(
     }
     let request = session.req_header();
     let (method, headers) = (&request.method, &request.headers);
-    let ticket = open_ticket(shared, session, ctx, policy, &carried);
+    let opened = open_ticket(shared, session, ctx, policy, &carried);
     let is_login = policy.is_login(method, &target.path);
     let is_logout = policy.is_logout(method, &target.path);
     let is_preflight = fetch::is_preflight(method, headers);
-    let nature = Nature {
-        writes: !method.is_safe() || is_login || is_logout,
+    let writes = !method.is_safe() || is_login || is_logout;
+    let takes_turns = policy.serialize.requests.covers(|| Nature {
+        writes,
         is_preflight,
         is_stream: streams::is_wanted(headers),
-    };
+    });
+    // Nobody asks of a page of a session where the visitor came from.
+    let matters = writes || opened.is_none();
     let facts = Facts {
         is_login,
         is_logout,
         refuses_cross_site: is_login && policy.refuses_cross_site_login(method, &target.path),
-        is_cross_site: fetch::is_cross_site(headers, target.host.as_bytes()),
+        is_cross_site: matters && fetch::is_cross_site(headers, target.host.as_bytes()),
         is_preflight,
         requires_login: route.require == Require::Login,
-        takes_turns: policy.serialize.requests.covers(nature),
+        takes_turns,
         bearer: policy.bind.map(|_| bearer(ctx, target, headers)),
         on_store_down: route.on_store_down,
         ..Facts::default()
     };
     let heard = |event| ctx.tell(shared, session, policy, &event);
-    let admitted = match admit::admit(shared, policy, ticket.as_ref(), facts, heard).await {
+    let admitted = match admit::admit(shared, policy, opened.as_ref(), facts, heard).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
             match refusal {
@@ -294,7 +296,7 @@ async fn join_session(
         policy: policy.clone(),
         session: admitted.bond.held().map(|held| held.key),
         bond: admitted.bond,
-        ticket: ticket.as_ref().map(|ticket| exchange::Presented {
+        ticket: opened.as_ref().map(|Opened { ticket, .. }| exchange::Presented {
             tag: ticket.tag,
             selector: ticket.selector,
             counter: ticket.counter,
@@ -329,13 +331,13 @@ fn open_ticket(
     shared: &Shared,
     session: &Session,
     ctx: &Context,
-    policy: &Policy,
+    policy: &Arc<Policy>,
     carried: &Carried<'_>,
-) -> Option<Ticket> {
+) -> Option<Opened> {
     let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
     let opened = match carried.ticket {
         Presented::None => return None,
-        Presented::One(value) => admit::open(shared, value, &scope(policy, host)),
+        Presented::One(value) => shared.open(value, policy, host),
         Presented::Duplicate => Err(Reject::Duplicate),
     };
     opened

@@ -27,7 +27,6 @@ use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
 use crate::session::matching::Head;
 use crate::session::outage::WithoutStore;
-use crate::session::parked::Guarding;
 use crate::session::policy::{Policy, SiteData};
 use crate::session::settle::{Answer, Settle, TicketEffect};
 use crate::session::subject::Client;
@@ -212,7 +211,8 @@ async fn settle(
     if let Some(left) = &effect.left {
         failed_over(shared, ctx, left);
     }
-    if is_stream(response) || ctx.cut().is_some_and(|cut| cut.is_stream()) {
+    let has_turn = ctx.exchange.as_ref().is_some_and(|exchange| exchange.turn.is_some());
+    if has_turn && (is_stream(response) || ctx.cut().is_some_and(|cut| cut.is_stream())) {
         // It may never end (PROTOCOL.md 32).
         ctx.end_turn();
     }
@@ -295,23 +295,25 @@ fn answer(
         .filter(|cookie| policy.owns(cookie.name()))
         .filter_map(|cookie| Edit::read(cookie, &target.host, target.path.as_bytes(), now))
         .collect();
+    let (method, path) = (&exchange.method, &target.path);
+    let mut answer = Answer {
+        is_login: exchange.is_login,
+        edits,
+        endpoint,
+        bearer: exchange.bearer,
+        ..Answer::default()
+    };
+    if !(exchange.is_login || exchange.is_logout || policy.has_login_by_answer()) {
+        return (answer, Vec::new());
+    }
     let set: Vec<&[u8]> = parsed
         .iter()
         .filter(|cookie| cookie.lifetime(now) != Lifetime::Expired)
         .map(SetCookie::name)
         .collect();
-    let (method, path) = (&exchange.method, &target.path);
     let head = Head { status: response.status.as_u16(), headers: &response.headers, cookies: &set };
-    let answer = Answer {
-        is_login: exchange.is_login,
-        logged_in: policy.has_logged_in(method, path, head),
-        logged_out: !exchange.is_login && policy.has_logged_out(method, path, head),
-        subject: policy.subject_of(method, path, head, exchange.body.as_ref()),
-        edits,
-        guarding: Guarding::None,
-        endpoint,
-        bearer: exchange.bearer,
-        ..Answer::default()
-    };
+    answer.logged_in = policy.has_logged_in(method, path, head);
+    answer.logged_out = !exchange.is_login && policy.has_logged_out(method, path, head);
+    answer.subject = policy.subject_of(method, path, head, exchange.body.as_ref());
     (answer, policy.clears(method, path, head))
 }

@@ -13,13 +13,16 @@ use crate::proxy::gate::Gates;
 use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
 use crate::proxy::open_streams::OpenStreams;
+use crate::proxy::opened::{Opened, OpenedTickets};
 use crate::proxy::settings::Route;
 use crate::proxy::touches::Touches;
 use crate::routing::table::Table;
+use crate::session::event::Reject;
 use crate::session::limit::Listed;
 use crate::session::outcome::{
     Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
 };
+use crate::session::policy::Policy;
 use crate::session::record::Record;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
@@ -49,6 +52,7 @@ pub struct Shared {
     /// Sessions are served over plain HTTP too.
     pub insecure_cookies: bool,
     pub ring: Arc<RingSource>,
+    pub opened: OpenedTickets,
     pub records: Records,
     pub gates: Arc<Gates>,
     pub touches: Arc<Touches>,
@@ -66,6 +70,14 @@ impl Shared {
     /// Whether a cookie of this name is a ticket.
     pub fn is_ticket(&self, cookie_name: &[u8]) -> bool {
         self.tickets.iter().any(|ticket| ticket.as_bytes() == cookie_name)
+    }
+
+    /// Opens a ticket.
+    ///
+    /// # Errors
+    /// The reason why it is "no session" (PROTOCOL.md 5).
+    pub fn open(&self, value: &[u8], policy: &Arc<Policy>, host: &str) -> Result<Opened, Reject> {
+        self.opened.open(&self.ring, value, policy, host, || self.clock.now())
     }
 
     /// Looks a record up, in the cache first (ADR 17): where any write that follows fails if the

@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 
 use crate::headers::Edits;
 use crate::headers::identity::{self, Identity};
-use crate::proxy::context::Context;
+use crate::proxy::context::{Context, Exchange};
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
 use crate::proxy::shared::Shared;
@@ -32,14 +32,8 @@ pub fn run(
     let received = &session.req_header().headers;
     apply(target.client.edits(received), request)?;
 
-    let held = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.held());
-    let identity = held.map(|held| Identity {
-        id: held.key.hex_digits(),
-        subject: held.record.whose().and_then(Subject::for_worker),
-        created: held.record.created,
-        authenticated: held.record.logged_in(),
-    });
-    apply(identity::edits(received, identity.as_ref(), shared.clock.now()), request)?;
+    let identity = ctx.exchange.as_ref().and_then(|exchange| identity(shared, exchange));
+    apply(identity::edits(received, &identity.unwrap_or_default()), request)?;
 
     match &ctx.cookie {
         Some(cookie) => request.insert_header("Cookie", cookie)?,
@@ -54,6 +48,19 @@ pub fn run(
         }
     }
     Ok(())
+}
+
+/// What the policy tells of the record that the request belongs to.
+fn identity<'a>(shared: &Shared, exchange: &'a Exchange) -> Option<Identity<'a>> {
+    let held = exchange.bond.held()?;
+    let (told, record) = (exchange.policy.identity, &held.record);
+    Some(Identity {
+        id: told.id.then(|| held.key.hex_digits()),
+        subject: record.whose().filter(|_| told.subject).and_then(Subject::for_worker),
+        age: told.age.then(|| shared.clock.now().since(record.created)),
+        created: told.created.then_some(record.created),
+        authenticated: record.logged_in().filter(|_| told.authenticated),
+    })
 }
 
 /// A server is asked for a path (RFC 9112, section 3.2.1), a proxy like us perhaps for a whole URI.

@@ -94,6 +94,12 @@ impl Policy {
         self.logout.iter().any(|rule| rule.request.matches(method, path))
     }
 
+    /// Whether a login may be told by its answer alone (rule 21). Where it may not, no rule is about
+    /// the answer to a request that was neither login nor logout.
+    pub fn has_login_by_answer(&self) -> bool {
+        self.login.iter().any(|rule| rule.request.is_none())
+    }
+
     /// Whether an answer completes a login: by a rule whose request part fits, or by one that has
     /// none (rule 21).
     pub fn has_logged_in(&self, method: &Method, path: &NormalPath, answer: Head<'_>) -> bool {

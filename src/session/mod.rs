@@ -39,7 +39,7 @@ pub(crate) mod tests {
     use crate::session::outage::OnStoreDown;
     use crate::session::policy::{
         CookiesHold, CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnAppDelete, OnReuse,
-        Policy, RequestPart, SiteData, SuccessPart, TicketCookie, Timeouts,
+        Policy, RequestPart, SiteData, SuccessPart, TicketCookie, Timeouts, Told,
     };
 
     /// The policy that the tests of this module share.
@@ -92,6 +92,7 @@ pub(crate) mod tests {
             session_limit: None,
             own_sessions: false,
             on_store_down: OnStoreDown::Reject,
+            identity: Told::default(),
         }
     }
 }

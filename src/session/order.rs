@@ -38,12 +38,18 @@ pub struct Nature {
 }
 
 impl Serialize {
-    /// Whether such a request takes turns.
-    pub fn covers(self, nature: Nature) -> bool {
+    /// Whether such a request takes turns; `nature` is only asked for where it matters.
+    pub fn covers(self, nature: impl FnOnce() -> Nature) -> bool {
         match self {
             Self::Off | Self::Login => false,
-            Self::Unsafe => nature.writes && !nature.is_preflight,
-            Self::All => !nature.is_preflight && (nature.writes || !nature.is_stream),
+            Self::Unsafe => {
+                let nature = nature();
+                nature.writes && !nature.is_preflight
+            }
+            Self::All => {
+                let nature = nature();
+                !nature.is_preflight && (nature.writes || !nature.is_stream)
+            }
         }
     }
 
@@ -74,7 +80,7 @@ mod tests {
             use Serialize::{All, Login, Off, Unsafe};
             for serialize in [Off, Login, Unsafe, All] {
                 let covers = expected.contains(&serialize);
-                assert_eq!(serialize.covers(nature), covers, "{serialize:?} {nature:?}");
+                assert_eq!(serialize.covers(|| nature), covers, "{serialize:?} {nature:?}");
             }
         };
         check(PAGE, &[Serialize::All]);

@@ -192,6 +192,31 @@ pub struct Policy {
     pub own_sessions: bool,
     /// What its routes want where they say nothing themselves.
     pub on_store_down: OnStoreDown,
+    /// What workers are told of its sessions.
+    pub identity: Told,
+}
+
+/// What workers are told of a session, each by a field `X-Session-…` (rule 30).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub id: bool,
+    /// Only a confirmed one.
+    pub subject: bool,
+    pub age: bool,
+    pub created: bool,
+    pub authenticated: bool,
+}
+
+impl Told {
+    /// Nothing.
+    pub const NOTHING: Self =
+        Self { id: false, subject: false, age: false, created: false, authenticated: false };
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { id: true, subject: true, age: true, ..Self::NOTHING }
+    }
 }
 
 impl Policy {

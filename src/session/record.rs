@@ -196,10 +196,14 @@ impl Record {
         self.presented.is_some() || self.counter > 0
     }
 
-    /// The record with its next counter, once its ticket has been in use for long enough.
+    /// The record with its next counter, once that is due.
     pub fn renewed(&self, every: Duration, now: UnixMillis) -> Option<Self> {
-        let due = self.presented.is_some() && now.since(self.renewed) >= every;
-        if due { self.advanced(now) } else { None }
+        if self.is_renewal_due(every, now) { self.advanced(now) } else { None }
+    }
+
+    /// Whether its ticket has been in use for long enough.
+    pub fn is_renewal_due(&self, every: Duration, now: UnixMillis) -> bool {
+        self.presented.is_some() && now.since(self.renewed) >= every
     }
 
     /// The record with its next counter. Counters never wrap.

@@ -104,6 +104,9 @@ impl<'a> Settle<'a> {
         answer: Answer,
         now: UnixMillis,
     ) -> Begun<'a> {
+        if asks_nothing(policy, &bond, &answer, now) {
+            return Begun::Done(Effect::default());
+        }
         let mut settle = Self::new(policy, may_make, answer, now);
         let step = settle.start(bond);
         settle.goes(step)
@@ -370,6 +373,19 @@ impl<'a> Settle<'a> {
         let parks = self.guarded.parks;
         Step::Done(Effect { ticket, withheld, refused, parks, events, left })
     }
+}
+
+/// Whether an answer to a request of a live session changes nothing of it: most do not, and need no
+/// machine. Where it says no, the machine may come to the same.
+fn asks_nothing(policy: &Policy, bond: &Bond, answer: &Answer, now: UnixMillis) -> bool {
+    let Bond::Live(Held { record, .. }, presented) = bond else { return false };
+    let Answer { is_login, logged_in, logged_out, revoke_subject, .. } = *answer;
+    !(is_login || logged_in || logged_out || revoke_subject)
+        && answer.renew.is_none()
+        && answer.edits.is_empty()
+        && (answer.endpoint.is_none() || answer.endpoint == record.endpoint)
+        && presented.counter == record.counter
+        && !record.is_renewal_due(policy.timeouts.renew_every, now)
 }
 
 enum Reread {

@@ -164,6 +164,13 @@ impl Ticket {
     }
 }
 
+/// The key that a genuine ticket's text names.
+pub fn sealed_by(value: &[u8]) -> Option<KeyId> {
+    let mut bytes = [0; SEALED];
+    base64::decode_canonical(value, &mut bytes)?;
+    bytes[1..].first_chunk().copied().map(KeyId)
+}
+
 /// The flags of a ticket for the record with this key.
 pub fn flags_for(key: RecordKey) -> u8 {
     if key.has_subject { FLAG_SUBJECT } else { 0 }

@@ -98,6 +98,7 @@ async fn forged_fields_never_reach_a_worker() {
         let has_session = target == "/" && cookie.is_some();
         assert_eq!(seen.field("x-session-id").is_some(), has_session, "{target} {cookie:?}");
         assert_eq!(seen.field("x-session-age").is_some(), has_session);
+        assert_eq!(seen.field("x-session-created"), None, "nobody asked for it");
     }
 }
 

@@ -207,7 +207,7 @@ async fn with_stale_a_visitor_goes_on_with_the_session_that_was_known() {
 async fn a_worker_is_told_of_the_session_that_was_known() {
     let mut outage = Outage::begin(STALE, &[]).await;
     let seen = outage.alice.get("/headers").await.expect(200).text();
-    assert!(seen.to_ascii_lowercase().contains("x-session-authenticated"), "{seen}");
+    assert!(seen.to_ascii_lowercase().contains("x-session-id"), "{seen}");
 }
 
 #[tokio::test]

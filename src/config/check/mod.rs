@@ -8,6 +8,7 @@ mod cache;
 mod certificate;
 mod cookies;
 mod general;
+mod identity;
 mod listeners;
 mod modes;
 mod order;

@@ -60,6 +60,7 @@ fn keys(session: &Session) -> Vec<Key> {
         bind,
         max_sessions_per_subject,
         own_sessions,
+        identity,
         on_store_down,
         report_only,
     } = session;
@@ -89,6 +90,7 @@ fn keys(session: &Session) -> Vec<Key> {
         Key::new("on_app_delete", on_app_delete, &[Vault]),
         Key::new("max_sessions_per_subject", max_sessions_per_subject, &[Vault]),
         Key::new("own_sessions", own_sessions, &[Vault]),
+        Key::new("identity", identity, &[Vault]),
         Key::new("on_store_down", on_store_down, &[Vault]),
         Key::new("report_only", report_only, &[Harden]),
     ]

@@ -61,6 +61,7 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("bind: { user_agent: true }", "bind"),
         ("cookie: { remember: true }", "cookie.remember"),
         ("own_sessions: true", "own_sessions"),
+        ("identity: [id]", "identity"),
         ("on_store_down: reject", "on_store_down"),
         ("on_store_down: { stale: 30s }", "on_store_down"),
         ("bind: { user_agent: true }", "bind"),

@@ -137,6 +137,7 @@ impl Checker<'_> {
             bind: self.bind(&session.bind, &format!("{path}.bind")),
             session_limit,
             own_sessions: on(&session.own_sessions),
+            identity: self.identity(&session.identity, &format!("{path}.identity")),
             on_store_down: self
                 .on_store_down(&session.on_store_down, &format!("{path}.on_store_down"))
                 .unwrap_or_default(),

@@ -13,7 +13,7 @@ use super::schedule::Ask;
 use crate::clock::UnixMillis;
 use crate::cookie::response::{Lifetime, SetCookie};
 use crate::proxy::admit::{self, Admitted};
-use crate::proxy::settling::{carry_out, expiry_field, scope, ticket_field};
+use crate::proxy::settling::{carry_out, expiry_field, ticket_field};
 use crate::proxy::shared::Shared;
 use crate::routing::path::NormalPath;
 use crate::session::decide::Facts;
@@ -127,13 +127,11 @@ pub async fn run(
     request: Request,
     seat: SharedSeat,
 ) -> Head {
-    let policy = &*policy;
     let (method, path) = target(request.ask);
     // Hook request_filter.
-    let ticket = request
-        .ticket
-        .as_ref()
-        .and_then(|value| admit::open(&shared, value.as_bytes(), &scope(policy, HOST)).ok());
+    let ticket =
+        request.ticket.as_ref().and_then(|value| shared.open(value.as_bytes(), &policy, HOST).ok());
+    let policy = &*policy;
     let is_login = policy.is_login(&method, &path);
     let facts = Facts { is_login, ..Facts::default() };
     let heard = |event| lock(&seat).events.push(event);

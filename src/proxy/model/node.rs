@@ -10,6 +10,7 @@ use crate::cookie::enforce;
 use crate::crypto::ring_source::RingSource;
 use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
+use crate::proxy::opened::OpenedTickets;
 use crate::proxy::shared::Shared;
 use crate::proxy::touches::Touches;
 use crate::routing::path::PathRule;
@@ -72,6 +73,7 @@ impl Node {
             trusted: Vec::new(),
             insecure_cookies: false,
             ring: fleet.ring.clone(),
+            opened: OpenedTickets::default(),
             records: fleet.records(Arc::new(line)).with_cache(CACHE),
             gates: Arc::default(),
             touches: Arc::new(Touches::new(u16::try_from(node).expect("few nodes"))),

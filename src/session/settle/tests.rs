@@ -9,6 +9,7 @@ use crate::cookie::response::SetCookie;
 use crate::session::jar::Edit;
 use crate::session::limit::Listed;
 use crate::session::outcome::{Epoch, Removed, Replaced};
+use crate::session::parked::Guarding;
 use crate::session::record::Seed;
 use crate::session::tests::policy;
 use crate::session::ticket::Selector;
@@ -257,6 +258,47 @@ fn expires(effect: &Effect) -> bool {
 
 fn keeps(effect: &Effect) -> bool {
     matches!(effect.ticket, TicketEffect::Keep)
+}
+
+/// What is told without the machine is what the machine says.
+#[test]
+fn what_asks_nothing_needs_no_machine() {
+    let policy = policy();
+    let endpoint = |name: &str| Some(name.to_owned());
+    let mut answers = vec![setting(&[]), setting(&["EGG_SESS=new"]), success(&[]), failure(&[])];
+    answers.extend([
+        logout(&[]),
+        Answer { revoke_subject: true, ..Answer::default() },
+        Answer { renew: Some(SENT), ..Answer::default() },
+        Answer { endpoint: endpoint("a"), ..Answer::default() },
+        Answer { endpoint: endpoint("b"), ..Answer::default() },
+        Answer { guarding: Guarding::Park, ..Answer::default() },
+    ]);
+    let mut told = 0;
+    for answer in answers {
+        for (counter, secs, place) in
+            [(0, 0, None), (1, 0, None), (0, 901, None), (0, 0, Some("a"))]
+        {
+            let record = Record {
+                counter,
+                presented: Some(NOW),
+                endpoint: place.and_then(endpoint),
+                ..record(State::Live)
+            };
+            let now = NOW.plus(Duration::from_secs(secs));
+            let bond = Bond::Live(Store::with(record).held(), SENT);
+            let asks_nothing = asks_nothing(&policy, &bond, &answer, now);
+            let step = Settle::new(&policy, Ok(()), answer.clone(), now).start(bond);
+            let nothing = matches!(
+                &step,
+                Step::Done(Effect { ticket: TicketEffect::Keep, withheld: false, refused: false,
+                    parks: None, events, left: None }) if events.is_empty()
+            );
+            assert_eq!(asks_nothing, nothing, "{answer:?} {counter} {secs} {place:?}: {step:?}");
+            told += usize::from(nothing);
+        }
+    }
+    assert_eq!(told, 5);
 }
 
 /// PROTOCOL 9: the first session cookie makes a record, nothing else does.
