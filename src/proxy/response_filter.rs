@@ -163,6 +163,11 @@ async fn settle(
     let settling = Settle::begin(policy, bond, exchange.may_make, answer, now);
     let effect = carry_out(shared, policy, target.client.ip, settling).await;
     exchange.is_settled = true;
+    if effect.is_nothing() && !has_absorbed && !is_makeshift && cleared.is_empty() {
+        take_subjects(response, ctx);
+        end_turn_of_stream(response, ctx);
+        return Ok(());
+    }
 
     let field = match &effect.ticket {
         TicketEffect::Keep => None,
@@ -211,11 +216,7 @@ async fn settle(
     if let Some(left) = &effect.left {
         failed_over(shared, ctx, left);
     }
-    let has_turn = ctx.exchange.as_ref().is_some_and(|exchange| exchange.turn.is_some());
-    if has_turn && (is_stream(response) || ctx.cut().is_some_and(|cut| cut.is_stream())) {
-        // It may never end (PROTOCOL.md 32).
-        ctx.end_turn();
-    }
+    end_turn_of_stream(response, ctx);
     if effect.withheld {
         return raise(ctx, RequestError::Withheld);
     }
@@ -224,6 +225,14 @@ async fn settle(
     }
     take_subjects(response, ctx);
     Ok(())
+}
+
+/// A stream may never end (PROTOCOL.md 32).
+fn end_turn_of_stream(response: &ResponseHeader, ctx: &mut Context) {
+    let has_turn = ctx.exchange.as_ref().is_some_and(|exchange| exchange.turn.is_some());
+    if has_turn && (is_stream(response) || ctx.cut().is_some_and(|cut| cut.is_stream())) {
+        ctx.end_turn();
+    }
 }
 
 fn is_stream(response: &ResponseHeader) -> bool {

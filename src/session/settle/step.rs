@@ -103,6 +103,16 @@ pub struct Effect {
     pub left: Option<String>,
 }
 
+impl Effect {
+    /// Whether the answer leaves as it came.
+    pub fn is_nothing(&self) -> bool {
+        let Self { ticket, withheld, refused, parks, events, left } = self;
+        matches!(ticket, TicketEffect::Keep)
+            && !(*withheld || *refused)
+            && (parks.is_none() && events.is_empty() && left.is_none())
+    }
+}
+
 /// What happens to the browser's ticket.
 #[derive(Clone, Debug, Default)]
 pub enum TicketEffect {

@@ -289,11 +289,7 @@ fn what_asks_nothing_needs_no_machine() {
             let bond = Bond::Live(Store::with(record).held(), SENT);
             let asks_nothing = asks_nothing(&policy, &bond, &answer, now);
             let step = Settle::new(&policy, Ok(()), answer.clone(), now).start(bond);
-            let nothing = matches!(
-                &step,
-                Step::Done(Effect { ticket: TicketEffect::Keep, withheld: false, refused: false,
-                    parks: None, events, left: None }) if events.is_empty()
-            );
+            let nothing = matches!(&step, Step::Done(effect) if effect.is_nothing());
             assert_eq!(asks_nothing, nothing, "{answer:?} {counter} {secs} {place:?}: {step:?}");
             told += usize::from(nothing);
         }
