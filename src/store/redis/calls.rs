@@ -41,6 +41,8 @@ pub(super) struct Deadlines {
     /// first attempt to reconnect is made at once, so that a restarted connection costs no
     /// request; a call that begins while the server is down does not wait at all.
     pub(super) replacement: Duration,
+    /// How long a start waits for the server.
+    pub(super) start: Duration,
 }
 
 impl Deadlines {
@@ -51,6 +53,7 @@ impl Deadlines {
         write_overall: Duration::from_millis(500),
         wait: Duration::from_millis(100),
         replacement: Duration::from_millis(25),
+        start: Duration::from_secs(1),
     };
 }
 

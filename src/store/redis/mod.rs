@@ -91,8 +91,6 @@ impl Settings {
     }
 }
 
-/// How long [`SessionStore::start`] waits for the server.
-const START_PATIENCE: Duration = Duration::from_secs(1);
 /// Records in a Redis server.
 pub struct RedisStore {
     endpoint: Endpoint,
@@ -329,7 +327,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn start(&self) {
-        self.servers.join(START_PATIENCE).await;
+        self.servers.join(self.deadlines.start).await;
     }
 
     fn health(&self) -> watch::Receiver<Health> {
@@ -354,6 +352,7 @@ impl RedisStore {
             write_overall: long,
             wait: long,
             replacement: long,
+            start: long,
         };
         let beat = self.beat();
         (beat.patience, beat.lease) = (long, long);

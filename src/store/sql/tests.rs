@@ -108,7 +108,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 async fn a_server_may_end_hang_and_come_back(kind: Kind) {
     let mut server = Server::start(kind);
     let settings = server.settings(&server.database());
-    let deadlines = Deadlines { heartbeat: Duration::from_secs(1), ..PATIENT };
+    let deadlines = Deadlines { heartbeat: Duration::from_secs(3), ..PATIENT };
     let store = open(&settings, deadlines).await;
     assert_eq!(store.create(key(1), &[0; 16], HOUR).await, Created::Created);
 

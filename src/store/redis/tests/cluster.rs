@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::nodes::{LONG, Nodes, Shape, manage, names, settings_in, slot};
+use super::nodes::{Nodes, Shape, manage, names, settings_in, slot};
 use super::server::free_port;
 use super::tls::Authority;
-use super::{HOUR, LEASE, RECOVERY, Server, becomes, found, is_unavailable, store};
+use super::{HOUR, LEASE, LONG, RECOVERY, Server, becomes, found, is_unavailable_at_once, store};
 use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Replaced};
 use crate::store::changes::{Changes, Link, Mark};
 use crate::store::contract::{self, Bench, Elapse, key};
@@ -70,6 +70,7 @@ async fn thorough(nodes: &Nodes) -> RedisStore {
     let mut store = nodes.store();
     store.deadlines.lookup = LONG;
     (store.deadlines.write, store.deadlines.write_overall) = (LONG, LONG);
+    store.beat().patience = Duration::from_secs(3);
     store.start().await;
     store
 }
@@ -425,7 +426,7 @@ async fn a_cluster_that_is_down_at_the_start_is_used_once_it_is_there() {
     let store = nodes.store();
     store.start().await;
     becomes(&store, Health::Down, RECOVERY).await;
-    is_unavailable(&store, Duration::from_millis(100)).await;
+    is_unavailable_at_once(&store).await;
     for node in &mut nodes.nodes {
         node.restart();
     }
@@ -481,5 +482,5 @@ async fn a_server_that_is_no_cluster_is_down() {
     let store = store(&format!("redis+cluster://127.0.0.1:{}", server.port));
     store.start().await;
     becomes(&store, Health::Down, RECOVERY).await;
-    is_unavailable(&store, Duration::from_millis(100)).await;
+    is_unavailable_at_once(&store).await;
 }

@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::replicas::attach;
 use super::tracking::until;
 use super::{
-    HOUR, IN_MEMORY, LEASE, LOOKUP, RECOVERY, Server, becomes, found, is_unavailable, one, store,
+    HOUR, IN_MEMORY, LEASE, LOOKUP, RECOVERY, Server, becomes, created, found, is_unavailable,
+    is_unavailable_at_once, link_of, loaded, one, store,
 };
 use crate::session::outcome::{Created, Durability, Lookup, Replaced};
 use crate::store::SessionStore;
@@ -100,22 +101,21 @@ async fn a_server_that_hangs_proves_nothing_and_is_unavailable_until_it_goes_on(
     let server = Server::start(IN_MEMORY);
     let store = server.store();
     store.start().await;
-    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    let (_, link) = store.load_watched(key(1)).await;
-    let link = link.expect("a link");
-    assert!(link.is_proved(LEASE, Instant::now()));
+    created(&store).await;
+    let link = link_of(&store).await;
+    until("proved", || link.is_proved(LEASE, Instant::now())).await;
     server.signal("-STOP");
     let stopped = Instant::now();
     is_unavailable(&store, LOOKUP).await;
     assert!(!link.is_proved(LEASE, stopped + LEASE + Duration::from_millis(1)));
     becomes(&store, Health::Down, RECOVERY).await;
     assert!(!link.is_proved(Duration::MAX, Instant::now()), "lost");
-    is_unavailable(&store, Duration::from_millis(20)).await;
+    is_unavailable_at_once(&store).await;
     server.signal("-CONT");
     becomes(&store, Health::Up, RECOVERY).await;
-    let (lookup, link) = store.load_watched(key(1)).await;
-    assert_eq!(lookup, found(1, b"one"));
-    assert!(link.expect("a link").is_proved(LEASE, Instant::now()));
+    assert_eq!(loaded(&store).await, found(1, b"one"));
+    let link = link_of(&store).await;
+    until("proved", || link.is_proved(LEASE, Instant::now())).await;
 }
 
 /// Stands between store and server, and can swallow what passes, in both directions, without
@@ -183,10 +183,9 @@ async fn half_open_connections_prove_nothing_and_are_replaced() {
     let (store, other) = (store(&between.url()), server.store().patient());
     store.start().await;
     other.start().await;
-    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    created(&store).await;
     let mark = store.changes().expect("Redis tells").mark(key(1));
-    let (_, link) = store.load_watched(key(1)).await;
-    let link = link.expect("a link");
+    let link = link_of(&store).await;
     between.swallow(None);
     let swallowed = Instant::now();
     let outcome = other.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
@@ -195,7 +194,7 @@ async fn half_open_connections_prove_nothing_and_are_replaced() {
     assert!(!link.is_proved(LEASE, swallowed + LEASE + Duration::from_millis(1)));
     until("replaced", || !link.is_proved(Duration::MAX, Instant::now())).await;
     becomes(&store, Health::Up, RECOVERY).await;
-    assert_eq!(store.load(key(1)).await, found(2, b"two"));
+    assert_eq!(loaded(&store).await, found(2, b"two"));
 }
 
 #[tokio::test]

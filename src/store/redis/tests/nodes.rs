@@ -8,11 +8,8 @@ use crate::session::outcome::RecordKey;
 use crate::store::contract::key;
 use crate::store::redis::layout::Namespace;
 use crate::store::redis::slots::{SLOTS, slot_of};
-use crate::store::redis::tests::store;
+use crate::store::redis::tests::{LONG, store};
 use crate::store::redis::{RedisStore, Settings};
-
-/// What anything may take on a busy machine.
-pub(super) const LONG: Duration = Duration::from_secs(40);
 
 /// Masters that share all slots in equal parts, spare ones that have none, and replicas: `replicas`
 /// of each master that has slots.

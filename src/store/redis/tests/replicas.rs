@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::tracking::{LONG, until};
-use super::{HOUR, IN_MEMORY, LEASE, RECOVERY, Server, becomes, found, is_unavailable, settings};
+use super::tracking::until;
+use super::{
+    HOUR, IN_MEMORY, LEASE, LONG, RECOVERY, Server, becomes, created, found,
+    is_unavailable_at_once, link_of, loaded, replaced, settings,
+};
 use crate::session::outcome::{Created, Durability, Removed, Replaced};
 use crate::store::SessionStore;
 use crate::store::contract::key;
@@ -51,7 +54,12 @@ async fn a_durable_write_is_on_a_replica_when_it_is_acknowledged() {
 async fn a_dead_replica_delays_durable_writes_once_and_fails_none() {
     let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
     attach(&replica, &master);
-    let store = Arc::new(master.store());
+    // Four times what they are in production, and in the same proportions.
+    let mut store = master.store().patient();
+    store.deadlines.wait = Duration::from_millis(400);
+    store.deadlines.write = Duration::from_millis(600);
+    store.deadlines.write_overall = Duration::from_secs(2);
+    let store = Arc::new(store);
     store.start().await;
     for n in 0..16 {
         assert_eq!(store.create(key(n), b"one", HOUR).await, Created::Created);
@@ -73,8 +81,9 @@ async fn a_dead_replica_delays_durable_writes_once_and_fails_none() {
 #[tokio::test]
 async fn a_replica_that_is_attached_later_is_waited_for() {
     let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
-    let mut store = master.store();
+    let mut store = master.store().patient();
     store.beat().every = Duration::from_millis(25);
+    store.deadlines.replacement = Duration::from_millis(25);
     store.start().await;
     assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
     let outcome = store.replace(key(1), 1, None, b"x", HOUR, Durability::Replica).await;
@@ -102,13 +111,12 @@ async fn a_master_without_the_replicas_that_must_confirm_is_not_used() {
     let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
     let store = strict(&master);
     store.start().await;
-    assert_eq!(*store.health().borrow(), Health::Down);
-    is_unavailable(&store, Duration::from_millis(20)).await;
+    becomes(&store, Health::Down, RECOVERY).await;
+    is_unavailable_at_once(&store).await;
     attach(&replica, &master);
     becomes(&store, Health::Up, LONG).await;
-    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;
-    assert_eq!(outcome, Replaced::Replaced);
+    created(&store).await;
+    replaced(&store, 1, b"two", Durability::Replica).await;
     assert_eq!(replica.cli(&["EXISTS", "test:beat"]), "1");
 }
 
@@ -119,20 +127,19 @@ async fn a_master_whose_replicas_no_longer_confirm_is_left_when_the_lease_is_ove
     let store = strict(&master);
     store.start().await;
     becomes(&store, Health::Up, LONG).await;
-    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    let (_, link) = store.load_watched(key(1)).await;
-    let link = link.expect("a link");
+    created(&store).await;
+    let link = link_of(&store).await;
     // The master answers as before.
     replica.signal("-STOP");
     let stopped = Instant::now();
-    becomes(&store, Health::Down, 2 * RECOVERY).await;
+    becomes(&store, Health::Down, RECOVERY).await;
     assert_eq!(master.cli(&["PING"]), "PONG");
     assert!(!link.is_proved(LEASE, stopped + LEASE + Duration::from_millis(1)));
-    is_unavailable(&store, Duration::from_millis(20)).await;
+    is_unavailable_at_once(&store).await;
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
     replica.signal("-CONT");
     becomes(&store, Health::Up, LONG).await;
-    assert_eq!(store.load(key(1)).await, found(1, b"one"));
+    assert_eq!(loaded(&store).await, found(1, b"one"));
 }
 
 #[tokio::test]
@@ -152,6 +159,5 @@ async fn a_durable_write_that_too_few_confirm_is_not_acknowledged() {
     replica.signal("-CONT");
     until("it is confirmed by a repeat", || master.cli(&["INFO", "replication"]).contains("lag=0"))
         .await;
-    let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;
-    assert_eq!(outcome, Replaced::Replaced);
+    replaced(&store, 1, b"two", Durability::Replica).await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{HOUR, IN_MEMORY, LEASE, RECOVERY, Server, becomes, found};
+use super::{HOUR, IN_MEMORY, LEASE, LONG, RECOVERY, Server, becomes, found};
 use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
 use crate::store::SessionStore;
 use crate::store::changes::{Changes, Link, Mark};
@@ -13,8 +13,6 @@ use crate::store::redis::RedisStore;
 
 const EPOCH: Epoch = Epoch([b'e'; 16]);
 const OTHER: Epoch = Epoch([b'o'; 16]);
-/// What anything may take on a busy machine.
-pub(super) const LONG: Duration = Duration::from_secs(20);
 
 fn of_subject(n: u8) -> RecordKey {
     RecordKey { has_subject: true, ..key(n) }
