@@ -180,7 +180,7 @@ fn unanswered() -> redis::RedisError {
 /// A connection does not answer. Where none is left, neither does the server.
 fn gave_up(connections: &Connections, line: &Line) {
     line.break_off();
-    if connections.serves_nothing() {
+    if connections.works_for_nothing() {
         connections.fault.raise(Cause::Unresponsive);
     } else {
         connections.fault.wear();

@@ -211,6 +211,8 @@ impl RedisStore {
                 }
                 tries += 1;
                 match tried {
+                    // The next master may never hear of what was written behind the fence.
+                    Ok(Ok(_)) if route.connections.is_fenced() => return None,
                     Ok(Ok(outcome)) => return Some(outcome),
                     Ok(Err(Failure::Unconfirmed)) => return None,
                     Ok(Err(Failure::Redis(error))) => {

@@ -1,4 +1,4 @@
-//! Connecting: one set of connections to one server, and the signal that it must be replaced.
+//! Connecting: one set of connections to one server.
 //!
 //! A set has two connections for look-ups, which tell of changes (`tracking`), one for writes, and
 //! one for writes that wait for a replica. redis-rs 1.8 keeps a connection on which replies time
@@ -6,16 +6,17 @@
 //! which the kernel gives up where nobody acknowledges data.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, ServerErrorKind, Value};
-use tokio::sync::Notify;
 
 use super::beat::{self, Beat};
 use super::cause::Cause;
 use super::endpoint::Client;
+use super::fault::Fault;
+use super::fence::Fence;
 use super::layout::Namespace;
 use super::probe::Probe;
 use super::tracking::Watcher;
@@ -41,6 +42,7 @@ pub(super) struct Terms {
     pub(super) require_replicas: u32,
     pub(super) beat: Beat,
     pub(super) probe: Arc<Probe>,
+    pub(super) fence: Arc<Fence>,
     /// Whether it was said already that the server refuses to track.
     pub(super) refused: Arc<AtomicBool>,
 }
@@ -111,6 +113,9 @@ pub(super) struct Connections {
     /// For durable writes, where the server has replicas: WAIT stops whatever is behind it.
     pub(super) durable: Option<Line>,
     pub(super) fault: Arc<Fault>,
+    /// Of the server: `host:port`.
+    address: String,
+    fence: Arc<Fence>,
     /// Since when the replicas that must confirm have; none where none must.
     confirmed: Mutex<Option<Instant>>,
     /// Held during WAIT: whoever comes behind one that failed learns that before its own.
@@ -166,6 +171,8 @@ impl Connections {
             write,
             durable,
             fault,
+            address: client.address(),
+            fence: terms.fence.clone(),
             confirmed: Mutex::new(confirmed),
             waiting: tokio::sync::Mutex::default(),
             opened: Instant::now(),
@@ -174,6 +181,15 @@ impl Connections {
     }
 
     pub(super) fn serves(&self, purpose: Purpose) -> bool {
+        self.works(purpose) && !(purpose == Purpose::Writing && self.is_fenced())
+    }
+
+    /// Whether the server is about to lose what is written to it.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.fence.is_around(&self.address)
+    }
+
+    fn works(&self, purpose: Purpose) -> bool {
         !self.fault.is_raised()
             && match purpose {
                 Purpose::Reading => !self.reads.iter().all(Line::is_broken),
@@ -181,13 +197,13 @@ impl Connections {
             }
     }
 
-    /// Whether it serves for both purposes, if not as well as it could.
-    pub(super) fn serves_all(&self) -> bool {
-        self.serves(Purpose::Reading) && self.serves(Purpose::Writing)
+    /// Whether it works for both purposes, if not as well as it could.
+    pub(super) fn works_for_all(&self) -> bool {
+        self.works(Purpose::Reading) && self.works(Purpose::Writing)
     }
 
-    pub(super) fn serves_nothing(&self) -> bool {
-        !self.serves(Purpose::Reading) && !self.serves(Purpose::Writing)
+    pub(super) fn works_for_nothing(&self) -> bool {
+        !self.works(Purpose::Reading) && !self.works(Purpose::Writing)
     }
 
     pub(super) fn confirmed(&self) -> Option<Instant> {
@@ -338,57 +354,6 @@ fn read_role(answer: &Value) -> Result<Role, Cause> {
         [Value::BulkString(role), ..] if role == b"slave" => Err(Cause::NotMaster("a replica")),
         [Value::BulkString(role), ..] if role == b"sentinel" => Err(Cause::NotMaster("a sentinel")),
         _ => Err(Cause::NotMaster("of unknown role")),
-    }
-}
-
-/// Says that a set of connections must be replaced: at once, or when others are there.
-#[derive(Debug, Default)]
-pub(super) struct Fault {
-    cause: OnceLock<Cause>,
-    raised: Notify,
-    worn: Notify,
-    links: OnceLock<[Option<Arc<Link>>; 2]>,
-}
-
-impl Fault {
-    /// The set must not be used any more. The first cause stays.
-    pub(super) fn raise(&self, cause: Cause) {
-        if self.cause.set(cause).is_ok() {
-            self.lose_links();
-            self.raised.notify_one();
-        }
-    }
-
-    /// Nothing that was read over the set is to be relied on any more.
-    pub(super) fn lose_links(&self) {
-        for link in self.links.get().into_iter().flatten().flatten() {
-            link.lose();
-        }
-    }
-
-    pub(super) fn is_raised(&self) -> bool {
-        self.cause.get().is_some()
-    }
-
-    /// Waits for the cause. For one task only, the supervisor.
-    pub(super) async fn raised(&self) -> Cause {
-        loop {
-            if let Some(cause) = self.cause.get() {
-                return cause.clone();
-            }
-            self.raised.notified().await;
-        }
-    }
-
-    /// The set lacks something: one of its connections broke, or the server has gained its first
-    /// replica or lost its last.
-    pub(super) fn wear(&self) {
-        self.worn.notify_one();
-    }
-
-    /// Waits until the set lacks something. For one task only, the supervisor.
-    pub(super) async fn worn(&self) {
-        self.worn.notified().await;
     }
 }
 

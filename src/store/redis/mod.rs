@@ -13,6 +13,8 @@ mod cause;
 mod cluster;
 mod connection;
 mod endpoint;
+mod fault;
+mod fence;
 mod layout;
 mod probe;
 mod rights;
@@ -43,6 +45,7 @@ use self::calls::Deadlines;
 use self::cluster::Cluster;
 use self::connection::Terms;
 use self::endpoint::Endpoint;
+use self::fence::Fence;
 use self::layout::{Namespace, Scripts};
 use self::probe::Probe;
 use self::servers::Servers;
@@ -119,6 +122,7 @@ impl RedisStore {
         let namespace = Namespace::parse(&settings.namespace).map_err(StoreError::Settings)?;
         let endpoint = Endpoint::new(settings)?;
         let changes = Arc::<Changes>::default();
+        let fence = Arc::<Fence>::default();
         let terms = Terms {
             changes: changes.clone(),
             namespace: namespace.clone(),
@@ -126,6 +130,7 @@ impl RedisStore {
             require_replicas: settings.require_replicas,
             beat: Beat::of_lease(lease),
             probe: Arc::new(Probe::Server),
+            fence: fence.clone(),
             refused: Arc::new(AtomicBool::new(false)),
         };
         let name = settings.url.to_string();
@@ -134,7 +139,7 @@ impl RedisStore {
                 Servers::Many(Arc::new(Cluster::new(endpoint.clone(), terms, name, closed)))
             }
             Kind::Single | Kind::Sentinel { .. } => {
-                let target = Target::new(endpoint.clone())?;
+                let target = Target::new(endpoint.clone(), fence)?;
                 Servers::One(Arc::new(Fleet::new(target, terms, name, closed)))
             }
         };

@@ -73,10 +73,11 @@ pub(super) fn acl_rules(namespace: &Namespace) -> Vec<String> {
 
 /// The same on a Sentinel.
 #[cfg(test)]
-pub(super) const SENTINEL_RULES: [&str; 7] = [
+pub(super) const SENTINEL_RULES: [&str; 8] = [
     "resetkeys",
     "resetchannels",
     "&+switch-master",
+    "&+elected-leader",
     "-@all",
     "+sentinel|get-master-addr-by-name",
     "+sentinel|master",

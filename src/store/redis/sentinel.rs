@@ -7,38 +7,48 @@
 //! must still call itself the master (`connection`), and where `require_replicas` is set still have
 //! its replicas.
 //!
-//! While connected, each runtime listens to one live Sentinel for `+switch-master`, and asks it
-//! every second, which finds out whether it still lives, and what a lost message would have said.
-//! Whatever it says leads to asking them all.
+//! One runtime listens to all of them, since only the one that leads a failover tells of it before
+//! it is over (`fence`), and asks each every second, which finds out whether it still lives, and
+//! what a lost message would have said. Where one names another master all are asked.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, ServerErrorKind, Value};
-use tokio::sync::Notify;
+use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, PushKind, ServerErrorKind, Value};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::cause::Cause;
 use super::endpoint::{Client, Endpoint};
+use super::fence::{self, Fence, Word};
 use super::url::Address;
 
 /// For connecting to a Sentinel and one answer.
 const ASK_DEADLINE: Duration = Duration::from_millis(500);
-/// How often the Sentinel that is listened to is asked.
+/// How often each Sentinel is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// Between attempts to find one that can be listened to.
+/// Between attempts to listen to one.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest name of a host (RFC 1035, 2.3.4).
 const HOST_BYTES_MAX: usize = 255;
-const SWITCHED: &str = "+switch-master";
 
 /// The Sentinels of a master.
 #[derive(Debug)]
 pub(super) struct Sentinels {
     endpoint: Endpoint,
     master_name: String,
+    fence: Arc<Fence>,
+    /// Held by the runtime that listens.
+    listening: Mutex<()>,
+    /// The address of the master, by each Sentinel that is listened to.
+    told: watch::Sender<Vec<Option<String>>>,
+    /// Whether it was said already that one may not be listened to.
+    refused: AtomicBool,
 }
 
 /// What a Sentinel says of the master.
@@ -48,11 +58,21 @@ struct Told {
     port: u16,
     /// Of the failover that made it the master; 0 where the Sentinel does not tell.
     epoch: u64,
+    /// Which master the Sentinel leads a failover away from, `host:port`.
+    leaves: Option<String>,
 }
 
 impl Sentinels {
-    pub(super) fn new(endpoint: Endpoint, master_name: &str) -> Self {
-        Self { endpoint, master_name: master_name.to_owned() }
+    pub(super) fn new(endpoint: Endpoint, master_name: &str, fence: Arc<Fence>) -> Self {
+        let told = watch::Sender::new(vec![None; endpoint.addresses().len()]);
+        Self {
+            endpoint,
+            master_name: master_name.to_owned(),
+            fence,
+            listening: Mutex::default(),
+            told,
+            refused: AtomicBool::new(false),
+        }
     }
 
     /// Where the master is, by all Sentinels that answer in time.
@@ -85,52 +105,98 @@ impl Sentinels {
 
     /// Waits until the master is another than this, and says which.
     pub(super) async fn moved(&self, from: &Client) -> Cause {
-        let sentinels = self.endpoint.addresses();
-        // The nodes of a fleet do not all listen to the same one.
-        let first = rand::random_range(0..sentinels.len().max(1));
-        let mut in_turn = sentinels.iter().cycle().skip(first);
+        let (from, mut told) = (from.address(), self.told.subscribe());
         loop {
-            if let Some((host, port)) = in_turn.next() {
-                let sentinel = self.endpoint.sentinel(host, *port);
-                match self.listen(&sentinel, from).await {
-                    Ok(to) => return Cause::Moved(to),
-                    Err(cause) => {
-                        tracing::debug!(sentinel = sentinel.address(), %cause, "sentinel lost");
-                    }
-                }
+            let is_elsewhere =
+                told.borrow_and_update().iter().flatten().any(|master| *master != from);
+            if is_elsewhere
+                && let Ok(master) = self.locate().await
+                && master.address() != from
+            {
+                return Cause::Moved(master.address());
             }
-            sleep(PAUSE).await;
+            // The one that names another may be behind the times.
+            let _ = timeout(ASK_EVERY, told.changed()).await;
         }
     }
 
-    /// Listens to a Sentinel until the master is another, or the Sentinel no longer answers.
-    async fn listen(&self, sentinel: &Client, from: &Client) -> Result<String, Cause> {
+    /// Listens to all Sentinels, unless another runtime does.
+    pub(super) async fn watch(self: &Arc<Self>) -> Infallible {
+        let _listening = self.listening.lock().await;
+        let mut listeners = JoinSet::new();
+        for number in 0..self.endpoint.addresses().len() {
+            listeners.spawn(self.clone().keep_listening(number));
+        }
+        while listeners.join_next().await.is_some() {}
+        std::future::pending().await
+    }
+
+    async fn keep_listening(self: Arc<Self>, number: usize) {
+        let Some((host, port)) = self.endpoint.addresses().get(number) else { return };
+        let sentinel = self.endpoint.sentinel(host, *port);
+        loop {
+            let Err(cause) = self.listen(number, &sentinel).await;
+            tracing::debug!(sentinel = sentinel.address(), %cause, "sentinel lost");
+            self.note(number, None);
+            sleep(PAUSE).await;
+            self.fence.tell(Instant::now());
+        }
+    }
+
+    /// Listens to a Sentinel until it no longer answers.
+    async fn listen(&self, number: usize, sentinel: &Client) -> Result<Infallible, Cause> {
         let heard = Arc::new(Notify::new());
-        let wake = heard.clone();
-        let on_push = move |_: PushInfo| {
+        let (wake, fence, master_name) =
+            (heard.clone(), self.fence.clone(), self.master_name.clone());
+        // Called by the connection's driver, as soon as the message is there.
+        let on_push = move |push: PushInfo| {
+            if let (PushKind::Message, [Value::BulkString(channel), Value::BulkString(message)]) =
+                (&push.kind, &push.data[..])
+                && let Some(from) = fence::begins(channel, message, &master_name)
+            {
+                fence.hear(number, Word::Leads(&from));
+            }
             wake.notify_one();
-            Ok::<(), std::convert::Infallible>(())
+            Ok::<(), Infallible>(())
         };
         let config = AsyncConnectionConfig::new().set_push_sender(on_push);
         let mut connection = in_time(sentinel.open(config)).await?;
-        let subscribed = in_time(async {
-            connection.subscribe(SWITCHED).await.map_err(|error| Cause::of(&error))
-        });
-        if let Err(cause) = subscribed.await {
+        for channel in fence::CHANNELS {
+            let subscribed = timeout(ASK_DEADLINE, connection.subscribe(channel)).await;
+            let Err(error) = subscribed.map_err(|_elapsed| Cause::Unresponsive)? else { continue };
+            if let Some(cause) = Cause::of_command(&error) {
+                return Err(cause);
+            }
             // An access list may forbid it. Then there are the questions.
-            tracing::debug!(sentinel = sentinel.address(), %cause, "sentinel not listened to");
+            if !self.refused.swap(true, Ordering::Relaxed) {
+                let sentinel = sentinel.address();
+                tracing::warn!(
+                    sentinel,
+                    channel,
+                    %error,
+                    "redis: a Sentinel refuses SUBSCRIBE: a planned failover may lose writes"
+                );
+            }
         }
         loop {
+            let asked = Instant::now();
             let told = in_time(ask(&mut connection, &self.master_name)).await?;
-            if Address(&told.host, told.port).to_string() != from.address()
-                && let Ok(master) = self.locate().await
-                && master.address() != from.address()
-            {
-                return Ok(master.address());
-            }
+            self.fence
+                .hear(number, told.leaves.as_deref().map_or(Word::Rests { asked }, Word::Leads));
+            self.note(number, Some(Address(&told.host, told.port).to_string()));
             // By a message, or the loss of the connection; both are looked into.
             let _ = timeout(ASK_EVERY, heard.notified()).await;
         }
+    }
+
+    fn note(&self, number: usize, master: Option<String>) {
+        self.told.send_if_modified(|told| match told.get_mut(number) {
+            Some(known) if *known != master => {
+                *known = master;
+                true
+            }
+            Some(_) | None => false,
+        });
     }
 }
 
@@ -161,29 +227,37 @@ async fn ask(connection: &mut MultiplexedConnection, master_name: &str) -> Resul
     if host.is_empty() || host.len() > HOST_BYTES_MAX || port == 0 {
         return Err(Cause::Failed("it names no address".to_owned()));
     }
-    let epoch = match state {
-        Ok(state) => epoch(&state).unwrap_or(0),
-        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => 0,
+    let state = match state {
+        Ok(state) => fields(&state),
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => HashMap::new(),
         Err(error) => return Err(Cause::of(&error)),
     };
-    Ok(Told { host, port, epoch })
+    Ok(Told { host, port, epoch: epoch(&state), leaves: leaves(&state) })
 }
 
-/// The `config-epoch` in the state of a master: a map, or a list of names and values.
-fn epoch(state: &Value) -> Option<u64> {
+/// The state of a master, which comes as a map or as a list of names and values.
+fn fields(state: &Value) -> HashMap<String, String> {
     let pairs: Vec<(&Value, &Value)> = match state {
         Value::Map(pairs) => pairs.iter().map(|(name, value)| (name, value)).collect(),
         Value::Array(values) => values.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
-        _ => return None,
+        _ => return HashMap::new(),
     };
     let text = |value: &Value| match value {
         Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
         Value::SimpleString(text) => Some(text.clone()),
         _ => None,
     };
-    let (_, epoch) =
-        pairs.into_iter().find(|(name, _)| text(name).as_deref() == Some("config-epoch"))?;
-    text(epoch)?.parse().ok()
+    pairs.into_iter().filter_map(|(name, value)| text(name).zip(text(value))).collect()
+}
+
+fn epoch(state: &HashMap<String, String>) -> u64 {
+    state.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0)
+}
+
+/// The master, while the Sentinel leads a failover away from it.
+fn leaves(state: &HashMap<String, String>) -> Option<String> {
+    state.get("failover-state").filter(|state| fence::is_leading(state))?;
+    Some(Address(state.get("ip")?, state.get("port")?.parse().ok()?).to_string())
 }
 
 #[cfg(test)]
@@ -197,6 +271,7 @@ mod tests {
                 host: (*host).to_owned(),
                 port: 6379,
                 epoch: *epoch,
+                leaves: None,
             };
             answers.iter().map(told).collect()
         };
@@ -216,21 +291,30 @@ mod tests {
     }
 
     #[test]
-    fn the_epoch_is_read_from_a_map_and_from_a_list() {
+    fn epoch_and_failover_are_read_from_a_map_and_from_a_list() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let pairs = || [("name", "main"), ("config-epoch", "7"), ("num-slaves", "2")];
-        let map = Value::Map(pairs().map(|(name, value)| (text(name), text(value))).into());
-        let list = Value::Array(pairs().iter().flat_map(|(n, v)| [text(n), text(v)]).collect());
+        let pairs = |state| {
+            [("ip", "::1"), ("port", "1"), ("config-epoch", "7"), ("failover-state", state)]
+        };
+        let map =
+            |state| Value::Map(pairs(state).map(|(name, value)| (text(name), text(value))).into());
+        let list = |state| {
+            Value::Array(pairs(state).iter().flat_map(|(n, v)| [text(n), text(v)]).collect())
+        };
         for (state, expected) in [
-            (map, Some(7)),
-            (list, Some(7)),
-            (Value::Map(vec![(text("config-epoch"), text("x"))]), None),
-            (Value::Map(vec![(text("config-epoch"), Value::Nil)]), None),
-            (Value::Array(vec![text("config-epoch")]), None),
-            (Value::Map(vec![]), None),
-            (Value::Okay, None),
+            (map("select_slave"), (7, Some("[::1]:1"))),
+            (list("wait_promotion"), (7, Some("[::1]:1"))),
+            (map("wait_start"), (7, None)),
+            (list("none"), (7, None)),
+            (Value::Map(vec![(text("config-epoch"), text("x"))]), (0, None)),
+            (Value::Map(vec![(text("config-epoch"), Value::Nil)]), (0, None)),
+            (Value::Map(vec![(text("failover-state"), text("select_slave"))]), (0, None)),
+            (Value::Array(vec![text("config-epoch")]), (0, None)),
+            (Value::Map(vec![]), (0, None)),
+            (Value::Okay, (0, None)),
         ] {
-            assert_eq!(epoch(&state), expected, "{state:?}");
+            let read = fields(&state);
+            assert_eq!((epoch(&read), leaves(&read).as_deref()), expected, "{state:?}");
         }
     }
 }

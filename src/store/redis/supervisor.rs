@@ -81,6 +81,7 @@ impl Fleet {
                     // Fails when the store is dropped; nothing is ever sent.
                     _ = closed.changed() => {}
                     never = supervise(&member) => match never {},
+                    never = member.fleet.target.watch() => match never {},
                 }
             });
         }
@@ -260,7 +261,7 @@ async fn replace(member: &Member, worn: &Connections) -> Result<(Client, Connect
         }
         loop {
             match member.connect().await {
-                Err(cause) if worn.serves_all() => {
+                Err(cause) if worn.works_for_all() => {
                     tracing::debug!(%cause, "connections to redis stay as they are");
                     tokio::time::sleep(backoff.pause(rand::random())).await;
                 }
@@ -269,7 +270,7 @@ async fn replace(member: &Member, worn: &Connections) -> Result<(Client, Connect
         }
     };
     let nothing = async {
-        while !worn.serves_nothing() {
+        while !worn.works_for_nothing() {
             worn.fault.worn().await;
         }
         Err(Cause::Disconnected)

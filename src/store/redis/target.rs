@@ -1,7 +1,11 @@
 //! Where the server is that a fleet connects to: the only place that knows how a topology is told.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use super::cause::Cause;
 use super::endpoint::{Client, Endpoint};
+use super::fence::Fence;
 use super::sentinel::Sentinels;
 use super::url::Kind;
 use crate::store::StoreError;
@@ -12,19 +16,19 @@ pub(super) enum Target {
     /// This server, whatever it is.
     At(Client),
     /// Whichever is the master.
-    Master(Sentinels),
+    Master(Arc<Sentinels>),
 }
 
 impl Target {
-    /// What the settings name.
+    /// What the settings name. Sentinels put up this fence.
     ///
     /// # Errors
     /// `Settings`, where that is a cluster.
-    pub(super) fn new(endpoint: Endpoint) -> Result<Self, StoreError> {
+    pub(super) fn new(endpoint: Endpoint, fence: Arc<Fence>) -> Result<Self, StoreError> {
         match (endpoint.kind(), endpoint.addresses()) {
             (Kind::Single, [(host, port), ..]) => Ok(Self::at(endpoint.clone(), host, *port)),
             (Kind::Sentinel { master_name }, [_, ..]) => {
-                Ok(Self::Master(Sentinels::new(endpoint.clone(), master_name)))
+                Ok(Self::Master(Arc::new(Sentinels::new(endpoint.clone(), master_name, fence))))
             }
             // A cluster has a fleet for each of its masters, at an address of its own.
             (Kind::Cluster, _) | (_, []) => {
@@ -43,6 +47,15 @@ impl Target {
         match self {
             Self::At(client) => Ok(client.clone()),
             Self::Master(sentinels) => sentinels.locate().await,
+        }
+    }
+
+    /// Keeps up with whoever tells where the master is; on one runtime at a time, the others wait
+    /// for their turn.
+    pub(super) async fn watch(&self) -> Infallible {
+        match self {
+            Self::At(_) => std::future::pending().await,
+            Self::Master(sentinels) => sentinels.watch().await,
         }
     }
 

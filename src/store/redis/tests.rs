@@ -5,6 +5,7 @@ mod access;
 mod beside;
 mod cluster;
 mod credentials;
+mod deployment;
 mod faults;
 mod nodes;
 mod replicas;

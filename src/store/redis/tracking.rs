@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{PushInfo, PushKind, Value};
 
-use super::connection::Fault;
+use super::fault::Fault;
 use super::layout::Namespace;
 use crate::session::outcome::RecordKey;
 use crate::store::changes::{Changes, Link};

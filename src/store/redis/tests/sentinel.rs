@@ -1,20 +1,20 @@
 //! Redis Sentinel: three servers and three Sentinels, and what becomes of a failover.
 
-use std::fmt::Write as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::server::{Server, answers, cli, free_port};
+use super::deployment::{Deployment, Sentinel, clients};
+use super::server::Server;
 use super::tracking::until;
 use super::{
-    HOUR, IN_MEMORY, LEASE, LONG, LOOKUP, RECOVERY, becomes, created, found, link_of, loaded,
+    HOUR, LEASE, LONG, LOOKUP, RECOVERY, answered, becomes, created, found, link_of, loaded,
     replaced, settings, store,
 };
-use crate::session::outcome::{Created, Durability, Lookup};
+use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Replaced};
 use crate::store::SessionStore;
 use crate::store::contract::{self, Bench, Elapse, key};
 use crate::store::credentials::{Password, Secret};
@@ -25,118 +25,7 @@ use crate::store::redis::endpoint::Endpoint;
 use crate::store::redis::rights::SENTINEL_RULES;
 use crate::store::redis::sentinel::Sentinels;
 
-struct Sentinel {
-    process: Child,
-    port: u16,
-    _directory: TempDir,
-}
-
-impl Sentinel {
-    fn start(master: u16, quorum: usize, more: &str) -> Self {
-        for _ in 0..10 {
-            let directory = tempfile::tempdir().expect("a directory");
-            let port = free_port();
-            let file = directory.path().join("sentinel.conf");
-            let mut text = format!("port {port}\nbind 127.0.0.1\n");
-            let _ = write!(
-                text,
-                "dir {}\nsentinel monitor main 127.0.0.1 {master} {quorum}\n\
-                 sentinel down-after-milliseconds main 500\n\
-                 sentinel failover-timeout main 3000\nsentinel parallel-syncs main 2\n{more}\n",
-                directory.path().display()
-            );
-            std::fs::write(&file, text).expect("a file");
-            let mut process = Command::new("redis-sentinel")
-                .arg(&file)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("redis-sentinel is installed");
-            let began = Instant::now();
-            while process.try_wait().expect("a child of ours").is_none() {
-                if answers(port) {
-                    return Self { process, port, _directory: directory };
-                }
-                assert!(began.elapsed() < LONG, "redis-sentinel does not answer");
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        panic!("redis-sentinel does not start");
-    }
-
-    fn cli(&self, arguments: &[&str]) -> String {
-        cli(self.port, arguments)
-    }
-
-    /// The port of the master that it names.
-    fn master(&self) -> Option<u16> {
-        let told = self.cli(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"]);
-        told.lines().nth(1)?.parse().ok()
-    }
-
-    /// Whether somebody listens to it.
-    fn is_listened_to(&self) -> bool {
-        self.cli(&["CLIENT", "LIST"]).contains(" sub=1 ")
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-struct Deployment {
-    servers: Vec<Server>,
-    sentinels: Vec<Sentinel>,
-}
-
 impl Deployment {
-    /// A master and a Sentinel.
-    fn small() -> Self {
-        let server = Server::start(IN_MEMORY);
-        let sentinel = Sentinel::start(server.port, 1, "");
-        Self { servers: vec![server], sentinels: vec![sentinel] }
-    }
-
-    /// A master, two replicas and three Sentinels that know each other.
-    fn full() -> Self {
-        let servers: Vec<_> = (0..3).map(|_| Server::start(IN_MEMORY)).collect();
-        let master = servers[0].port;
-        for replica in &servers[1..] {
-            replica.cli(&["REPLICAOF", "127.0.0.1", &master.to_string()]);
-        }
-        let online = || servers[0].cli(&["INFO", "replication"]).matches("state=online").count();
-        patiently("the replicas", || online() == 2);
-        let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(master, 2, "")).collect();
-        for sentinel in &sentinels {
-            let state = || sentinel.cli(&["SENTINEL", "MASTER", "main"]).replace('\n', " ");
-            patiently("the Sentinels", || {
-                let state = state();
-                state.contains("num-slaves 2 ") && state.contains("num-other-sentinels 2 ")
-            });
-        }
-        Self { servers, sentinels }
-    }
-
-    fn url(&self) -> String {
-        let sentinels: Vec<_> =
-            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
-        format!("redis+sentinel://{}/main", sentinels.join(","))
-    }
-
-    fn server(&self, port: u16) -> &Server {
-        self.servers.iter().find(|server| server.port == port).expect("one of ours")
-    }
-
-    /// The server that a Sentinel names in the place of an old one, once it is a master.
-    fn elected(&self, old: u16) -> Option<u16> {
-        let told = self.sentinels.iter().filter_map(Sentinel::master).find(|port| *port != old)?;
-        self.server(told).cli(&["ROLE"]).starts_with("master").then_some(told)
-    }
-
     /// Looks up until there is another master, each time within the deadline, and then until it is
     /// used. How long after the election that was.
     async fn fails_over(&self, store: &RedisStore) -> Duration {
@@ -159,18 +48,6 @@ impl Deployment {
         until("the new master is used", is_used).await;
         elected.elapsed()
     }
-}
-
-fn patiently(what: &str, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < LONG, "{what}: not within {LONG:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn clients(server: &Server) -> usize {
-    server.cli(&["CLIENT", "LIST"]).matches("name=cloakroom-").count()
 }
 
 /// A record of version 2 that a replica has.
@@ -251,9 +128,96 @@ async fn a_planned_failover_is_followed() {
     replaced(&store, 2, b"three", Durability::Replica).await;
 }
 
+fn numbered(n: u64) -> RecordKey {
+    let mut key = key(3);
+    key.id[..8].copy_from_slice(&n.to_be_bytes());
+    key
+}
+
+/// Creates records, and replaces one of them again and again, until told to stop. Those that were
+/// created, and the version of the one, as far as that was acknowledged.
+async fn write(store: Arc<RedisStore>, stop: Arc<AtomicBool>) -> (Vec<RecordKey>, u64) {
+    let (mut created, mut version) = (Vec::new(), 1);
+    for n in 0.. {
+        if store.create(numbered(n), b"new", HOUR).await == Created::Created {
+            created.push(numbered(n));
+        }
+        let outcome = match created.first() {
+            Some(first) if n > 0 => {
+                store.replace(*first, version, None, b"new", HOUR, Durability::Replica).await
+            }
+            Some(_) | None => Replaced::Unavailable,
+        };
+        match outcome {
+            Replaced::Replaced => version += 1,
+            // The next attempt writes the same.
+            Replaced::Unavailable => {}
+            Replaced::Conflict | Replaced::Gone => panic!("version {version} is lost"),
+        }
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    (created, version)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_failover_loses_nothing_that_was_acknowledged() {
+    let deployment = Deployment::full();
+    let store = Arc::new(store(&deployment.url()));
+    store.start().await;
+    record(&store).await;
+    let listened_to = || deployment.sentinels.iter().all(Sentinel::is_listened_to);
+    until("all are listened to", listened_to).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = tokio::spawn(write(store.clone(), stop.clone()));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(deployment.sentinels[0].cli(&["SENTINEL", "FAILOVER", "main"]), "OK");
+    deployment.fails_over(&store).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (created, version) = writing.await.expect("no replacement is lost");
+    let mut lost = 0;
+    for (n, key) in created.iter().enumerate() {
+        let lookup = answered(Lookup::Unavailable, async || store.load(*key).await).await;
+        let version = if n == 0 { version } else { 1 };
+        lost += usize::from(lookup != found(version, b"new"));
+    }
+    assert_eq!(lost, 0, "of {} records", created.len());
+}
+
+#[tokio::test]
+async fn a_failover_that_is_given_up_refuses_writes_until_then_and_no_look_ups() {
+    let deployment = Deployment::full();
+    let store = store(&deployment.url());
+    store.start().await;
+    record(&store).await;
+    let listened_to = || deployment.sentinels.iter().all(Sentinel::is_listened_to);
+    until("all are listened to", listened_to).await;
+    // Whichever is selected does not hear of its promotion, and seems well until then.
+    deployment.sentinels[0].cli(&["SENTINEL", "SET", "main", "down-after-milliseconds", "5000"]);
+    for replica in &deployment.servers[1..] {
+        replica.signal("-STOP");
+    }
+    assert_eq!(deployment.sentinels[0].cli(&["SENTINEL", "FAILOVER", "main"]), "OK");
+    let began = Instant::now();
+    let is_refused = async |n| store.create(numbered(n), b"x", HOUR).await == Created::Unavailable;
+    let mut n = 0;
+    for refused in [true, false] {
+        while is_refused(n).await != refused {
+            assert!(began.elapsed() < LONG, "refused: {}", !refused);
+            assert_eq!(loaded(&store).await, found(2, b"two"));
+            n += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(deployment.sentinels[0].master(), Some(deployment.servers[0].port));
+}
+
 fn sentinels(deployment: &Deployment) -> (Endpoint, Sentinels) {
     let endpoint = Endpoint::new(&settings(&deployment.url())).expect("valid settings");
-    (endpoint.clone(), Sentinels::new(endpoint, "main"))
+    (endpoint.clone(), Sentinels::new(endpoint, "main", Arc::default()))
 }
 
 #[tokio::test]
@@ -263,21 +227,22 @@ async fn a_switch_is_announced_by_whichever_sentinel_lives() {
     let sentinels = Arc::new(sentinels);
     let old = endpoint.client("127.0.0.1", deployment.servers[0].port);
     assert_eq!(located(&sentinels).await, old.address());
-    let listening = tokio::spawn({
+    let watching = tokio::spawn({
+        let sentinels = sentinels.clone();
+        async move { sentinels.watch().await }
+    });
+    let moving = tokio::spawn({
         let sentinels = sentinels.clone();
         async move { sentinels.moved(&old).await }
     });
-    let listened_to = || deployment.sentinels.iter().position(Sentinel::is_listened_to);
-    until("somebody is listened to", || listened_to().is_some()).await;
-    let first = listened_to().expect("as above");
-    deployment.sentinels.remove(first);
-    let listened_to = || deployment.sentinels.iter().any(Sentinel::is_listened_to);
-    until("another is listened to", listened_to).await;
-    assert!(!listening.is_finished());
+    let listened_to = || deployment.sentinels.iter().all(Sentinel::is_listened_to);
+    until("all are listened to", listened_to).await;
+    deployment.sentinels.remove(0);
     assert_eq!(deployment.sentinels[0].cli(&["SENTINEL", "FAILOVER", "main"]), "OK");
-    let moved = timeout(LONG, listening).await.expect("it is announced").expect("no panic");
+    let moved = timeout(LONG, moving).await.expect("it is announced").expect("no panic");
     let now = located(&sentinels).await;
     assert_eq!(moved, Cause::Moved(now));
+    watching.abort();
 }
 
 #[tokio::test]
@@ -308,9 +273,9 @@ async fn a_sentinel_has_a_password_of_its_own_and_may_not_know_the_master() {
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
 
     let endpoint = Endpoint::new(&settings).expect("valid settings");
-    refused(&Sentinels::new(endpoint, "other"), "it knows no master `other`").await;
+    refused(&Sentinels::new(endpoint, "other", Arc::default()), "it knows no master `other`").await;
     let endpoint = Endpoint::new(&super::settings(&url("main"))).expect("valid settings");
-    refused(&Sentinels::new(endpoint, "main"), "sentinel.password_file").await;
+    refused(&Sentinels::new(endpoint, "main", Arc::default()), "sentinel.password_file").await;
 }
 
 #[tokio::test]
