@@ -43,6 +43,15 @@ enum End {
     Removed,
 }
 
+/// What is known here, and the store says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The record is over.
+    End,
+    /// This epoch was replaced.
+    Revocation(Epoch),
+}
+
 impl Default for Ends {
     fn default() -> Self {
         Self { records: Memory::new(RECORDS_MAX), epochs: Memory::new(EPOCHS_MAX) }
@@ -67,15 +76,17 @@ impl Ends {
         self.epochs.put(epoch.0, (), until, now);
     }
 
-    /// Whether a record may be what the store says.
-    pub(super) fn is_believable(&self, key: RecordKey, record: &Record, now: UnixMillis) -> bool {
-        let of_epoch = record.epoch.is_none_or(|epoch| !self.is_replaced(epoch, now));
-        of_epoch
-            && match self.records.get(&key, now) {
-                None => true,
-                Some(End::Over) => is_final(&record.state),
-                Some(End::Removed) => false,
-            }
+    /// What the store has lost, if this is what it says of a record.
+    pub(super) fn lost(&self, key: RecordKey, record: &Record, now: UnixMillis) -> Option<Lost> {
+        let is_believable = match self.records.get(&key, now) {
+            None => true,
+            Some(End::Over) => is_final(&record.state),
+            Some(End::Removed) => false,
+        };
+        match record.epoch {
+            Some(epoch) if self.is_replaced(epoch, now) => Some(Lost::Revocation(epoch)),
+            Some(_) | None => (!is_believable).then_some(Lost::End),
+        }
     }
 
     /// Whether an epoch is over, though the store may say that it is the current one.

@@ -13,6 +13,7 @@ pub mod era;
 mod flights;
 pub mod health;
 pub mod memory;
+mod mending;
 pub mod records;
 pub mod redis;
 pub mod sql;

@@ -26,6 +26,7 @@ use crate::store::cache::{self, Answer, Cache, CacheStats, Entry, Landed, Moment
 use crate::store::ends::Ends;
 use crate::store::era::Era;
 use crate::store::flights::{Followed, Seat};
+use crate::store::mending::Mending;
 use crate::store::{SharedStore, Stored};
 
 const FIRST_VERSION: u64 = 1;
@@ -45,6 +46,7 @@ pub struct Records {
     ring: Arc<RingSource>,
     era: Arc<Era>,
     ends: Arc<Ends>,
+    mending: Arc<Mending>,
     cache: Option<Arc<Cache>>,
     epochs_kept: Duration,
 }
@@ -55,7 +57,15 @@ impl Records {
     /// (rule 27).
     pub fn new(store: SharedStore, ring: Arc<RingSource>, longest: Duration) -> Self {
         let epochs_kept = longest.saturating_add(EPOCH_SLACK);
-        Self { store, ring, era: Arc::default(), ends: Arc::default(), cache: None, epochs_kept }
+        Self {
+            store,
+            ring,
+            era: Arc::default(),
+            ends: Arc::default(),
+            mending: Arc::default(),
+            cache: None,
+            epochs_kept,
+        }
     }
 
     /// Keeps what is read, where the engine tells of changes.
@@ -356,6 +366,10 @@ impl Records {
                 }
                 Some(record) => {
                     self.ends.see(key, &record, now);
+                    if let Some(lost) = self.ends.lost(key, &record, now) {
+                        let read = (key, stored.version);
+                        self.mending.mend(&*self.store, read, lost, self.epochs_kept).await;
+                    }
                     let found = Lookup::Found((stored.version, Arc::new(record)));
                     (self.judged(key, found, now), true)
                 }
@@ -401,7 +415,7 @@ impl Records {
         match answer {
             Lookup::Found((_, record))
                 if record.era < self.era.learn(record.era)
-                    || !self.ends.is_believable(key, &record, now) =>
+                    || self.ends.lost(key, &record, now).is_some() =>
             {
                 Lookup::Revoked
             }
@@ -442,7 +456,7 @@ fn is_of_epoch(record: &Record, current: Option<Epoch>) -> bool {
     }
 }
 
-fn random_epoch() -> Option<Epoch> {
+pub(super) fn random_epoch() -> Option<Epoch> {
     drawn().map(Epoch)
 }
 

@@ -8,6 +8,7 @@ use crate::session::record::{Seed, Standing};
 use crate::session::ticket::{Selector, record_key, subject_record_key};
 use crate::store::era;
 use crate::store::memory::MemoryStore;
+use crate::store::watched::{Gate, Watched};
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -341,12 +342,14 @@ async fn a_session_that_is_over_does_not_come_back_with_a_failover() {
         let after = fleet.here.load(key, NOW).await;
         assert!(matches!(&after, Lookup::Found((2, record)) if record.state == state), "{after:?}");
         assert_eq!(fleet.there.load(key, NOW).await, after);
-        fleet.fails_over_to(key, &before).await;
-        for node in [&fleet.here, &fleet.there] {
-            assert_eq!(node.load(key, NOW).await, Lookup::Revoked, "{state:?}");
-        }
         let stranger = Records::new(fleet.store.clone(), fleet.ring.clone(), HOUR);
-        assert!(is_found(&stranger, key).await, "who never read it cannot know");
+        for node in [&fleet.here, &fleet.there] {
+            fleet.fails_over_to(key, &before).await;
+            assert!(is_found(&stranger, key).await, "who never read it cannot know");
+            assert_eq!(node.load(key, NOW).await, Lookup::Revoked, "{state:?}");
+            assert_eq!(stranger.load(key, NOW).await, Lookup::NotFound, "but is told");
+        }
+        fleet.fails_over_to(key, &before).await;
         let forgotten = fleet.here.load(key, NOW.plus(HOUR)).await;
         let Lookup::Found((1, record)) = forgotten else { panic!("{forgotten:?}") };
         assert!(record.is_expired(NOW.plus(HOUR)), "which it is by itself");
@@ -372,6 +375,7 @@ async fn a_session_that_was_removed_does_not_come_back() {
     assert_eq!(fleet.here.load(key, NOW).await, Lookup::NotFound);
     fleet.fails_over_to(key, &live).await;
     assert_eq!(fleet.here.load(key, NOW).await, Lookup::Revoked);
+    assert_eq!(fleet.there.load(key, NOW).await, Lookup::NotFound, "removed again");
 }
 
 /// PROTOCOL 26, 27: and whoever logs in then tells the store again.
@@ -397,10 +401,43 @@ async fn a_subject_that_was_revoked_does_not_come_back_with_a_failover() {
     assert!(matches!(lost, Lookup::Found(Some(_))));
     assert!(is_found(&fleet.there, alice).await, "nobody told this node");
     assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Revoked);
+    assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked, "and now it was told");
     assert!(is_found(&fleet.here, bob).await);
     let again = fleet.log_in("alice", 4).await;
     for node in [&fleet.here, &fleet.there] {
         assert!(is_found(node, again).await);
         assert_eq!(node.load(alice, NOW).await, Lookup::Revoked);
+    }
+}
+
+/// An answer that was on its way when the session ended says nothing about what the store has lost.
+#[tokio::test]
+async fn what_was_read_before_an_end_is_not_taken_for_its_loss() {
+    let fleet = Fleet::new();
+    let engine = Watched::over(&Arc::new(MemoryStore::new(Clock::System)));
+    let here = Records::new(engine.clone(), fleet.ring.clone(), HOUR);
+    let fleet = Fleet { store: engine.clone(), there: here.clone(), here, ..fleet };
+    let (visitor, alice) = (fleet.visit(3).await, fleet.log_in("alice", 1).await);
+    for key in [visitor, alice] {
+        let gate = Gate::closed();
+        engine.gate(Some(gate.clone()));
+        let slow = tokio::spawn({
+            let here = fleet.here.clone();
+            async move { here.load(key, NOW).await }
+        });
+        gate.let_read();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        engine.gate(None);
+        if key == visitor {
+            fleet.writes(key, State::Ended).await;
+        } else {
+            assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+        }
+        let ended = fleet.stored(key).await;
+        gate.let_answer();
+        assert_eq!(slow.await.expect("no panic"), Lookup::Revoked);
+        assert_eq!(fleet.stored(key).await, ended, "nothing is written again");
     }
 }
