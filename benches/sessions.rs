@@ -121,6 +121,7 @@ fn decisions(c: &mut Criterion) {
         let claim = Claim { ticket: &ticket, key, lookup: Lookup::Found((1, record)) };
         let (verdict, _) = decide(&policy, Some(claim), Facts::default(), NOW);
         assert!(matches!(verdict, Verdict::Forward { .. }));
+        verdict
     };
     group.bench_function("on a live session", |b| b.iter(|| live(black_box(&record).clone())));
     group.bench_function("on a live session that was just read", |b| {

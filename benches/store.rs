@@ -28,6 +28,8 @@ use tokio::task::JoinSet;
 const CACHED: [u32; 3] = [1_000, 10_000, 100_000];
 const STORED: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const AT_ONCE: usize = 64;
+/// What a server says of a write may come a little after its answer.
+const SETTLES: Duration = Duration::from_millis(200);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const TIMEOUTS: Timeouts = Timeouts {
     idle: DAY,
@@ -127,28 +129,37 @@ impl Node {
         record_key(&self.ring.current(), tag, &Selector(selector))
     }
 
-    /// Makes sessions and reads each of them.
+    /// Makes sessions, and reads each of them once nothing more is heard of that.
     fn serve(&self, sessions: u32) -> Vec<RecordKey> {
         let record = Arc::new(record(self.now));
         let keys: Vec<RecordKey> = (0..sessions).map(|number| self.key(number)).collect();
         self.runtime.block_on(async {
-            for some in keys.chunks(AT_ONCE) {
-                let mut calls = JoinSet::new();
-                for key in some.iter().copied() {
-                    let (records, record, now) = (self.records.clone(), record.clone(), self.now);
-                    calls.spawn(async move {
-                        // Made in an earlier round, perhaps: with other bytes.
-                        let created = records.create(key, &record, now).await;
-                        assert_ne!(created, Created::Unavailable);
-                        assert!(matches!(records.load(key, now).await, Lookup::Found(_)));
-                    });
+            self.each(&keys, move |records, key, now| {
+                let record = record.clone();
+                async move {
+                    // Made in an earlier round, perhaps: with other bytes.
+                    assert_ne!(records.create(key, &record, now).await, Created::Unavailable);
                 }
-                while let Some(ended) = calls.join_next().await {
-                    ended.expect("no panic");
-                }
-            }
+            })
+            .await;
+            tokio::time::sleep(SETTLES).await;
+            self.each(&keys, |records, key, now| async move {
+                assert!(matches!(records.load(key, now).await, Lookup::Found(_)));
+            })
+            .await;
         });
         keys
+    }
+
+    /// Does something with each key, with some at once.
+    async fn each<F>(&self, keys: &[RecordKey], act: impl Fn(Records, RecordKey, UnixMillis) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        for some in keys.chunks(AT_ONCE) {
+            let calls = some.iter().map(|key| act(self.records.clone(), *key, self.now));
+            calls.collect::<JoinSet<()>>().join_all().await;
+        }
     }
 }
 
