@@ -246,7 +246,6 @@ async fn join_session(
         is_preflight,
         is_stream: streams::is_wanted(headers),
     });
-    // Nobody asks of a page of a session where the visitor came from.
     let matters = writes || opened.is_none();
     let facts = Facts {
         is_login,

@@ -23,6 +23,7 @@ pub struct Facts {
     pub is_logout: bool,
     /// … and no such rule allows cross-site requests.
     pub refuses_cross_site: bool,
+    /// Known of requests that write and of those without a ticket: nobody asks of others.
     pub is_cross_site: bool,
     pub is_preflight: bool,
     /// The route requires a login.
