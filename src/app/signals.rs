@@ -32,12 +32,44 @@ pub(super) async fn obey(
     };
     loop {
         tokio::select! {
-            _ = quit.recv() => { orders.send_replace(Shutdown::Draining); }
-            _ = terminate.recv() => { orders.send_replace(Shutdown::Stopped); }
-            _ = interrupt.recv() => { orders.send_replace(Shutdown::Stopped); }
+            _ = quit.recv() => order(&orders, Shutdown::Draining),
+            _ = terminate.recv() => order(&orders, Shutdown::Stopped),
+            _ = interrupt.recv() => order(&orders, Shutdown::Stopped),
             _ = hangup.recv() => reload(),
             _ = user1.recv() => tracing::warn!("USR1 ignored: logs go to standard error"),
             _ = user2.recv() => tracing::warn!("USR2 ignored: upgrade is not built yet"),
+        }
+    }
+}
+
+/// Orders it, if it goes further than what was ordered before: of two signals that arrive together
+/// the later may be read first.
+fn order(orders: &watch::Sender<Shutdown>, wanted: Shutdown) {
+    orders.send_if_modified(|ordered| {
+        let goes_further = *ordered < wanted;
+        if goes_further {
+            *ordered = wanted;
+        }
+        goes_further
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_order_is_taken_back() {
+        use Shutdown::{Draining, Running, Stopped};
+        for (wanted, expected) in [
+            (&[Draining][..], Draining),
+            (&[Draining, Draining], Draining),
+            (&[Draining, Stopped], Stopped),
+            (&[Stopped, Draining], Stopped),
+        ] {
+            let orders = watch::Sender::new(Running);
+            wanted.iter().for_each(|wanted| order(&orders, *wanted));
+            assert_eq!(*orders.borrow(), expected, "{wanted:?}");
         }
     }
 }

@@ -128,8 +128,8 @@ pub struct Settings {
     pub redirect_to_https: Option<u16>,
 }
 
-/// What a worker is told about the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a worker is told about the end, in the order in which it goes further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shutdown {
     /// Serve.
     Running,
