@@ -18,7 +18,7 @@ use crate::support::client::Response;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::shop::{ALICE, Shop, TICKET, browser, whoami};
-use crate::support::within;
+use crate::support::{soon, within};
 
 /// Requests of each cart: half of them write, half of them read.
 const CART_REQUESTS: usize = 200;
@@ -56,9 +56,13 @@ async fn keeps_the_cart(app: &App, redis: &Redis) {
         let item = format!("i{number}");
         shopper.node(number % 2).post_form("/cart/add", &[("item", &item)]).await.expect(200);
         items.push(item);
-        let cart = shopper.node((number + 1) % 2).get("/cart").await.expect(200).json();
-        assert_eq!(cart["cart"], serde_json::json!(items), "after item {number}");
-        workers.insert(cart["worker"].as_u64().expect("a process identifier"));
+        let expected = serde_json::json!(items);
+        soon(expected, &format!("after item {number}"), async || {
+            let cart = shopper.node((number + 1) % 2).get("/cart").await.expect(200).json();
+            workers.insert(cart["worker"].as_u64().expect("a process identifier"));
+            cart["cart"].clone()
+        })
+        .await;
     }
     assert_eq!(workers.len(), 2, "both workers had a part in it");
     assert_eq!(whoami(&mut shopper).await.as_deref(), Some("alice"));

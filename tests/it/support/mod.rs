@@ -27,11 +27,26 @@ pub mod spread;
 pub mod tls;
 pub mod watch;
 
+use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for anything at all. Two cores may be busy with much else.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks a node until it says what is expected, for half of the lease: of what was acknowledged on
+/// another node it hears a moment later (PROTOCOL.md 34), well before it would ask by itself.
+pub async fn soon<T: PartialEq + Debug>(expected: T, what: &str, mut ask: impl AsyncFnMut() -> T) {
+    let deadline = Instant::now() + Duration::from_millis(500);
+    loop {
+        let found = ask().await;
+        if found == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: {found:?} instead of {expected:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
 
 /// Awaits `future`; a test that would hang fails instead, naming what it waited for.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
