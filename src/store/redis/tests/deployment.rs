@@ -26,7 +26,7 @@ impl Sentinel {
             let _ = write!(
                 text,
                 "dir {}\nsentinel monitor main 127.0.0.1 {master} {quorum}\n\
-                 sentinel down-after-milliseconds main 500\n\
+                 sentinel down-after-milliseconds main 2000\n\
                  sentinel failover-timeout main 3000\nsentinel parallel-syncs main 2\n{more}\n",
                 directory.path().display()
             );
