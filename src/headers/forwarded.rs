@@ -149,7 +149,7 @@ const SAME_AS_PROTO: &[&str] = &[
 /// Whether a field about the client may be passed on from a trusted proxy.
 fn may_stay(name: &str, keeps_forwarded: bool) -> bool {
     // In another spelling it was not the proxy that wrote it.
-    !name.contains('_')
+    spelling::is_plain(name)
         && !SAME_AS_PROTO.contains(&name)
         && !OURS.iter().any(|ours| ours == name)
         && (name != FORWARDED.as_str() || keeps_forwarded)

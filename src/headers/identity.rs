@@ -24,7 +24,7 @@ pub const SESSION_AUTHENTICATED: &str = "X-Session-Authenticated";
 pub const COMMAND: HeaderName = HeaderName::from_static("cloakroom-session");
 
 /// Whether a field name, of a head or a trailer, belongs to Cloakroom: every `X-Session-…` and
-/// `Cloakroom-Session`, in any case and with `_` for `-`.
+/// `Cloakroom-Session`, in any case and with any other mark for `-`.
 pub fn is_reserved(name: &str) -> bool {
     spelling::begins(name, "x-session-") || spelling::is(name, "cloakroom-session")
 }
@@ -76,12 +76,19 @@ mod tests {
             ("x_session_id", true),
             ("X-SESSION_Subject", true),
             ("x-session-anything", true),
+            ("X-Session.Subject", true),
+            ("x.session.subject", true),
+            ("X!Session~Subject", true),
+            ("x|session|id", true),
             ("x-session-", true),
             ("x-session", false),
             ("x-sessions", false),
             ("session-id", false),
             ("Cloakroom-Session", true),
             ("CLOAKROOM_SESSION", true),
+            ("Cloakroom.Session", true),
+            ("cloakroom+session", true),
+            ("cloakroomxsession", false),
             ("cloakroom-session-id", false),
             ("cloakroom-sessio", false),
             ("", false),
@@ -92,7 +99,14 @@ mod tests {
 
     fn claimed() -> HeaderMap {
         let mut headers = HeaderMap::new();
-        for name in ["x-session-subject", "x_session_subject", "cloakroom_session", "x-other"] {
+        for name in [
+            "x-session-subject",
+            "x_session_subject",
+            "x-session.subject",
+            "x'session*subject",
+            "cloakroom_session",
+            "x-other",
+        ] {
             let name = HeaderName::from_static(name);
             headers.append(name.clone(), HeaderValue::from_static("mallory"));
             headers.append(name, HeaderValue::from_static("mallory"));

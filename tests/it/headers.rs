@@ -63,8 +63,19 @@ const FORGED: &[&str] = &[
     "X-Session_Subject",
     "X-SESSION-SUBJECT",
     "X-Session-Anything",
+    "X-Session.Subject",
+    "X.Session.Subject",
+    "X!Session#Id",
+    "x$session%id",
+    "x&session'id",
+    "x*session+id",
+    "x^session`id",
+    "x|session~id",
+    "X-Forwarded.For",
+    "X.Real.IP",
     "Cloakroom-Session",
     "cloakroom_session",
+    "cloakroom.session",
 ];
 
 /// Fails where anything of what was forged is in a request.
@@ -162,7 +173,7 @@ async fn trailers_of_requests_go_nowhere() {
     let raw = format!(
         "POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\
          Trailer: X-Session-Id, X-Sum\r\n\r\n3\r\nabc\r\n0\r\nX-Session-Id: forged\r\n\
-         X-Forwarded-For: forged\r\nCookie: sid=forged\r\nX-Sum: forged\r\n\r\n"
+         X-Session.Subject: forged\r\nX-Forwarded-For: forged\r\nCookie: sid=forged\r\nX-Sum: forged\r\n\r\n"
     );
     client.exchange(raw).await.expect(200);
     let seen = worker.last();
@@ -182,7 +193,9 @@ async fn trailers_of_http2_requests_go_nowhere() {
     let (answer, mut body) = h2.open(sent, false).await.expect("a stream");
     body.send_data("abc".into(), false).expect("room");
     let mut trailers = http::HeaderMap::new();
-    trailers.insert("x-session-id", http::HeaderValue::from_static("forged"));
+    for name in ["x-session-id", "x-session.subject"] {
+        trailers.insert(name, http::HeaderValue::from_static("forged"));
+    }
     body.send_trailers(trailers).expect("room");
     let answer = crate::support::within("an answer", answer).await.expect("an answer");
     assert_eq!(answer.status(), 200);
