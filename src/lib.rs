@@ -20,3 +20,4 @@ pub mod store;
 pub mod telemetry;
 pub mod uniform;
 pub mod upstream;
+pub mod wire;

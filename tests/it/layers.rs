@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("headers", &["cookie"]),
     ("session", &["cookie", "crypto", "routing", "uniform"]),
     ("uniform", &[]),
+    ("wire", &[]),
     ("upstream", &[]),
     ("store", &["session"]),
     ("telemetry", &["session"]),
@@ -38,6 +39,7 @@ const EVERYTHING: &[&str] = &["config", "app", "cli", "demo"];
 /// Crates (a trailing `*` matches any rest) and the only folder or file that may name them.
 const HOMES: &[(&str, &str)] = &[
     ("pingora*", "proxy"),
+    ("httparse", "wire"),
     ("redis", "store/redis"),
     ("sqlx", "store/sql"),
     ("serde_saphyr", "config"),

@@ -1,0 +1,187 @@
+//! Heads of answers (RFC 9112 sections 4 and 5).
+
+use http::StatusCode;
+
+use super::fields::{Fields, Span};
+use super::flaw::ResponseFlaw;
+use super::request::{FieldsFlaw, read_fields};
+use super::{Version, trim};
+
+/// The head of an answer. Made once for a connection and read into again and again.
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    pub status: StatusCode,
+    pub version: Version,
+    pub fields: Fields,
+    reason: Span,
+}
+
+impl ResponseHead {
+    /// The reason phrase byte for byte; may be empty.
+    pub fn reason(&self) -> &[u8] {
+        self.fields.span(self.reason)
+    }
+
+    /// Reads a whole head, from its status line to its empty line.
+    ///
+    /// # Errors
+    /// The first flaw in the order of the bytes. What is in `self` then means nothing.
+    pub fn read(&mut self, head: &[u8]) -> Result<(), ResponseFlaw> {
+        let line = StatusLine::of(head)?;
+        self.status = line.status;
+        self.version = line.version;
+        self.fields.take_text(head);
+        self.reason = line.reason;
+        match read_fields(&mut self.fields, head, line.length, |_| Ok(())) {
+            // Whoever passes an answer on removes the blanks (RFC 9112 section 5.1).
+            Err(ResponseFlaw::FieldLine) => match without_blanks_before_colons(head, line.length) {
+                Some(mended) => {
+                    self.fields.take_text(&mended);
+                    read_fields(&mut self.fields, &mended, line.length, |_| Ok(()))
+                }
+                None => Err(ResponseFlaw::FieldLine),
+            },
+            read => read,
+        }
+    }
+}
+
+struct StatusLine {
+    version: Version,
+    status: StatusCode,
+    reason: Span,
+    /// Bytes of the line with its line break.
+    length: usize,
+}
+
+impl StatusLine {
+    /// Reads `HTTP-version SP status-code [SP [reason-phrase]]`. The blank behind the status is
+    /// often missing where no reason is given.
+    fn of(head: &[u8]) -> Result<Self, ResponseFlaw> {
+        let flaw = ResponseFlaw::StatusLine;
+        let end = memchr::memchr(b'\n', head).ok_or(flaw)?;
+        let line = head.get(..end).ok_or(flaw)?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (version, rest) = line.split_at_checked(8).ok_or(flaw)?;
+        let version = Version::read(version).map_err(|_| flaw)?;
+        let (code, reason) = match rest.split_at_checked(4).ok_or(flaw)? {
+            ([b' ', code @ ..], [] | [b' ', ..]) => (code, rest.get(5..).unwrap_or_default()),
+            _ => return Err(flaw),
+        };
+        if reason.iter().any(|byte| matches!(byte, 0..=0x08 | 0x0a..=0x1f | 0x7f)) {
+            return Err(flaw);
+        }
+        Ok(Self {
+            version,
+            status: StatusCode::from_bytes(code).map_err(|_| flaw)?,
+            reason: Span::new(13, reason.len()).ok_or(ResponseFlaw::HeadTooLarge)?,
+            length: end + 1,
+        })
+    }
+}
+
+/// The head with the blanks between names and colons removed; `None` where there are none. A line
+/// that begins with a blank is left alone: it would continue the one before it, and is refused.
+fn without_blanks_before_colons(head: &[u8], begin: usize) -> Option<Vec<u8>> {
+    let (line, fields) = head.split_at_checked(begin)?;
+    let mut mended = line.to_vec();
+    for line in fields.split_inclusive(|byte| *byte == b'\n') {
+        match memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) {
+            Some((name, value)) if !name.starts_with(b" ") && !name.starts_with(b"\t") => {
+                mended.extend_from_slice(trim(name));
+                mended.extend_from_slice(value);
+            }
+            _ => mended.extend_from_slice(line),
+        }
+    }
+    (mended.len() < head.len()).then_some(mended)
+}
+
+impl From<FieldsFlaw> for ResponseFlaw {
+    fn from(flaw: FieldsFlaw) -> Self {
+        match flaw {
+            FieldsFlaw::Line => Self::FieldLine,
+            FieldsFlaw::TooMany => Self::TooManyFields,
+            FieldsFlaw::TooLarge => Self::HeadTooLarge,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(head: impl AsRef<[u8]>) -> Result<ResponseHead, ResponseFlaw> {
+        let mut read = ResponseHead::default();
+        read.read(head.as_ref()).map(|()| read)
+    }
+
+    #[test]
+    fn status_lines() {
+        let line = |line: &[u8]| {
+            let head = read([line, b"\r\n\r\n"].concat())?;
+            Ok((head.status.as_u16(), head.reason().to_vec(), head.version))
+        };
+        let good = |status, reason: &[u8], version| Ok((status, reason.to_vec(), version));
+        assert_eq!(line(b"HTTP/1.1 200 OK"), good(200, b"OK", Version::Http11));
+        assert_eq!(line(b"HTTP/1.0 404 Not Found"), good(404, b"Not Found", Version::Http10));
+        assert_eq!(line(b"HTTP/1.1 200 "), good(200, b"", Version::Http11));
+        assert_eq!(line(b"HTTP/1.1 200"), good(200, b"", Version::Http11));
+        assert_eq!(line(b"HTTP/1.1 999 \xe4 b"), good(999, b"\xe4 b", Version::Http11));
+        for bad in [
+            &b""[..],
+            b"200 OK",
+            b"HTTP/1.1",
+            b"HTTP/1.1 20",
+            b"HTTP/1.1 2000 OK",
+            b"HTTP/1.1 099 x",
+            b"HTTP/1.1  200 OK",
+            b"HTTP/2 200",
+            b"HTTP/2.0 200 OK",
+            b"http/1.1 200 OK",
+            b"HTTP/1.1 2x0 OK",
+            b"HTTP/1.1\t200 OK",
+            b"HTTP/1.1 200\tOK",
+            b"HTTP/1.1 200 O\rK",
+            b"HTTP/1.1 200 \0",
+            b"ICY 200 OK",
+        ] {
+            assert_eq!(line(bad), Err(ResponseFlaw::StatusLine), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn fields_keep_their_order_and_doubles() {
+        let head = read("HTTP/1.1 200 OK\nSet-Cookie: a\nSet-Cookie: b\n\n").expect("it is good");
+        let values: Vec<_> = head.fields.all(super::super::name::Name::SetCookie).collect();
+        assert_eq!(values, [b"a", b"b"]);
+    }
+
+    /// RFC 9112 section 5.1: a proxy removes them.
+    #[test]
+    fn blanks_before_a_colon_are_removed() {
+        let head = read("HTTP/1.1 200 OK\r\nA : b: c\r\nD\t :e\r\n\r\n").expect("it is good");
+        let fields: Vec<_> = head.fields.iter().map(|field| (field.name, field.value)).collect();
+        assert_eq!(fields, [(&b"A"[..], &b"b: c"[..]), (b"D", b"e")]);
+        assert_eq!(head.reason(), b"OK");
+    }
+
+    #[test]
+    fn folded_and_broken_lines_are_refused() {
+        for lines in [
+            "a: b\r\n c\r\n",
+            "a: b\r\n\tc: d\r\n",
+            " a: b\r\n",
+            "a\r\n",
+            "a b\r\n",
+            "a: b\rc\r\n",
+            "a: b\0\r\n",
+            "a b : c\r\n",
+            ": c\r\n",
+            " : c\r\n",
+        ] {
+            let found = read(format!("HTTP/1.1 200 OK\r\n{lines}\r\n"));
+            assert_eq!(found.err(), Some(ResponseFlaw::FieldLine), "{lines:?}");
+        }
+    }
+}
