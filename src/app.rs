@@ -22,6 +22,7 @@ use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::guards::Guards;
 use crate::proxy::opened::OpenedTickets;
+use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::{Require, Route};
 use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::touches::Touches;
@@ -141,6 +142,7 @@ impl App {
             insecure_cookies: config.insecure_cookies,
             ring,
             opened: OpenedTickets::default(),
+            replaced_seals: ReplacedSeals::default(),
             records,
             gates: Arc::default(),
             touches: Arc::new(Touches::new(rand::random())),

@@ -3,7 +3,7 @@
 //! For rules 10 and 24 (cross-site requests) and 31 (navigations are redirected). `Referer` is not
 //! consulted: pages may withhold it.
 
-use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, Method};
 
 /// How the site that a request comes from relates to ours.
@@ -85,6 +85,17 @@ pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
         && !headers.contains_key("x-requested-with")
         && headers.get_all(ACCEPT).iter().any(|accept| names_html(accept.as_bytes()))
+}
+
+/// Whether an answer is a page by itself, in a tab or a frame, and no part of one: by
+/// `Sec-Fetch-Dest`, or without Fetch Metadata HTML in answer to a GET.
+pub fn is_document(method: &Method, headers: &HeaderMap, answer: &HeaderMap) -> bool {
+    if let Some(destination) = headers.get("sec-fetch-dest") {
+        return matches!(destination.as_bytes(), b"document" | b"iframe" | b"frame");
+    }
+    *method == Method::GET
+        && !headers.contains_key("x-requested-with")
+        && answer.get(CONTENT_TYPE).is_some_and(|media_type| names_html(media_type.as_bytes()))
 }
 
 /// Whether a request is a CORS preflight (Fetch standard, section 4.8), which carries no cookies.
@@ -211,6 +222,29 @@ mod tests {
             (Method::GET, &[], false),
         ] {
             assert_eq!(is_navigation(&method, &head(fields)), expected, "{method} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn documents_are_told_from_their_parts() {
+        let dest = |value| ("sec-fetch-dest", value);
+        let html = ("content-type", "text/html; charset=utf-8");
+        for (method, fields, answer, expected) in [
+            (Method::GET, &[dest("document")][..], &[][..], true),
+            (Method::POST, &[dest("document")], &[html], true),
+            (Method::GET, &[dest("iframe")], &[html], true),
+            (Method::GET, &[dest("empty")], &[html], false),
+            (Method::GET, &[dest("image")], &[html], false),
+            (Method::GET, &[dest("")], &[html], false),
+            (Method::GET, &[], &[html], true),
+            (Method::GET, &[], &[("content-type", "Application/XHTML+XML")], true),
+            (Method::GET, &[], &[("content-type", "application/json")], false),
+            (Method::GET, &[], &[], false),
+            (Method::POST, &[], &[html], false),
+            (Method::GET, &[("x-requested-with", "XMLHttpRequest")], &[html], false),
+        ] {
+            let is = is_document(&method, &head(fields), &head(answer));
+            assert_eq!(is, expected, "{method} {fields:?} {answer:?}");
         }
     }
 

@@ -20,6 +20,7 @@ mod modes;
 pub mod open_streams;
 pub mod opened;
 pub mod own_sessions;
+pub mod replaced_seals;
 mod reply;
 mod request_filter;
 mod response_filter;

@@ -11,10 +11,12 @@ use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+use crate::clock::UnixMillis;
 use crate::cookie::agent::takes_same_site_none;
 use crate::cookie::guise::Guise;
 use crate::cookie::response::{SetCookie, name_of};
 use crate::crypto::random;
+use crate::headers::fetch::is_document;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
@@ -23,12 +25,14 @@ use crate::session::carried::Carried;
 use crate::session::event::{Event, Reject};
 use crate::session::harden::harden;
 use crate::session::policy::{Mode, Policy};
-use crate::session::seal::exchange::{Brought, Place, bring, leaving, write};
+use crate::session::seal::exchange::{Brought, Occasion, Place, bring, leaving, replaced, write};
 use crate::telemetry::findings::Found;
 
 /// A request under such a policy.
 pub struct Guarded {
     pub policy: Arc<Policy>,
+    /// When it came.
+    at: UnixMillis,
     /// Whether the browser understands `SameSite=None`.
     takes_none: bool,
     /// The sealed cookies that came.
@@ -61,7 +65,8 @@ pub fn join(
     for reason in rejected {
         ctx.tell(shared, session, policy, &Event::TicketRejected { reason });
     }
-    ctx.guarded = Some(Guarded { policy: policy.clone(), takes_none, brought });
+    let at = shared.clock.now();
+    ctx.guarded = Some(Guarded { policy: policy.clone(), at, takes_none, brought });
     pairs
 }
 
@@ -136,7 +141,14 @@ fn seal(
         .filter(|field| policy.owns(name_of(field)))
         .filter_map(|field| SetCookie::parse_up_to(field, usize::MAX))
         .collect();
-    let leaving = leaving(place, &guarded.brought, &set, target.path.as_bytes(), now);
+    let request = session.req_header();
+    let occasion = Occasion {
+        is_document: is_document(&request.method, &request.headers, &response.headers),
+        took: now.since(guarded.at),
+        is_replaced: &|id| shared.replaced_seals.has(id, now),
+    };
+    let leaving = leaving(place, &guarded.brought, &set, target.path.as_bytes(), &occasion, now);
+    shared.replaced_seals.note(replaced(&guarded.brought, &leaving), now);
     let ring = shared.ring.current();
     let written = write(&ring, place, &leaving, guarded.takes_none, now, random::bytes);
     let written = match written {

@@ -14,6 +14,7 @@ use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::opened::{Opened, OpenedTickets};
+use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::Route;
 use crate::proxy::touches::Touches;
 use crate::routing::table::Table;
@@ -53,6 +54,7 @@ pub struct Shared {
     pub insecure_cookies: bool,
     pub ring: Arc<RingSource>,
     pub opened: OpenedTickets,
+    pub replaced_seals: ReplacedSeals,
     pub records: Records,
     pub gates: Arc<Gates>,
     pub touches: Arc<Touches>,

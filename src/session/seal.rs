@@ -60,9 +60,10 @@ impl Kept {
             || self.expires.is_some_and(|end| end <= now)
     }
 
-    /// Whether it has been on its way long enough to be sealed anew.
+    /// Whether it was sealed long enough ago to be sealed anew: after half of the idle time. What a
+    /// form saved meanwhile is younger.
     pub fn is_due(&self, timeouts: &Timeouts, now: UnixMillis) -> bool {
-        now.since(self.sealed) >= timeouts.idle / 10
+        now.since(self.sealed) >= timeouts.idle / 2
     }
 }
 
@@ -90,9 +91,27 @@ impl Scope<'_> {
     }
 }
 
+/// Tells one sealing of a cookie from all others: the beginning of its nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SealId(u64);
+
+impl SealId {
+    fn of(nonce: &[u8; NONCE_LEN]) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *nonce;
+        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
+    /// A made-up one.
+    #[cfg(test)]
+    pub fn testing(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// A cookie, opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
+    pub id: SealId,
     pub kept: Kept,
     /// Sealed with the key that seals now; otherwise it should be sealed anew.
     pub is_current: bool,
@@ -137,7 +156,7 @@ pub fn open(ring: &Keyring, pieces: &Pieces<'_>, scope: &Scope<'_>) -> Result<Op
     let aad = scope.associated_data(key.id(), count);
     key.open_in_place(Purpose::Cookie, nonce, &aad, plain, tag).ok_or(Reject::Forged)?;
     let kept = postcard::from_bytes(plain).map_err(|_| Reject::Malformed)?;
-    Ok(Opened { kept, is_current: key.id() == ring.sealing().id() })
+    Ok(Opened { id: SealId::of(nonce), kept, is_current: key.id() == ring.sealing().id() })
 }
 
 fn base64_len(bytes: usize) -> usize {

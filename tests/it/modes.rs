@@ -11,6 +11,7 @@ use cloakroom::crypto::keyring::Keyring;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use crate::interleavings::{ok, send};
 use crate::support::apps::App;
 use crate::support::browser::{Ask, Browser};
 use crate::support::client::Dial;
@@ -369,7 +370,7 @@ async fn keys_roll_under_sealed_cookies() {
     ring.replace(&path).expect("the file can be written");
     let nodes = [old, modes.start()];
 
-    let mut alice = browser(&nodes);
+    let mut alice = browser(&nodes).with_field("Sec-Fetch-Dest", "document");
     alice.post_form("/login", ALICE).await.expect(302);
     let before = alice.cookie(OUTSIDE).expect("it is sealed").value_text();
     alice.node(1);
@@ -428,7 +429,7 @@ async fn an_idle_cookie_ends_and_one_in_use_goes_on() {
     let clock = TestClock::default();
     let modes = Modes::at(app.address, "mode: seal, timeouts: { idle: 10m, absolute: 1h }");
     let node = Proxy::start_at(&clock, &modes.yaml());
-    let mut alice = browser(std::slice::from_ref(&node));
+    let mut alice = browser(std::slice::from_ref(&node)).with_field("Sec-Fetch-Dest", "document");
     alice.post_form("/login", ALICE).await.expect(302);
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
     let mut copy = alice.clone();
@@ -450,6 +451,76 @@ async fn an_idle_cookie_ends_and_one_in_use_goes_on() {
     clock.advance(minutes(6));
     assert_eq!(whoami(&mut alice).await, None, "an hour after it began");
     assert!(alice.cookies().is_empty());
+}
+
+/// Pages and their parts that began before a form was sent and end after it bring the old value; what
+/// the form saved, or that it logged out, stays.
+#[tokio::test]
+async fn a_late_answer_takes_back_nothing_that_was_saved_meanwhile() {
+    let mut origin = Origin::start().await;
+    let clock = TestClock::default();
+    let node = Proxy::start_at(&clock, &Modes::at(origin.address, "mode: seal").yaml());
+    let mut alice = browser(std::slice::from_ref(&node));
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    for (saves, left) in
+        [("EGG_SESS=new; Path=/", Some("EGG_SESS=new")), ("EGG_SESS=; Path=/; Max-Age=0", None)]
+    {
+        let set = ok(&["EGG_SESS=old; Path=/"]);
+        let sent = send(&alice, Ask::get("/"));
+        origin.answer(set).await;
+        sent.kept(&mut alice).await.expect(200);
+        clock.advance(minutes(20));
+        let mut late = Vec::new();
+        for destination in [Some("document"), Some("empty"), Some("image"), None] {
+            let ask = Ask::get("/slow");
+            let sent = send(
+                &alice,
+                match destination {
+                    Some(destination) => ask.field("Sec-Fetch-Dest", destination),
+                    None => ask,
+                },
+            );
+            late.push((sent, origin.next().await));
+        }
+        let form = send(&alice, Ask::form("/save", &[]).field("Sec-Fetch-Dest", "document"));
+        origin.answer(ok(&[saves])).await;
+        form.kept(&mut alice).await.expect(200);
+        for (sent, exchange) in late {
+            exchange.respond(response("200 OK", &[("Content-Type", "text/html")], b"")).await;
+            let answer = sent.kept(&mut alice).await.expect(200);
+            assert_eq!(answer.set_cookies(), Vec::<String>::new(), "{saves}");
+        }
+        let sent = send(&alice, Ask::get("/"));
+        assert_eq!(origin.answer(ok(&[])).await.field("cookie").as_deref(), left);
+        sent.response().await.expect(200);
+    }
+}
+
+/// Its parts do not, nor a page that took long: on another node its cookie may have been replaced.
+#[tokio::test]
+async fn a_page_seals_what_it_brought_anew() {
+    let mut origin = Origin::start().await;
+    let clock = TestClock::default();
+    let node = Proxy::start_at(&clock, &Modes::at(origin.address, "mode: seal").yaml());
+    let mut alice = browser(std::slice::from_ref(&node));
+    let sent = send(&alice, Ask::get("/"));
+    origin.answer(ok(&["EGG_SESS=old; Path=/"])).await;
+    sent.kept(&mut alice).await.expect(200);
+    clock.advance(Duration::from_secs(15 * 60));
+    let document = || Ask::get("/").field("Sec-Fetch-Dest", "document");
+    let html = response("200 OK", &[("Content-Type", "text/html")], b"");
+    for (ask, seconds, count) in [
+        (Ask::get("/").field("Sec-Fetch-Dest", "script"), 0, 0),
+        (document(), 5, 0),
+        (document(), 0, 1),
+    ] {
+        let sent = send(&alice, ask);
+        let exchange = origin.next().await;
+        clock.advance(Duration::from_secs(seconds));
+        exchange.respond(html.clone()).await;
+        let answer = sent.response().await.expect(200);
+        assert_eq!(answer.set_cookies().len(), count);
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::crypto::ring_source::RingSource;
 use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
 use crate::proxy::opened::OpenedTickets;
+use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::shared::Shared;
 use crate::proxy::touches::Touches;
 use crate::routing::path::PathRule;
@@ -74,6 +75,7 @@ impl Node {
             insecure_cookies: false,
             ring: fleet.ring.clone(),
             opened: OpenedTickets::default(),
+            replaced_seals: ReplacedSeals::default(),
             records: fleet.records(Arc::new(line)).with_cache(CACHE),
             gates: Arc::default(),
             touches: Arc::new(Touches::new(u16::try_from(node).expect("few nodes"))),

@@ -4,8 +4,12 @@
 //! Whatever does not open is no cookie and is left where it is: a key may come back, and a late
 //! request must not take away the cookie that came after it. Only what opened and is too old is
 //! expired at the browser.
+//!
+//! For the same reason few answers replace a cookie that their worker said nothing about: see
+//! [`Occasion`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::cookie::finding::covers;
@@ -18,7 +22,7 @@ use crate::session::event::{NotMade, Reject};
 use crate::session::jar::default_path;
 use crate::session::policy::{Policy, Timeouts};
 use crate::session::seal::pieces::{self, Pieces};
-use crate::session::seal::{Kept, Opened, Scope, open, seal};
+use crate::session::seal::{Kept, Opened, Scope, SealId, open, seal};
 
 /// A policy of this mode, on a host.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +58,24 @@ pub struct Brought {
     pub found: Result<Opened, Reject>,
     /// It opened, but its time is over.
     pub is_over: bool,
+}
+
+impl Leaving {
+    /// The application's name for it.
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::Sealed { name, .. } | Self::Expired { name, .. } => name,
+        }
+    }
+}
+
+/// Which sealings that were brought are over, now that these cookies leave.
+pub fn replaced<'a>(
+    brought: &'a [Brought],
+    leaving: &'a [Leaving],
+) -> impl Iterator<Item = SealId> + 'a {
+    let leaves = |brought: &&Brought| leaving.iter().any(|one| one.name() == brought.name);
+    brought.iter().filter(leaves).filter_map(|brought| Some(brought.found.as_ref().ok()?.id))
 }
 
 impl Brought {
@@ -96,6 +118,27 @@ pub fn bring(ring: &Keyring, place: Place<'_>, own: &[Own<'_>], now: UnixMillis)
     cookies.into_iter().filter(|(_, pieces)| pieces.carried() & 1 == 1).map(bring).collect()
 }
 
+/// An answer that takes longer replaces no cookie that its worker said nothing about.
+pub const SLOW: Duration = Duration::from_secs(5);
+
+/// Whether an answer may seal those cookies anew that its worker said nothing about. It has what the
+/// browser had when it asked, and would take back what another answer has set since then.
+pub struct Occasion<'a> {
+    /// It is a page by itself ([`is_document`]): of these few are on their way at a time.
+    ///
+    /// [`is_document`]: crate::headers::fetch::is_document
+    pub is_document: bool,
+    pub took: Duration,
+    /// Whether an answer of this node has replaced that sealing lately.
+    pub is_replaced: &'a dyn Fn(SealId) -> bool,
+}
+
+impl Occasion<'_> {
+    fn may_replace(&self, opened: &Opened) -> bool {
+        self.is_document && self.took < SLOW && !(self.is_replaced)(opened.id)
+    }
+}
+
 /// A cookie that leaves with an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaving {
@@ -112,6 +155,7 @@ pub fn leaving(
     brought: &[Brought],
     set: &[SetCookie<'_>],
     path: &[u8],
+    occasion: &Occasion<'_>,
     now: UnixMillis,
 ) -> Vec<Leaving> {
     let mut leaving: Vec<(&[u8], Leaving)> = Vec::new();
@@ -130,8 +174,9 @@ pub fn leaving(
     let untouched = brought
         .iter()
         .filter(|brought| set.iter().all(|cookie| cookie.name() != brought.name.as_slice()));
-    let renewed: Vec<_> =
-        untouched.filter_map(|brought| left_alone(place.timeouts(), brought, now)).collect();
+    let renewed: Vec<_> = untouched
+        .filter_map(|brought| left_alone(place.timeouts(), brought, occasion, now))
+        .collect();
     leaving.into_iter().map(|(_, one)| one).chain(renewed).collect()
 }
 
@@ -166,8 +211,14 @@ fn set_by_worker(
 }
 
 /// A cookie that the worker says nothing about.
-fn left_alone(timeouts: &Timeouts, brought: &Brought, now: UnixMillis) -> Option<Leaving> {
-    let Opened { kept, is_current } = brought.found.as_ref().ok()?;
+fn left_alone(
+    timeouts: &Timeouts,
+    brought: &Brought,
+    occasion: &Occasion<'_>,
+    now: UnixMillis,
+) -> Option<Leaving> {
+    let opened = brought.found.as_ref().ok().filter(|opened| occasion.may_replace(opened))?;
+    let Opened { kept, is_current, .. } = opened;
     let (name, carried) = (brought.name.clone(), brought.carried);
     if brought.is_over {
         return Some(Leaving::Expired { name, kept: kept.clone(), carried });

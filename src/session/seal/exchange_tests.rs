@@ -11,6 +11,8 @@ use crate::session::policy::Mode;
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 const HOST: &str = "shop.example.com";
 const MINUTE: Duration = Duration::from_secs(60);
+const DOCUMENT: Occasion<'static> =
+    Occasion { is_document: true, took: Duration::ZERO, is_replaced: &|_| false };
 
 fn ring() -> Keyring {
     Keyring::generate(NOW).expect("randomness")
@@ -73,11 +75,22 @@ impl Bench {
     /// An exchange at which the worker sets these cookies: what leaves.
     fn written(&mut self, set: &[&str], now: UnixMillis) -> Fields {
         let brought = self.brought(now);
+        self.answered(&brought, set, &DOCUMENT, now)
+    }
+
+    /// The answer to a request that brought these cookies.
+    fn answered(
+        &mut self,
+        brought: &[Brought],
+        set: &[&str],
+        occasion: &Occasion<'_>,
+        now: UnixMillis,
+    ) -> Fields {
         let set: Vec<SetCookie<'_>> = set
             .iter()
             .map(|field| SetCookie::parse_up_to(field.as_bytes(), usize::MAX).expect("readable"))
             .collect();
-        let leaving = leaving(self.place(), &brought, &set, b"/a/b", now);
+        let leaving = leaving(self.place(), brought, &set, b"/a/b", occasion, now);
         self.nonce += 1;
         let nonce = [self.nonce; 24];
         let drawn = || Ok::<_, ()>(nonce);
@@ -183,21 +196,71 @@ fn fields_have_the_policy_s_attributes_and_the_application_s_own() {
     );
 }
 
-/// The idle time counts from the last sealing, which is renewed after a tenth of it.
+/// The idle time counts from the last sealing, which is renewed after half of it.
 #[test]
 fn an_idle_cookie_is_over_and_one_in_use_is_sealed_anew() {
     let mut bench = Bench::new();
     bench.exchange(&["EGG_SESS=a; Path=/"], NOW);
-    assert!(bench.exchange(&[], UnixMillis(later(3).0 - 1)).is_empty(), "too early");
-    assert_eq!(bench.exchange(&[], later(3)), [OUTSIDE], "a tenth of 30 minutes");
-    assert_eq!(bench.arrives(UnixMillis(later(33).0 - 1)), ["EGG_SESS=a"]);
-    assert_eq!(bench.rejected(later(33)), [Reject::TooOld]);
-    assert!(bench.arrives(later(33)).is_empty());
+    assert!(bench.exchange(&[], UnixMillis(later(15).0 - 1)).is_empty(), "too early");
+    assert_eq!(bench.exchange(&[], later(15)), [OUTSIDE], "half of 30 minutes");
+    assert_eq!(bench.arrives(UnixMillis(later(45).0 - 1)), ["EGG_SESS=a"]);
+    assert_eq!(bench.rejected(later(45)), [Reject::TooOld]);
+    assert!(bench.arrives(later(45)).is_empty());
     let mut other = Bench { cookies: bench.cookies.clone(), ..Bench::new() };
     other.ring = Keyring::parse(&bench.ring.to_json()).expect("a ring");
-    assert_eq!(bench.exchange(&[], later(33)), ["-__Host-EGG_SESS"], "it is too old indeed");
-    assert_eq!(other.exchange(&["EGG_SESS=b"], later(33)), [OUTSIDE], "unless there is a new one");
-    assert_eq!(other.arrives(later(33)), ["EGG_SESS=b"]);
+    assert_eq!(bench.exchange(&[], later(45)), ["-__Host-EGG_SESS"], "it is too old indeed");
+    assert_eq!(other.exchange(&["EGG_SESS=b"], later(45)), [OUTSIDE], "unless there is a new one");
+    assert_eq!(other.arrives(later(45)), ["EGG_SESS=b"]);
+}
+
+/// A cookie that the worker said nothing about may have been replaced while it did so.
+#[test]
+fn only_documents_replace_a_cookie_that_nobody_set() {
+    let mut bench = Bench::new();
+    bench.exchange(&["EGG_SESS=a; Path=/"], NOW);
+    let slow = Occasion { took: SLOW, ..DOCUMENT };
+    let fast = Occasion { took: SLOW.saturating_sub(Duration::from_millis(1)), ..DOCUMENT };
+    let part = Occasion { is_document: false, ..DOCUMENT };
+    // Due, and too old.
+    for now in [later(15), later(31)] {
+        let brought = bench.brought(now);
+        let id = brought[0].found.as_ref().expect("it opens").id;
+        let (is_it, is_another) = (|other| other == id, |other| other != id);
+        let replaced = Occasion { is_replaced: &is_it, ..DOCUMENT };
+        let another = Occasion { is_replaced: &is_another, ..DOCUMENT };
+        for (occasion, count) in
+            [(&part, 0), (&slow, 0), (&replaced, 0), (&fast, 1), (&another, 1), (&DOCUMENT, 1)]
+        {
+            let fields = bench.answered(&brought, &[], occasion, now).fields;
+            assert_eq!(fields.len(), count, "{fields:?}");
+        }
+        // What the worker itself says counts in any case.
+        let fields = bench.answered(&brought, &["EGG_SESS=b"], &part, now).fields;
+        assert_eq!(fields.len(), 1);
+    }
+}
+
+/// A form saves while a page is on its way: whoever answers later knows that its own is not the last.
+#[test]
+fn what_an_answer_replaces_is_known_by_its_seal() {
+    let mut bench = Bench::new();
+    bench.exchange(&["EGG_SESS=a; Path=/", "wp_1=b"], NOW);
+    let now = later(20);
+    let brought = bench.brought(now);
+    let ids: Vec<SealId> =
+        brought.iter().map(|one| one.found.as_ref().expect("it opens").id).collect();
+    let check = |set: &[&str], occasion: &Occasion<'_>, expected: &[SealId]| {
+        let set: Vec<SetCookie<'_>> =
+            set.iter().map(|field| SetCookie::parse(field.as_bytes()).expect("readable")).collect();
+        let leaving = leaving(bench.place(), &brought, &set, b"/", occasion, now);
+        let found: Vec<SealId> = replaced(&brought, &leaving).collect();
+        assert_eq!(found, expected);
+    };
+    let part = Occasion { is_document: false, ..DOCUMENT };
+    check(&[], &part, &[]);
+    check(&["EGG_SESS=c", "wp_2=d"], &part, &ids[..1]);
+    check(&["wp_1=; Max-Age=0"], &part, &ids[1..]);
+    check(&[], &DOCUMENT, &ids);
 }
 
 #[test]
@@ -314,7 +377,7 @@ fn of_one_name_the_last_counts() {
 fn without_randomness_nothing_is_written() {
     let bench = Bench::new();
     let set = [SetCookie::parse(b"EGG_SESS=a").expect("readable")];
-    let leaving = leaving(bench.place(), &[], &set, b"/", NOW);
+    let leaving = leaving(bench.place(), &[], &set, b"/", &DOCUMENT, NOW);
     assert!(matches!(leaving[..], [Leaving::Sealed { .. }]));
     let written = write(&bench.ring, bench.place(), &leaving, true, NOW, || Err("none"));
     assert_eq!(written, Err("none"));

@@ -38,7 +38,8 @@ fn a_cookie_opens_only_where_it_was_made_for() {
     let ring = ring();
     let values = seal(&ring, &[9; 24], &SCOPE, &kept("secret")).expect("it fits");
     let opened = open_all(&ring, &values, &SCOPE).expect("it opens");
-    assert_eq!(opened, Opened { kept: kept("secret"), is_current: true });
+    let id = SealId(0x0909_0909_0909_0909);
+    assert_eq!(opened, Opened { id, kept: kept("secret"), is_current: true });
     for elsewhere in [
         Scope { name: b"__Host-other", ..SCOPE },
         Scope { name: b"EGG_SESS", ..SCOPE },
@@ -145,7 +146,8 @@ proptest! {
             prop_assert!(pieces::name(SCOPE.name, piece).len() + value.len() <= 4096);
         }
         let opened = open_all(&ring, &values, &SCOPE);
-        prop_assert_eq!(opened, Ok(Opened { kept, is_current: true }));
+        let id = SealId::of(&nonce);
+        prop_assert_eq!(opened, Ok(Opened { id, kept, is_current: true }));
         let mut altered: Vec<Vec<u8>> = values.iter().map(|value| value.clone().into()).collect();
         let piece = &mut altered[piece.index(values.len())];
         let at = at.index(piece.len());
