@@ -99,7 +99,13 @@ pub async fn admit(
         let now = shared.clock.now();
         let begun = first.take().unwrap_or_else(Instant::now);
         facts.is_beside_login = pass.is_beside_login();
-        let lookup = shared.load_at(key, now, begun.into_std()).await;
+        // Who waited did so for somebody who may have written the record, on another node perhaps,
+        // which a node hears of a moment later (rule 33).
+        let lookup = if turn.is_some() || waits.waited || pass.has_waited() {
+            Box::pin(shared.load_anew(key)).await
+        } else {
+            shared.load_presented(key, ticket.counter, now, begun.into_std()).await
+        };
         let (verdict, event) = decide(policy, Some(Claim { ticket, key, lookup }), facts, now);
         event.into_iter().for_each(&mut heard);
         match verdict {
@@ -108,7 +114,11 @@ pub async fn admit(
                     Some(Touch::Now(record)) => comes_back(bond.record(), Some(record)),
                     Some(Touch::Soon(_)) | None => false,
                 };
-                let bond = touched(shared, bond, touch).await;
+                let (bond, is_overtaken) = touched(shared, bond, touch).await;
+                if is_overtaken && tries < TRIES {
+                    tries += 1;
+                    continue;
+                }
                 if let (true, Some(held)) = (is_first, bond.held())
                     && joined(shared, policy, held, &mut heard).await? == Place::Ended
                 {
@@ -295,27 +305,26 @@ fn comes_back(before: Option<&Record>, written: Option<&Record>) -> bool {
     before.is_some_and(|record| !record.was_seen()) && written.is_some_and(Record::was_seen)
 }
 
-/// Writes a touch, or begins to. Whether that succeeds does not matter to the request: the next one
-/// tries again.
-async fn touched(shared: &Arc<Shared>, bond: Bond, touch: Option<Touch>) -> Bond {
+/// Writes a touch, or begins to. Whether the store takes it does not matter to the request: the next
+/// one tries again. That somebody else has written the record does: what was looked up is old.
+async fn touched(shared: &Arc<Shared>, bond: Bond, touch: Option<Touch>) -> (Bond, bool) {
     match (bond, touch) {
         (Bond::Live(held, presented), Some(Touch::Soon(record))) => {
             touches::soon(shared, &held, record);
-            Bond::Live(held, presented)
+            (Bond::Live(held, presented), false)
         }
         (Bond::Live(held, presented), Some(Touch::Now(record))) => {
             let (key, version) = (held.key, held.version);
             match replace(shared, key, version, &record, Durability::Master).await {
                 Replaced::Replaced => {
                     let record = record.into();
-                    Bond::Live(Held { key, version: version + 1, record }, presented)
+                    (Bond::Live(Held { key, version: version + 1, record }, presented), false)
                 }
-                Replaced::Conflict | Replaced::Gone | Replaced::Unavailable => {
-                    Bond::Live(held, presented)
-                }
+                Replaced::Conflict | Replaced::Gone => (Bond::Live(held, presented), true),
+                Replaced::Unavailable => (Bond::Live(held, presented), false),
             }
         }
-        (bond, _) => bond,
+        (bond, _) => (bond, false),
     }
 }
 

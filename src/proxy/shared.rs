@@ -104,6 +104,33 @@ impl Shared {
         lookup
     }
 
+    /// Looks the record of a ticket up, as [`load_at`](Self::load_at). A ticket that is newer than
+    /// what was found proves that what this node keeps is old (PROTOCOL.md 15).
+    pub async fn load_presented(
+        &self,
+        key: RecordKey,
+        counter: u32,
+        now: UnixMillis,
+        begun: Instant,
+    ) -> Lookup<(u64, Arc<Record>)> {
+        let lookup = self.load_at(key, now, begun).await;
+        match &lookup {
+            Lookup::Found((_, record)) if counter > record.counter => {
+                Box::pin(self.load_anew(key)).await
+            }
+            _ => lookup,
+        }
+    }
+
+    /// Looks a record up in the store: what others wrote a moment ago, this node may not have heard
+    /// of yet.
+    pub async fn load_anew(&self, key: RecordKey) -> Lookup<(u64, Arc<Record>)> {
+        let begun = Instant::now();
+        let lookup = self.records.load_anew(key, self.clock.now()).await;
+        self.metrics.store_call(StoreOp::Load, (&lookup).into(), begun.elapsed());
+        lookup
+    }
+
     /// Looks a record up in the store: after a write that failed (rule 25), and for what a node
     /// does about a session by itself.
     pub async fn reload(&self, key: RecordKey) -> Lookup<(u64, Arc<Record>)> {

@@ -20,6 +20,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::session::outcome::{Lookup, RecordKey};
 use crate::session::record::Record;
+use crate::store::Hears;
 use crate::store::changes::{Changes, Link, Mark};
 use crate::store::flights::Flights;
 
@@ -43,9 +44,15 @@ pub struct Settings {
     pub bytes: u64,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { lease: Duration::from_secs(1), bytes: 64 << 20 }
+impl Settings {
+    /// What holds where nothing is said: of a store that only answers nothing is kept (PROTOCOL.md
+    /// 33).
+    pub fn of(store: &super::Settings) -> Self {
+        let lease = match store.hears() {
+            Hears::AtOnce => Duration::from_secs(1),
+            Hears::WhenItAsks => Duration::ZERO,
+        };
+        Self { lease, bytes: 64 << 20 }
     }
 }
 

@@ -382,6 +382,36 @@ async fn asking_afresh_always_asks_and_is_remembered() {
     assert_eq!(fleet.here.version(key).await, 3, "what cannot be kept replaces what was");
 }
 
+/// PROTOCOL 33: who waited for another one wants what that one wrote, and so do those beside him.
+#[tokio::test]
+async fn who_asks_anew_follows_only_what_began_later() {
+    let fleet = Fleet::new();
+    let key = fleet.made(1).await;
+    let gate = Gate::closed();
+    fleet.here.engine.gate(Some(gate.clone()));
+    let slow = at_once(&fleet, key, 1).await;
+    gate.let_read();
+    settle().await;
+    // Its answer is on the way, and is that of before.
+    fleet.rewritten(key, 1).await;
+    let before = fleet.here.engine.asked();
+    let mut waited = JoinSet::new();
+    for _ in 0..8 {
+        let records = fleet.here.records.clone();
+        waited.spawn(async move { version(&records.load_anew(key, NOW).await) });
+    }
+    settle().await;
+    let later = Gate::closed();
+    fleet.here.engine.gate(Some(later.clone()));
+    gate.open();
+    slow.join_all().await;
+    settle().await;
+    later.open();
+    assert_eq!(waited.join_all().await, [2; 8]);
+    assert_eq!(fleet.here.engine.asked() - before, 1, "all of them together");
+    assert_eq!((fleet.here.asks_for(key).await, fleet.here.version(key).await), (0, 2));
+}
+
 // Revocation.
 
 #[tokio::test]

@@ -176,6 +176,26 @@ pub enum Settings {
     Server(sql::server::Settings),
 }
 
+/// How a node learns what others have changed in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hears {
+    /// The store says so, or nobody else can have changed it.
+    AtOnce,
+    /// It asks, several times a second.
+    WhenItAsks,
+}
+
+impl Settings {
+    /// How nodes of such a store learn of each other's changes.
+    pub fn hears(&self) -> Hears {
+        match self {
+            Self::Memory | Self::Redis(_) => Hears::AtOnce,
+            Self::Sqlite(_) => Hears::WhenItAsks,
+            Self::Server(settings) => settings.url.kind().hears(),
+        }
+    }
+}
+
 /// What every engine is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {

@@ -39,6 +39,15 @@ const FOLLOWED_MAX: usize = 3;
 /// Look-ups that a list has under way at a time.
 const LOOKUPS_AT_ONCE: usize = 16;
 
+/// When the store was asked for an answer that will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Before this call, as far as nothing was heard to have changed.
+    Before,
+    /// Since it began.
+    Now,
+}
+
 /// An engine with a key ring in front.
 #[derive(Clone, Debug)]
 pub struct Records {
@@ -102,7 +111,13 @@ impl Records {
         Some(self.judged(key, answer, now))
     }
 
-    /// As [`load`](Self::load), but never what was read before.
+    /// As [`load`](Self::load), but never what was read before this call. Many may want that of one
+    /// record at the same time: they ask together.
+    pub async fn load_anew(&self, key: RecordKey, now: UnixMillis) -> Lookup<(u64, Arc<Record>)> {
+        self.ask(key, now, Instant::now(), Asked::Now).await
+    }
+
+    /// As [`load_anew`](Self::load_anew), and waits for nobody who asks already.
     pub async fn reload(&self, key: RecordKey, now: UnixMillis) -> Lookup<(u64, Arc<Record>)> {
         if self.known_era().await.is_none() {
             return Lookup::Unavailable;
@@ -139,8 +154,16 @@ impl Records {
         if self.known_era().await.is_none() {
             return Lookup::Unavailable;
         }
-        if let Some(answer) = self.cached(key, now, instant) {
-            return answer;
+        match self.cached(key, now, instant) {
+            Some(answer) => answer,
+            None => self.ask(key, now, instant, Asked::Before).await,
+        }
+    }
+
+    /// Asks the store, together with others who ask for the same record.
+    async fn ask(&self, key: RecordKey, now: UnixMillis, instant: Instant, by: Asked) -> Answer {
+        if self.known_era().await.is_none() {
+            return Lookup::Unavailable;
         }
         let Some(cache) = &self.cache else {
             return self.look_up(key, now, instant).await.answer;
@@ -150,7 +173,8 @@ impl Records {
             match cache.flights.board(Slot::from(key)) {
                 Seat::Lead(lead) => {
                     // Another one's answer may have come between the miss and this.
-                    let known = self.moment(instant).and_then(|(_, at)| cache.good(key, at));
+                    let known = self.moment(instant).filter(|_| by == Asked::Before);
+                    let known = known.and_then(|(_, at)| cache.good(key, at));
                     let landed = match known {
                         Some(landed) => landed,
                         None => {
@@ -169,7 +193,8 @@ impl Records {
                     Followed::Landed(landed)
                         if round > 0
                             || matches!(landed.answer, Lookup::Unavailable)
-                            || self.is_good(key, &landed, instant.max(Instant::now())) =>
+                            || by == Asked::Before
+                                && self.is_good(key, &landed, instant.max(Instant::now())) =>
                     {
                         return self.judged(key, landed.answer, now);
                     }

@@ -28,6 +28,7 @@ mod operations;
 mod order;
 mod outage;
 mod own_sessions;
+mod polled;
 mod proxying;
 mod remember;
 mod renewal;

@@ -61,11 +61,12 @@ impl Checker<'_> {
         let trusted_proxies = self.trusted_proxies(file);
         self.unreachable_tickets(file, &listeners);
         self.certificates_asked_for(file, &listeners);
+        let store = self.store(file, &state_directory);
         let config = Config {
             workers: self.workers(file),
             limits: self.limits(file),
-            store: self.store(file, &state_directory),
-            cache: self.cache(file),
+            cache: self.cache(file, &store),
+            store,
             keyring: self.keyring(file, &state_directory),
             cookies: self.cookies(file, insecure_cookies),
             admin: self.admin(file, &listeners),

@@ -82,10 +82,15 @@ impl Checker<'_> {
 
     /// `stale` serves what is kept of the store in this process: where nothing is, it is `reject`.
     pub(super) fn nothing_to_serve(&mut self, file: &File, config: &Config) {
-        let with = match &config.store {
-            Store::Memory => "this store",
-            _ if config.cache.lease.is_zero() => "`cache.lease: 0s`",
-            _ => return,
+        let said = file.cache.as_ref().is_some_and(|cache| cache.lease.is_some());
+        let (with, help) = match &config.store {
+            Store::Memory => ("this store", ""),
+            _ if !config.cache.lease.is_zero() => return,
+            _ if said => ("`cache.lease: 0s`", ""),
+            _ => (
+                "this store and no `cache.lease`",
+                "where no other node uses the store: `cache: { lease: 1s }`",
+            ),
         };
         let mut found = Vec::new();
         let mut look = |given: &Given<ShortOr<Long>>, path: String| {
@@ -106,7 +111,7 @@ impl Checker<'_> {
                 format!(
                     "has no effect: with {with} there is nothing to serve, and such requests get 503"
                 ),
-                "",
+                help,
             );
             self.report(Severity::Notice, place, &format!("{path}.on_store_down"), flaw);
         }
@@ -176,8 +181,11 @@ mod tests {
             "has no effect: with this store there is nothing to serve, and such requests get 503";
         let lease = "has no effect: with `cache.lease: 0s` there is nothing to serve, and such requests \
                      get 503";
+        let unsaid = "has no effect: with this store and no `cache.lease` there is nothing to serve, \
+                      and such requests get 503";
         check("store: memory", stale, &[this]);
-        check("", stale, &[]);
+        check("", stale, &[unsaid]);
+        check("cache: { lease: 1s }", stale, &[]);
         check("", "on_store_down: anonymous", &[]);
         check("store: 'redis://127.0.0.1/0'", stale, &[]);
         check("store: 'redis://127.0.0.1/0'\ncache: { lease: 0s }", stale, &[lease]);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use super::engine::Deadlines;
+use crate::store::Hears;
 use crate::store::credentials::{Login, Password, Secret};
 
 /// As for Redis: what a request waits for at most.
@@ -54,6 +55,16 @@ pub enum Kind {
     Postgres,
     /// MySQL 8 or later, MariaDB 10.6 or later.
     MySql,
+}
+
+impl Kind {
+    /// How nodes learn of each other's changes.
+    pub fn hears(self) -> Hears {
+        match self {
+            Self::Postgres => Hears::AtOnce,
+            Self::MySql => Hears::WhenItAsks,
+        }
+    }
 }
 
 /// How a connection is protected.

@@ -69,6 +69,12 @@ impl Shop {
         self
     }
 
+    /// Records in a SQLite file in this directory, which several nodes may share.
+    pub fn in_file(mut self, directory: &std::path::Path) -> Self {
+        self.store = format!("sqlite:{}", directory.join("sessions.db").display());
+        self
+    }
+
     /// Records in the node's memory, which always answers in time.
     pub fn in_memory(mut self) -> Self {
         self.store = "memory".to_owned();
