@@ -49,7 +49,7 @@ sessions:
     app_cookies: [demo_sid]
     timeouts: {{ idle: 30m, absolute: 12h, renew_every: 15m, grace: 60s }}
     login:
-      - {{ request: POST /login, success: {{ status: [302], location: /account/ }} }}
+      - {{ request: POST /login, success: {{ status: [302] }}, failure: {{ location: /login }} }}
     logout:
       - {{ request: POST /logout }}
 

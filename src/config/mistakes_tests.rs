@@ -15,7 +15,7 @@ sessions:
   shop:
     cookie: { name: shop<cookie> }
     app_cookies: [sid]
-    login: [{ request: POST /login, success: { location: / } }]
+    login: [{ request: POST /login, success: { status: [302] }, failure: { location: /login } }]
     logout: [{ request: POST /logout<logout> }]
 <policy>
 upstreams:

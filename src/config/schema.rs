@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 /// A value that may be missing, with its place.
@@ -84,6 +84,45 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ShortOr<T> {
                 deserializer: D,
             ) -> Result<ShortOr<T>, D::Error> {
                 T::deserialize(deserializer).map(ShortOr::Long)
+            }
+        }
+
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+/// A mapping, or a list of them.
+pub struct OneOrMore<T>(pub Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = OneOrMore<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping or a list of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMore<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|one| OneOrMore(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(one) = list.next_element()? {
+                    all.push(one);
+                }
+                Ok(OneOrMore(all))
+            }
+
+            /// As for [`ShortOr`].
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<OneOrMore<T>, D::Error> {
+                T::deserialize(deserializer).map(|one| OneOrMore(vec![one]))
             }
         }
 
@@ -219,6 +258,7 @@ pub struct Session {
     pub serialize: Given<ShortOr<Serialize>>,
     pub jar: Option<Jar>,
     pub anonymous_per_minute: Given<u32>,
+    pub login_attempts_per_minute: Given<u32>,
     pub bind: Given<Bind>,
     pub max_sessions_per_subject: Given<SessionLimit>,
     pub own_sessions: Given<bool>,
@@ -274,6 +314,8 @@ pub struct Login {
     pub request: Text,
     pub exact: Given<bool>,
     pub success: Given<Success>,
+    pub failure: Given<OneOrMore<Failure>>,
+    pub rotate: Text,
     pub cross_site: Text,
     pub subject: Given<Subject>,
 }
@@ -296,6 +338,14 @@ pub struct Success {
     pub location: Text,
     pub header: Text,
     pub cookie: Text,
+}
+
+/// `sessions.*.login[].failure`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    pub status: List<u16>,
+    pub location: Text,
 }
 
 /// `sessions.*.login[].subject`

@@ -20,6 +20,7 @@ use crate::routing::path::NormalPath;
 use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
 use crate::session::exchange::{Bond, Presented};
+use crate::session::matching::Attempt;
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
 use crate::session::subject::body::Copied;
@@ -74,7 +75,7 @@ pub struct Exchange {
     pub watched: Option<Watched>,
     pub may_make: Result<(), NotMade>,
     pub method: Method,
-    pub is_login: bool,
+    pub attempt: Attempt,
     pub is_logout: bool,
     pub is_cross_site: bool,
     /// Given where the policy binds its sessions.

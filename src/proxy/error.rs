@@ -25,6 +25,8 @@ pub enum RequestError {
     BindingMismatch,
     /// The user has as many sessions as there may be (PROTOCOL.md 22).
     TooManySessions,
+    /// Too many attempts to log in from the client's network were no success (PROTOCOL.md 19).
+    TooManyAttempts,
     /// A session route over plain HTTP.
     InsecureSession,
     /// A route whose kind is not built yet.
@@ -59,6 +61,7 @@ impl RequestError {
             | Self::BindingMismatch
             | Self::TooManySessions
             | Self::InsecureSession => StatusCode::FORBIDDEN,
+            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             Self::NotBuilt => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -82,6 +85,7 @@ impl RequestError {
             Self::CrossSite => "cross_site",
             Self::BindingMismatch => "binding_mismatch",
             Self::TooManySessions => "too_many_sessions",
+            Self::TooManyAttempts => "too_many_attempts",
             Self::InsecureSession => "insecure_session",
             Self::NotBuilt => "not_built",
             Self::BadGateway => "bad_gateway",
@@ -104,6 +108,9 @@ impl RequestError {
             Self::TooManySessions => Some(
                 "You are logged in as often as you may be. Log out in another browser, then try again.",
             ),
+            Self::TooManyAttempts => {
+                Some("Too many logins have failed. Please try again in a minute.")
+            }
             Self::StoreDown | Self::Withheld | Self::Cut => Some("Please try again in a moment."),
             _ => None,
         }
@@ -111,6 +118,10 @@ impl RequestError {
 
     /// Seconds for `Retry-After`, where trying again will help.
     pub fn retry_after_secs(self) -> Option<u32> {
-        matches!(self, Self::StoreDown | Self::Withheld | Self::Cut).then_some(2)
+        match self {
+            Self::StoreDown | Self::Withheld | Self::Cut => Some(2),
+            Self::TooManyAttempts => Some(60),
+            _ => None,
+        }
     }
 }

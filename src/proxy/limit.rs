@@ -1,9 +1,10 @@
 //! How many anonymous sessions may begin: by one network in a minute, and by all at a time, so that
-//! logins always find room in the store (PROTOCOL.md 9).
+//! logins always find room in the store (PROTOCOL.md 9). And how many attempts to log in that are no
+//! success one network has in a minute, each of which leaves something in the store (PROTOCOL.md 19).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -17,16 +18,21 @@ const UNDER_WAY: usize = 512;
 /// Networks remembered at most; beyond, those that have used least of their share are forgotten.
 const NETWORKS: usize = 65_536;
 
-/// Counts new sessions by policy and network prefix (IPv4 /24, IPv6 /56) in whole minutes.
+/// Counts by policy and network prefix (IPv4 /24, IPv6 /56) in whole minutes.
 #[derive(Debug)]
 pub struct Limiter {
-    counts: Mutex<Counts>,
+    sessions: Mutex<Counts>,
+    attempts: Mutex<Counts>,
     under_way: Semaphore,
 }
 
 impl Default for Limiter {
     fn default() -> Self {
-        Self { counts: Mutex::default(), under_way: Semaphore::new(UNDER_WAY) }
+        Self {
+            sessions: Mutex::default(),
+            attempts: Mutex::default(),
+            under_way: Semaphore::new(UNDER_WAY),
+        }
     }
 }
 
@@ -37,7 +43,7 @@ struct Counts {
 }
 
 impl Limiter {
-    /// Lets one more begin, and counts it. The permit is to be kept until it is stored.
+    /// Lets one more session begin, and counts it. The permit is to be kept until it is stored.
     pub fn admit(
         &self,
         policy: &str,
@@ -46,22 +52,55 @@ impl Limiter {
         now: UnixMillis,
     ) -> Option<SemaphorePermit<'_>> {
         let permit = self.under_way.try_acquire().ok()?;
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let minute = now.as_secs() / 60;
-        if counts.minute != minute {
-            counts.minute = minute;
-            counts.made.clear();
-        }
-        if counts.made.len() >= NETWORKS {
-            counts.made.retain(|_, made| *made * 2 > per_minute);
-        }
-        let made = counts.made.entry((policy.to_owned(), network(client))).or_default();
-        if *made >= per_minute {
-            return None;
-        }
-        *made += 1;
-        Some(permit)
+        lock(&self.sessions).count(policy, client, per_minute, now).then_some(permit)
     }
+
+    /// Counts an attempt to log in that was no success.
+    pub fn attempted(&self, policy: &str, client: IpAddr, per_minute: u32, now: UnixMillis) {
+        lock(&self.attempts).count(policy, client, per_minute, now);
+    }
+
+    /// Whether a network has had all of its attempts.
+    pub fn is_out_of_attempts(
+        &self,
+        policy: &str,
+        client: IpAddr,
+        per_minute: u32,
+        now: UnixMillis,
+    ) -> bool {
+        lock(&self.attempts).of(policy, client, now) >= per_minute
+    }
+}
+
+impl Counts {
+    /// Counts one more, unless there are `per_minute`.
+    fn count(&mut self, policy: &str, client: IpAddr, per_minute: u32, now: UnixMillis) -> bool {
+        self.begin(now);
+        if self.made.len() >= NETWORKS {
+            self.made.retain(|_, made| *made * 2 > per_minute);
+        }
+        let made = self.made.entry((policy.to_owned(), network(client))).or_default();
+        let has_room = *made < per_minute;
+        *made += u32::from(has_room);
+        has_room
+    }
+
+    fn of(&mut self, policy: &str, client: IpAddr, now: UnixMillis) -> u32 {
+        self.begin(now);
+        self.made.get(&(policy.to_owned(), network(client))).copied().unwrap_or_default()
+    }
+
+    fn begin(&mut self, now: UnixMillis) {
+        let minute = now.as_secs() / 60;
+        if self.minute != minute {
+            self.minute = minute;
+            self.made.clear();
+        }
+    }
+}
+
+fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn network(client: IpAddr) -> u128 {
@@ -101,6 +140,23 @@ mod tests {
         assert!(admit("192.0.2.1", 120), "another minute");
         let other = limiter.admit("other", "192.0.3.1".parse().unwrap(), 1, UnixMillis(120_000));
         assert!(other.is_some());
+    }
+
+    /// PROTOCOL 19: what a guesser costs the store is bounded, and is no other network's affair.
+    #[test]
+    fn attempts_that_are_no_success_are_counted() {
+        let limiter = Limiter::default();
+        let at = |secs: u64| UnixMillis(secs * 1000);
+        let (here, near, far) = ("192.0.2.1", "192.0.2.99", "192.0.3.1");
+        let is_out = |client: &str, secs: u64| {
+            limiter.is_out_of_attempts("shop", client.parse().unwrap(), 2, at(secs))
+        };
+        for secs in [60, 61, 62] {
+            assert_eq!(is_out(near, secs), secs == 62, "{secs}");
+            limiter.attempted("shop", here.parse().unwrap(), 2, at(secs));
+        }
+        assert!(!is_out(far, 62) && !is_out(here, 120), "another network, another minute");
+        assert!(limiter.admit("shop", near.parse().unwrap(), 2, at(120)).is_some());
     }
 
     #[test]

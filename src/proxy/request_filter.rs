@@ -2,6 +2,7 @@
 //!
 //! Everything about a path is decided on its normalised form, before any worker sees the request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, USER_AGENT};
@@ -29,6 +30,7 @@ use crate::session::carried::{Carried, Presented};
 use crate::session::decide::{Facts, Refusal, may_make};
 use crate::session::event::{Event, Reject};
 use crate::session::exchange::{self, Bond};
+use crate::session::matching::Attempt;
 use crate::session::order::Nature;
 use crate::session::outage::WithoutStore;
 use crate::session::policy::Policy;
@@ -206,7 +208,8 @@ fn refuse_cross_site(
         route.cross_site.refuses(method, &request.headers, target.host.as_bytes(), path.as_bytes());
     let is_welcome = || {
         policy.is_some_and(|policy| {
-            policy.is_login(method, path) && !policy.refuses_cross_site_login(method, path)
+            policy.attempt(method, path) != Attempt::None
+                && !policy.refuses_cross_site_login(method, path)
         })
     };
     if !refuses || is_welcome() {
@@ -237,7 +240,8 @@ async fn join_session(
     let request = session.req_header();
     let (method, headers) = (&request.method, &request.headers);
     let opened = open_ticket(shared, session, ctx, policy, &carried);
-    let is_login = policy.is_login(method, &target.path);
+    let attempt = policy.attempt(method, &target.path);
+    let is_login = attempt != Attempt::None;
     let is_logout = policy.is_logout(method, &target.path);
     let is_preflight = fetch::is_preflight(method, headers);
     let writes = !method.is_safe() || is_login || is_logout;
@@ -259,6 +263,10 @@ async fn join_session(
         on_store_down: route.on_store_down,
         ..Facts::default()
     };
+    if attempt == Attempt::Moves && is_out_of_attempts(shared, policy, target.client.ip) {
+        ctx.tell(shared, session, policy, &Event::LoginLimited);
+        return Err(RequestError::TooManyAttempts.into());
+    }
     let heard = |event| ctx.tell(shared, session, policy, &event);
     let admitted = match admit::admit(shared, policy, opened.as_ref(), facts, heard).await {
         Ok(admitted) => admitted,
@@ -306,7 +314,7 @@ async fn join_session(
         watched: None,
         may_make,
         method: method.clone(),
-        is_login,
+        attempt,
         is_logout,
         is_cross_site: facts.is_cross_site,
         bearer: facts.bearer,
@@ -316,6 +324,11 @@ async fn join_session(
     ctx.cookie = line;
     ctx.exchange = Some(exchange);
     Ok(())
+}
+
+fn is_out_of_attempts(shared: &Shared, policy: &Policy, client: IpAddr) -> bool {
+    let (limit, now) = (policy.login_attempts_per_minute, shared.clock.now());
+    shared.limiter.is_out_of_attempts(&policy.name, client, limit, now)
 }
 
 /// What a policy may bind a session to.

@@ -25,10 +25,10 @@ use crate::session::command::{Command, Ignored, Turn};
 use crate::session::event::Event;
 use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
-use crate::session::matching::Head;
+use crate::session::matching::{Attempt, Head};
 use crate::session::outage::WithoutStore;
 use crate::session::policy::{Policy, SiteData};
-use crate::session::settle::{Answer, Settle, TicketEffect};
+use crate::session::settle::{Answer, Happened, Settle, TicketEffect};
 use crate::session::subject::Client;
 use crate::upstream::Balance;
 
@@ -247,19 +247,26 @@ fn obey(answer: &mut Answer, said: Command, exchange: &Exchange) {
     match said.turn {
         None => {}
         Some(Turn::Login(subject)) => {
-            (answer.logged_in, answer.logged_out) = (true, false);
+            answer.happened = Happened::LoggedIn;
             answer.subject = subject.or(answer.subject.take());
         }
-        Some(Turn::Logout) => (answer.logged_in, answer.logged_out) = (false, true),
-        Some(Turn::Renew) => answer.renew = exchange.ticket,
+        Some(Turn::Logout) => answer.happened = Happened::LoggedOut,
+        // A login has a new ticket anyhow, a logout none.
+        Some(Turn::Renew) if answer.happened == Happened::Nothing => {
+            answer.happened = exchange.ticket.map_or(Happened::Nothing, Happened::Renewed);
+        }
+        Some(Turn::Renew) => {}
     }
 }
 
 /// Whether nobody asked for what the answer takes away of the session (rule 29).
 fn is_unasked(exchange: &Exchange, answer: &Answer) -> bool {
-    let Answer { logged_in, logged_out, revoke_subject, .. } = *answer;
-    exchange.method.is_safe()
-        && !(exchange.is_login || exchange.is_logout || logged_in || logged_out || revoke_subject)
+    let happened = match answer.happened {
+        Happened::Nothing | Happened::Renewed(_) => false,
+        Happened::LoggedIn | Happened::LoggedOut => true,
+    };
+    let is_about_it = exchange.attempt != Attempt::None || exchange.is_logout;
+    exchange.method.is_safe() && !(is_about_it || happened || answer.revoke_subject)
 }
 
 /// The endpoint that a session stays with.
@@ -306,13 +313,14 @@ fn answer(
         .collect();
     let (method, path) = (&exchange.method, &target.path);
     let mut answer = Answer {
-        is_login: exchange.is_login,
+        attempt: exchange.attempt,
         edits,
         endpoint,
         bearer: exchange.bearer,
         ..Answer::default()
     };
-    if !(exchange.is_login || exchange.is_logout || policy.has_login_by_answer()) {
+    let is_login = exchange.attempt != Attempt::None;
+    if !(is_login || exchange.is_logout || policy.has_login_by_answer()) {
         return (answer, Vec::new());
     }
     let set: Vec<&[u8]> = parsed
@@ -321,8 +329,7 @@ fn answer(
         .map(SetCookie::name)
         .collect();
     let head = Head { status: response.status.as_u16(), headers: &response.headers, cookies: &set };
-    answer.logged_in = policy.has_logged_in(method, path, head);
-    answer.logged_out = !exchange.is_login && policy.has_logged_out(method, path, head);
+    answer.happened = Happened::by_rules(policy, exchange.attempt, method, path, head);
     answer.subject = policy.subject_of(method, path, head, exchange.body.as_ref());
     (answer, policy.clears(method, path, head))
 }

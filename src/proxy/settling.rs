@@ -12,8 +12,8 @@ use crate::proxy::shared::Shared;
 use crate::session::event::NotMade;
 use crate::session::outcome::{Epoch, Lookup, Removed};
 use crate::session::policy::{Policy, TicketCookie};
-use crate::session::record::{Fresh, Seed, Standing};
-use crate::session::settle::{Begun, Effect, Issue, Outcome, Settle, Step};
+use crate::session::record::{Fresh, Seed};
+use crate::session::settle::{Begun, Effect, Issue, Outcome, Purpose, Settle, Step};
 use crate::session::ticket::{Scope, Selector, Ticket, flags_for, record_key, subject_record_key};
 
 /// Runs the machine until it is done.
@@ -42,7 +42,7 @@ async fn go(
     loop {
         let outcome = match step {
             Step::Done(effect) => return effect,
-            Step::Fresh { standing: Standing::Anonymous, .. } => {
+            Step::Fresh { purpose: Purpose::Visitor, .. } => {
                 let (limit, now) = (policy.anonymous_per_minute, shared.clock.now());
                 let admitted = shared.limiter.admit(&policy.name, client, limit, now);
                 let is_admitted = admitted.is_some();
@@ -52,7 +52,12 @@ async fn go(
                     false => Outcome::Refused(NotMade::RateLimited),
                 }
             }
-            Step::Fresh { standing: Standing::Authenticated, subject } => {
+            Step::Fresh { purpose: Purpose::Attempt, subject } => {
+                let (limit, now) = (policy.login_attempts_per_minute, shared.clock.now());
+                shared.limiter.attempted(&policy.name, client, limit, now);
+                fresh(shared, subject.as_deref()).await
+            }
+            Step::Fresh { purpose: Purpose::Login, subject } => {
                 fresh(shared, subject.as_deref()).await
             }
             Step::Load(key) => Outcome::Loaded(shared.reload(key).await),

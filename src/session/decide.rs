@@ -198,11 +198,12 @@ fn on_claim(
         return (forward(Bond::Free), Some(event));
     }
     let ended = |cause| (forward(Bond::Free), Some(Event::Ended { id: key, cause }));
-    if now >= record.ends_at {
-        return ended(Cause::Absolute);
-    }
+    let is_past_end = now >= record.ends_at;
     match record.state {
         State::Ended => (forward(Bond::Free), None),
+        // Nothing ends: what an attempt to log in has left is not kept for long.
+        State::Moved { .. } if is_past_end => (forward(Bond::Free), None),
+        State::Live | State::Pending { .. } if is_past_end => ended(Cause::Absolute),
         State::Moved { successor, at } if now.since(at) > UNSETTLED => {
             (Verdict::AskSuccessor { moved: key, successor }, None)
         }

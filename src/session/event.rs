@@ -16,6 +16,10 @@ pub enum Event {
     Login { old: Option<RecordKey>, new: RecordKey, subject: Option<String> },
     /// A request matched a login rule, its answer was not a success.
     LoginFailed,
+    /// Such a request left its session in another record (rule 19).
+    Moved { old: RecordKey, new: RecordKey },
+    /// A login was refused: too many attempts from its network were no success (rule 19).
+    LoginLimited,
     /// A record's life is over (rule 26).
     Ended { id: RecordKey, cause: Cause },
     /// A ticket or a sealed cookie was presented that counts as none (rule 5).
@@ -66,6 +70,8 @@ impl Event {
             Self::Created { .. } => Kind::Created,
             Self::Login { .. } => Kind::Login,
             Self::LoginFailed => Kind::LoginFailed,
+            Self::Moved { .. } => Kind::Moved,
+            Self::LoginLimited => Kind::LoginLimited,
             Self::Ended { cause: Cause::Logout, .. } => Kind::Logout,
             Self::Ended { .. } => Kind::Ended,
             Self::TicketRejected { .. } => Kind::TicketRejected,
@@ -101,6 +107,8 @@ pub enum Kind {
     Created,
     Login,
     LoginFailed,
+    Moved,
+    LoginLimited,
     Logout,
     Ended,
     TicketRejected,
@@ -129,6 +137,8 @@ impl Kind {
         Self::Created,
         Self::Login,
         Self::LoginFailed,
+        Self::Moved,
+        Self::LoginLimited,
         Self::Logout,
         Self::Ended,
         Self::TicketRejected,
@@ -157,6 +167,8 @@ impl Kind {
             Self::Created => "created",
             Self::Login => "login",
             Self::LoginFailed => "login_failed",
+            Self::Moved => "moved",
+            Self::LoginLimited => "login_limited",
             Self::Logout => "logout",
             Self::Ended => "ended",
             Self::TicketRejected => "ticket_rejected",

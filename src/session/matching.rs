@@ -3,9 +3,10 @@
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderName, Method};
 
-use crate::routing::path::NormalPath;
+use crate::routing::path::{NormalPath, PathRule};
 use crate::session::policy::{
-    CrossSite, LoginRule, LogoutRule, Policy, RequestPart, SiteData, SuccessPart,
+    CrossSite, FailurePart, LoginRule, LogoutRule, Policy, RequestPart, Rotate, SiteData,
+    SuccessPart,
 };
 use crate::session::subject::Subject;
 use crate::session::subject::body::Copied;
@@ -20,6 +21,18 @@ pub struct Head<'a> {
     pub cookies: &'a [&'a [u8]],
 }
 
+/// Whether a request is an attempt to log in, and what becomes of its session (rule 19).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attempt {
+    /// No login rule's request part fits.
+    #[default]
+    None,
+    /// Only a success moves it.
+    Stays,
+    /// Every answer moves it.
+    Moves,
+}
+
 impl RequestPart {
     /// Whether a request fits.
     pub fn matches(&self, method: &Method, path: &NormalPath) -> bool {
@@ -32,10 +45,7 @@ impl SuccessPart {
     pub fn matches(&self, path: &NormalPath, answer: Head<'_>) -> bool {
         let Head { status, headers, cookies } = answer;
         (self.status.is_empty() || self.status.contains(&status))
-            && self.location.as_ref().is_none_or(|rule| {
-                let location = headers.get(LOCATION);
-                location.is_some_and(|value| rule.matches_location_from(value.as_bytes(), path))
-            })
+            && self.location.as_ref().is_none_or(|rule| leads_to(rule, path, answer))
             && self.header.as_ref().is_none_or(|(name, wanted)| {
                 headers.get_all(name).iter().any(|value| {
                     wanted.as_ref().is_none_or(|wanted| value.as_bytes() == wanted.as_bytes())
@@ -51,7 +61,33 @@ impl SuccessPart {
     }
 }
 
+impl FailurePart {
+    /// Whether it demands nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self { status, location } = self;
+        status.is_empty() && location.is_none()
+    }
+
+    /// Whether an answer to a request for `path` fits.
+    fn matches(&self, path: &NormalPath, answer: Head<'_>) -> bool {
+        (self.status.is_empty() || self.status.contains(&answer.status))
+            && self.location.as_ref().is_none_or(|rule| leads_to(rule, path, answer))
+    }
+}
+
+fn leads_to(rule: &PathRule, path: &NormalPath, answer: Head<'_>) -> bool {
+    let location = answer.headers.get(LOCATION);
+    location.is_some_and(|value| rule.matches_location_from(value.as_bytes(), path))
+}
+
 impl LoginRule {
+    /// Whether the answer to a request for `path` is a success: its success part holds, and no
+    /// failure part does.
+    fn succeeds(&self, path: &NormalPath, answer: Head<'_>) -> bool {
+        self.success.matches(path, answer)
+            && !self.failure.iter().any(|part| part.matches(path, answer))
+    }
+
     /// Whether the answer to a request may complete it: its request part fits, or it has none
     /// (rule 21).
     fn may_begin(&self, method: &Method, path: &NormalPath) -> bool {
@@ -79,9 +115,13 @@ impl Policy {
         })
     }
 
-    /// Whether a request is a login attempt.
-    pub fn is_login(&self, method: &Method, path: &NormalPath) -> bool {
-        self.logins(method, path).next().is_some()
+    /// Whether a request is an attempt to log in. Of several rules that fit the strictest counts.
+    pub fn attempt(&self, method: &Method, path: &NormalPath) -> Attempt {
+        self.logins(method, path).fold(Attempt::None, |attempt, rule| match rule.rotate {
+            Rotate::Always => Attempt::Moves,
+            Rotate::OnSuccess if attempt == Attempt::None => Attempt::Stays,
+            Rotate::OnSuccess => attempt,
+        })
     }
 
     /// Whether every login rule that fits refuses cross-site requests (rule 24).
@@ -103,9 +143,7 @@ impl Policy {
     /// Whether an answer completes a login: by a rule whose request part fits, or by one that has
     /// none (rule 21).
     pub fn has_logged_in(&self, method: &Method, path: &NormalPath, answer: Head<'_>) -> bool {
-        self.login
-            .iter()
-            .any(|rule| rule.may_begin(method, path) && rule.success.matches(path, answer))
+        self.login.iter().any(|rule| rule.may_begin(method, path) && rule.succeeds(path, answer))
     }
 
     /// The format of a request body that may say who logs in; `None` where nobody wants to know
@@ -134,8 +172,7 @@ impl Policy {
         answer: Head<'_>,
         body: Option<&Copied>,
     ) -> Option<Subject> {
-        let holds =
-            |rule: &&LoginRule| rule.may_begin(method, path) && rule.success.matches(path, answer);
+        let holds = |rule: &&LoginRule| rule.may_begin(method, path) && rule.succeeds(path, answer);
         self.login.iter().filter(holds).find_map(|rule| match rule.subject.as_ref()? {
             Source::Header(name) => {
                 let mut values = answer.headers.get_all(name).iter();
@@ -191,11 +228,15 @@ mod tests {
     fn logins_are_recognised_in_every_spelling() {
         let policy = policy();
         for spelling in ["/login", "/LOGIN", "/login/", "//login", "/%6cogin", "/x/../Login/?a=b"] {
-            assert!(policy.is_login(&Method::POST, &path(spelling)), "{spelling}");
-            assert!(!policy.is_login(&Method::GET, &path(spelling)), "{spelling}");
+            assert_eq!(
+                policy.attempt(&Method::POST, &path(spelling)),
+                Attempt::Moves,
+                "{spelling}"
+            );
+            assert_eq!(policy.attempt(&Method::GET, &path(spelling)), Attempt::None, "{spelling}");
         }
         for other in ["/", "/login/x", "/loginx", "/x/login"] {
-            assert!(!policy.is_login(&Method::POST, &path(other)), "{other}");
+            assert_eq!(policy.attempt(&Method::POST, &path(other)), Attempt::None, "{other}");
         }
     }
 
@@ -217,6 +258,55 @@ mod tests {
         check(302, Some("/login?failed"), false);
         check(302, None, false);
         check(200, Some("/account/"), false);
+    }
+
+    /// A failure part overrules the success part, and does alone.
+    #[test]
+    fn a_failure_is_no_success() {
+        let mut policy = policy();
+        let login = path("/login");
+        let to_login = FailurePart {
+            status: vec![302, 303],
+            location: Some(PathRule::new("/login", false).expect("a good path")),
+        };
+        let refused = FailurePart { status: vec![401], location: None };
+        policy.login[0].failure = vec![to_login, refused];
+        for success in
+            [SuccessPart { status: vec![302], ..SuccessPart::default() }, SuccessPart::default()]
+        {
+            let is_any = success.is_empty();
+            policy.login[0].success = success;
+            let check = |status, location: &'static str, expected: bool| {
+                let mut headers = HeaderMap::new();
+                headers.insert(LOCATION, location.parse().expect("a header value"));
+                let answer = Head { status, headers: &headers, cookies: &[] };
+                let got = policy.has_logged_in(&Method::POST, &login, answer);
+                assert_eq!(got, expected, "{status} {location}, any: {is_any}");
+            };
+            check(302, "/cart", true);
+            check(302, "https://shop.example.com/account?x=1", true);
+            check(302, "/login?failed", false);
+            check(302, "../Login/", false);
+            check(401, "/", false);
+            check(200, "/", is_any);
+        }
+    }
+
+    /// PROTOCOL 19: of two rules that fit the stricter one counts.
+    #[test]
+    fn an_attempt_moves_the_session_unless_every_rule_says_otherwise() {
+        let mut policy = policy();
+        let check = |policy: &Policy, expected| {
+            assert_eq!(policy.attempt(&Method::POST, &path("/login")), expected);
+        };
+        check(&policy, Attempt::Moves);
+        policy.login[0].rotate = Rotate::OnSuccess;
+        check(&policy, Attempt::Stays);
+        let strict = LoginRule { rotate: Rotate::Always, ..policy.login[0].clone() };
+        policy.login.push(strict);
+        check(&policy, Attempt::Moves);
+        policy.login.swap(0, 1);
+        check(&policy, Attempt::Moves);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) mod tests {
     use crate::session::outage::OnStoreDown;
     use crate::session::policy::{
         CookiesHold, CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnAppDelete, OnReuse,
-        Policy, RequestPart, SiteData, SuccessPart, TicketCookie, Timeouts, Told,
+        Policy, RequestPart, Rotate, SiteData, SuccessPart, TicketCookie, Timeouts, Told,
     };
 
     /// The policy that the tests of this module share.
@@ -73,6 +73,8 @@ pub(crate) mod tests {
                     location: Some(path("/account/")),
                     ..SuccessPart::default()
                 },
+                failure: Vec::new(),
+                rotate: Rotate::Always,
                 cross_site: CrossSite::Deny,
                 subject: None,
             }],
@@ -88,6 +90,7 @@ pub(crate) mod tests {
             },
             jar: JarLimits::default(),
             anonymous_per_minute: 60,
+            login_attempts_per_minute: 60,
             bind: None,
             session_limit: None,
             own_sessions: false,

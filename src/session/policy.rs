@@ -80,10 +80,31 @@ pub struct LoginRule {
     /// `None`: the success part alone decides (rule 21).
     pub request: Option<RequestPart>,
     pub success: SuccessPart,
+    /// … and none of these holds for the answer.
+    pub failure: Vec<FailurePart>,
+    pub rotate: Rotate,
     /// Cross-site login requests are refused unless allowed (rule 24).
     pub cross_site: CrossSite,
     /// Where it finds who logged in (rule 23).
     pub subject: Option<Source>,
+}
+
+/// What tells the answer to a failed attempt: all that is given must hold for it.
+#[derive(Clone, Debug, Default)]
+pub struct FailurePart {
+    /// One of these status codes; any where empty.
+    pub status: Vec<u16>,
+    /// `Location` leads to this path, as in [`SuccessPart`].
+    pub location: Option<PathRule>,
+}
+
+/// Which answers to a login rule's requests move the session to another record and ticket (rule 19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotate {
+    /// All of them: whether the worker has logged somebody in is not left to a guess.
+    Always,
+    /// Those that are a success, for endpoints that do other things as well.
+    OnSuccess,
 }
 
 /// Whether cross-site login requests are let through.
@@ -184,6 +205,8 @@ pub struct Policy {
     pub jar: JarLimits,
     /// New anonymous records per minute and network prefix (/24, /56).
     pub anonymous_per_minute: u32,
+    /// Attempts to log in that are no success, per minute and network prefix.
+    pub login_attempts_per_minute: u32,
     /// What ties a session to its client; none by default.
     pub bind: Option<Bind>,
     /// How many sessions a confirmed subject may have (rule 22); absent: any number.

@@ -22,6 +22,10 @@ pub const UNPRESENTED: Duration = Duration::from_secs(120);
 /// A login that nobody settles within this has ended its session (rule 20), and a login whose
 /// ticket was not seen within this may be repeated freely (rule 22).
 pub const UNSETTLED: Duration = Duration::from_secs(30);
+/// What an attempt to log in has left of a record is kept in the store for so long …
+const ATTEMPT_KEPT: Duration = Duration::from_secs(60);
+/// … and in the memory of nodes, where a failover of the store may lose it.
+const ATTEMPT_REMEMBERED: Duration = Duration::from_secs(600);
 /// What a piece on the heap takes besides its bytes.
 pub(super) const HEAP_SLACK: usize = 16;
 /// The store keeps a record this much longer than it is good for: clocks differ (rule 33).
@@ -234,6 +238,42 @@ impl Record {
         }
         self.state = state;
         self
+    }
+
+    /// What is left of the record when `successor` has taken its place.
+    pub fn moved(self, successor: RecordKey, now: UnixMillis) -> Self {
+        self.into_state(State::Moved { successor, at: now })
+    }
+
+    /// The same, where only somebody tried to log in. Who has the old ticket is nobody in either
+    /// case; but guesses must not fill the store with what is left of them, nor push what a login
+    /// or logout has left out of what nodes remember.
+    pub fn moved_for_an_attempt(self, successor: RecordKey, now: UnixMillis) -> Self {
+        let mut moved = self.moved(successor, now);
+        moved.idle_until = moved.idle_until.min(now.plus(ATTEMPT_KEPT));
+        moved.ends_at = moved.ends_at.min(now.plus(ATTEMPT_REMEMBERED));
+        moved
+    }
+
+    /// The record in which this one's session goes on with another ticket, which gains it nothing:
+    /// neither a standing nor time.
+    pub fn carried_over(&self, seed: Seed, jar: Jar, timeouts: &Timeouts, now: UnixMillis) -> Self {
+        let standing = match self.authenticated {
+            Some(_) => Standing::Authenticated,
+            None => Standing::Anonymous,
+        };
+        let fresh = Self::new(seed, jar, standing, timeouts, now);
+        Self {
+            created: self.created,
+            authenticated: self.authenticated,
+            idle_until: fresh.idle_until.min(self.ends_at),
+            ends_at: self.ends_at,
+            endpoint: self.endpoint.clone(),
+            epoch: self.epoch,
+            subject: self.subject.clone(),
+            client: self.client.clone(),
+            ..fresh
+        }
     }
 
     /// What a request with this record's ticket changes in it: the ticket was presented, if it is

@@ -15,12 +15,13 @@ use crate::session::command::Ignored;
 use crate::session::event::{Cause, Event, NotMade};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::jar::Jar;
+use crate::session::matching::Attempt;
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey};
 use crate::session::policy::Policy;
-use crate::session::record::{Fresh, Record, Standing, State, UNSETTLED};
+use crate::session::record::{Fresh, Record, State, UNSETTLED};
 
 use self::guarded::Guarded;
-pub use self::step::{Answer, Effect, Issue, Outcome, Step, TicketEffect};
+pub use self::step::{Answer, Effect, Happened, Issue, Outcome, Purpose, Step, TicketEffect};
 
 /// How often one answer tries again when others write the same record.
 const TRIES: u8 = 16;
@@ -63,7 +64,7 @@ enum Stage {
     /// The old record is being moved.
     Move(Held, Fresh),
     /// Random values are under way for a record out of nothing but the answer.
-    Make(Standing),
+    Make(Purpose),
     /// Every other session of the subject is being revoked before this one is created.
     Revoke {
         old: Option<RecordKey>,
@@ -205,7 +206,7 @@ impl<'a> Settle<'a> {
                     Reread::Other | Reread::Unavailable => self.withhold(Some(held.key)),
                 }
             }
-            (Stage::Make(standing), Outcome::Fresh(fresh)) => self.made(&fresh, standing),
+            (Stage::Make(purpose), Outcome::Fresh(fresh)) => self.made(&fresh, purpose),
             (Stage::Succeed(held), Outcome::Unavailable) => self.withhold(Some(held.key)),
             (Stage::Make(_), Outcome::Unavailable) => self.withhold(None),
             (Stage::Create { old, fresh, record }, Outcome::Created(created)) => match created {
@@ -242,7 +243,7 @@ impl<'a> Settle<'a> {
     }
 
     fn start(&mut self, bond: Bond) -> Step {
-        if self.answer.is_login && !self.answer.logged_in {
+        if self.answer.attempt != Attempt::None && !self.answer.logged_in() {
             self.events.push(Event::LoginFailed);
         }
         if bond.record().is_some_and(|record| record.endpoint == self.answer.endpoint) {
@@ -250,17 +251,22 @@ impl<'a> Settle<'a> {
             // one does not take the session back.
             self.answer.endpoint = None;
         }
-        let Answer { logged_in, logged_out, revoke_subject, .. } = self.answer;
+        let Answer { happened, revoke_subject, .. } = self.answer;
+        let logged_in = self.answer.logged_in();
         match bond {
             Bond::Stale(held) => self.without_writing(&held),
             Bond::Login(held) | Bond::Live(held, _) if revoke_subject && !logged_in => {
                 self.revoke_alone(Some(held))
             }
             Bond::Login(held) if self.is_overdue(&held) => self.withhold(Some(held.key)),
-            Bond::Login(held) | Bond::Live(held, _) if logged_out => self.end(held, Cause::Logout),
+            Bond::Login(held) | Bond::Live(held, _) if happened == Happened::LoggedOut => {
+                self.end(held, Cause::Logout)
+            }
             Bond::Login(held) | Bond::Live(held, _) if logged_in => self.log_in(Some(held)),
+            // Whatever the answer looks like, the worker may have logged X in (rule 19).
+            Bond::Login(held) if self.answer.attempt == Attempt::Moves => self.go_on(held),
             Bond::Login(held) => {
-                self.presented = self.answer.renew;
+                self.presented = self.answer.renewed();
                 self.merge(held)
             }
             Bond::Live(held, presented) => {
@@ -281,11 +287,11 @@ impl<'a> Settle<'a> {
     fn without(&mut self, bond: &Bond) -> Step {
         match bond {
             Bond::Silent(Silence::Moved(_) | Silence::Reused) | Bond::Free
-                if self.answer.logged_in =>
+                if self.answer.logged_in() =>
             {
                 self.log_in(None)
             }
-            Bond::Silent(Silence::Pending(key)) if self.answer.logged_in => {
+            Bond::Silent(Silence::Pending(key)) if self.answer.logged_in() => {
                 self.stage = Stage::Recheck(*key);
                 Step::Load(*key)
             }
@@ -349,7 +355,7 @@ impl<'a> Settle<'a> {
     /// Only a session cookie that could not be stored is worth withholding an answer, or a ticket
     /// that the application asked for.
     fn not_stored(&mut self, held: &Held) -> Step {
-        if self.answer.edits.is_empty() && self.answer.renew.is_none() {
+        if self.answer.edits.is_empty() && self.answer.renewed().is_none() {
             self.done()
         } else {
             self.withhold(Some(held.key))
@@ -379,9 +385,9 @@ impl<'a> Settle<'a> {
 /// machine. Where it says no, the machine may come to the same.
 fn asks_nothing(policy: &Policy, bond: &Bond, answer: &Answer, now: UnixMillis) -> bool {
     let Bond::Live(Held { record, .. }, presented) = bond else { return false };
-    let Answer { is_login, logged_in, logged_out, revoke_subject, .. } = *answer;
-    !(is_login || logged_in || logged_out || revoke_subject)
-        && answer.renew.is_none()
+    answer.attempt == Attempt::None
+        && answer.happened == Happened::Nothing
+        && !answer.revoke_subject
         && answer.edits.is_empty()
         && (answer.endpoint.is_none() || answer.endpoint == record.endpoint)
         && presented.counter == record.counter

@@ -84,6 +84,8 @@ impl Level {
             Event::Created { .. }
             | Event::Login { .. }
             | Event::LoginFailed
+            | Event::Moved { .. }
+            | Event::LoginLimited
             | Event::Ended { .. }
             | Event::TicketRejected { .. }
             | Event::CrossSiteRefused
@@ -146,7 +148,12 @@ impl<'a> Fields<'a> {
             Event::CommandIgnored { cause } => {
                 Self { cause: Some(cause.name()), ..Self::default() }
             }
-            Event::LoginFailed | Event::CrossSiteRefused | Event::Waited => Self::default(),
+            Event::LoginFailed | Event::LoginLimited | Event::CrossSiteRefused | Event::Waited => {
+                Self::default()
+            }
+            Event::Moved { old, new } => {
+                Self { session: Some(*new), old: Some(*old), ..Self::default() }
+            }
         }
     }
 }

@@ -236,6 +236,8 @@ impl Metrics {
             Event::Created { .. }
             | Event::Login { .. }
             | Event::LoginFailed
+            | Event::Moved { .. }
+            | Event::LoginLimited
             | Event::CrossSiteRefused
             | Event::Renewed { .. }
             | Event::Reused { .. }

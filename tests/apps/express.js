@@ -68,7 +68,7 @@ async function worker() {
       await new Promise((resolve, reject) => req.session.regenerate(problem => (problem ? reject(problem) : resolve())));
     }
     req.session.user = username;
-    res.redirect('/account/');
+    res.redirect(shared.nextPath(req.query.next));
   });
   app.post('/logout', (req, res, next) => {
     req.session.destroy(problem => (problem ? next(problem) : res.redirect('/')));

@@ -68,7 +68,7 @@ const routes = {
     }
     session.data.user = fields.get('username');
     save(res, session);
-    redirect(res, '/account/');
+    redirect(res, shared.nextPath(query.get('next')));
   },
   'POST /logout': (req, res, { session }) => {
     sessions.delete(session.id);

@@ -85,6 +85,11 @@ function failureStatus(query) {
   return number(query, number(process.env.LOGIN_FAILURE, 200, 499), 499);
 }
 
+/** Where a login leads: to the path that its request asks for, as most applications do. */
+function nextPath(next) {
+  return /^\/[a-z]+$/.test(next || '') ? next : '/account/';
+}
+
 /** Calls `stop` when whoever started us is gone: its end of our stdin closes then, however it died. */
 function onOrphaned(stop) {
   const stdin = fs.fstatSync(0);
@@ -113,5 +118,5 @@ function ready(port) {
 }
 
 module.exports = {
-  ODD_COOKIES, ODD_BODY, LOGIN_FORM, sleep, number, received, lines, events, failureStatus, onOrphaned, onEnd, closeServer, ready,
+  ODD_COOKIES, ODD_BODY, LOGIN_FORM, sleep, number, received, lines, events, failureStatus, nextPath, onOrphaned, onEnd, closeServer, ready,
 };

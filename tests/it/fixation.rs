@@ -267,7 +267,9 @@ async fn a_planted_account_is_left_behind(stage: &Stage) {
     }
 }
 
-async fn a_failed_login_changes_nothing(stage: &Stage) {
+/// Another ticket, and nothing else: nobody else's copy is worth anything, its user is who she was
+/// (PROTOCOL 19).
+async fn a_failed_login_changes_only_the_ticket(stage: &Stage) {
     let wrong: &[(&str, &str)] = &[("username", "alice"), ("password", "wrong")];
     let attempts = [("/login", 200), ("/login?failure=401", 401), ("/login?failure=403", 403)];
     let mut anonymous = stage.browser();
@@ -277,19 +279,38 @@ async fn a_failed_login_changes_nothing(stage: &Stage) {
     alice.post_form("/login", ALICE).await.expect(302);
     for (views, (target, status)) in (2..).zip(attempts) {
         for (visitor, name) in [(&mut anonymous, None), (&mut alice, Some("alice"))] {
-            let before = visitor.cookies().into_iter().cloned().collect::<Vec<_>>();
-            let answer = visitor.node(views % 2).post_form(target, wrong).await.expect(status);
-            assert!(answer.set_cookies().is_empty(), "{target}: {:?}", answer.set_cookies());
+            let before = visitor.cookie(TICKET).expect("a ticket").value_text();
+            visitor.node(views % 2).post_form(target, wrong).await.expect(status);
+            let after = visitor.cookie(TICKET).expect("a ticket").value_text();
+            assert_ne!(after, before, "{target}");
             for node in [0, 1] {
                 assert_eq!(whoami(visitor.node(node)).await.as_deref(), name, "{target}");
             }
             let account = if name.is_some() { 200 } else { 401 };
             visitor.get("/account/").await.expect(account);
-            let after = visitor.cookies().into_iter().cloned().collect::<Vec<_>>();
-            assert_eq!(after, before, "{target}: the ticket stays as it is");
         }
+        let page = anonymous.get("/?touch=1").await.expect(200).json();
+        assert_eq!(page["views"], views, "{target}: the session goes on");
         let page = attacker.get("/?touch=1").await.expect(200).json();
-        assert_eq!((&page["views"], page["user"].is_null()), (&views.into(), true), "{target}");
+        assert_eq!(page["views"], 1, "{target}: the copy has none");
+    }
+}
+
+/// The attacker has the victim's login lead to where no rule expects it (`?next=`).
+async fn a_login_that_is_not_recognised_is_no_fixation(stage: &Stage) {
+    let line = format!("{TICKET}={}", stage.ticket().await).into_bytes();
+    let mut attacker = stage.attacker(&[line]);
+    let mut watch = Watch::begin("a login that leads elsewhere", attacker.node(1));
+    watch.asks(1).await;
+    let mut victim = attacker.clone();
+    let answer = victim.post_form("/login?next=/cart", ALICE).await.expect(302);
+    assert_eq!(answer.field("location").as_deref(), Some("/cart"), "the application obeys");
+    victim.slip(&[]);
+    assert_eq!(whoami(&mut victim).await.as_deref(), Some("alice"));
+    watch.asks(2).await;
+    watch.end().await;
+    for node in [0, 1] {
+        assert_eq!(whoami(attacker.node(node)).await, None);
     }
 }
 
@@ -340,7 +361,7 @@ async fn spelled_otherwise_it_is_a_login(stage: &Stage, spellings: &[(&str, u16)
         let mut attacker = stage.attacker(&[line]);
         let mut victim = attacker.clone();
         let answer = victim.post_form(target, ALICE).await.expect(*status);
-        assert_eq!(answer.set_cookies().len(), usize::from(*status == 302), "{target}");
+        assert_eq!(answer.set_cookies().len(), 1, "{target}: a ticket, whatever the answer");
         for node in [0, 1] {
             assert_eq!(whoami(attacker.node(node)).await, None, "{target}");
         }
@@ -356,7 +377,8 @@ async fn egg_with_its_cookie_session_cannot_be_fixated() {
     let stage = Stage::of(&[&app], "EGG_SESS");
     nothing_planted_gains_anything(&stage).await;
     a_planted_account_is_left_behind(&stage).await;
-    a_failed_login_changes_nothing(&stage).await;
+    a_failed_login_changes_only_the_ticket(&stage).await;
+    a_login_that_is_not_recognised_is_no_fixation(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;
 }
 
@@ -368,7 +390,8 @@ async fn egg_with_its_redis_session_cannot_be_fixated() {
     nothing_planted_gains_anything(&stage).await;
     a_planted_account_is_left_behind(&stage).await;
     a_login_on_its_way_lends_its_session_to_nobody(&stage).await;
-    a_failed_login_changes_nothing(&stage).await;
+    a_failed_login_changes_only_the_ticket(&stage).await;
+    a_login_that_is_not_recognised_is_no_fixation(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;
     let spellings = [("/login/", 302), ("/LOGIN", 404), ("//login", 404), ("/%6cogin", 404)];
     spelled_otherwise_it_is_a_login(&stage, &spellings).await;
@@ -382,7 +405,8 @@ async fn express_cannot_be_fixated() {
     nothing_planted_gains_anything(&stage).await;
     a_planted_account_is_left_behind(&stage).await;
     a_login_on_its_way_lends_its_session_to_nobody(&stage).await;
-    a_failed_login_changes_nothing(&stage).await;
+    a_failed_login_changes_only_the_ticket(&stage).await;
+    a_login_that_is_not_recognised_is_no_fixation(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;
     let spellings = [
         ("/login?next=/", 302),
@@ -403,6 +427,7 @@ async fn naive_workers_that_adopt_anything_cannot_be_fixated() {
     nothing_planted_gains_anything(&stage).await;
     a_planted_account_is_left_behind(&stage).await;
     a_login_on_its_way_lends_its_session_to_nobody(&stage).await;
-    a_failed_login_changes_nothing(&stage).await;
+    a_failed_login_changes_only_the_ticket(&stage).await;
+    a_login_that_is_not_recognised_is_no_fixation(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;
 }

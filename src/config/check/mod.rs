@@ -10,6 +10,7 @@ mod cookies;
 mod general;
 mod identity;
 mod listeners;
+mod logins;
 mod modes;
 mod order;
 mod outage;

@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use crate::config::schema::{
-    File, Given, Jar, List, Login, Logout, Session, SessionTimeouts, Success, Text,
-};
+use crate::config::schema::{File, Jar, Session, SessionTimeouts, Text};
 use crate::config::value::name::{self, identifier};
 use crate::config::value::unit::{Zero, duration, size};
-use crate::config::value::{Flaw, Parsed, choice, path};
+use crate::config::value::{Flaw, choice};
 use crate::cookie::enforce::{READ_BY_SCRIPT, SameSite};
 use crate::session::policy::{
-    CookiesHold, CrossSite, JarLimits, LoginRule, LogoutRule, OnAppDelete, OnReuse, Policy,
-    RequestPart, SiteData, SuccessPart, TicketCookie, Timeouts,
+    CookiesHold, JarLimits, OnAppDelete, OnReuse, Policy, TicketCookie, Timeouts,
 };
 
 use super::cookies::same_site;
@@ -28,11 +25,10 @@ const TIMEOUTS: Timeouts = Timeouts {
     grace: Duration::from_secs(60),
 };
 const ANONYMOUS_PER_MINUTE: u32 = 300;
+const LOGIN_ATTEMPTS_PER_MINUTE: u32 = 600;
 /// Node.js refuses request heads beyond 16 KiB, Apache and gunicorn single fields beyond 8 KiB.
 const JAR_BYTES_SANE: usize = 16 * 1024;
 const JAR_BYTES_MAX: u64 = 64 * 1024;
-/// Parts of rule 17 that tell a success apart.
-const TELLING: &str = "add what only a success has: `location`, `header` or `cookie`";
 
 impl Checker<'_> {
     /// One for each in the file and in its order.
@@ -133,6 +129,12 @@ impl Checker<'_> {
                 &format!("{path}.anonymous_per_minute"),
                 ANONYMOUS_PER_MINUTE,
                 "nobody could begin a session",
+            ),
+            login_attempts_per_minute: self.positive(
+                &session.login_attempts_per_minute,
+                &format!("{path}.login_attempts_per_minute"),
+                LOGIN_ATTEMPTS_PER_MINUTE,
+                "nobody could log in",
             ),
             bind: self.bind(&session.bind, &format!("{path}.bind")),
             session_limit,
@@ -368,151 +370,6 @@ impl Checker<'_> {
         }
         jar
     }
-
-    fn login(&mut self, given: &Spanned<Login>, path: &str) -> Option<LoginRule> {
-        const KINDS: [(&str, CrossSite); 2] =
-            [("deny", CrossSite::Deny), ("allow", CrossSite::Allow)];
-        let rule = &given.value;
-        let exact = on(&rule.exact);
-        let request = self
-            .optional(&rule.request, &format!("{path}.request"), |text| path::request(text, exact));
-        let success = self.success(&rule.success, &format!("{path}.success"), exact);
-        let cross_site =
-            self.or(&rule.cross_site, &format!("{path}.cross_site"), CrossSite::Deny, |text| {
-                choice(text, "answer to cross-site logins", &KINDS)
-            });
-        let subject = self.subject(rule, path);
-        let place = rule.success.as_ref().map_or_else(|| at(given), at);
-        self.telling(&success, rule, place, path);
-        if rule.request.is_none() {
-            self.warning(at(given), &format!("{path}.request"), Flaw::new(
-                "without it the login is known only from the answer: until then the old ticket stays good",
-                "add the request that logs in, such as `request: POST /login`",
-            ));
-        } else if request.is_none() {
-            return None;
-        }
-        let request = request.map(|(method, path)| RequestPart { method, path });
-        Some(LoginRule { request, success, cross_site, subject })
-    }
-
-    /// Rule 17: a success part that a failed attempt cannot meet.
-    fn telling(
-        &mut self,
-        success: &SuccessPart,
-        rule: &Login,
-        place: Option<super::Place>,
-        path: &str,
-    ) {
-        let path = format!("{path}.success");
-        if success.location.is_some() || success.header.is_some() || success.sets_cookie.is_some() {
-            return;
-        }
-        let part = rule.success.as_ref().map(|success| &success.value);
-        // What was given but is wrong has been reported; it would have told a success apart.
-        if part.is_some_and(|part| {
-            part.location.is_some() || part.header.is_some() || part.cookie.is_some()
-        }) {
-            return;
-        }
-        let status = part.map_or(&[][..], |part| items(&part.status));
-        if status.is_empty() || rule.request.is_none() {
-            let message = "a failed attempt meets it as well: any answer would count as a login";
-            self.error(place, &path, Flaw::new(message, TELLING));
-            return;
-        }
-        let path = format!("{path}.status");
-        for status in status {
-            let rendered = match status.value {
-                200 => "login forms are rendered with 200 too, after a failed attempt",
-                300..=399 => "failed attempts are often answered with a redirect too",
-                _ => continue,
-            };
-            self.warning(at(status), &path, Flaw::new(rendered, TELLING));
-        }
-    }
-
-    fn logout(&mut self, given: &Spanned<Logout>, path: &str) -> Option<LogoutRule> {
-        let rule = &given.value;
-        let exact = on(&rule.exact);
-        let success = self.success(&rule.success, &format!("{path}.success"), exact);
-        let request = self.required(
-            &rule.request,
-            at(given),
-            &format!("{path}.request"),
-            "POST /logout",
-            |text| path::request(text, exact),
-        );
-        let clear_site_data =
-            self.clear_site_data(&rule.clear_site_data, &format!("{path}.clear_site_data"));
-        let (method, path) = request?;
-        Some(LogoutRule { request: RequestPart { method, path }, success, clear_site_data })
-    }
-
-    fn clear_site_data(&mut self, given: &List<String>, path: &str) -> Vec<SiteData> {
-        const KINDS: [(&str, SiteData); 3] = [
-            ("cache", SiteData::Cache),
-            ("storage", SiteData::Storage),
-            ("cookies", SiteData::Cookies),
-        ];
-        let mut cleared = Vec::new();
-        for (index, given) in items(given).iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            match choice(&given.value, "data that a browser clears", &KINDS) {
-                Err(flaw) => self.error(at(given), &path, flaw),
-                Ok(data) if cleared.contains(&data) => {
-                    self.warning(at(given), &path, Flaw::new("is listed twice", "keep one"));
-                }
-                Ok(data) => {
-                    if data == SiteData::Cookies {
-                        self.warning(at(given), &path, Flaw::new(
-                            "browsers then delete the cookies of the whole registrable domain, other hosts' as well",
-                            "leave it out: the ticket is expired without it",
-                        ));
-                    }
-                    cleared.push(data);
-                }
-            }
-        }
-        cleared
-    }
-
-    fn success(&mut self, given: &Given<Success>, path: &str, exact: bool) -> SuccessPart {
-        let Some(success) = given.as_ref().map(|given| &given.value) else {
-            return SuccessPart::default();
-        };
-        let mut codes = Vec::new();
-        for (index, status) in items(&success.status).iter().enumerate() {
-            if (200..=599).contains(&status.value) {
-                codes.push(status.value);
-            } else {
-                let flaw = Flaw::new(
-                    format!("`{}` is no status of a final answer", status.value),
-                    "from 200 to 599",
-                );
-                self.error(at(status), &format!("{path}.status[{index}]"), flaw);
-            }
-        }
-        SuccessPart {
-            status: codes,
-            location: self.optional(&success.location, &format!("{path}.location"), |text| {
-                location(text).map(|path| crate::routing::path::PathRule { path, exact })
-            }),
-            header: self.optional(&success.header, &format!("{path}.header"), name::header),
-            sets_cookie: self.optional(&success.cookie, &format!("{path}.cookie"), name::cookie),
-        }
-    }
-}
-
-/// `Location` is compared by its path alone.
-fn location(text: &str) -> Parsed<String> {
-    if text.contains("://") {
-        return Err(Flaw::new(
-            format!("`{text}` is a URL"),
-            "only the path of `Location` is compared: write the path",
-        ));
-    }
-    path::normal(text)
 }
 
 /// Whether some host gets the cookies of both domains.

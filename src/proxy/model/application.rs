@@ -1,5 +1,5 @@
-//! The application: a state machine of the weakest kind. It keeps its identifier at login, and
-//! logs out without forgetting it.
+//! The application: a state machine of the weakest kind. It keeps its identifier at login, leads
+//! whoever asked for it elsewhere after that, and logs out without forgetting it.
 //!
 //! Either its cookie is an identifier and the user lies in a store of its own (Egg with Redis), or
 //! identifier and user lie in the cookie (Egg without). Reading, changing and writing a session is
@@ -92,7 +92,9 @@ impl Application {
                     *user = Some(self.granted.len());
                 }
                 self.granted.push(Granted { by, at });
-                reply.to_account = ask != Ask::LateLogin;
+                // Every third one leads elsewhere, and no rule knows it for a login (rule 19).
+                let is_known = !self.granted.len().is_multiple_of(3);
+                reply.to_account = ask != Ask::LateLogin && is_known;
                 reply.late_login = ask == Ask::LateLogin;
                 reply.status = 302;
             }

@@ -20,10 +20,10 @@ use crate::session::decide::Facts;
 use crate::session::event::Event;
 use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
-use crate::session::matching::Head as AnswerHead;
+use crate::session::matching::{Attempt, Head as AnswerHead};
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
-use crate::session::settle::{Answer, Settle, TicketEffect};
+use crate::session::settle::{Answer, Happened, Settle, TicketEffect};
 
 /// Where all clients come from.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -132,7 +132,7 @@ pub async fn run(
     let ticket =
         request.ticket.as_ref().and_then(|value| shared.open(value.as_bytes(), &policy, HOST).ok());
     let policy = &*policy;
-    let is_login = policy.is_login(&method, &path);
+    let is_login = policy.attempt(&method, &path) != Attempt::None;
     let facts = Facts { is_login, ..Facts::default() };
     let heard = |event| lock(&seat).events.push(event);
     let admitted = admit::admit(&shared, policy, ticket.as_ref(), facts, heard).await;
@@ -175,7 +175,7 @@ pub async fn run(
     };
     let now = shared.clock.now();
     let answer = read(policy, &method, &path, &reply, now);
-    let logged_in = answer.logged_in;
+    let logged_in = answer.logged_in();
     lock(&seat).edits = reply.edits;
     let settling = Settle::begin(policy, bond, Ok(()), answer, now);
     let effect = carry_out(&shared, policy, CLIENT, settling).await;
@@ -224,11 +224,10 @@ fn read(
         headers.insert(LATE_LOGIN_HEADER, HeaderValue::from_static("1"));
     }
     let head = AnswerHead { status: reply.status, headers: &headers, cookies: &set };
-    let is_login = policy.is_login(method, path);
+    let attempt = policy.attempt(method, path);
     Answer {
-        is_login,
-        logged_in: policy.has_logged_in(method, path, head),
-        logged_out: !is_login && policy.has_logged_out(method, path, head),
+        attempt,
+        happened: Happened::by_rules(policy, attempt, method, path, head),
         edits: parsed.iter().filter_map(|cookie| Edit::read(cookie, HOST, b"/", now)).collect(),
         ..Answer::default()
     }

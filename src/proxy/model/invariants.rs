@@ -69,6 +69,8 @@ impl Entry {
 #[derive(Clone, Copy, Default)]
 pub struct Writer<'a> {
     pub held: Option<RecordKey>,
+    /// It tries to log in: whatever comes of that, a record that it makes takes the held one's
+    /// place (rule 19).
     pub is_login: bool,
     /// What its answer asked of the jar.
     pub edits: &'a [(String, Option<String>)],

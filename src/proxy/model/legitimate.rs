@@ -9,8 +9,8 @@
 //! - [`Reason::Asked`]: it sent a logout, or a request to which the application answers by
 //!   deleting its session (rule 26).
 //! - [`Reason::Login`]: it sent another login. What counts is the ticket of that login's answer,
-//!   where it arrives. One that failed leaves everything as it was, unless the store failed under
-//!   it. One that was broken off, lost in a crash or withheld has ended the session (rules 19, 20).
+//!   where it arrives, also of one that failed: its ticket is good for what the one before was. One
+//!   that was broken off, lost in a crash or withheld has ended the session (rules 19, 20).
 //! - [`Reason::Taken`]: the record was revoked, or lost by the store.
 //! - [`Reason::Expired`]: idle or absolute end (rule 26).
 //! - [`Reason::Silent`]: the record was ended because the browser had not brought its ticket 30 s
@@ -131,7 +131,7 @@ impl Legitimate {
         }
     }
 
-    /// A login is over. `harmless`: it never reached a node, or failed as logins do.
+    /// A login is over. `harmless`: it never reached a node, or found no session to move.
     pub fn login_is_over(&mut self, ticket: Option<&Carried>, is_harmless: bool) {
         let Some(ticket) = ticket else { return };
         if let Some(open) = self.logins.get_mut(&ticket.key) {

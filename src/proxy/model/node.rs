@@ -17,8 +17,8 @@ use crate::proxy::touches::Touches;
 use crate::routing::path::PathRule;
 use crate::routing::table::{ServerEntry, Table};
 use crate::session::policy::{
-    CrossSite, LoginRule, LogoutRule, OnAppDelete, OnReuse, Policy, RequestPart, SuccessPart,
-    Timeouts,
+    CrossSite, LoginRule, LogoutRule, OnAppDelete, OnReuse, Policy, RequestPart, Rotate,
+    SuccessPart, Timeouts,
 };
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
@@ -103,6 +103,8 @@ pub fn policy() -> Policy {
     let login = |request, success| LoginRule {
         request,
         success,
+        failure: Vec::new(),
+        rotate: Rotate::Always,
         cross_site: CrossSite::Deny,
         subject: None,
     };
@@ -128,6 +130,7 @@ pub fn policy() -> Policy {
             clear_site_data: Vec::new(),
         }],
         anonymous_per_minute: 10_000,
+        login_attempts_per_minute: 10_000,
         ..crate::session::tests::policy()
     }
 }

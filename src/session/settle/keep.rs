@@ -34,7 +34,7 @@ impl Settle<'_> {
     /// due or was asked for.
     fn renewal(&self, record: &Record) -> Option<Record> {
         self.presented.filter(|presented| presented.counter == record.counter)?;
-        match self.answer.renew {
+        match self.answer.renewed() {
             Some(_) => record.advanced(self.now),
             None => record.renewed(self.policy.timeouts.renew_every, self.now),
         }
@@ -157,7 +157,7 @@ impl Settle<'_> {
 
     /// Whose sessions `revoke-subject` means.
     pub(super) fn to_revoke(&self, held: Option<&Held>) -> Option<String> {
-        let said = self.answer.subject.as_ref().filter(|_| self.answer.logged_in);
+        let said = self.answer.subject.as_ref().filter(|_| self.answer.logged_in());
         let subject = said.or_else(|| held?.record.whose())?;
         Some(subject.name.clone())
     }

@@ -9,9 +9,9 @@ use crate::session::exchange::Held;
 use crate::session::jar::{Edit, Jar};
 use crate::session::limit::{Beyond, Listed, SessionLimit};
 use crate::session::outcome::{Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
-use crate::session::record::{Fresh, Record, Standing, State};
+use crate::session::record::{Fresh, Record, Standing};
 
-use super::{Issue, Settle, Stage, Step, TicketEffect, replace};
+use super::{Issue, Purpose, Settle, Stage, Step, TicketEffect, replace};
 
 impl Settle<'_> {
     /// Somebody has logged in: a new record takes the place of `old`, with its jar.
@@ -67,20 +67,30 @@ impl Settle<'_> {
     fn succeed(&mut self, old: Option<Held>) -> Step {
         self.stage = match old {
             Some(held) => Stage::Succeed(held),
-            None => Stage::Make(Standing::Authenticated),
+            None => Stage::Make(Purpose::Login),
         };
-        self.fresh(Standing::Authenticated)
+        let subject = self.answer.subject.as_ref().map(|subject| subject.name.clone());
+        Step::Fresh { purpose: Purpose::Login, subject }
     }
 
-    fn fresh(&self, standing: Standing) -> Step {
-        let subject = self.answer.subject.as_ref().filter(|_| standing == Standing::Authenticated);
-        Step::Fresh { standing, subject: subject.map(|subject| subject.name.clone()) }
+    /// An attempt was no success, as far as its answer tells: the session goes on as it was, in
+    /// another record, so that who has a copy of the old ticket is nobody if it was one.
+    pub(super) fn go_on(&mut self, held: Held) -> Step {
+        if !self.has_something_to_keep(Some(&held)) {
+            return self.end(held, Cause::AppDeleted);
+        }
+        let subject = held.record.subject.as_ref().map(|subject| subject.name.clone());
+        self.stage = Stage::Succeed(held);
+        Step::Fresh { purpose: Purpose::Attempt, subject }
     }
 
     pub(super) fn move_to(&mut self, held: Held, fresh: Fresh) -> Step {
-        let moved = State::Moved { successor: fresh.key, at: self.now };
-        let step =
-            replace(&held, Record::clone(&held.record).into_state(moved), Durability::Replica);
+        let record = Record::clone(&held.record);
+        let record = match self.answer.logged_in() {
+            true => record.moved(fresh.key, self.now),
+            false => record.moved_for_an_attempt(fresh.key, self.now),
+        };
+        let step = replace(&held, record, Durability::Replica);
         self.stage = Stage::Move(held, fresh);
         step
     }
@@ -90,6 +100,10 @@ impl Settle<'_> {
             // Only the winner inherits the jar (rule 7).
             Replaced::Replaced => {
                 self.leave(&held);
+                if !self.answer.logged_in() {
+                    let record = self.carried_over(&held.record, &fresh);
+                    return self.create(Some(held.key), fresh, Box::new(record));
+                }
                 let subject = self.to_revoke(Some(&held));
                 let Record { jar, endpoint, .. } = Arc::unwrap_or_clone(held.record);
                 let record = self.new_record(&fresh, jar, Standing::Authenticated, endpoint);
@@ -111,13 +125,14 @@ impl Settle<'_> {
             self.events.push(Event::NotMade { cause });
             return self.done();
         }
-        self.stage = Stage::Make(Standing::Anonymous);
-        self.fresh(Standing::Anonymous)
+        self.stage = Stage::Make(Purpose::Visitor);
+        Step::Fresh { purpose: Purpose::Visitor, subject: None }
     }
 
-    pub(super) fn made(&mut self, fresh: &Fresh, standing: Standing) -> Step {
+    pub(super) fn made(&mut self, fresh: &Fresh, purpose: Purpose) -> Step {
+        let is_login = purpose == Purpose::Login;
+        let standing = if is_login { Standing::Authenticated } else { Standing::Anonymous };
         let record = self.new_record(fresh, Jar::default(), standing, None);
-        let is_login = standing == Standing::Authenticated;
         match record.jar.is_empty() {
             true if is_login && self.answer.revoke_subject => self.revoke_alone(None),
             true => self.done(),
@@ -146,6 +161,20 @@ impl Settle<'_> {
             record.subject.clone_from(&self.answer.subject);
             record.client.clone_from(&self.answer.client);
             record.epoch = fresh.epoch;
+        }
+        record
+    }
+
+    /// The record in which a session goes on after an attempt: the same user, or nobody, with no
+    /// more time than before. Its epoch is the one that it was made in, which may be over by now.
+    fn carried_over(&mut self, old: &Record, fresh: &Fresh) -> Record {
+        let jar = self.edited(old.jar.clone());
+        let bound = old.binding.and(self.policy.bind).zip(self.answer.bearer);
+        let timeouts = &self.policy.timeouts;
+        let mut record = old.carried_over(fresh.seed.clone(), jar, timeouts, self.now);
+        record.binding = bound.map(|(bind, bearer)| Binding::of(bind.ties, &fresh.seed, &bearer));
+        if self.answer.endpoint.is_some() {
+            record.endpoint.clone_from(&self.answer.endpoint);
         }
         record
     }
@@ -197,11 +226,12 @@ impl Settle<'_> {
     }
 
     pub(super) fn created(&mut self, old: Option<RecordKey>, fresh: Fresh, record: Record) -> Step {
-        let is_login = record.authenticated.is_some();
+        let is_login = self.answer.logged_in();
         let subject = record.subject.as_ref().map(|subject| subject.name.clone());
-        self.events.push(match is_login {
-            true => Event::Login { old, new: fresh.key, subject },
-            false => Event::Created { id: fresh.key },
+        self.events.push(match old {
+            _ if is_login => Event::Login { old, new: fresh.key, subject },
+            Some(old) => Event::Moved { old, new: fresh.key },
+            None => Event::Created { id: fresh.key },
         });
         let Fresh { key, tag, selector, .. } = fresh;
         let (counter, ends_at) = (record.counter, record.ends_at);

@@ -5,7 +5,7 @@ use crate::session::event::{Event, NotMade};
 use crate::session::exchange::Held;
 use crate::session::jar::Edit;
 
-use super::{Answer, Settle, Step};
+use super::{Happened, Settle, Step};
 
 impl Settle<'_> {
     /// The worker was shown no session, though the browser has one.
@@ -32,7 +32,6 @@ impl Settle<'_> {
     /// A login, a logout, a revocation, a renewal: what the application says it has done must not
     /// seem to be done.
     fn says_something_happened(&self) -> bool {
-        let Answer { logged_in, logged_out, revoke_subject, ref renew, .. } = self.answer;
-        logged_in || logged_out || revoke_subject || renew.is_some()
+        self.answer.happened != Happened::Nothing || self.answer.revoke_subject
     }
 }

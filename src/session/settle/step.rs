@@ -2,33 +2,64 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::clock::UnixMillis;
+use crate::routing::path::NormalPath;
 use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
 use crate::session::exchange::Presented;
 use crate::session::jar::Edit;
 use crate::session::limit::Listed;
+use crate::session::matching::{Attempt, Head};
 use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
 use crate::session::parked::Guarding;
-use crate::session::record::{Fresh, Record, Standing};
+use crate::session::policy::Policy;
+use crate::session::record::{Fresh, Record};
 use crate::session::subject::{Client, Subject};
 use crate::session::ticket::{Secret, Selector};
+
+/// What has happened to the session, by the rules or by what the application says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Happened {
+    #[default]
+    Nothing,
+    /// A login rule holds, request part and success part.
+    LoggedIn,
+    LoggedOut,
+    /// The application asks for the next ticket; this is the one that it is to replace.
+    Renewed(Presented),
+}
+
+impl Happened {
+    /// What the rules say of an answer. Nobody logs out with an attempt to log in.
+    pub fn by_rules(
+        policy: &Policy,
+        attempt: Attempt,
+        method: &Method,
+        path: &NormalPath,
+        answer: Head<'_>,
+    ) -> Self {
+        if attempt == Attempt::None && policy.has_logged_out(method, path, answer) {
+            Self::LoggedOut
+        } else if policy.has_logged_in(method, path, answer) {
+            Self::LoggedIn
+        } else {
+            Self::Nothing
+        }
+    }
+}
 
 /// What is known of an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// Whether the request part of a login rule fitted.
-    pub is_login: bool,
-    /// A login rule holds, request part and success part, or the application says so.
-    pub logged_in: bool,
-    /// A logout rule holds, or the application says so.
-    pub logged_out: bool,
+    /// Whether its request was to log in.
+    pub attempt: Attempt,
+    pub happened: Happened,
     /// Who logged in (rule 23).
     pub subject: Option<Subject>,
     /// Where that login came from.
     pub client: Option<Client>,
-    /// The application asks for the next ticket; this is the one that it is to replace.
-    pub renew: Option<Presented>,
     /// The application ends all sessions of the subject.
     pub revoke_subject: bool,
     /// What its session cookies ask of the jar.
@@ -41,6 +72,32 @@ pub struct Answer {
     pub bearer: Option<Bearer>,
 }
 
+impl Answer {
+    /// Whether somebody has logged in.
+    pub fn logged_in(&self) -> bool {
+        self.happened == Happened::LoggedIn
+    }
+
+    /// The ticket that is to be replaced because the application asks for that.
+    pub fn renewed(&self) -> Option<Presented> {
+        match self.happened {
+            Happened::Renewed(presented) => Some(presented),
+            Happened::Nothing | Happened::LoggedIn | Happened::LoggedOut => None,
+        }
+    }
+}
+
+/// What a new record is for: only those of users are not limited in number (rules 9, 19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A visitor whom the application has given a session.
+    Visitor,
+    /// A session goes on after an attempt to log in that was no success.
+    Attempt,
+    /// Somebody has logged in.
+    Login,
+}
+
 /// What the shell is to do next.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -48,7 +105,7 @@ pub enum Step {
     /// [`Outcome::Refused`] where the limit on new anonymous records is reached,
     /// [`Outcome::Unavailable`] where the epoch is not to be had.
     Fresh {
-        standing: Standing,
+        purpose: Purpose,
         subject: Option<String>,
     },
     Load(RecordKey),

@@ -10,10 +10,11 @@ use crate::session::jar::Edit;
 use crate::session::limit::Listed;
 use crate::session::outcome::{Epoch, Removed, Replaced};
 use crate::session::parked::Guarding;
-use crate::session::record::Seed;
+use crate::session::record::{Seed, Standing};
 use crate::session::tests::policy;
 use crate::session::ticket::Selector;
 
+mod attempts;
 mod guarded;
 mod outage;
 mod subjects;
@@ -113,7 +114,7 @@ impl Store {
         let lost = fault == Some(Fault::Lost);
         ControlFlow::Continue(match step {
             Step::Done(effect) => return ControlFlow::Break(effect),
-            Step::Fresh { standing: Standing::Anonymous, .. } if self.limit_reached => {
+            Step::Fresh { purpose: Purpose::Visitor, .. } if self.limit_reached => {
                 Outcome::Refused(NotMade::RateLimited)
             }
             Step::Fresh { subject: Some(_), .. } if fault.is_some() => Outcome::Unavailable,
@@ -237,15 +238,20 @@ fn setting(fields: &[&str]) -> Answer {
 }
 
 fn success(fields: &[&str]) -> Answer {
-    Answer { is_login: true, logged_in: true, ..setting(fields) }
+    Answer { happened: Happened::LoggedIn, ..failure(fields) }
 }
 
 fn failure(fields: &[&str]) -> Answer {
-    Answer { is_login: true, ..setting(fields) }
+    Answer { attempt: Attempt::Moves, ..setting(fields) }
+}
+
+/// A failed attempt where only a success moves the session.
+fn staying(fields: &[&str]) -> Answer {
+    Answer { attempt: Attempt::Stays, ..setting(fields) }
 }
 
 fn logout(fields: &[&str]) -> Answer {
-    Answer { logged_out: true, ..setting(fields) }
+    Answer { happened: Happened::LoggedOut, ..setting(fields) }
 }
 
 fn sets(effect: &Effect) -> bool {
@@ -269,7 +275,7 @@ fn what_asks_nothing_needs_no_machine() {
     answers.extend([
         logout(&[]),
         Answer { revoke_subject: true, ..Answer::default() },
-        Answer { renew: Some(SENT), ..Answer::default() },
+        Answer { happened: Happened::Renewed(SENT), ..Answer::default() },
         Answer { endpoint: endpoint("a"), ..Answer::default() },
         Answer { endpoint: endpoint("b"), ..Answer::default() },
         Answer { guarding: Guarding::Park, ..Answer::default() },
@@ -378,12 +384,12 @@ fn a_login_moves_the_session_to_a_new_record() {
     assert_eq!(effect.events, [Event::Login { old: Some(OLD), new: new.key, subject: None }]);
 }
 
-/// PROTOCOL 17, 19: a failed attempt grants nothing and changes no ticket.
+/// PROTOCOL 19: where the rule says so, a failed attempt changes no ticket.
 #[test]
-fn a_failed_login_gives_the_session_back() {
+fn a_failed_attempt_gives_the_session_back_where_only_a_success_moves_it() {
     let mut store = pending();
     let held = store.held();
-    let effect = store.settle(Bond::Login(held), failure(&["EGG_SESS=y"]));
+    let effect = store.settle(Bond::Login(held), staying(&["EGG_SESS=y"]));
     assert!(keeps(&effect));
     assert_eq!(*store.state(), State::Live);
     assert_eq!(store.jars(), ["EGG_SESS=y"]);
@@ -394,11 +400,12 @@ fn a_failed_login_gives_the_session_back() {
 /// X, and no ticket is set for a session that is not there.
 #[test]
 fn a_login_is_whole_or_withheld() {
-    for at in 1..=2 {
+    let answers = [success(&["EGG_SESS=x"]), failure(&["EGG_SESS=x"])];
+    for (at, answer) in [(1, &answers[0]), (2, &answers[0]), (1, &answers[1]), (2, &answers[1])] {
         for fault in [Fault::Lost, Fault::AnswerLost] {
             let mut store = Store { faults: HashMap::from([(at, fault)]), ..pending() };
             let held = store.held();
-            let effect = store.settle(Bond::Login(held), success(&["EGG_SESS=x"]));
+            let effect = store.settle(Bond::Login(held), answer.clone());
             assert!(effect.withheld && keeps(&effect), "operation {at}: {fault:?}");
             assert!(store.jars().len() <= 1, "operation {at}: {fault:?}");
             assert_ne!(*store.state(), State::Live, "the worker may have logged X in");
@@ -554,7 +561,7 @@ fn a_login_on_a_moved_record_sets_a_ticket_with_its_own_cookies_only() {
 fn a_login_that_only_the_answer_tells_moves_the_live_record() {
     let mut store = live();
     let held = store.held();
-    let answer = Answer { logged_in: true, ..setting(&["EGG_SESS=y"]) };
+    let answer = Answer { happened: Happened::LoggedIn, ..setting(&["EGG_SESS=y"]) };
     let effect = store.settle(Bond::Live(held, SENT), answer);
     assert!(sets(&effect));
     assert!(matches!(store.state(), State::Moved { .. }));

@@ -45,7 +45,10 @@ impl World<'_> {
         say!(self, "  e{id}: an answer leaves, ours: {is_replaced}, {}", cookie(&head));
         self.exchanges[id].left = turn;
         if matches!(ask, Ask::Login(_) | Ask::LateLogin) {
-            let is_harmless = !is_replaced && !head.logged_in && !failed;
+            // Rule 19: what one ticket was good for, the answer's is.
+            let has_moved =
+                matches!(tie, Some(Tie::Login(_))) && matches!(head.cookie, Cookie::Set(_));
+            let is_harmless = !(is_replaced || head.logged_in || has_moved || failed);
             let ticket = self.exchanges[id].ticket.clone();
             self.legitimate.login_is_over(ticket.as_ref(), is_harmless);
         }
@@ -84,10 +87,18 @@ impl World<'_> {
             return Ok(());
         }
         let login = &self.exchanges[granted.by];
-        let remains = match login.ask {
-            Ask::LateLogin => login.moved.is_none_or(|moved| exchange.looked_up < moved),
-            _ => login.node != exchange.node && exchange.looked_up < login.admitted,
-        };
+        // An attempt to log in at another node has moved its record since, and did not wait for it.
+        let is_left_behind = self.exchanges.iter().any(|attempt| {
+            attempt.moved.is_some()
+                && attempt.tie.and_then(Tie::held) == held
+                && attempt.node != exchange.node
+                && exchange.looked_up < attempt.admitted
+        });
+        let remains = is_left_behind
+            || match login.ask {
+                Ask::LateLogin => login.moved.is_none_or(|moved| exchange.looked_up < moved),
+                _ => login.node != exchange.node && exchange.looked_up < login.admitted,
+            };
         if remains {
             return Ok(());
         }
@@ -119,6 +130,12 @@ impl World<'_> {
         let name = ticket.as_ref().map(|ticket| self.name_of(ticket));
         say!(self, "  e{id}: the answer reaches b{browser}, {name:?}");
         let exchange = &self.exchanges[id];
+        // A user who tried to log in once more is still logged in.
+        let stays_logged_in = matches!(exchange.ask, Ask::Login(_))
+            && ticket.as_ref().is_some_and(|ticket| {
+                let entry = self.ledger.get(ticket.key);
+                entry.is_some_and(|entry| entry.record.authenticated.is_some())
+            });
         let arrival = Arrival {
             browser,
             exchange: id,
@@ -126,7 +143,7 @@ impl World<'_> {
             tie: exchange.tie,
             sent: exchange.sent,
             left: exchange.left,
-            logged_in: head.logged_in,
+            logged_in: head.logged_in || stays_logged_in,
             cookie: &head.cookie,
             ticket,
         };

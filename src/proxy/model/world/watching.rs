@@ -93,7 +93,7 @@ impl World<'_> {
         let edits = exchange.seat.lock().expect("no panic while it is held").edits.clone();
         let writer = Writer {
             held: exchange.tie.and_then(Tie::held),
-            is_login: matches!(exchange.ask, Ask::Login(true) | Ask::LateLogin),
+            is_login: matches!(exchange.ask, Ask::Login(_) | Ask::LateLogin),
             edits: &edits,
         };
         match self.ledger.wrote(key, found, writer, turn, now)? {

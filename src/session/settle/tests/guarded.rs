@@ -144,9 +144,13 @@ fn a_login_drops_what_is_parked() {
     let TicketEffect::Set(new) = effect.ticket else { panic!("no ticket") };
     assert_eq!(store.jars(), ["EGG_SESS=y"]);
     assert!(store.records[&new.key].1.logged_in().is_some());
-    let (store, effect) = login(failure(&[]));
+    let (store, effect) = login(staying(&[]));
     assert!(keeps(&effect) && !effect.withheld);
     assert_eq!((store.state(), store.now().logged_in()), (&State::Live, None));
+    // There is nothing to move.
+    let (store, effect) = login(failure(&[]));
+    assert!(expires(&effect));
+    assert_eq!(*store.state(), State::Ended);
 }
 
 /// PROTOCOL 25: an answer that was on its way when the session was parked, or came back, neither

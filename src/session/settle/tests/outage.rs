@@ -34,10 +34,10 @@ fn a_session_begun_without_the_store_takes_no_tickets_place() {
 fn nothing_that_needs_the_store_seems_to_have_happened() {
     let withheld = [Event::Withheld { id: None }];
     for answer in [
-        Answer { logged_in: true, ..with(&["EGG_SESS=new"]) },
-        Answer { logged_out: true, ..Answer::default() },
+        Answer { happened: Happened::LoggedIn, ..with(&["EGG_SESS=new"]) },
+        Answer { happened: Happened::LoggedOut, ..Answer::default() },
         Answer { revoke_subject: true, ..Answer::default() },
-        Answer { renew: Some(SENT), ..Answer::default() },
+        Answer { happened: Happened::Renewed(SENT), ..Answer::default() },
     ] {
         check(Bond::Silent(Silence::Outage), answer.clone(), (true, &withheld));
         check(stale(), answer, (true, &[Event::Withheld { id: Some(OLD) }]));

@@ -19,7 +19,7 @@ fn revoking(answer: Answer) -> Answer {
 }
 
 fn renewing(answer: Answer, counter: u32) -> Answer {
-    Answer { renew: Some(sent(counter)), ..answer }
+    Answer { happened: Happened::Renewed(sent(counter)), ..answer }
 }
 
 /// A live record of this subject, whose ticket came back, and its key.
@@ -111,10 +111,11 @@ fn a_renewal_that_is_asked_for_comes_at_once() {
         assert_eq!(issued(&effect), Some(1));
         assert_eq!(store.records[&OLD].1.counter, 1, "one successor");
     }
-    // A login that goes on for another step keeps its record, with another ticket.
+    // Where only a success moves it, a login that goes on for another step keeps its record, with
+    // another ticket.
     let mut store = pending();
     let held = store.held();
-    let effect = store.settle(Bond::Login(held), renewing(failure(&["EGG_SESS=half"]), 0));
+    let effect = store.settle(Bond::Login(held), renewing(staying(&["EGG_SESS=half"]), 0));
     assert_eq!(issued(&effect), Some(1));
     assert_eq!(*store.state(), State::Live);
     assert_eq!(store.jars(), ["EGG_SESS=half"]);
@@ -132,7 +133,7 @@ fn a_renewal_that_was_asked_for_and_not_stored_is_withheld() {
     let mut store = pending();
     store.rival = Some((1, |record| record.presented = Some(NOW)));
     let held = store.held();
-    store.settle(Bond::Login(held), renewing(failure(&[]), 0));
+    store.settle(Bond::Login(held), renewing(staying(&[]), 0));
     assert_eq!(*store.state(), State::Live, "given back after reading again");
 }
 
@@ -294,7 +295,7 @@ fn a_revocation_is_not_lost_where_the_login_is_fenced() {
 fn a_logout_ends_a_login_that_is_on_its_way() {
     let mut store = pending();
     let held = store.held();
-    let effect = store.settle(Bond::Login(held), Answer { is_login: true, ..logout(&[]) });
+    let effect = store.settle(Bond::Login(held), Answer { attempt: Attempt::Moves, ..logout(&[]) });
     assert!(expires(&effect));
     assert_eq!(*store.state(), State::Ended);
 }

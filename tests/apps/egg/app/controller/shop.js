@@ -34,7 +34,7 @@ module.exports = class ShopController extends Controller {
     }
     if (process.env.REGENERATE === '1') await ctx.session.regenerate();
     ctx.session.user = username;
-    ctx.redirect('/account/');
+    ctx.redirect(shared.nextPath(ctx.query.next));
   }
 
   async logout() {

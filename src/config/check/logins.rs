@@ -1,0 +1,321 @@
+//! `sessions.*.login` and `sessions.*.logout`. Rule numbers are PROTOCOL.md's.
+
+use serde_saphyr::Spanned;
+
+use crate::config::schema::{Failure, Given, List, Login, Logout, OneOrMore, Success, Text};
+use crate::config::value::name;
+use crate::config::value::{Flaw, Parsed, choice, path};
+use crate::routing::path::PathRule;
+use crate::session::policy::{
+    CrossSite, FailurePart, LoginRule, LogoutRule, RequestPart, Rotate, SiteData, SuccessPart,
+};
+
+use super::{Checker, Place, at, items, on};
+
+/// Parts of rule 17 that tell a success apart.
+const TELLING: &str = "add what only a success has (`header`, `cookie`), or what a failure has: `failure: { location: /login }`";
+/// What holds wherever a login leads.
+const FAILING: &str =
+    "tell failures apart instead: `success: { status: [302] }, failure: { location: /login }`";
+
+impl Checker<'_> {
+    pub(super) fn login(&mut self, given: &Spanned<Login>, path: &str) -> Option<LoginRule> {
+        const KINDS: [(&str, CrossSite); 2] =
+            [("deny", CrossSite::Deny), ("allow", CrossSite::Allow)];
+        let rule = &given.value;
+        let exact = on(&rule.exact);
+        let request = self
+            .optional(&rule.request, &format!("{path}.request"), |text| path::request(text, exact));
+        let success = self.success(&rule.success, &format!("{path}.success"), exact);
+        let cross_site =
+            self.or(&rule.cross_site, &format!("{path}.cross_site"), CrossSite::Deny, |text| {
+                choice(text, "answer to cross-site logins", &KINDS)
+            });
+        let failure = self.failures(&rule.failure, &format!("{path}.failure"), exact);
+        let rotate = self.rotate(rule, &format!("{path}.rotate"));
+        let subject = self.subject(rule, path);
+        let place = rule.success.as_ref().map_or_else(|| at(given), at);
+        self.telling(&success, rule, place, path);
+        if rule.request.is_none() {
+            self.warning(at(given), &format!("{path}.request"), Flaw::new(
+                "without it the login is known only from the answer: until then the old ticket stays good",
+                "add the request that logs in, such as `request: POST /login`",
+            ));
+        } else if request.is_none() {
+            return None;
+        }
+        let request = request.map(|(method, path)| RequestPart { method, path });
+        Some(LoginRule { request, success, failure, rotate, cross_site, subject })
+    }
+
+    /// Rule 19: what moves the session to another record and ticket.
+    fn rotate(&mut self, rule: &Login, path: &str) -> Rotate {
+        const KINDS: [(&str, Rotate); 2] =
+            [("always", Rotate::Always), ("success", Rotate::OnSuccess)];
+        let rotate = self
+            .or(&rule.rotate, path, Rotate::Always, |text| choice(text, "kind of answer", &KINDS));
+        let place = rule.rotate.as_ref().and_then(at);
+        if rotate == Rotate::OnSuccess {
+            self.warning(place, path, Flaw::new(
+                "a login whose answer is not taken for a success keeps its ticket: whoever has a copy of that is logged in too",
+                "keep `always`, unless the same path and method serve other things as well",
+            ));
+        } else if rule.rotate.is_some() && rule.request.is_none() {
+            self.warning(
+                place,
+                path,
+                Flaw::new(
+                    "has no effect without `request`: only a success is known to be a login",
+                    "add the request that logs in, or leave it out",
+                ),
+            );
+        }
+        rotate
+    }
+
+    /// Rule 17: success and failure parts that tell one from the other.
+    fn telling(&mut self, success: &SuccessPart, rule: &Login, place: Option<Place>, path: &str) {
+        let has_failure = rule.failure.as_ref().is_some_and(|parts| !parts.value.0.is_empty());
+        let path = format!("{path}.success");
+        if success.header.is_some() || success.sets_cookie.is_some() {
+            return;
+        }
+        let part = rule.success.as_ref().map(|success| &success.value);
+        // What was given but is wrong has been reported; it would have told a success apart.
+        if part.is_some_and(|part| part.header.is_some() || part.cookie.is_some()) {
+            return;
+        }
+        if let Some(location) = part.and_then(|part| part.location.as_ref()) {
+            if !has_failure {
+                let message = "whoever chooses where a login leads (`?next=…`) decides whether it counts as one";
+                self.warning(
+                    at(location),
+                    &format!("{path}.location"),
+                    Flaw::new(message, FAILING),
+                );
+            }
+            return;
+        }
+        let status = part.map_or(&[][..], |part| items(&part.status));
+        if has_failure {
+            return;
+        }
+        if status.is_empty() || rule.request.is_none() {
+            let message = "a failed attempt meets it as well: any answer would count as a login";
+            self.error(place, &path, Flaw::new(message, TELLING));
+            return;
+        }
+        let path = format!("{path}.status");
+        for status in status {
+            let rendered = match status.value {
+                200 => "login forms are rendered with 200 too, after a failed attempt",
+                300..=399 => "failed attempts are often answered with a redirect too",
+                _ => continue,
+            };
+            self.warning(at(status), &path, Flaw::new(rendered, TELLING));
+        }
+    }
+
+    /// Any of them makes an answer a failed attempt.
+    fn failures(
+        &mut self,
+        given: &Given<OneOrMore<Failure>>,
+        path: &str,
+        exact: bool,
+    ) -> Vec<FailurePart> {
+        let Some(given) = given else { return Vec::new() };
+        let parts = given.value.0.iter();
+        parts
+            .map(|failure| {
+                let part = FailurePart {
+                    status: self.statuses(&failure.status, path),
+                    location: self.location(&failure.location, path, exact),
+                };
+                if part.is_empty() && failure.status.is_none() && failure.location.is_none() {
+                    let message = "every answer meets it: no login would ever succeed";
+                    self.error(at(given), path, Flaw::new(message, "give `status` or `location`"));
+                }
+                part
+            })
+            .collect()
+    }
+
+    pub(super) fn logout(&mut self, given: &Spanned<Logout>, path: &str) -> Option<LogoutRule> {
+        let rule = &given.value;
+        let exact = on(&rule.exact);
+        let success = self.success(&rule.success, &format!("{path}.success"), exact);
+        let request = self.required(
+            &rule.request,
+            at(given),
+            &format!("{path}.request"),
+            "POST /logout",
+            |text| path::request(text, exact),
+        );
+        let clear_site_data =
+            self.clear_site_data(&rule.clear_site_data, &format!("{path}.clear_site_data"));
+        let (method, path) = request?;
+        Some(LogoutRule { request: RequestPart { method, path }, success, clear_site_data })
+    }
+
+    fn clear_site_data(&mut self, given: &List<String>, path: &str) -> Vec<SiteData> {
+        const KINDS: [(&str, SiteData); 3] = [
+            ("cache", SiteData::Cache),
+            ("storage", SiteData::Storage),
+            ("cookies", SiteData::Cookies),
+        ];
+        let mut cleared = Vec::new();
+        for (index, given) in items(given).iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            match choice(&given.value, "data that a browser clears", &KINDS) {
+                Err(flaw) => self.error(at(given), &path, flaw),
+                Ok(data) if cleared.contains(&data) => {
+                    self.warning(at(given), &path, Flaw::new("is listed twice", "keep one"));
+                }
+                Ok(data) => {
+                    if data == SiteData::Cookies {
+                        self.warning(at(given), &path, Flaw::new(
+                            "browsers then delete the cookies of the whole registrable domain, other hosts' as well",
+                            "leave it out: the ticket is expired without it",
+                        ));
+                    }
+                    cleared.push(data);
+                }
+            }
+        }
+        cleared
+    }
+
+    fn success(&mut self, given: &Given<Success>, path: &str, exact: bool) -> SuccessPart {
+        let Some(success) = given.as_ref().map(|given| &given.value) else {
+            return SuccessPart::default();
+        };
+        SuccessPart {
+            status: self.statuses(&success.status, path),
+            location: self.location(&success.location, path, exact),
+            header: self.optional(&success.header, &format!("{path}.header"), name::header),
+            sets_cookie: self.optional(&success.cookie, &format!("{path}.cookie"), name::cookie),
+        }
+    }
+
+    fn statuses(&mut self, given: &List<u16>, path: &str) -> Vec<u16> {
+        let mut codes = Vec::new();
+        for (index, status) in items(given).iter().enumerate() {
+            if (200..=599).contains(&status.value) {
+                codes.push(status.value);
+            } else {
+                let flaw = Flaw::new(
+                    format!("`{}` is no status of a final answer", status.value),
+                    "from 200 to 599",
+                );
+                self.error(at(status), &format!("{path}.status[{index}]"), flaw);
+            }
+        }
+        codes
+    }
+
+    fn location(&mut self, given: &Text, path: &str, exact: bool) -> Option<PathRule> {
+        self.optional(given, &format!("{path}.location"), |text| {
+            location(text).map(|path| PathRule { path, exact })
+        })
+    }
+}
+
+/// `Location` is compared by its path alone.
+fn location(text: &str) -> Parsed<String> {
+    if text.contains("://") {
+        return Err(Flaw::new(
+            format!("`{text}` is a URL"),
+            "only the path of `Location` is compared: write the path",
+        ));
+    }
+    path::normal(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::environment::testing::Given as Files;
+
+    /// What `check` says of a login rule, each problem as key and message.
+    #[track_caller]
+    fn check(rule: &str, expected: &[(&str, &str)]) {
+        let text = format!(
+            "listeners: [{{ address: '127.0.0.1:0', tls: {{ self_signed: true }} }}]\n\
+             upstreams: {{ shop: {{ endpoints: [{{ address: '127.0.0.1:1' }}] }} }}\n\
+             servers: [{{ routes: [{{ path: /, upstream: shop, session: shop }}] }}]\n\
+             sessions: {{ shop: {{ app_cookies: [sid], login: [{{ {rule} }}] }} }}\n"
+        );
+        let found = match crate::config::parse(&text, "c.yaml", &Files::default().environment()) {
+            Ok(config) => config.warnings,
+            Err(found) => found,
+        };
+        let found: Vec<_> = found
+            .iter()
+            .filter_map(|found| {
+                let key = found.path.strip_prefix("sessions.shop.login[0].")?;
+                Some((key.to_owned(), found.message.clone()))
+            })
+            .collect();
+        let found: Vec<_> =
+            found.iter().map(|(key, message)| (key.as_str(), message.as_str())).collect();
+        assert_eq!(found, expected, "{rule}");
+    }
+
+    const POST: &str = "request: POST /login";
+    const CHOSEN: (&str, &str) = (
+        "success.location",
+        "whoever chooses where a login leads (`?next=…`) decides whether it counts as one",
+    );
+
+    /// PROTOCOL 17: what tells a login from a failed attempt.
+    #[test]
+    fn a_success_is_told_by_more_than_where_it_leads() {
+        let any =
+            ("success", "a failed attempt meets it as well: any answer would count as a login");
+        let status = ("success.status", "failed attempts are often answered with a redirect too");
+        check(&format!("{POST}, success: {{ location: /account }}"), &[CHOSEN]);
+        check(&format!("{POST}, success: {{ status: [302], location: /account }}"), &[CHOSEN]);
+        check(&format!("{POST}, success: {{ status: [302] }}"), &[status]);
+        check(POST, &[any]);
+        check(&format!("{POST}, success: {{ location: /account, cookie: user }}"), &[]);
+        for failure in [
+            "{ location: /login }",
+            "{ status: [200, 401] }",
+            "[{ status: [401] }, { location: /login }]",
+        ] {
+            for success in ["{ status: [302] }", "{ location: /account }", "{ status: [200] }"] {
+                check(&format!("{POST}, success: {success}, failure: {failure}"), &[]);
+            }
+            check(&format!("{POST}, failure: {failure}"), &[]);
+        }
+    }
+
+    #[test]
+    fn a_failure_that_every_answer_is_or_none_is_reported() {
+        let success = format!("{POST}, success: {{ status: [302] }}");
+        check(
+            &format!("{success}, failure: {{}}"),
+            &[("failure", "every answer meets it: no login would ever succeed")],
+        );
+        check(
+            &format!("{success}, failure: {{ status: [99] }}"),
+            &[("failure.status[0]", "`99` is no status of a final answer")],
+        );
+        check(
+            &format!("{success}, failure: {{ location: 'https://a.example/' }}"),
+            &[("failure.location", "`https://a.example/` is a URL")],
+        );
+    }
+
+    /// PROTOCOL 19: what is given up is said.
+    #[test]
+    fn rotating_only_with_a_success_is_said_to_be_dangerous() {
+        let success = "success: { header: X-Login }";
+        let given_up = "a login whose answer is not taken for a success keeps its ticket: whoever has a copy of that is logged in too";
+        check(&format!("{POST}, {success}, rotate: always"), &[]);
+        check(&format!("{POST}, {success}, rotate: success"), &[("rotate", given_up)]);
+        check(
+            &format!("{POST}, {success}, rotate: never"),
+            &[("rotate", "`never` is no kind of answer")],
+        );
+    }
+}
