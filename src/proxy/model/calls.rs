@@ -1,10 +1,10 @@
 //! The way from the nodes to the store: every call waits here until the schedule lets it go, and
 //! may be lost on its way there or on its way back.
 //!
-//! Nodes keep what they read. All of them hear of a change in the moment in which the store makes
-//! it, so that whatever a node serves out of its cache must be what the store has: that a node may
-//! hear of it a millisecond later (rule 34) is not in the model.
+//! Nodes keep what they read. Who makes a change knows of it at once; every other node hears of it
+//! when the schedule says so (rule 34), of all changes in their order, and before the lease is over.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -64,12 +64,25 @@ pub struct Calls {
     current: AtomicU64,
     /// Whether it has looked into its node's cache since it was last asked.
     has_looked: AtomicBool,
-    /// What each node counts changes in, those that have crashed included.
-    heard: Mutex<Vec<Arc<Changes>>>,
+    /// What each node counts changes in.
+    nodes: Mutex<BTreeMap<usize, Arc<Changes>>>,
+    /// What nodes have not heard of yet, in the order in which it happened.
+    unheard: Mutex<Vec<Word>>,
+}
+
+/// How much else may happen before a node hears of a change.
+const LATE: Turn = 60;
+
+/// Word of a change, on its way to a node.
+#[derive(Clone, Copy)]
+pub struct Word {
+    pub turn: Turn,
+    pub node: usize,
+    changed: Changed,
 }
 
 /// What a call changes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Changed {
     Nothing,
     Record(RecordKey),
@@ -104,12 +117,51 @@ impl Calls {
 
     /// The store's record was changed past all nodes.
     pub fn changed(&self, key: RecordKey) {
-        self.tell(Changed::Record(key));
+        self.tell(Changed::Record(key), None);
     }
 
-    fn tell(&self, changed: Changed) {
-        let heard = self.heard.lock().expect("no panic while it is held");
-        heard.iter().for_each(|changes| changed.count(changes));
+    /// Tells everybody of a change but who made it.
+    fn tell(&self, changed: Changed, by: Option<usize>) {
+        if changed == Changed::Nothing {
+            return;
+        }
+        let nodes = self.nodes.lock().expect("no panic while it is held");
+        let mut unheard = self.unheard.lock().expect("no panic while it is held");
+        for node in nodes.keys().copied().filter(|node| Some(*node) != by) {
+            let turn = self.turn();
+            let late = if turn.is_multiple_of(3) { 0 } else { LATE };
+            unheard.push(Word { turn: turn + late, node, changed });
+        }
+    }
+
+    /// The next word of each node that has not heard of everything.
+    pub fn unheard(&self) -> Vec<Word> {
+        let mut first = BTreeMap::new();
+        for word in self.unheard.lock().expect("no panic while it is held").iter() {
+            first.entry(word.node).or_insert(*word);
+        }
+        first.into_values().collect()
+    }
+
+    /// A node hears the next word.
+    pub fn hear(&self, node: usize) {
+        let mut unheard = self.unheard.lock().expect("no panic while it is held");
+        let Some(at) = unheard.iter().position(|word| word.node == node) else { return };
+        let word = unheard.remove(at);
+        let nodes = self.nodes.lock().expect("no panic while it is held");
+        nodes.get(&node).inspect(|changes| word.changed.count(changes));
+    }
+
+    /// Whether word of this record is on its way to a node.
+    pub fn is_behind(&self, node: usize, key: RecordKey) -> bool {
+        let unheard = self.unheard.lock().expect("no panic while it is held");
+        unheard.iter().any(|word| word.node == node && word.changed == Changed::Record(key))
+    }
+
+    /// A node begins anew: it has kept nothing that it could hear of.
+    fn joins(&self, node: usize, changes: &Arc<Changes>) {
+        self.unheard.lock().expect("no panic while it is held").retain(|word| word.node != node);
+        self.nodes.lock().expect("no panic while it is held").insert(node, changes.clone());
     }
 
     /// The calls, oldest first.
@@ -131,7 +183,7 @@ impl Line {
     pub fn new(calls: &Arc<Calls>, node: usize, is_down: &Arc<AtomicBool>) -> Self {
         let (changes, link) = (Arc::new(Changes::default()), Arc::new(Link::default()));
         link.prove(Instant::now());
-        calls.heard.lock().expect("no panic while it is held").push(changes.clone());
+        calls.joins(node, &changes);
         Self { calls: calls.clone(), node, is_down: is_down.clone(), changes, link }
     }
 
@@ -153,11 +205,13 @@ impl Line {
         let (tell, told) = oneshot::channel();
         changed.count(&self.changes);
         // It waits among the calls.
-        let calls = Arc::downgrade(&self.calls);
+        let (calls, node) = (Arc::downgrade(&self.calls), self.node);
+        let own = self.changes.clone();
         let carry_out = move |engine: &Engine, fault| {
             let result = (fault != Fault::Before).then(|| {
                 let result = engine.run(work(engine.store.clone()));
-                calls.upgrade().inspect(|calls| calls.tell(changed));
+                changed.count(&own);
+                calls.upgrade().inspect(|calls| calls.tell(changed, Some(node)));
                 result
             });
             let _ = tell.send(if fault == Fault::None { result } else { None });

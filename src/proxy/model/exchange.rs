@@ -73,6 +73,8 @@ pub struct Broken {
 pub struct Seat {
     pub events: Vec<Event>,
     pub tie: Option<Tie>,
+    /// Of the record that it was admitted with.
+    pub version: Option<u64>,
     pub job: Option<Job>,
     /// What the answer that is being settled asks of the jar, once it is.
     pub edits: Vec<(String, Option<String>)>,
@@ -139,6 +141,7 @@ pub async fn run(
     let Ok(Admitted { bond, pass, turn: _turn, at: _ }) = admitted else { return Head::ours() };
     let is_cut = || pass.as_ref().is_some_and(|pass| pass.cut().is_cut());
     let held = bond.held().map(|held| held.key);
+    lock(&seat).version = bond.held().map(|held| held.version);
     lock(&seat).tie = Some(match bond {
         Bond::Free => Tie::Free,
         Bond::Live(ref held, _) => Tie::Live(held.key),

@@ -47,6 +47,8 @@ pub struct Entry {
     pub record: Record,
     pub born: Turn,
     pub is_removed: bool,
+    /// With which version each counter was reached.
+    reached: BTreeMap<u32, u64>,
     cookies: Cookies,
     /// Its cookies before a login took them.
     inheritance: Cookies,
@@ -57,6 +59,11 @@ impl Entry {
     /// Whether its session is over, by its state or by time.
     pub fn is_over(&self, now: UnixMillis) -> bool {
         self.is_removed || is_over(&self.record, now)
+    }
+
+    /// The version that first had this counter.
+    pub fn reached(&self, counter: u32) -> Option<u64> {
+        self.reached.get(&counter).copied()
     }
 
     /// The application's session in its jar.
@@ -162,6 +169,7 @@ impl Ledger {
             if is_moved { Wrote::Otherwise } else { Wrote::Cookies }
         };
         entry.cookies = cookies;
+        entry.reached.entry(record.counter).or_insert(version);
         entry.record = record;
         entry.version = version;
         Ok(stored)
@@ -183,6 +191,7 @@ impl Ledger {
         self.entries.push(Entry {
             key,
             version,
+            reached: BTreeMap::from([(record.counter, version)]),
             record,
             born: turn,
             is_removed: false,

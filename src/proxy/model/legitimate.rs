@@ -185,6 +185,13 @@ impl Legitimate {
                 }
                 self.excuse(*id, Reason::Silent);
             }
+            // Rule 20, though the login may still be at the worker.
+            (Event::Ended { id, cause: Cause::PendingTimedOut }, _) => {
+                if ledger.get(*id).is_some_and(|entry| !entry.is_over(now)) {
+                    return Err(Violation::new(6, "a login counts as given up, and is not"));
+                }
+                self.excuse(*id, Reason::Login);
+            }
             _ => {}
         }
         Ok(())

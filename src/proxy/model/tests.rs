@@ -83,7 +83,7 @@ fn try_cases(engine: &Engine, cases: u32, part: u64) {
     match outcome {
         Ok(()) => {
             // What does not happen holds of itself.
-            for name in ["proofs", "login", "renewed", "fenced", "withheld", "waited"] {
+            for name in ["proofs", "login", "renewed", "fenced", "withheld", "waited", "behind"] {
                 let count = counts.borrow().get(name).copied().unwrap_or_default();
                 assert!(count > 0 || cases < 100, "no case came to `{name}`");
             }
@@ -201,6 +201,30 @@ fn a_login_gives_back_only_what_it_has_suspended() {
     if let Err((violation, trace)) = outcome {
         panic!("{violation}\n{}", trace.join("\n"));
     }
+}
+
+/// PROTOCOL 15: the browser brings what another node has renewed and written a moment ago, to a node
+/// that has not heard of it.
+#[test]
+fn a_ticket_that_is_newer_than_what_is_kept_has_the_store_read() {
+    let send =
+        |ask, node| Op::Send { browser: 0, ask, node, on_the_wire: false, old: 0, twice: false };
+    // Whatever can happen first: an exchange goes on alone, and no word arrives.
+    let alone = [0, 1, 2].map(Op::Finish);
+    let mut ops = vec![send(Ask::Login(true), 0), Op::Run(20)];
+    ops.extend([send(Ask::Look, 1), Op::Run(20), send(Ask::Look, 1), Op::Run(20)]);
+    ops.extend([Op::Wait(Duration::from_secs(7)), send(Ask::Put(1), 0)]);
+    ops.extend(alone);
+    ops.push(send(Ask::Look, 1));
+    ops.extend(alone);
+    let engine = Engine::here(|clock| Arc::new(MemoryStore::new(clock)));
+    let case = Case { kind: Kind::InItsStore, rolling: false, ops };
+    let mut counts = Counts::new();
+    let outcome = try_case(&engine, &fleet(&engine), &case, true, &mut counts);
+    if let Err((violation, trace)) = outcome {
+        panic!("{violation}\n{}", trace.join("\n"));
+    }
+    assert_eq!((counts["renewed"], counts["proofs"]), (1, 1));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::session::record::State;
 use crate::session::ticket::Ticket;
 use crate::store::records::Records;
 
-/// Above every deadline of a store.
+/// Above every deadline of a store, and below the lease.
 const STORE_DEADLINE: Duration = Duration::from_millis(500);
 
 /// An exchange from the moment that a browser sends its request.
@@ -43,6 +43,9 @@ struct Exchange {
     /// When its record was looked up last, and whether that was over.
     looked_up: Turn,
     found_over: bool,
+    /// Its node had not heard of all changes of the record then, and nothing told it to ask.
+    behind: bool,
+    has_waited: bool,
     /// When its login moved the record.
     moved: Option<Turn>,
     /// A store call of it failed.
@@ -71,6 +74,8 @@ enum Next {
     Call(usize),
     Worker(usize),
     Deliver(usize),
+    /// This node hears of a change.
+    Hear(usize),
 }
 
 #[derive(Default)]
@@ -224,6 +229,8 @@ impl<'a> World<'a> {
             .collect();
         let calls = self.calls.waiting();
         next.extend(calls.iter().enumerate().map(|(at, call)| (call.turn, Next::Call(at))));
+        let words = self.calls.unheard();
+        next.extend(words.iter().map(|word| (word.turn, Next::Hear(word.node))));
         next.sort_unstable_by_key(|(turn, _)| *turn);
         next
     }
@@ -234,6 +241,7 @@ impl<'a> World<'a> {
             Next::Call(at) => self.calls.waiting()[at].by,
             Next::Worker(at) => Some(self.workers[at].exchange),
             Next::Deliver(at) => Some(self.answers[at].1),
+            Next::Hear(_) => None,
         }
     }
 
@@ -258,6 +266,10 @@ impl<'a> World<'a> {
             Next::Deliver(at) => {
                 let (_, id, head) = self.answers.remove(at);
                 self.deliver(id, &head, fault)?;
+            }
+            Next::Hear(node) => {
+                say!(self, "  n{node} hears of a change");
+                self.calls.hear(node);
             }
         }
         self.pump().await
@@ -293,6 +305,8 @@ impl<'a> World<'a> {
             admitted: 0,
             looked_up: 0,
             found_over: false,
+            behind: false,
+            has_waited: false,
             moved: None,
             failed: false,
             stored: false,

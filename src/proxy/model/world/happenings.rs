@@ -76,8 +76,8 @@ impl World<'_> {
     }
 
     /// Invariant 1. What remains by the rules: an exchange that another node had admitted before
-    /// the login was (rule 34), and a login that is known from its answer alone, until that has
-    /// been stored (rule 21).
+    /// the login was, or before it heard of it (rule 34), and a login that is known from its answer
+    /// alone, until that has been stored (rule 21).
     fn may_see(&self, id: usize, grant: usize) -> Result<(), Violation> {
         let granted = self.application.granted[grant];
         let exchange = &self.exchanges[id];
@@ -92,12 +92,14 @@ impl World<'_> {
             attempt.moved.is_some()
                 && attempt.tie.and_then(Tie::held) == held
                 && attempt.node != exchange.node
-                && exchange.looked_up < attempt.admitted
+                && (exchange.looked_up < attempt.admitted || exchange.behind)
         });
+        let is_elsewhere = login.node != exchange.node;
         let remains = is_left_behind
+            || is_elsewhere && exchange.behind
             || match login.ask {
                 Ask::LateLogin => login.moved.is_none_or(|moved| exchange.looked_up < moved),
-                _ => login.node != exchange.node && exchange.looked_up < login.admitted,
+                _ => is_elsewhere && exchange.looked_up < login.admitted,
             };
         if remains {
             return Ok(());
@@ -159,7 +161,8 @@ impl World<'_> {
         }
     }
 
-    /// Time passes. No store call takes that long: what is under way is given up first.
+    /// Time passes. No store call takes that long: what is under way is given up first. Nor is a
+    /// node behind for so long, or nothing that it keeps is good any more.
     pub(super) async fn pass(&mut self, duration: Duration) -> Result<(), Violation> {
         if duration >= STORE_DEADLINE {
             while let Some(at) = self.next().iter().find_map(|(_, next)| match next {
@@ -168,6 +171,9 @@ impl World<'_> {
             }) {
                 self.happens(Next::Call(at), Fault::Before).await?;
             }
+        }
+        while let Some(word) = self.calls.unheard().first().filter(|_| duration >= STORE_DEADLINE) {
+            self.happens(Next::Hear(word.node), Fault::None).await?;
         }
         say!(self, "{duration:?} pass");
         self.engine.pass(duration);

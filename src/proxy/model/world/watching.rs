@@ -10,13 +10,15 @@ use super::{Turn, Violation, What, World, Writer, Wrote, scope};
 impl World<'_> {
     /// Takes in what an exchange has come to.
     pub(super) fn look(&mut self, id: usize) -> Result<(), Violation> {
-        let (events, tie, job) = {
+        let (events, tie, version, job) = {
             let mut seat = self.exchanges[id].seat.lock().expect("no panic while it is held");
-            (std::mem::take(&mut seat.events), seat.tie, seat.job.take())
+            let exchange = (seat.tie, seat.version, seat.job.take());
+            (std::mem::take(&mut seat.events), exchange.0, exchange.1, exchange.2)
         };
         for event in events {
             say!(self, "  e{id}: {event:?}");
             self.exchanges[id].fenced |= matches!(event, Event::Fenced { .. });
+            self.exchanges[id].has_waited |= event == Event::Waited;
             *self.counts.entry(event.name()).or_default() += 1;
             let ticket = self.exchanges[id].ticket.clone();
             let (policy, now) = (&self.fleet.policy, self.engine.now());
@@ -30,15 +32,32 @@ impl World<'_> {
             self.legitimate.admitted(tie, exchange.failed);
             let name = tie.held().and_then(|key| self.ledger.place(key));
             say!(self, "  e{id} is admitted: {} {name:?}", word(tie));
-            if tie.held().is_some() && exchange.found_over {
+            if tie.held().is_some() && exchange.found_over && !exchange.behind {
                 let what = format!("e{id} was admitted with r{name:?}, which was over");
                 return Err(Violation::new(2, what));
             }
+            self.has_its_own(id, version)?;
         }
         if let Some(job) = job {
             let turn = self.calls.turn();
             let pairs = job.pairs.clone();
             self.workers.push(AtWorker { turn, exchange: id, job: Some(job), pairs, reply: None });
+        }
+        Ok(())
+    }
+
+    /// Rules 15 and 33: whatever a node keeps, it knows what the answer stored that set the ticket,
+    /// and after a wait what the store has.
+    fn has_its_own(&mut self, id: usize, version: Option<u64>) -> Result<(), Violation> {
+        let exchange = &self.exchanges[id];
+        let (Some(version), Some(ticket)) = (version, &exchange.ticket) else { return Ok(()) };
+        let Some(entry) = self.ledger.get(ticket.key) else { return Ok(()) };
+        *self.counts.entry("behind").or_default() += u64::from(version < entry.version);
+        if let Some(known) = entry.reached(ticket.counter)
+            && version < known
+        {
+            let what = format!("e{id} brought a ticket of v{known}, and was given v{version}");
+            return Err(Violation::new(3, what));
         }
         Ok(())
     }
@@ -51,6 +70,8 @@ impl World<'_> {
         if let (Some(ticket), None) = (&exchange.ticket, exchange.tie) {
             let entry = self.ledger.get(ticket.key);
             exchange.looked_up = turn;
+            exchange.behind =
+                !exchange.has_waited && self.calls.is_behind(exchange.node, ticket.key);
             exchange.found_over = entry.is_none_or(|entry| entry.is_over(now));
             self.legitimate.looked_up(ticket, now);
         }
