@@ -294,7 +294,8 @@ pub struct TicketCookie {
     pub domain: Text,
     pub prefix: Text,
     pub partitioned: Given<bool>,
-    pub remember: Given<bool>,
+    /// `true`, `false` or `application`.
+    pub remember: Text,
 }
 
 /// `sessions.*.timeouts`

@@ -119,25 +119,26 @@ pub fn ticket_field(
     host: &str,
     issue: Issue,
 ) -> Result<String, random::RandomError> {
-    let Issue { key, tag, selector, counter, secret, ends_at } = issue;
+    let Issue { key, tag, selector, counter, secret, until } = issue;
     let now = shared.clock.now();
     let issued = now.as_secs();
     let ticket = Ticket { tag, selector, counter, secret, issued, flags: flags_for(key) };
     let nonce = random::bytes()?;
     let value = ticket.seal(&shared.ring.current(), &nonce, &scope(policy, host));
     let cookie = field(&policy.cookie, value);
-    let cookie = match max_age(&policy.cookie, ends_at, now) {
-        Some(max_age) => cookie.max_age(max_age),
+    let cookie = match until {
+        Some(until) => cookie.max_age(max_age(until, now)),
         None => cookie,
     };
     Ok(cookie.build().to_string())
 }
 
-/// `Max-Age` of a ticket that survives the browser: whole seconds to the record's absolute end,
-/// never past it, and no more than browsers keep a cookie (RFC 6265bis, section 5.5).
-fn max_age(cookie: &TicketCookie, ends_at: UnixMillis, now: UnixMillis) -> Option<time::Duration> {
-    let left = ends_at.since(now).min(LIFETIME_MAX).as_secs();
-    cookie.remember.then(|| time::Duration::seconds(i64::try_from(left).unwrap_or(0)))
+/// `Max-Age` of a ticket that survives the browser: whole seconds, never past that time, and no more
+/// than browsers keep a cookie (RFC 6265bis, section 5.5). Only what is over is taken away.
+fn max_age(until: UnixMillis, now: UnixMillis) -> time::Duration {
+    let left = until.since(now).min(LIFETIME_MAX);
+    let seconds = left.as_secs().max(u64::from(!left.is_zero()));
+    time::Duration::seconds(i64::try_from(seconds).unwrap_or(0))
 }
 
 /// The `Set-Cookie` field that takes the ticket away.
@@ -182,23 +183,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remembered_ticket_ends_with_its_record() {
+    fn a_remembered_ticket_is_kept_for_whole_seconds() {
         const NOW: UnixMillis = UnixMillis(1_795_462_335_250);
-        let cookie = |remember| TicketCookie {
-            name: "__Host-shop".to_owned(),
-            same_site: SameSite::Lax,
-            domain: None,
-            secure: true,
-            remember,
+        let check = |left: Duration, expected: i64| {
+            assert_eq!(max_age(NOW.plus(left), NOW).whole_seconds(), expected, "{left:?}");
         };
-        let check = |remember, left: Duration, expected: Option<i64>| {
-            let max_age = max_age(&cookie(remember), NOW.plus(left), NOW);
-            assert_eq!(max_age.map(time::Duration::whole_seconds), expected, "{left:?}");
-        };
-        check(false, Duration::from_secs(3600), None);
-        check(true, Duration::from_secs(3600), Some(3600));
-        check(true, Duration::from_millis(3_600_999), Some(3600));
-        check(true, Duration::ZERO, Some(0));
-        check(true, Duration::from_hours(500 * 24), Some(400 * 86_400));
+        check(Duration::from_secs(3600), 3600);
+        check(Duration::from_millis(3_600_999), 3600);
+        check(Duration::from_millis(1), 1);
+        check(Duration::ZERO, 0);
+        check(Duration::from_hours(500 * 24), 400 * 86_400);
     }
 }

@@ -96,6 +96,14 @@ impl Edit {
     pub fn is_put(&self) -> bool {
         matches!(self, Self::Put(_))
     }
+
+    /// The name of what it stores.
+    pub fn put(&self) -> Option<&[u8]> {
+        match self {
+            Self::Put(cookie) => Some(&cookie.name),
+            Self::Delete(_) => None,
+        }
+    }
 }
 
 /// The cookies of one session, in order of creation.
@@ -153,6 +161,26 @@ impl Jar {
     /// Whether there is a cookie that has not expired.
     pub fn has_unexpired(&self, now: UnixMillis) -> bool {
         self.cookies.iter().any(|cookie| cookie.expires.is_none_or(|end| end > now))
+    }
+
+    /// Until when a browser would keep the longest-lived of the cookies with these names, or of all
+    /// where there is none; `None` where that ends with the browser.
+    ///
+    /// Where that is before `soon` it does not count, if the jar has others that live on, be it until
+    /// the browser is closed: they would be lost with the ticket.
+    pub fn lasts_until(
+        &self,
+        names: &[Vec<u8>],
+        soon: UnixMillis,
+        now: UnixMillis,
+    ) -> Option<UnixMillis> {
+        let ends = self.cookies.iter().map(|cookie| (&cookie.name, cookie.expires));
+        let ends = ends.filter(|(_, end)| end.is_none_or(|end| end > now));
+        let counts = |name: &Vec<u8>| names.is_empty() || names.contains(name);
+        let last =
+            ends.clone().filter(|(name, _)| counts(name)).filter_map(|(_, end)| end).max()?;
+        let others_live_on = || ends.clone().any(|(_, end)| end.is_none_or(|end| end > last));
+        if last < soon && others_live_on() { None } else { Some(last) }
     }
 
     /// Whether `other` has all of these cookies, but for those that have expired, with their values.
@@ -265,6 +293,8 @@ fn path_matches(request_path: &[u8], cookie_path: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
@@ -348,6 +378,31 @@ mod tests {
         }
         check(CookiesHold::Content, &["a=2; path=/"], 1);
         check(CookiesHold::Identifier, &["a=2; path=/"], 0);
+    }
+
+    #[test]
+    fn the_longest_lived_of_the_named_cookies_says_how_long_a_browser_keeps_them() {
+        let soon = NOW.plus(Duration::from_secs(1800));
+        let check = |fields: &[&str], names: &[&str], expected: Option<u64>| {
+            let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+            let until = jar(fields).lasts_until(&names, soon, NOW);
+            let expected = expected.map(|seconds| NOW.plus(Duration::from_secs(seconds)));
+            assert_eq!(until, expected, "{fields:?} by {names:?}");
+        };
+        let (session, hour, day) = ("a=1", "b=1; Max-Age=3600", "c=1; Max-Age=86400");
+        let (short, dead) = ("d=1; Max-Age=10", "e=1; Max-Age=0");
+        check(&[], &[], None);
+        check(&[session], &[], None);
+        check(&[session, hour, day], &[], Some(86_400));
+        check(&[session, hour, day], &["a", "b"], Some(3600));
+        check(&[session, hour, day], &["a"], None);
+        check(&[session, day], &["b"], None);
+        check(&[dead, hour], &["e"], None);
+        // A message that is shown once does not end the session.
+        check(&[session, short], &[], None);
+        check(&[session, short], &["d"], None);
+        check(&[short, day], &["d"], None);
+        check(&[short], &[], Some(10));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) mod tests {
     use crate::session::outage::OnStoreDown;
     use crate::session::policy::{
         CookiesHold, CrossSite, JarLimits, LoginRule, LogoutRule, Mode, OnAppDelete, OnReuse,
-        Policy, RequestPart, Rotate, SiteData, SuccessPart, TicketCookie, Timeouts, Told,
+        Policy, Remember, RequestPart, Rotate, SiteData, SuccessPart, TicketCookie, Timeouts, Told,
     };
 
     /// The policy that the tests of this module share.
@@ -54,7 +54,7 @@ pub(crate) mod tests {
                 same_site: SameSite::Lax,
                 domain: None,
                 secure: true,
-                remember: false,
+                remember: Remember::Never,
             },
             app_cookies: vec!["EGG_SESS".to_owned(), "EGG_SESS.sig".to_owned()],
             timeouts: Timeouts {

@@ -40,8 +40,18 @@ pub struct TicketCookie {
     pub domain: Option<String>,
     /// `Secure` is left out only under `insecure_cookies`.
     pub secure: bool,
-    /// Whether it survives the browser: `Max-Age` is then the time to the record's absolute end.
-    pub remember: bool,
+    pub remember: Remember,
+}
+
+/// Whether a ticket survives the browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remember {
+    /// It ends with the browser.
+    Never,
+    /// It is kept until the record's absolute end.
+    Always,
+    /// As the application's own cookies, never beyond that end.
+    AsApplication,
 }
 
 /// Lifetimes (OWASP's terms).

@@ -10,7 +10,7 @@ use crate::session::binding::Binding;
 use crate::session::jar::Jar;
 use crate::session::outcome::{Epoch, RecordKey};
 use crate::session::parked::Parked;
-use crate::session::policy::Timeouts;
+use crate::session::policy::{Remember, Timeouts};
 pub use crate::session::seed::Seed;
 use crate::session::subject::{Client, Subject};
 use crate::session::ticket::{Secret, Selector};
@@ -26,6 +26,9 @@ pub const UNSETTLED: Duration = Duration::from_secs(30);
 const ATTEMPT_KEPT: Duration = Duration::from_secs(60);
 /// … and in the memory of nodes, where a failover of the store may lose it.
 const ATTEMPT_REMEMBERED: Duration = Duration::from_secs(600);
+/// A cookie that is kept for less, or for less than the idle time, is no sign that its user is to be
+/// remembered where others in the jar live longer: a message that is shown once, say.
+const PASSING: Duration = Duration::from_secs(24 * 60 * 60);
 /// What a piece on the heap takes besides its bytes.
 pub(super) const HEAP_SLACK: usize = 16;
 /// The store keeps a record this much longer than it is good for: clocks differ (rule 33).
@@ -93,7 +96,14 @@ pub struct Record {
     pub client: Option<Client>,
     /// The jar as it was before the application took the session away (rule 29).
     pub parked: Option<Parked>,
+    /// The cookies whose life the ticket has (`remember: application`), by name: what the answer set
+    /// that made the record. None: all of the jar.
+    pub lasting: Vec<Vec<u8>>,
 }
+
+/// Fields at the end that records of this schema may lack: they were added later. Older nodes leave
+/// them alone.
+const LATER_FIELDS: usize = 1;
 
 /// What a request changes in its record, besides what its answer does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,6 +186,7 @@ impl Record {
             subject: None,
             client: None,
             parked: None,
+            lasting: Vec::new(),
         }
     }
 
@@ -220,6 +231,23 @@ impl Record {
     /// store lost that write (rule 15).
     pub fn repaired(&self, counter: u32, now: UnixMillis) -> Self {
         Self { counter, renewed: now, presented: Some(now), ..self.clone() }
+    }
+
+    /// Until when browsers keep its ticket; `None`: until they are closed.
+    pub fn ticket_until(
+        &self,
+        remember: Remember,
+        idle: Duration,
+        now: UnixMillis,
+    ) -> Option<UnixMillis> {
+        let until = match remember {
+            Remember::Never => None,
+            Remember::Always => Some(self.ends_at),
+            Remember::AsApplication => {
+                self.jar.lasts_until(&self.lasting, now.plus(idle.min(PASSING)), now)
+            }
+        };
+        until.map(|until| until.min(self.ends_at))
     }
 
     /// Whether the record is past its idle deadline or its absolute end.
@@ -272,6 +300,7 @@ impl Record {
             epoch: self.epoch,
             subject: self.subject.clone(),
             client: self.client.clone(),
+            lasting: self.lasting.clone(),
             ..fresh
         }
     }
@@ -314,6 +343,8 @@ impl Record {
             + self.endpoint.as_ref().map_or(0, text)
             + self.subject.as_ref().map_or(0, Subject::heap_bytes)
             + self.client.as_ref().map_or(0, client)
+            + self.lasting.iter().map(|name| name.capacity() + HEAP_SLACK).sum::<usize>()
+            + self.lasting.capacity() * size_of::<Vec<u8>>()
     }
 
     /// How long the store has to keep it.
@@ -329,7 +360,10 @@ impl Record {
     /// Reads what [`Record::encode`] wrote; `None` where it is something else.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes.split_first()? {
-            (&SCHEMA, fields) => postcard::from_bytes(fields).ok(),
+            (&SCHEMA, fields) => {
+                let older = || postcard::from_bytes(&[fields, &[0; LATER_FIELDS]].concat());
+                postcard::from_bytes(fields).or_else(|_| older()).ok()
+            }
             _ => None,
         }
     }
@@ -385,6 +419,16 @@ mod tests {
         assert_eq!(Record::decode(&[]), None);
         assert_eq!(Record::decode(&[1, 0, 0]), None);
         assert_eq!(Record::decode(&bytes[..20]), None);
+    }
+
+    /// Nodes of two versions share a store while they are updated one after the other.
+    #[test]
+    fn a_record_reads_back_without_what_was_added_later() {
+        let record = record(Standing::Authenticated);
+        let bytes = record.encode();
+        assert_eq!(Record::decode(&bytes[..bytes.len() - LATER_FIELDS]), Some(record.clone()));
+        let lasting = Record { lasting: vec![b"sid".to_vec()], ..record };
+        assert_eq!(Record::decode(&lasting.encode()), Some(lasting));
     }
 
     /// PROTOCOL 9: a new anonymous record lives two minutes until its ticket comes back.

@@ -49,8 +49,8 @@ pub struct Settle<'a> {
 
 #[derive(Clone, Debug)]
 enum Stage {
-    /// The jar of the record is being written, back to `Live`, with this counter.
-    Merge(Held, u32),
+    /// The jar of the record is being written, back to `Live`, and this will be its ticket.
+    Merge(Held, Chosen),
     /// The record is being read for its current ticket.
     Reissue(Held),
     /// The record is being ended.
@@ -168,8 +168,8 @@ impl<'a> Settle<'a> {
     pub fn next(&mut self, outcome: Outcome) -> Step {
         let stage = std::mem::replace(&mut self.stage, Stage::Finished);
         match (stage, outcome) {
-            (Stage::Merge(held, counter), Outcome::Replaced(replaced)) => {
-                self.merged(held, counter, replaced)
+            (Stage::Merge(held, chosen), Outcome::Replaced(replaced)) => {
+                self.merged(held, chosen, replaced)
             }
             (Stage::Merge(held, _), Outcome::Loaded(lookup)) => match self.reread(&held, lookup) {
                 Reread::Same(now) if self.is_overtaken(&held, &now) => self.fenced(&now),
@@ -180,7 +180,7 @@ impl<'a> Settle<'a> {
             },
             (Stage::Reissue(held), Outcome::Loaded(lookup)) => {
                 match self.reread(&held, lookup) {
-                    Reread::Same(held) => self.reissue(&held, held.record.counter),
+                    Reread::Same(held) => self.reissue(&held, self.current(&held.record)),
                     Reread::Other => {}
                     Reread::Unavailable => return self.not_stored(&held),
                 }
@@ -392,6 +392,15 @@ fn asks_nothing(policy: &Policy, bond: &Bond, answer: &Answer, now: UnixMillis) 
         && (answer.endpoint.is_none() || answer.endpoint == record.endpoint)
         && presented.counter == record.counter
         && !record.is_renewal_due(policy.timeouts.renew_every, now)
+}
+
+/// A record's ticket, if one is to be sent.
+#[derive(Clone, Copy, Debug)]
+struct Chosen {
+    counter: u32,
+    until: Option<UnixMillis>,
+    /// Browsers have the same ticket for another time.
+    is_kept_otherwise: bool,
 }
 
 enum Reread {

@@ -1,4 +1,4 @@
-//! What browsers are asked to keep (`cookie: { remember: true }`) and to forget (`Clear-Site-Data`).
+//! What browsers are asked to keep (`cookie: { remember: … }`) and to forget (`Clear-Site-Data`).
 
 use std::time::Duration;
 
@@ -73,6 +73,120 @@ async fn a_remembered_ticket_lives_as_long_as_its_session() {
     clock.advance(Duration::from_secs(16 * 60));
     let renewed = alice.get("/").await.expect(200);
     lives(&renewed, 12 * 3600 - 96 * 60);
+}
+
+/// Sets the cookies that the query names, as if the application had so decided.
+async fn obedient() -> Responder {
+    Responder::start(|request: &Request| {
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let cookies = query.split('&').filter(|cookie| !cookie.is_empty());
+        let cookies: Vec<String> = cookies.map(|cookie| cookie.replace('~', "; ")).collect();
+        let mut fields: Vec<(&str, &str)> =
+            cookies.iter().map(|cookie| ("set-cookie", cookie.as_str())).collect();
+        match path {
+            "/login" => {
+                fields.push(("location", "/account/"));
+                response("302 Found", &fields, b"")
+            }
+            _ => {
+                response("200 OK", &fields, request.field("cookie").unwrap_or_default().as_bytes())
+            }
+        }
+    })
+    .await
+}
+
+const DAY: u64 = 86_400;
+
+/// A node whose tickets follow the application's cookies.
+fn following(app: &Responder, clock: &TestClock) -> Vec<Proxy> {
+    let shop = Shop::at(app.address).policy("timeouts: { idle: 14d, absolute: 30d }");
+    let yaml = shop.yaml().replace("same_site: lax }", "same_site: lax, remember: application }");
+    vec![Proxy::start_at(clock, &yaml)]
+}
+
+/// "Remember me" is for who asked for it: as long as the application keeps its own cookie, renewed or
+/// not, and no longer than the session.
+#[tokio::test]
+async fn a_ticket_lives_as_the_cookies_of_the_login_do() {
+    let (app, clock) = (obedient().await, TestClock::default());
+    let nodes = following(&app, &clock);
+    for (cookies, expected) in [
+        ("sid=1~Path=/", None),
+        ("sid=1~Path=/~Max-Age=864000", Some(10 * DAY)),
+        ("sid=1~Path=/~Max-Age=34560000", Some(30 * DAY)),
+        // The longest-lived of several, which may be a token beside the identifier.
+        ("sid=1~Path=/&sessionid=2~Path=/~Max-Age=864000", Some(10 * DAY)),
+        ("sid=1~Path=/~Max-Age=86400&sessionid=2~Path=/~Max-Age=864000", Some(10 * DAY)),
+        // What is over in a moment must not take the session with it.
+        ("sid=1~Path=/&sessionid=2~Path=/~Max-Age=10", None),
+        ("sid=1~Path=/&sessionid=2~Path=/~Max-Age=0", None),
+    ] {
+        let mut alice = browser(&nodes);
+        // What was there before the login says nothing about who logs in.
+        alice.get("/?EGG_SESS=0~Path=/~Max-Age=20000000").await.expect(200);
+        let answer = alice.post_form(&format!("/login?{cookies}"), ALICE).await.expect(302);
+        check(&answer, expected, cookies);
+        alice.get("/").await.expect(200);
+        clock.advance(Duration::from_secs(20 * 60));
+        check(&alice.get("/").await.expect(200), expected, "renewed");
+        alice.restart();
+        let is_back = alice.get("/").await.expect(200).text().contains("sid=1");
+        assert_eq!(is_back, expected.is_some(), "{cookies}");
+    }
+}
+
+#[track_caller]
+fn check(answer: &Response, expected: Option<u64>, what: &str) {
+    match expected {
+        Some(seconds) => {
+            let found =
+                max_age(answer).unwrap_or_else(|| panic!("{what}: it ends with the browser"));
+            assert!((seconds - 1800..=seconds).contains(&found), "{what}: {found}, not {seconds}");
+        }
+        None => assert_eq!(max_age(answer), None, "{what}"),
+    }
+}
+
+/// An application that keeps its identifier sets nothing at the login: what it has set before counts.
+#[tokio::test]
+async fn a_login_that_sets_no_cookie_leaves_the_life_that_there_was() {
+    let (app, clock) = (obedient().await, TestClock::default());
+    let nodes = following(&app, &clock);
+    for (cookies, expected) in
+        [("sid=1~Path=/", None), ("sid=1~Path=/~Max-Age=864000", Some(10 * DAY))]
+    {
+        let mut alice = browser(&nodes);
+        check(&alice.get(&format!("/?{cookies}")).await.expect(200), expected, "before");
+        let answer = alice.post_form("/login", ALICE).await.expect(302);
+        check(&answer, expected, cookies);
+    }
+}
+
+/// The application may change its mind: the same ticket is sent again, for another time.
+#[tokio::test]
+async fn a_ticket_follows_what_the_application_says_later() {
+    let (app, clock) = (obedient().await, TestClock::default());
+    let nodes = following(&app, &clock);
+    let mut alice = browser(&nodes);
+    let answer = alice.post_form("/login?sid=1~Path=/~Max-Age=864000", ALICE).await.expect(302);
+    check(&answer, Some(10 * DAY), "the login");
+    for (cookies, expected) in [
+        ("sid=2~Path=/~Max-Age=864000", Some(Some(10 * DAY))),
+        ("sid=2~Path=/~Max-Age=1728000", Some(Some(20 * DAY))),
+        ("connect.sid=1~Path=/~Max-Age=20000000", None),
+        ("sid=3~Path=/", Some(None)),
+        ("sid=4~Path=/", None),
+        ("sid=5~Path=/~Max-Age=864000", Some(Some(10 * DAY))),
+        ("sid=~Path=/~Max-Age=0", Some(None)),
+    ] {
+        clock.advance(Duration::from_secs(60));
+        let answer = alice.get(&format!("/?{cookies}")).await.expect(200);
+        match expected {
+            Some(expected) => check(&answer, expected, cookies),
+            None => assert_eq!(answer.set_cookies(), Vec::<String>::new(), "{cookies}"),
+        }
+    }
 }
 
 #[tokio::test]

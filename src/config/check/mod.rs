@@ -15,6 +15,7 @@ mod modes;
 mod order;
 mod outage;
 mod own_sessions;
+mod remember;
 mod servers;
 mod sessions;
 mod store;

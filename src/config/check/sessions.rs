@@ -11,7 +11,7 @@ use crate::config::value::unit::{Zero, duration, size};
 use crate::config::value::{Flaw, choice};
 use crate::cookie::enforce::{READ_BY_SCRIPT, SameSite};
 use crate::session::policy::{
-    CookiesHold, JarLimits, OnAppDelete, OnReuse, Policy, TicketCookie, Timeouts,
+    CookiesHold, JarLimits, OnAppDelete, OnReuse, Policy, Remember, TicketCookie, Timeouts,
 };
 
 use super::cookies::same_site;
@@ -97,7 +97,10 @@ impl Checker<'_> {
     ) -> Policy {
         let session = &given.value;
         let kind = self.kind(session, path);
-        let cookie = self.ticket(name, session, path, insecure);
+        let timeouts =
+            self.session_timeouts(session.timeouts.as_ref(), &format!("{path}.timeouts"));
+        let mut cookie = self.ticket(name, session, path, insecure);
+        cookie.remember = self.remember(session, &timeouts, &format!("{path}.cookie.remember"));
         let mode = self.mode(kind, session, &cookie, path);
         let ticket = (kind == Kind::Vault).then_some(cookie.name.as_str());
         let app_cookies = self.app_cookies(given, ticket, path);
@@ -117,7 +120,7 @@ impl Checker<'_> {
             app_cookies,
             app_cookies_hold: self
                 .app_cookies_hold(&session.app_cookies_hold, &format!("{path}.app_cookies_hold")),
-            timeouts: self.session_timeouts(session.timeouts.as_ref(), &format!("{path}.timeouts")),
+            timeouts,
             on_reuse: self.on_reuse(&session.on_reuse, &format!("{path}.on_reuse")),
             on_app_delete: self.on_app_delete(session, &format!("{path}.on_app_delete")),
             login,
@@ -201,7 +204,7 @@ impl Checker<'_> {
             same_site,
             domain,
             secure: !insecure,
-            remember: on(&given.remember),
+            remember: Remember::Never,
         }
     }
 

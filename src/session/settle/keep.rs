@@ -1,13 +1,15 @@
 //! A record keeps its place, or ends: cookies are merged, its ticket is renewed or taken away
 //! (PROTOCOL.md 11, 13-16, 26, 27).
 
+use crate::clock::UnixMillis;
 use crate::session::command::Ignored;
 use crate::session::event::{Cause, Event};
 use crate::session::exchange::{Held, Presented};
 use crate::session::outcome::{Durability, Epoch, Lookup, RecordKey, Replaced};
+use crate::session::policy::Policy;
 use crate::session::record::{Record, State};
 
-use super::{Issue, Settle, Stage, Step, TicketEffect, replace};
+use super::{Chosen, Issue, Settle, Stage, Step, TicketEffect, replace};
 
 impl Settle<'_> {
     fn changes(&self, record: &Record) -> bool {
@@ -40,16 +42,29 @@ impl Settle<'_> {
         }
     }
 
-    /// Chooses the ticket with this counter, unless the request was admitted more than one
-    /// generation ago (rule 14).
-    pub(super) fn reissue(&mut self, held: &Held, counter: u32) {
+    /// Until when the browser is to keep the ticket of a record.
+    pub(super) fn until(&self, record: &Record) -> Option<UnixMillis> {
+        let Policy { cookie, timeouts, .. } = self.policy;
+        record.ticket_until(cookie.remember, timeouts.idle, self.now)
+    }
+
+    /// Chooses this ticket, unless the request was admitted more than one generation ago (rule 14).
+    /// The one that the request came with is sent again where browsers are to keep it for another
+    /// time than before.
+    pub(super) fn reissue(&mut self, held: &Held, chosen: Chosen) {
+        let Chosen { counter, until, is_kept_otherwise } = chosen;
         if let Some(Presented { tag, selector, counter: old }) = self.presented
-            && old.checked_add(1) == Some(counter)
+            && (old.checked_add(1) == Some(counter) || (is_kept_otherwise && old == counter))
         {
-            let (secret, ends_at) = (held.record.secret(counter), held.record.ends_at);
-            let issue = Issue { key: held.key, tag, selector, counter, secret, ends_at };
+            let secret = held.record.secret(counter);
+            let issue = Issue { key: held.key, tag, selector, counter, secret, until };
             self.ticket = TicketEffect::Set(issue);
         }
+    }
+
+    /// The ticket of a record as it is.
+    pub(super) fn current(&self, record: &Record) -> Chosen {
+        Chosen { counter: record.counter, until: self.until(record), is_kept_otherwise: false }
     }
 
     pub(super) fn merge(&mut self, held: Held) -> Step {
@@ -64,25 +79,29 @@ impl Settle<'_> {
         if self.answer.endpoint.is_some() {
             record.endpoint.clone_from(&self.answer.endpoint);
         }
-        let counter = record.counter;
+        let until = self.until(&record);
+        // What is parked may come back, with the time that it had.
+        let is_settled = record.parked.is_none() && held.record.parked.is_none();
+        let is_kept_otherwise = is_settled && until != self.until(&held.record);
+        let chosen = Chosen { counter: record.counter, until, is_kept_otherwise };
         let step = replace(&held, record, Durability::Master);
-        self.stage = Stage::Merge(held, counter);
+        self.stage = Stage::Merge(held, chosen);
         step
     }
 
-    pub(super) fn merged(&mut self, held: Held, counter: u32, replaced: Replaced) -> Step {
+    pub(super) fn merged(&mut self, held: Held, chosen: Chosen, replaced: Replaced) -> Step {
         match replaced {
             Replaced::Replaced => {
                 self.events.extend(self.guarded.once_written.take());
                 self.leave(&held);
-                if counter != held.record.counter {
+                if chosen.counter != held.record.counter {
                     self.events.push(Event::Renewed { id: held.key });
                 }
-                self.reissue(&held, counter);
+                self.reissue(&held, chosen);
                 self.done()
             }
             // Losers read again; who renewed first has renewed for all (rule 13).
-            Replaced::Conflict => self.again(held, |held| Stage::Merge(held, counter)),
+            Replaced::Conflict => self.again(held, |held| Stage::Merge(held, chosen)),
             Replaced::Gone => self.fenced(&held),
             Replaced::Unavailable => self.not_stored(&held),
         }

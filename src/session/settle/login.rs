@@ -9,6 +9,7 @@ use crate::session::exchange::Held;
 use crate::session::jar::{Edit, Jar};
 use crate::session::limit::{Beyond, Listed, SessionLimit};
 use crate::session::outcome::{Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
+use crate::session::policy::Remember;
 use crate::session::record::{Fresh, Record, Standing};
 
 use super::{Issue, Purpose, Settle, Stage, Step, TicketEffect, replace};
@@ -105,8 +106,11 @@ impl Settle<'_> {
                     return self.create(Some(held.key), fresh, Box::new(record));
                 }
                 let subject = self.to_revoke(Some(&held));
-                let Record { jar, endpoint, .. } = Arc::unwrap_or_clone(held.record);
-                let record = self.new_record(&fresh, jar, Standing::Authenticated, endpoint);
+                let Record { jar, endpoint, lasting, .. } = Arc::unwrap_or_clone(held.record);
+                let mut record = self.new_record(&fresh, jar, Standing::Authenticated, endpoint);
+                if record.lasting.is_empty() {
+                    record.lasting = lasting;
+                }
                 self.establish(Some(held.key), fresh, record, subject)
             }
             Replaced::Conflict => self.again(held, |held| Stage::Move(held, fresh)),
@@ -156,6 +160,10 @@ impl Settle<'_> {
         let mut record = Record::new(fresh.seed.clone(), jar, standing, timeouts, self.now);
         record.endpoint = self.answer.endpoint.clone().or(endpoint);
         let bound = self.policy.bind.zip(self.answer.bearer);
+        if self.policy.cookie.remember == Remember::AsApplication {
+            record.lasting =
+                self.answer.edits.iter().filter_map(Edit::put).map(Vec::from).collect();
+        }
         record.binding = bound.map(|(bind, bearer)| Binding::of(bind.ties, &fresh.seed, &bearer));
         if standing == Standing::Authenticated && self.answer.subject.is_some() {
             record.subject.clone_from(&self.answer.subject);
@@ -234,9 +242,9 @@ impl Settle<'_> {
             None => Event::Created { id: fresh.key },
         });
         let Fresh { key, tag, selector, .. } = fresh;
-        let (counter, ends_at) = (record.counter, record.ends_at);
+        let (counter, until) = (record.counter, self.until(&record));
         let secret = record.secret(counter);
-        self.ticket = TicketEffect::Set(Issue { key, tag, selector, counter, secret, ends_at });
+        self.ticket = TicketEffect::Set(Issue { key, tag, selector, counter, secret, until });
         match self.limit() {
             Some((limit, subject)) if is_login && limit.beyond == Beyond::EndOldest => {
                 self.stage = Stage::Trim(key);

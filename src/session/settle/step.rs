@@ -198,6 +198,6 @@ pub struct Issue {
     pub selector: Selector,
     pub counter: u32,
     pub secret: Secret,
-    /// The record's absolute end.
-    pub ends_at: UnixMillis,
+    /// Until when the browser is to keep it; absent: until it is closed.
+    pub until: Option<UnixMillis>,
 }
