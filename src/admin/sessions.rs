@@ -19,6 +19,7 @@ use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::shown::{Shown, is_live};
 use crate::session::subject::normalised;
 use crate::store::records::Records;
+use crate::store::records::users::UserSessions;
 use crate::telemetry::audit;
 use crate::telemetry::labels::Revocation;
 use crate::telemetry::metrics::Metrics;
@@ -156,15 +157,24 @@ impl Sessions {
         let now = self.clock.now();
         let found = match self.records.list_subject(subject, now).await {
             Lookup::Found(found) => found,
-            Lookup::NotFound | Lookup::Revoked => Vec::new(),
+            Lookup::NotFound | Lookup::Revoked => UserSessions::default(),
             Lookup::Unavailable => return Err(Problem::StoreDown),
         };
         let mut sessions: Vec<Shown> = found
+            .sessions
             .iter()
             .filter_map(|(key, _, record)| Shown::of(*key, record, subject, now))
             .collect();
         sessions.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
-        Ok(json(StatusCode::OK, &json!({ "subject": subject, "sessions": sessions })))
+        let is_cut = found.is_cut();
+        let total = if is_cut { found.total } else { sessions.len() };
+        let list = json!({
+            "subject": subject,
+            "sessions": sessions,
+            "total": total,
+            "truncated": is_cut,
+        });
+        Ok(json(StatusCode::OK, &list))
     }
 
     async fn revoke(

@@ -187,6 +187,8 @@ fn list(answer: &Value) -> Result<String, String> {
     struct Answer {
         subject: String,
         sessions: Vec<Session>,
+        total: usize,
+        truncated: bool,
     }
     #[derive(Deserialize)]
     struct Session {
@@ -198,12 +200,17 @@ fn list(answer: &Value) -> Result<String, String> {
         network: Option<String>,
         agent: Option<String>,
     }
-    let Answer { subject, sessions } = Answer::deserialize(answer)
+    let Answer { subject, sessions, total, truncated } = Answer::deserialize(answer)
         .map_err(|error| format!("the answer makes no sense: {error}"))?;
     if sessions.is_empty() {
         return Ok(format!("{} has no sessions", shown(&subject)));
     }
-    let mut text = format!("{} has {} session(s)", shown(&subject), sessions.len());
+    let mut text = format!("{} has {total} session(s)", shown(&subject));
+    if truncated {
+        // Some of the others may be over by now.
+        let told = sessions.len();
+        text = format!("{} has about {total} session(s), of which {told} follow", shown(&subject));
+    }
     for session in sessions {
         let Session { id, created, last_seen, authenticated, confirmed, network, agent } = session;
         let written = (|| {
@@ -278,7 +285,7 @@ mod tests {
 
     #[test]
     fn sessions_are_listed_for_people() {
-        let answer = json!({ "subject": "alice", "sessions": [{
+        let mut answer = json!({ "subject": "alice", "total": 1, "truncated": false, "sessions": [{
             "id": "0a", "created": 0, "last_seen": 60, "authenticated": 5, "ends": 90,
             "confirmed": false, "network": "192.0.2.0/24", "agent": "curl\u{1b}"
         }] });
@@ -289,7 +296,12 @@ mod tests {
              logged in  Thu, 01 Jan 1970 00:00:05 GMT (the name is what was typed)\n  \
              client     192.0.2.0/24 curl\u{fffd}"
         );
-        let nobody = json!({ "subject": "bob", "sessions": [] });
+        (answer["total"], answer["truncated"]) = (json!(1200), json!(true));
+        let cut = list(&answer).unwrap();
+        assert!(cut.starts_with("alice has about 1200 session(s), of which 1 follow\n"), "{cut}");
+        let nobody = json!({
+            "subject": "bob", "sessions": [], "total": 0, "truncated": false
+        });
         assert_eq!(list(&nobody).unwrap(), "bob has no sessions");
     }
 }

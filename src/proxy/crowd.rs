@@ -67,14 +67,22 @@ pub async fn joined(
 
 /// Ends what is beyond the limit; `None` where the store does not answer.
 async fn enforce(shared: &Shared, limit: SessionLimit, name: &str) -> Option<Vec<RecordKey>> {
-    let Lookup::Found(listed) = shared.list(name).await else { return None };
-    let excess = limit.excess(&listed, name, shared.clock.now());
-    for key in &excess {
-        if shared.remove(*key).await == Removed::Unavailable {
+    let mut ended = Vec::new();
+    loop {
+        let Lookup::Found(beyond) = shared.beyond(name, limit.at_return()).await else {
             return None;
+        };
+        // Perhaps not all were told before.
+        if beyond.is_empty() {
+            return Some(ended);
+        }
+        for key in beyond {
+            if shared.remove(key).await == Removed::Unavailable {
+                return None;
+            }
+            ended.push(key);
         }
     }
-    Some(excess)
 }
 
 async fn again(shared: Arc<Shared>, limit: SessionLimit, name: String) {

@@ -10,14 +10,18 @@ use pingora_proxy::Session;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::clock::UnixMillis;
 use crate::headers::fetch;
 use crate::proxy::context::Context;
 use crate::proxy::settling::expiry_field;
 use crate::proxy::shared::Shared;
+use crate::session::exchange::Held;
 use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::own::{Asked, Refused};
 use crate::session::policy::Policy;
+use crate::session::record::Record;
 use crate::session::shown::Shown;
+use crate::store::records::users::{Others, UserSessions};
 use crate::telemetry::audit;
 use crate::telemetry::labels::Revocation;
 
@@ -87,61 +91,92 @@ pub async fn answer(shared: &Shared, ctx: &Context, policy: &Policy, asked: &Ask
     let held = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.held());
     let confirmed = held.and_then(|held| {
         let subject = held.record.whose().filter(|subject| subject.confirmed)?;
-        Some((held.key, subject.name.as_str()))
+        Some(Owner { held, subject: &subject.name })
     });
-    let Some((current, subject)) = confirmed else {
-        return Json::error(StatusCode::UNAUTHORIZED, "login_required")
-            .with(http::header::WWW_AUTHENTICATE, "Cookie");
+    let Some(owner) = confirmed else {
+        return login_required();
     };
-    let now = shared.clock.now();
-    let found = match shared.list(subject).await {
-        Lookup::Found(found) => found,
-        Lookup::NotFound | Lookup::Revoked => Vec::new(),
-        Lookup::Unavailable => return store_down(),
-    };
-    // What somebody merely typed into a form is nobody's session.
-    let mut own: Vec<(RecordKey, Shown)> = found
-        .iter()
-        .filter_map(|(key, _, record)| Some((*key, Shown::of(*key, record, subject, now)?)))
-        .filter(|(_, shown)| shown.confirmed)
-        .collect();
-    own.sort_by(|(_, a), (_, b)| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     match asked {
-        Asked::List => {
-            let sessions: Vec<Own> = own
-                .into_iter()
-                .map(|(key, shown)| Own {
-                    id: own_id(key),
-                    created: shown.created,
-                    last_seen: shown.last_seen,
-                    authenticated: shown.authenticated,
-                    network: shown.network,
-                    agent: shown.agent,
-                    current: key == current,
-                })
-                .collect();
-            Json::ok(json!({ "sessions": sessions }))
+        Asked::List => owner.list(shared).await,
+        Asked::End(id) => owner.end(shared, policy, *id).await,
+        Asked::EndOthers => owner.end_others(shared).await,
+    }
+}
+
+/// Who asks, and with which session.
+struct Owner<'a> {
+    held: &'a Held,
+    subject: &'a str,
+}
+
+impl Owner<'_> {
+    async fn list(&self, shared: &Shared) -> Json {
+        let now = shared.clock.now();
+        let listed = match shared.list(self.subject).await {
+            Lookup::Found(listed) => listed,
+            Lookup::NotFound | Lookup::Revoked => UserSessions::default(),
+            Lookup::Unavailable => return store_down(),
+        };
+        let (is_cut, total) = (listed.is_cut(), listed.total);
+        let mut found: Vec<_> =
+            listed.sessions.into_iter().map(|(key, _, record)| (key, record)).collect();
+        if found.iter().all(|(key, _)| *key != self.held.key) {
+            found.push((self.held.key, self.held.record.clone()));
         }
-        Asked::End(id) => match own.iter().find(|(key, _)| own_id(*key) == *id) {
-            None => Json::error(StatusCode::NOT_FOUND, "no_such_session"),
-            Some((key, _)) => {
-                if !end(shared, *key, subject).await {
-                    return store_down();
-                }
-                let done = Json::ok(json!({ "ended": 1 }));
-                if *key == current { done.with(SET_COOKIE, expiry_field(policy)) } else { done }
-            }
-        },
-        Asked::EndOthers => {
-            let mut ended = 0;
-            for (key, _) in own.iter().filter(|(key, _)| *key != current) {
-                if !end(shared, *key, subject).await {
-                    return store_down();
-                }
-                ended += 1;
-            }
-            Json::ok(json!({ "ended": ended }))
+        let mut own: Vec<(RecordKey, Shown)> = found
+            .iter()
+            .filter_map(|(key, record)| Some((*key, self.shown(*key, record, now)?)))
+            .collect();
+        own.sort_by(|(_, a), (_, b)| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+        let sessions: Vec<Own> = own
+            .into_iter()
+            .map(|(key, shown)| Own {
+                id: own_id(key),
+                created: shown.created,
+                last_seen: shown.last_seen,
+                authenticated: shown.authenticated,
+                network: shown.network,
+                agent: shown.agent,
+                current: key == self.held.key,
+            })
+            .collect();
+        let total = if is_cut { total } else { sessions.len() };
+        Json::ok(json!({ "sessions": sessions, "total": total, "truncated": is_cut }))
+    }
+
+    async fn end(&self, shared: &Shared, policy: &Policy, id: [u8; 16]) -> Json {
+        let key = RecordKey { id, ..self.held.key };
+        match shared.reload(key).await {
+            Lookup::Found((_, record))
+                if self.shown(key, &record, shared.clock.now()).is_some() => {}
+            Lookup::Found(_) | Lookup::NotFound | Lookup::Revoked => return no_such_session(),
+            Lookup::Unavailable => return store_down(),
         }
+        if shared.remove(key).await == Removed::Unavailable {
+            return store_down();
+        }
+        let subject = Some(self.subject);
+        audit::revoked(&shared.metrics, Revocation::Session, subject, Some(key), "user");
+        let done = Json::ok(json!({ "ended": 1 }));
+        if key == self.held.key { done.with(SET_COOKIE, expiry_field(policy)) } else { done }
+    }
+
+    async fn end_others(&self, shared: &Shared) -> Json {
+        match shared.end_others(self.held.key).await {
+            Others::Ended(ended) => {
+                let (subject, key) = (Some(self.subject), Some(self.held.key));
+                audit::revoked(&shared.metrics, Revocation::Others, subject, key, "user");
+                Json::ok(json!({ "ended": ended }))
+            }
+            Others::NotLive => login_required(),
+            Others::Unavailable => store_down(),
+        }
+    }
+
+    /// What may be shown of a session, if it is the user's. What somebody merely typed into a form
+    /// is nobody's.
+    fn shown(&self, key: RecordKey, record: &Record, now: UnixMillis) -> Option<Shown> {
+        Shown::of(key, record, self.subject, now).filter(|shown| shown.confirmed)
     }
 }
 
@@ -150,13 +185,13 @@ fn own_id(key: RecordKey) -> String {
     key.id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Ends a session; says whether the store has acknowledged it.
-async fn end(shared: &Shared, key: RecordKey, subject: &str) -> bool {
-    if shared.remove(key).await == Removed::Unavailable {
-        return false;
-    }
-    audit::revoked(&shared.metrics, Revocation::Session, Some(subject), Some(key), "user");
-    true
+fn login_required() -> Json {
+    Json::error(StatusCode::UNAUTHORIZED, "login_required")
+        .with(http::header::WWW_AUTHENTICATE, "Cookie")
+}
+
+fn no_such_session() -> Json {
+    Json::error(StatusCode::NOT_FOUND, "no_such_session")
 }
 
 fn store_down() -> Json {

@@ -68,7 +68,7 @@ async fn go(
                 Outcome::Replaced(shared.replace(key, version, &record, durability).await)
             }
             Step::RevokeSubject(name) => Outcome::Revoked(revoke(shared, &name).await),
-            Step::List(name) => Outcome::Listed(shared.list(&name).await),
+            Step::Beyond(name, room) => Outcome::Beyond(shared.beyond(&name, room).await),
             Step::Remove(key) => Outcome::Removed(shared.remove(key).await),
         };
         step = settle.next(outcome);

@@ -19,16 +19,16 @@ use crate::proxy::settings::Route;
 use crate::proxy::touches::Touches;
 use crate::routing::table::Table;
 use crate::session::event::Reject;
-use crate::session::limit::Listed;
 use crate::session::outcome::{
-    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced, Room,
 };
 use crate::session::policy::Policy;
 use crate::session::record::Record;
 use crate::store::records::Records;
+use crate::store::records::users::{Others, UserSessions};
 use crate::store::throttle::Throttle;
 use crate::telemetry::findings::Findings;
-use crate::telemetry::labels::StoreOp;
+use crate::telemetry::labels::{StoreOp, StoreOutcome};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
 
@@ -173,11 +173,32 @@ impl Shared {
     }
 
     /// The live records of a subject.
-    pub async fn list(&self, name: &str) -> Lookup<Vec<Listed>> {
+    pub async fn list(&self, name: &str) -> Lookup<UserSessions> {
         let begun = Instant::now();
         let listed = self.records.list_subject(name, self.clock.now()).await;
         self.metrics.store_call(StoreOp::List, (&listed).into(), begun.elapsed());
         listed
+    }
+
+    /// The sessions of a subject that are beyond a limit, a bounded number at a time.
+    pub async fn beyond(&self, name: &str, room: Room) -> Lookup<Vec<RecordKey>> {
+        let begun = Instant::now();
+        let beyond = self.records.beyond(name, room, self.clock.now()).await;
+        self.metrics.store_call(StoreOp::Count, (&beyond).into(), begun.elapsed());
+        beyond
+    }
+
+    /// Ends all sessions of a subject but one.
+    pub async fn end_others(&self, key: RecordKey) -> Others {
+        let begun = Instant::now();
+        let others = self.records.end_others(key, self.clock.now()).await;
+        let outcome = match others {
+            Others::Ended(_) => StoreOutcome::Ok,
+            Others::NotLive => StoreOutcome::Absent,
+            Others::Unavailable => StoreOutcome::Unavailable,
+        };
+        self.metrics.store_call(StoreOp::Revoke, outcome, begun.elapsed());
+        others
     }
 
     /// Ends one session.

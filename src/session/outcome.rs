@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use crate::clock::UnixMillis;
 use crate::crypto::seal;
 use crate::uniform;
 
@@ -134,6 +135,19 @@ pub enum Replaced {
     Unavailable,
 }
 
+/// What became of ending all sessions of a user but one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// The one goes on in the new epoch; how many that were listed are over. A repeat may count
+    /// fewer.
+    Carried(usize),
+    /// The record has another version.
+    Conflict,
+    /// The record is not there, or its epoch is over.
+    Gone,
+    Unavailable,
+}
+
 /// What became of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removed {
@@ -159,6 +173,36 @@ pub enum Durability {
     Master,
     /// Where there is a replica, one has it too (rule 26).
     Replica,
+}
+
+/// How a record stands among those of its subject (rule 27).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// It is over, or has no subject.
+    Out,
+    Listed,
+    /// Listed, and it counts for the limit on sessions since then: where it counted already,
+    /// since the time that was noted first.
+    Counts(UnixMillis),
+}
+
+/// Which of a subject's records that count are beyond a limit (rule 22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// So many have room.
+    pub sessions: usize,
+    /// One that is left out of the count.
+    pub besides: Option<RecordKey>,
+    pub ends: Surplus,
+}
+
+/// Who has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surplus {
+    /// Those that have counted longest.
+    Oldest,
+    /// Those that came last.
+    Newest,
 }
 
 #[cfg(test)]

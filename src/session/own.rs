@@ -11,7 +11,7 @@ pub enum Asked {
     /// `GET`: the list.
     List,
     /// `DELETE …/<id>`: the end of one, by the 32 hex digits that the list has.
-    End(String),
+    End([u8; 16]),
     /// `DELETE …?others` or `POST …?others`: the end of all but the one that asks.
     EndOthers,
 }
@@ -48,15 +48,23 @@ impl Asked {
                 _ => Err(Refused::Method("GET, HEAD, POST, DELETE")),
             };
         }
-        let id = rest.strip_prefix(b"/").and_then(|id| std::str::from_utf8(id).ok());
-        let id =
-            id.filter(|id| id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        match (id, method) {
+        match (rest.strip_prefix(b"/").and_then(identifier), method) {
             (None, _) => Err(Refused::Nothing),
-            (Some(id), &Method::DELETE) => Ok(Self::End(id.to_ascii_lowercase())),
+            (Some(id), &Method::DELETE) => Ok(Self::End(id)),
             (Some(_), _) => Err(Refused::Method("DELETE")),
         }
     }
+}
+
+/// Reads 32 hex digits in either case.
+fn identifier(text: &[u8]) -> Option<[u8; 16]> {
+    let digits: &[u8; 32] = text.try_into().ok()?;
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
+    }
+    Some(id)
 }
 
 #[cfg(test)]
@@ -75,10 +83,12 @@ mod tests {
             assert_eq!(Asked::read(&method, path.as_bytes(), query), expected, "{method} {rest}");
         };
         let id = "0123456789abcdef0123456789abcdef";
+        let bytes = [1, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef].repeat(2);
+        let bytes: [u8; 16] = bytes.try_into().expect("sixteen");
         check("GET", "", Ok(Asked::List));
         check("HEAD", "?others", Ok(Asked::List));
-        check("DELETE", &format!("/{id}"), Ok(Asked::End(id.to_owned())));
-        check("DELETE", &format!("/{}", id.to_uppercase()), Ok(Asked::End(id.to_owned())));
+        check("DELETE", &format!("/{id}"), Ok(Asked::End(bytes)));
+        check("DELETE", &format!("/{}", id.to_uppercase()), Ok(Asked::End(bytes)));
         check("DELETE", "?others", Ok(Asked::EndOthers));
         check("POST", "?a=b&others=true", Ok(Asked::EndOthers));
         for query in ["", "?", "?others=false", "?other", "?OTHERS"] {
@@ -88,7 +98,15 @@ mod tests {
         check("PUT", "", Err(Refused::Method("GET, HEAD, POST, DELETE")));
         check("OPTIONS", "", Err(Refused::Method("GET, HEAD, POST, DELETE")));
         check("GET", &format!("/{id}"), Err(Refused::Method("DELETE")));
-        for nothing in ["/", "s", "/others", &format!("/{id}0"), &format!("/{id}/"), "/\u{e9}"] {
+        for nothing in [
+            "/",
+            "s",
+            "/others",
+            &format!("/{id}0"),
+            &format!("/{id}/"),
+            "/\u{e9}",
+            &format!("/{}", id.replace('a', "+")),
+        ] {
             check("DELETE", nothing, Err(Refused::Nothing));
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::UnixMillis;
 use crate::session::binding::Binding;
 use crate::session::jar::Jar;
-use crate::session::outcome::{Epoch, RecordKey};
+use crate::session::outcome::{Epoch, Listing, RecordKey};
 use crate::session::parked::Parked;
 use crate::session::policy::{Remember, Timeouts};
 pub use crate::session::seed::Seed;
@@ -187,6 +187,20 @@ impl Record {
             client: None,
             parked: None,
             lasting: Vec::new(),
+        }
+    }
+
+    /// How it stands among the records of its subject. Only a subject that is confirmed counts, or
+    /// anybody could use up another one's sessions; only a session that is in use, or a lost answer
+    /// would (rule 22). A login on its way counts: it may fail, and the session goes on.
+    pub fn listing(&self) -> Listing {
+        match (&self.state, &self.subject) {
+            (State::Ended | State::Moved { .. }, _) | (_, None) => Listing::Out,
+            (State::Live | State::Pending { .. }, Some(subject)) => {
+                let counts = subject.confirmed && self.was_seen();
+                let since = || Listing::Counts(self.presented.unwrap_or(self.renewed));
+                if counts { since() } else { Listing::Listed }
+            }
         }
     }
 

@@ -81,7 +81,11 @@ enum Stage {
     /// The new session is made; those of its subject beyond the limit are being looked for …
     Trim(RecordKey),
     /// … and this one is being ended; then the others.
-    EndOldest(RecordKey, Vec<RecordKey>),
+    EndOldest {
+        new: RecordKey,
+        key: RecordKey,
+        others: Vec<RecordKey>,
+    },
     /// A login whose record was pending is looking whether it has moved by now.
     Recheck(RecordKey),
     Finished,
@@ -219,10 +223,10 @@ impl<'a> Settle<'a> {
             (Stage::Revoke { old, fresh, record, subject }, Outcome::Revoked(lookup)) => {
                 self.revoked(old, fresh, record, subject, &lookup)
             }
-            (Stage::Count(old), Outcome::Listed(lookup)) => self.counted(old, &lookup),
-            (Stage::Trim(new), Outcome::Listed(lookup)) => self.trimmed(new, &lookup),
-            (Stage::EndOldest(key, others), Outcome::Removed(removed)) => {
-                self.ended_oldest(key, others, removed)
+            (Stage::Count(old), Outcome::Beyond(lookup)) => self.counted(old, &lookup),
+            (Stage::Trim(new), Outcome::Beyond(lookup)) => self.trimmed(new, lookup),
+            (Stage::EndOldest { new, key, others }, Outcome::Removed(removed)) => {
+                self.ended_oldest(new, key, others, removed)
             }
             (Stage::Recheck(_), Outcome::Loaded(Lookup::Found((_, record))))
                 if matches!(record.state, State::Moved { .. }) =>

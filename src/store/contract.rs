@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{SEALED_BYTES_MAX, SharedStore, Stored};
-use crate::session::outcome::{Created, Durability, Lookup, RecordKey, Removed, Replaced};
+use super::{Keep, SEALED_BYTES_MAX, SharedStore, Stored};
+use crate::session::outcome::{Created, Durability, Listing, Lookup, RecordKey, Removed, Replaced};
 
 /// An engine to try, and how time passes for it.
 pub(crate) struct Bench {
@@ -84,7 +84,13 @@ macro_rules! suite {
             the_time_of_an_epoch_only_grows,
             a_list_holds_what_was_created_and_not_removed,
             a_list_has_no_garbage_and_follows_replacements,
-            a_list_is_bounded,
+            a_list_is_bounded_and_says_so,
+            what_is_over_leaves_the_list,
+            those_beyond_a_limit_are_told_by_when_they_came,
+            a_record_counts_since_it_first_did,
+            a_revocation_empties_the_list,
+            a_record_goes_on_alone_in_a_new_epoch,
+            of_a_new_epoch_and_other_writes_at_once_all_are_whole,
             a_lease_has_one_owner_at_a_time,
             of_many_that_want_a_lease_exactly_one_has_it,
             a_lease_ends_with_its_time_unless_it_is_extended,
@@ -136,6 +142,13 @@ macro_rules! suite {
 }
 pub(super) use suite;
 
+/// A record that goes on.
+impl From<Duration> for Keep {
+    fn from(time: Duration) -> Self {
+        Self { time, listing: Listing::Listed }
+    }
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
 /// Short, yet longer than a busy machine needs for the few calls before it passes.
 const SHORT: Duration = Duration::from_millis(600);
@@ -153,7 +166,7 @@ async fn create(bench: &Bench, n: u8, sealed: &[u8]) {
 }
 
 async fn replace(bench: &Bench, n: u8, expected: u64, sealed: &[u8]) -> Replaced {
-    bench.store.replace(key(n), expected, None, sealed, HOUR, Durability::Master).await
+    bench.store.replace(key(n), expected, None, sealed, HOUR.into(), Durability::Master).await
 }
 
 pub(super) async fn a_record_that_was_never_made_is_not_found(bench: &Bench) {
@@ -234,7 +247,7 @@ pub(super) async fn replacing_again_after_another_write_is_a_conflict(bench: &Be
 
 pub(super) async fn durable_replacements_keep_the_same_rules(bench: &Bench) {
     let replace = |expected, sealed: &'static [u8]| {
-        bench.store.replace(key(1), expected, None, sealed, HOUR, Durability::Replica)
+        bench.store.replace(key(1), expected, None, sealed, HOUR.into(), Durability::Replica)
     };
     assert_eq!(replace(1, b"two").await, Replaced::Gone);
     create(bench, 1, b"one").await;
@@ -253,7 +266,7 @@ pub(super) async fn of_many_replacements_at_once_exactly_one_wins(bench: &Bench)
             let durability = if n % 4 == 0 { Durability::Replica } else { Durability::Master };
             tries.spawn(async move {
                 let sealed = [round.to_be_bytes(), n.to_be_bytes()].concat();
-                (store.replace(key(1), round, None, &sealed, HOUR, durability).await, sealed)
+                (store.replace(key(1), round, None, &sealed, HOUR.into(), durability).await, sealed)
             });
         }
         let outcomes = tries.join_all().await;
@@ -317,7 +330,8 @@ pub(super) async fn a_replacement_extends_the_time_of_a_record(bench: &Bench) {
         assert_eq!(bench.store.create(key(n), b"one", SHORT).await, Created::Created);
     }
     assert_eq!(replace(bench, 1, 1, b"two").await, Replaced::Replaced);
-    let shorter = bench.store.replace(key(3), 1, None, b"short", SHORT, Durability::Master).await;
+    let shorter =
+        bench.store.replace(key(3), 1, None, b"short", SHORT.into(), Durability::Master).await;
     assert_eq!(shorter, Replaced::Replaced);
     // The second and the third are witnesses that the time has passed for the first as well.
     until_not_found(bench, 2).await;
@@ -338,7 +352,8 @@ pub(super) async fn every_byte_value_survives(bench: &Bench) {
         };
         assert_eq!(bench.store.create(key, sealed, HOUR).await, Created::Created);
         assert_eq!(bench.store.load(key).await, found(1, sealed));
-        let replaced = bench.store.replace(key, 1, None, sealed, HOUR, Durability::Replica).await;
+        let replaced =
+            bench.store.replace(key, 1, None, sealed, HOUR.into(), Durability::Replica).await;
         assert_eq!(replaced, Replaced::Replaced);
         assert_eq!(bench.store.load(key).await, found(2, sealed));
     }
@@ -438,8 +453,9 @@ pub(super) async fn count_up(store: &SharedStore) {
         let Lookup::Found(stored) = store.load(key(1)).await else { panic!("not found") };
         let number = number(&stored.sealed) + 1;
         let next = [number.to_be_bytes(), rand::random::<u64>().to_be_bytes()].concat();
-        let outcome =
-            store.replace(key(1), stored.version, None, &next, HOUR, Durability::Master).await;
+        let outcome = store
+            .replace(key(1), stored.version, None, &next, HOUR.into(), Durability::Master)
+            .await;
         match outcome {
             Replaced::Replaced => return,
             Replaced::Conflict => {}

@@ -6,16 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::Hash;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{KEEP_MAX, LISTED_MAX, SessionStore, Stored, fits};
+use super::{BEYOND_MAX, Carry, KEEP_MAX, Keep, LISTED_MAX, Listed, SessionStore, Stored, fits};
 use crate::clock::{Clock, UnixMillis};
 use crate::session::outcome::{
-    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+    Carried, Created, Durability, Epoch, Leased, Listing, Lookup, RecordKey, Removed, Replaced,
+    Room, Surplus,
 };
 
 /// Records in all shards together.
@@ -62,6 +64,36 @@ impl MemoryStore {
         lock(&self.epochs[usize::from(tag[7]) % SHARDS])
     }
 
+    /// Those records of a tag that `chosen` gives a time, with it.
+    fn listed(
+        &self,
+        tag: [u8; 8],
+        now: UnixMillis,
+        chosen: impl Fn(&Entry) -> Option<UnixMillis>,
+    ) -> Vec<(UnixMillis, [u8; 16])> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let live = shard.of_tag(tag).filter(|(_, entry)| now < entry.keep_until);
+            all.extend(live.filter_map(|(key, entry)| Some((chosen(entry)?, key.id))));
+        }
+        all
+    }
+
+    /// Takes all records of a tag out of its list, but for one; how many there were.
+    fn unlist(&self, tag: [u8; 8], but: Option<RecordKey>, now: UnixMillis) -> usize {
+        let mut count = 0;
+        for shard in &self.shards {
+            for (key, entry) in lock(shard).of_tag_mut(tag) {
+                if entry.listing != Listing::Out && Some(*key) != but {
+                    entry.listing = Listing::Out;
+                    count += usize::from(now < entry.keep_until);
+                }
+            }
+        }
+        count
+    }
+
     fn leases(&self, key: RecordKey) -> MutexGuard<'_, Expiring<RecordKey, [u8; 16]>> {
         lock(&self.leases[usize::from(key.id[15]) % SHARDS])
     }
@@ -106,10 +138,12 @@ impl SessionStore for MemoryStore {
         if shard.records.len() >= self.records_per_shard_max {
             return Created::Unavailable;
         }
+        let listing = if key.has_subject { Listing::Listed } else { Listing::Out };
         shard.put(
             key,
             Stored { version: 1, sealed: sealed.to_vec(), epoch: None },
             until(now, keep),
+            listing,
         );
         Created::Created
     }
@@ -120,7 +154,7 @@ impl SessionStore for MemoryStore {
         expected: u64,
         epoch: Option<Epoch>,
         sealed: &[u8],
-        keep: Duration,
+        keep: Keep,
         _durability: Durability,
     ) -> Replaced {
         let Some(version) = expected.checked_add(1) else { return Replaced::Conflict };
@@ -140,12 +174,44 @@ impl SessionStore for MemoryStore {
         if there.stored.version != expected {
             return Replaced::Conflict;
         }
-        shard.put(key, Stored { version, sealed: sealed.to_vec(), epoch: None }, until(now, keep));
+        let stored = Stored { version, sealed: sealed.to_vec(), epoch: None };
+        shard.put(key, stored, until(now, keep.time), keep.listing);
         Replaced::Replaced
     }
 
+    async fn carry(&self, key: RecordKey, carry: Carry<'_>) -> Carried {
+        let Some(version) = carry.expected.checked_add(1) else { return Carried::Conflict };
+        if !fits(key, carry.sealed) {
+            return Carried::Unavailable;
+        }
+        let now = self.clock.now();
+        {
+            let mut shard = self.shard(key);
+            let Some(there) = shard.live(key, now) else { return Carried::Gone };
+            let mut epochs = self.epochs(key.tag);
+            let current = epochs.live(&key.tag, now);
+            let is_repeat = current == Some(carry.epoch)
+                && (there.stored.version, &*there.stored.sealed) == (version, carry.sealed);
+            if !is_repeat {
+                if current != Some(carry.over) {
+                    return Carried::Gone;
+                }
+                if there.stored.version != carry.expected {
+                    return Carried::Conflict;
+                }
+            }
+            let keep_until = until(now, carry.epoch_keep);
+            if !epochs.put_for_longer(key.tag, carry.epoch, now, keep_until) {
+                return Carried::Unavailable;
+            }
+            let stored = Stored { version, sealed: carry.sealed.to_vec(), epoch: None };
+            shard.put(key, stored, until(now, carry.keep.time), carry.keep.listing);
+        }
+        Carried::Carried(self.unlist(key.tag, Some(key), now))
+    }
+
     async fn remove(&self, key: RecordKey) -> Removed {
-        self.shard(key).take(key);
+        drop(self.shard(key).take(key));
         Removed::Removed
     }
 
@@ -167,18 +233,33 @@ impl SessionStore for MemoryStore {
         let mut epochs = self.epochs(tag);
         let replaced = epochs.live(&tag, now).filter(|before| *before != replacement);
         let is_kept = epochs.put_for_longer(tag, replacement, now, until(now, keep));
+        drop(epochs);
+        self.unlist(tag, None, now);
         if is_kept { Lookup::Found(replaced) } else { Lookup::Unavailable }
     }
 
-    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
-        let now = self.clock.now();
-        let mut ids = Vec::new();
-        for shard in &self.shards {
-            let shard = lock(shard);
-            let live = shard.of_tag(tag).filter(|(_, entry)| now < entry.keep_until);
-            ids.extend(live.map(|(key, _)| key.id).take(LISTED_MAX - ids.len()));
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Listed> {
+        let mut all = self.listed(tag, self.clock.now(), |entry| match entry.listing {
+            Listing::Out => None,
+            Listing::Listed | Listing::Counts(_) => Some(entry.keep_until),
+        });
+        all.sort_unstable_by(|one, other| other.cmp(one));
+        let ids = all.iter().map(|(_, id)| *id).take(LISTED_MAX).collect();
+        Lookup::Found(Listed { ids, total: all.len() })
+    }
+
+    async fn beyond(&self, tag: [u8; 8], room: Room) -> Lookup<Vec<[u8; 16]>> {
+        let mut all = self.listed(tag, self.clock.now(), |entry| match entry.listing {
+            Listing::Counts(since) => Some(since),
+            Listing::Out | Listing::Listed => None,
+        });
+        all.retain(|(_, id)| room.besides.is_none_or(|besides| besides.id != *id));
+        all.sort_unstable();
+        if room.ends == Surplus::Oldest {
+            all.reverse();
         }
-        Lookup::Found(ids)
+        let ids = all.into_iter().skip(room.sessions).map(|(_, id)| id);
+        Lookup::Found(ids.take(BEYOND_MAX).collect())
     }
 
     async fn era(&self) -> Lookup<u32> {
@@ -237,6 +318,7 @@ struct Shard {
 struct Entry {
     stored: Stored,
     keep_until: UnixMillis,
+    listing: Listing,
 }
 
 impl Shard {
@@ -246,30 +328,43 @@ impl Shard {
 
     /// Keys begin with their tag, so that those of one stand together.
     fn of_tag(&self, tag: [u8; 8]) -> impl Iterator<Item = (&RecordKey, &Entry)> {
-        let at = |id| RecordKey { tag, id: [id; 16], has_subject: true };
-        self.records.range(at(0)..=at(0xff))
+        self.records.range(span(tag))
     }
 
-    fn put(&mut self, key: RecordKey, stored: Stored, keep_until: UnixMillis) {
-        self.take(key);
-        self.records.insert(key, Entry { stored, keep_until });
+    fn of_tag_mut(&mut self, tag: [u8; 8]) -> impl Iterator<Item = (&RecordKey, &mut Entry)> {
+        self.records.range_mut(span(tag))
+    }
+
+    fn put(&mut self, key: RecordKey, stored: Stored, keep_until: UnixMillis, listing: Listing) {
+        let before = self.take(key).map(|entry| entry.listing);
+        let listing = match (before, listing) {
+            (Some(since @ Listing::Counts(_)), Listing::Counts(_)) => since,
+            (_, listing) => listing,
+        };
+        self.records.insert(key, Entry { stored, keep_until, listing });
         self.garbage_at.insert((keep_until, key));
     }
 
-    fn take(&mut self, key: RecordKey) {
-        if let Some(entry) = self.records.remove(&key) {
-            self.garbage_at.remove(&(entry.keep_until, key));
-        }
+    fn take(&mut self, key: RecordKey) -> Option<Entry> {
+        let entry = self.records.remove(&key)?;
+        self.garbage_at.remove(&(entry.keep_until, key));
+        Some(entry)
     }
 
     fn sweep(&mut self, now: UnixMillis) {
         for _ in 0..SWEEP {
             match self.garbage_at.first() {
-                Some(&(keep_until, key)) if keep_until <= now => self.take(key),
+                Some(&(keep_until, key)) if keep_until <= now => drop(self.take(key)),
                 _ => return,
             }
         }
     }
+}
+
+/// All keys of a tag.
+fn span(tag: [u8; 8]) -> RangeInclusive<RecordKey> {
+    let at = |id| RecordKey { tag, id: [id; 16], has_subject: true };
+    at(0)..=at(0xff)
 }
 
 /// Small values that become garbage, as many as a shard may have records.

@@ -31,7 +31,8 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::session::outcome::{
-    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+    Carried, Created, Durability, Epoch, Leased, Listing, Lookup, RecordKey, Removed, Replaced,
+    Room,
 };
 use crate::store::changes::{Changes, Link};
 use crate::store::health::Health;
@@ -46,6 +47,9 @@ const KEEP_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// The most records that [`SessionStore::list`] tells of.
 pub const LISTED_MAX: usize = 1000;
 
+/// The most records that [`SessionStore::beyond`] tells of at a time.
+pub const BEYOND_MAX: usize = 64;
+
 /// A sealed record and the version that compare-and-set refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -53,6 +57,37 @@ pub struct Stored {
     pub sealed: Vec<u8>,
     /// The epoch beside it now; none where there is none, or the key asks for none.
     pub epoch: Option<Epoch>,
+}
+
+/// How an engine keeps a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// At least so long: garbage collection only, never expiry.
+    pub time: Duration,
+    /// How it stands in the list of its tag from now on.
+    pub listing: Listing,
+}
+
+/// The records of a tag.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Those that are kept longest, at most [`LISTED_MAX`].
+    pub ids: Vec<[u8; 16]>,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// A record that goes on in a new epoch of its tag, which ends all others.
+#[derive(Clone, Copy, Debug)]
+pub struct Carry<'a> {
+    /// The version and the epoch that it has.
+    pub expected: u64,
+    pub over: Epoch,
+    pub epoch: Epoch,
+    pub sealed: &'a [u8],
+    pub keep: Keep,
+    /// How long the epoch is kept.
+    pub epoch_keep: Duration,
 }
 
 /// An engine. Every call returns within the engine's deadline; none waits for a reconnect.
@@ -75,8 +110,9 @@ pub trait SessionStore: Send + Sync + Debug {
         None
     }
 
-    /// Creates a record with `version` 1. Repeating the call with the same bytes is harmless.
-    /// `keep` is how long the engine must keep it: garbage collection only, never expiry.
+    /// Creates a record with `version` 1, which is listed where the key says that it has a subject.
+    /// Repeating the call with the same bytes is harmless. `keep` is how long the engine must keep
+    /// it: garbage collection only, never expiry.
     async fn create(&self, key: RecordKey, sealed: &[u8], keep: Duration) -> Created;
 
     /// Replaces the record if it still has version `expected`, and its tag still has `epoch`, where
@@ -90,11 +126,16 @@ pub trait SessionStore: Send + Sync + Debug {
         expected: u64,
         epoch: Option<Epoch>,
         sealed: &[u8],
-        keep: Duration,
+        keep: Keep,
         durability: Durability,
     ) -> Replaced;
 
-    /// Removes the record if it is there, with the durability of a revocation.
+    /// Replaces the epoch of a record's tag and the record in one step, with the durability of a
+    /// revocation: where it still has version `expected`, and its tag the epoch `over`. No other
+    /// record of the tag is listed then. Repeating the call with the same bytes is harmless.
+    async fn carry(&self, key: RecordKey, carry: Carry<'_>) -> Carried;
+
+    /// Removes the record if it is there, and from its list, with the durability of a revocation.
     async fn remove(&self, key: RecordKey) -> Removed;
 
     /// Reads the epoch of a tag, or makes it from `proposal`: all who ask at once are told the
@@ -102,9 +143,9 @@ pub trait SessionStore: Send + Sync + Debug {
     /// [`Lookup::NotFound`].
     async fn epoch(&self, tag: [u8; 8], proposal: Epoch, keep: Duration) -> Lookup<Epoch>;
 
-    /// Replaces the epoch of a tag, whether or not there was one, with the durability of a
-    /// revocation. `keep` as above. The one that it replaced; none also where that is not known,
-    /// since a repeat met its own. Never [`Lookup::NotFound`].
+    /// Replaces the epoch of a tag, whether or not there was one, and empties its list, with the
+    /// durability of a revocation. `keep` as above. The one that it replaced; none also where that is
+    /// not known, since a repeat met its own. Never [`Lookup::NotFound`].
     async fn revoke(
         &self,
         tag: [u8; 8],
@@ -112,9 +153,13 @@ pub trait SessionStore: Send + Sync + Debug {
         keep: Duration,
     ) -> Lookup<Option<Epoch>>;
 
-    /// The identifiers of a tag's records, for tags of subjects: in no order, at most
-    /// [`LISTED_MAX`] of them. None at all is an empty list, never [`Lookup::NotFound`].
-    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>>;
+    /// The records of a tag that are listed. None at all is an empty list, never
+    /// [`Lookup::NotFound`].
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Listed>;
+
+    /// The records of a tag that count and have no room, in no order, at most [`BEYOND_MAX`] of
+    /// them. What that costs does not grow with how many there are.
+    async fn beyond(&self, tag: [u8; 8], room: Room) -> Lookup<Vec<[u8; 16]>>;
 
     /// The era of the fleet; 0 before the first revocation of all sessions.
     async fn era(&self) -> Lookup<u32>;

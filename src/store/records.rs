@@ -11,8 +11,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-
 use crate::clock::UnixMillis;
 use crate::crypto::keyring::{KeyId, Keyring};
 use crate::crypto::random;
@@ -21,13 +19,13 @@ use crate::crypto::seal::{self, Purpose};
 use crate::session::outcome::{
     Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
 };
-use crate::session::record::{Record, State};
+use crate::session::record::Record;
 use crate::store::cache::{self, Answer, Cache, CacheStats, Entry, Landed, Moment, Slot};
 use crate::store::ends::Ends;
 use crate::store::era::Era;
 use crate::store::flights::{Followed, Seat};
 use crate::store::mending::Mending;
-use crate::store::{SharedStore, Stored};
+use crate::store::{Keep, SharedStore, Stored};
 
 const FIRST_VERSION: u64 = 1;
 /// An epoch is kept this much longer than any record of it can be good for: it is made before the
@@ -36,8 +34,6 @@ const EPOCH_SLACK: Duration = Duration::from_secs(300);
 /// How often a look-up waits for another one's before it goes its own way: whoever it waited for
 /// was dropped each time.
 const FOLLOWED_MAX: usize = 3;
-/// Look-ups that a list has under way at a time.
-const LOOKUPS_AT_ONCE: usize = 16;
 
 /// When the store was asked for an answer that will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +228,7 @@ impl Records {
         }
         match self.seal(key, version + 1, record) {
             Some(sealed) => {
-                let (epoch, keep) = (record.epoch, record.keep(now));
+                let (epoch, keep) = (record.epoch, keep(record, now));
                 let replaced =
                     self.store.replace(key, version, epoch, &sealed, keep, durability).await;
                 if replaced == Replaced::Replaced {
@@ -241,76 +237,6 @@ impl Records {
                 replaced
             }
             None => Replaced::Unavailable,
-        }
-    }
-
-    /// The epoch of a subject's tag, made where there is none; for a new record of the subject.
-    pub async fn epoch(&self, tag: [u8; 8], now: UnixMillis) -> Lookup<Epoch> {
-        let Some(proposal) = random_epoch() else { return Lookup::Unavailable };
-        match self.store.epoch(tag, proposal, self.epochs_kept).await {
-            Lookup::Found(epoch) if self.ends.is_replaced(epoch, now) => {
-                tracing::warn!("the store has lost a revocation of a subject; written again");
-                match self.store.revoke(tag, proposal, self.epochs_kept).await {
-                    Lookup::Found(_) => Lookup::Found(proposal),
-                    Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => Lookup::Unavailable,
-                }
-            }
-            epoch => epoch,
-        }
-    }
-
-    /// Ends all sessions of a subject, on every node at once.
-    pub async fn revoke_subject(&self, name: &str, now: UnixMillis) -> Removed {
-        let tag = self.ring.current().subject_tag(name);
-        match random_epoch() {
-            Some(replacement) => {
-                match self.store.revoke(tag, replacement, self.epochs_kept).await {
-                    Lookup::Found(replaced) => {
-                        if let Some(epoch) = replaced {
-                            self.ends.replaced(epoch, now.plus(self.epochs_kept), now);
-                        }
-                        Removed::Removed
-                    }
-                    Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => {
-                        Removed::Unavailable
-                    }
-                }
-            }
-            None => Removed::Unavailable,
-        }
-    }
-
-    /// The live records of a subject with their versions, those whose login is on its way included,
-    /// in no order; at most
-    /// [`LISTED_MAX`](super::LISTED_MAX) are looked at. A look-up that fails fails them all: half
-    /// a list would pass for a whole one.
-    pub async fn list_subject(
-        &self,
-        name: &str,
-        now: UnixMillis,
-    ) -> Lookup<Vec<(RecordKey, u64, Arc<Record>)>> {
-        let tag = self.ring.current().subject_tag(name);
-        let Lookup::Found(ids) = self.store.list(tag).await else { return Lookup::Unavailable };
-        let mut ids = ids.into_iter();
-        let mut look_ups = JoinSet::new();
-        let mut live = Vec::new();
-        loop {
-            for id in ids.by_ref().take(LOOKUPS_AT_ONCE - look_ups.len()) {
-                let records = self.clone();
-                let key = RecordKey { tag, id, has_subject: true };
-                look_ups.spawn(async move { (key, records.reload(key, now).await) });
-            }
-            match look_ups.join_next().await {
-                None => return Lookup::Found(live),
-                Some(Ok((key, Lookup::Found((version, record))))) => {
-                    let is_live = matches!(record.state, State::Live | State::Pending { .. });
-                    if is_live && !record.is_expired(now) {
-                        live.push((key, version, record));
-                    }
-                }
-                Some(Ok((_, Lookup::NotFound | Lookup::Revoked))) => {}
-                Some(Ok((_, Lookup::Unavailable)) | Err(_)) => return Lookup::Unavailable,
-            }
         }
     }
 
@@ -472,6 +398,10 @@ impl Records {
     }
 }
 
+fn keep(record: &Record, now: UnixMillis) -> Keep {
+    Keep { time: record.keep(now), listing: record.listing() }
+}
+
 /// Whether a record was made in the epoch that stands beside it now. Without one it needs none.
 fn is_of_epoch(record: &Record, current: Option<Epoch>) -> bool {
     match (record.epoch, current) {
@@ -492,6 +422,8 @@ fn drawn<const N: usize>() -> Option<[u8; N]> {
 fn associated_data(id: KeyId, key: RecordKey, version: u64) -> Vec<u8> {
     seal::length_prefixed(&[b"record", &id.0, &key.tag, &key.id, &version.to_be_bytes()])
 }
+
+pub mod users;
 
 #[cfg(test)]
 #[path = "records_tests.rs"]

@@ -3,11 +3,14 @@
 use super::*;
 use crate::clock::Clock;
 use crate::session::jar::Jar;
+use crate::session::outcome::{Room, Surplus};
 use crate::session::policy::Timeouts;
-use crate::session::record::{Seed, Standing};
+use crate::session::record::{Seed, Standing, State};
+use crate::session::subject::Subject;
 use crate::session::ticket::{Selector, record_key, subject_record_key};
 use crate::store::era;
 use crate::store::memory::MemoryStore;
+use crate::store::records::users::{Others, UserSessions};
 use crate::store::watched::{Gate, Watched};
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
@@ -53,7 +56,8 @@ impl Fleet {
     async fn log_in(&self, subject: &str, n: u8) -> RecordKey {
         let key = self.key_of(subject, n);
         let Lookup::Found(epoch) = self.here.epoch(key.tag, NOW).await else { panic!("no epoch") };
-        let record = Record { epoch: Some(epoch), ..record(n) };
+        let subject = Subject::confirmed(subject);
+        let record = Record { epoch: Some(epoch), subject, ..record(n) };
         assert_eq!(self.here.create(key, &record, NOW).await, Created::Created);
         key
     }
@@ -68,7 +72,7 @@ impl Fleet {
     async fn listed(&self, subject: &str) -> Vec<RecordKey> {
         let listed = self.there.list_subject(subject, NOW).await;
         let Lookup::Found(records) = listed else { panic!("{listed:?}") };
-        let mut keys: Vec<_> = records.into_iter().map(|(key, _, _)| key).collect();
+        let mut keys: Vec<_> = records.sessions.into_iter().map(|(key, _, _)| key).collect();
         keys.sort();
         keys
     }
@@ -234,7 +238,103 @@ async fn a_list_has_the_live_records_of_the_current_epoch() {
     live.sort();
     assert_eq!(fleet.listed("alice").await, live);
     let later = fleet.there.list_subject("alice", NOW.plus(HOUR)).await;
-    assert_eq!(later, Lookup::Found(vec![]), "elapsed");
+    assert_eq!(later, Lookup::Found(UserSessions::default()), "elapsed");
+}
+
+/// PROTOCOL 27: one session goes on in another epoch, whoever writes it meanwhile.
+#[tokio::test]
+async fn a_user_s_session_goes_on_alone() {
+    let fleet = Fleet::new();
+    let (mine, other, bobs) = (
+        fleet.log_in("alice", 1).await,
+        fleet.log_in("alice", 2).await,
+        fleet.log_in("bob", 3).await,
+    );
+    let Lookup::Found((version, before)) = fleet.here.load(mine, NOW).await else { panic!() };
+    assert_eq!(fleet.here.end_others(mine, NOW).await, Others::Ended(1));
+    for records in [&fleet.here, &fleet.there] {
+        assert!(is_found(records, mine).await && is_found(records, bobs).await);
+        assert!(!is_found(records, other).await, "over on every node");
+    }
+    assert_eq!(fleet.listed("alice").await, [mine]);
+    // An answer that was on its way finds it changed, and finds it.
+    let late = fleet.there.replace(mine, version, &before, Durability::Master, NOW).await;
+    assert_eq!(late, Replaced::Gone);
+    let Lookup::Found((version, now)) = fleet.there.load(mine, NOW).await else { panic!() };
+    let only_the_epoch = Record { epoch: before.epoch, ..Record::clone(&now) };
+    assert_eq!(only_the_epoch, Record::clone(&before));
+    let again = fleet.there.replace(mine, version, &now, Durability::Master, NOW).await;
+    assert_eq!(again, Replaced::Replaced);
+    // Who is over ends nobody, and who logs in again keeps that.
+    assert_eq!(fleet.here.end_others(other, NOW).await, Others::NotLive);
+    let next = fleet.log_in("alice", 4).await;
+    assert!(is_found(&fleet.there, next).await && is_found(&fleet.there, mine).await);
+
+    // Both ask at once: the last one goes on, or both have gone on one after the other.
+    let (one, two) =
+        tokio::join!(fleet.here.end_others(mine, NOW), fleet.there.end_others(mine, NOW));
+    assert!(matches!((one, two), (Others::Ended(_), Others::Ended(_))), "{one:?} {two:?}");
+    assert!(is_found(&fleet.here, mine).await && is_found(&fleet.there, mine).await);
+}
+
+#[tokio::test]
+async fn a_session_whose_login_is_on_its_way_ends_no_others() {
+    let fleet = Fleet::new();
+    let (mine, other) = (fleet.log_in("alice", 1).await, fleet.log_in("alice", 2).await);
+    let Lookup::Found((version, record)) = fleet.here.load(mine, NOW).await else { panic!() };
+    let pending = Record::clone(&record).into_state(State::Pending { since: NOW, by: 0 });
+    let replaced = fleet.here.replace(mine, version, &pending, Durability::Master, NOW).await;
+    assert_eq!(replaced, Replaced::Replaced);
+    assert_eq!(fleet.here.end_others(mine, NOW).await, Others::Unavailable);
+    assert!(is_found(&fleet.there, other).await && is_found(&fleet.there, mine).await);
+}
+
+/// PROTOCOL 22: the store counts, and whoever would be refused by it is refused for the living.
+#[tokio::test]
+async fn nobody_is_refused_for_sessions_that_are_over() {
+    let fleet = Fleet::new();
+    let ask = async |sessions, ends| {
+        let room = Room { sessions, besides: None, ends };
+        let Lookup::Found(mut keys) = fleet.there.beyond("alice", room, NOW).await else {
+            panic!("no answer")
+        };
+        keys.sort();
+        keys
+    };
+    let come_back = async |n: u8| {
+        let key = fleet.log_in("alice", n).await;
+        let Lookup::Found((version, record)) = fleet.here.load(key, NOW).await else { panic!() };
+        let presented = Some(UnixMillis(NOW.0 + u64::from(n)));
+        let subject = Subject::confirmed("alice");
+        let record = Record { presented, subject, ..Record::clone(&record) };
+        let replaced = fleet.here.replace(key, version, &record, Durability::Master, NOW).await;
+        assert_eq!(replaced, Replaced::Replaced);
+        key
+    };
+    let before = [come_back(1).await, come_back(2).await];
+    fleet.log_in("alice", 9).await;
+    assert_eq!(ask(2, Surplus::Newest).await, []);
+    assert_eq!(ask(1, Surplus::Newest).await, [before[1]]);
+    assert_eq!(ask(1, Surplus::Oldest).await, [before[0]]);
+    // All sessions of everybody end: the list does not know.
+    assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
+    fleet.there.read_era().await;
+    let after = [come_back(3).await, come_back(4).await];
+    assert_eq!(ask(2, Surplus::Newest).await, [], "two are over");
+    assert_eq!(ask(1, Surplus::Newest).await, [after[1]]);
+    // One was idle for too long, and is garbage only a minute later.
+    let Lookup::Found((version, record)) = fleet.here.load(after[0], NOW).await else { panic!() };
+    let record = Record { idle_until: NOW, ..Record::clone(&record) };
+    let replaced = fleet.here.replace(after[0], version, &record, Durability::Master, NOW).await;
+    assert_eq!(replaced, Replaced::Replaced);
+    assert_eq!(ask(1, Surplus::Newest).await, []);
+    // Ended and moved sessions have left by themselves.
+    let Lookup::Found((version, record)) = fleet.here.load(after[1], NOW).await else { panic!() };
+    let moved = State::Moved { successor: after[0], at: NOW };
+    let record = Record::clone(&record).into_state(moved);
+    let replaced = fleet.here.replace(after[1], version, &record, Durability::Replica, NOW).await;
+    assert_eq!(replaced, Replaced::Replaced);
+    assert_eq!(ask(0, Surplus::Oldest).await, []);
 }
 
 #[tokio::test]

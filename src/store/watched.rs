@@ -11,9 +11,9 @@ use tokio::sync::Semaphore;
 
 use super::changes::{Changes, Link};
 use super::memory::MemoryStore;
-use super::{SessionStore, Stored};
+use super::{Carry, Keep, Listed, SessionStore, Stored};
 use crate::session::outcome::{
-    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+    Carried, Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced, Room,
 };
 
 /// One node's engine.
@@ -134,13 +134,22 @@ impl SessionStore for Watched {
         expected: u64,
         epoch: Option<Epoch>,
         sealed: &[u8],
-        keep: Duration,
+        keep: Keep,
         durability: Durability,
     ) -> Replaced {
         self.changes.record(key);
         let replaced = self.memory.replace(key, expected, epoch, sealed, keep, durability).await;
         self.changes.record(key);
         replaced
+    }
+
+    async fn carry(&self, key: RecordKey, carry: Carry<'_>) -> Carried {
+        self.changes.record(key);
+        self.changes.tag(key.tag);
+        let carried = self.memory.carry(key, carry).await;
+        self.changes.record(key);
+        self.changes.tag(key.tag);
+        carried
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
@@ -166,8 +175,12 @@ impl SessionStore for Watched {
         revoked
     }
 
-    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Listed> {
         self.memory.list(tag).await
+    }
+
+    async fn beyond(&self, tag: [u8; 8], room: Room) -> Lookup<Vec<[u8; 16]>> {
+        self.memory.beyond(tag, room).await
     }
 
     async fn era(&self) -> Lookup<u32> {

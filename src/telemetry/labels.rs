@@ -76,6 +76,8 @@ labels! {
         /// All sessions of a subject.
         Revoke = "revoke",
         List = "list",
+        /// The sessions of a subject that are beyond a limit.
+        Count = "count",
         Ping = "ping",
     }
 
@@ -93,6 +95,8 @@ labels! {
     Revocation {
         Session = "session",
         Subject = "subject",
+        /// All of a subject's but the one that asked for it.
+        Others = "others",
         All = "all",
     }
 

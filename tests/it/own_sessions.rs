@@ -44,7 +44,11 @@ impl Stage {
     }
 
     async fn with(policy: &str) -> Self {
-        let (app, redis) = (application().await, Redis::durable());
+        Self::over(policy, Redis::durable()).await
+    }
+
+    async fn over(policy: &str, redis: Redis) -> Self {
+        let app = application().await;
         let keys = tempfile::tempdir().expect("a directory");
         let shop = Shop::at(app.address).store(&redis).policy(policy).top(ADMIN).sharing(&keys);
         let rule = "{ request: POST /login, success: { status: [302], location: /account/ } }";
@@ -159,6 +163,74 @@ async fn a_user_ends_all_sessions_but_this_one() {
         let current = list(&mut alice).await.remove(0).0;
         from_here(&mut alice, "DELETE", &format!("/{current}")).await.expect(200);
     }
+}
+
+/// Logs in again and again in one browser, each time with the ticket of the time before.
+async fn log_in_often(alice: &mut Browser, times: usize) {
+    for _ in 0..times {
+        alice.send(Ask::new("POST", "/login?user=alice")).await.expect(302);
+    }
+    assert!(is_in(alice).await);
+}
+
+/// PROTOCOL 27: what a login has moved is no session any more, however often that was.
+#[tokio::test]
+async fn a_thousand_logins_hide_no_thief_and_pass_no_limit() {
+    let policy =
+        "own_sessions: true\n    max_sessions_per_subject: { sessions: 2, beyond: end-oldest }";
+    let stage = Stage::over(policy, Redis::start()).await;
+    let mut thief = stage.logged_in("alice").await;
+    let mut alice = stage.logged_in("alice").await;
+    log_in_often(&mut alice, 1010).await;
+    let answer = from_here(&mut alice, "GET", "").await.expect(200).json();
+    assert_eq!((&answer["total"], &answer["truncated"]), (&2.into(), &false.into()));
+    assert_eq!(list(&mut alice).await.len(), 2, "hers and the thief's");
+    // Whoever comes later: the oldest end.
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(stage.logged_in("alice").await);
+    }
+    assert!(!is_in(thief.node(1)).await && !is_in(alice.node(1)).await);
+    let mut live = Vec::new();
+    for browser in &mut all {
+        live.push(is_in(browser).await);
+    }
+    assert_eq!(live, [false, false, true, true]);
+
+    let mut last = all.pop().expect("the last");
+    let mut thief = all.pop().expect("the last but one");
+    log_in_often(&mut thief, 20).await;
+    let ended = from_here(&mut last, "POST", "?others").await.expect(200).json();
+    assert_eq!(ended["ended"], 1);
+    assert!(!is_in(thief.node(1)).await && is_in(&mut last).await && is_in(last.node(1)).await);
+    let series = "cloakroom_revocations_total{scope=\"others\"}";
+    let counted = (metric(&stage.nodes[0], series).await, metric(&stage.nodes[1], series).await);
+    assert!(matches!(counted, (Some(1), Some(0)) | (Some(0), Some(1))), "{counted:?}");
+}
+
+/// The store counts: what a login costs does not grow with how many there were.
+#[tokio::test]
+async fn a_login_costs_the_same_after_many_others() {
+    let policy = "max_sessions_per_subject: { sessions: 2, beyond: refuse }";
+    let stage = Stage::over(policy, Redis::start()).await;
+    let gets = || {
+        let stats = stage.redis.cli(&["INFO", "commandstats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+        line.and_then(|line| line.split(',').next()).map_or(0, |n| n.parse().expect("a number"))
+    };
+    let mut alice = stage.logged_in("alice").await;
+    let mut counts: [u64; 3] = [gets(), 0, 0];
+    for count in &mut counts[1..] {
+        log_in_often(&mut alice, 80).await;
+        *count = gets();
+    }
+    let [first, second] = [counts[1] - counts[0], counts[2] - counts[1]];
+    // Nodes read the era all the time, and a slow machine gives them more of it.
+    assert!(first < 80 * 25 && second < 80 * 25, "{first}, then {second}");
+    let mut other = stage.logged_in("alice").await;
+    let mut third = browser(&stage.nodes);
+    third.send(Ask::new("POST", "/login?user=alice")).await.expect(403);
+    assert!(is_in(&mut other).await && is_in(&mut alice).await, "nobody else has to go");
 }
 
 /// PROTOCOL 23: another user's session is nobody's business, and a claim is nobody's name.

@@ -414,6 +414,32 @@ async fn dial(stage: &Stage) -> Connection {
     Dial::to(stage.nodes[0].address()).tls(HOST).connect().await
 }
 
+/// PROTOCOL 27: the session that ends all others goes on, with what it is told meanwhile.
+#[tokio::test]
+async fn what_is_on_its_way_while_all_others_end_is_kept() {
+    let mut stage = Stage::of("", "own_sessions: true").await;
+    let (mut alice, mut other) = (stage.logged_in("alice").await, stage.logged_in("alice").await);
+    assert!(stage.is_in(&mut alice).await && stage.is_in(&mut other).await);
+    let page = send(&alice, &Ask::get("/"));
+    let exchange = stage.origin.next().await;
+    let others = Ask::new("POST", "/.well-known/cloakroom/sessions?others");
+    let ended = alice.send(others.field("Sec-Fetch-Site", "same-origin")).await.expect(200);
+    assert_eq!(ended.json()["ended"], 1);
+    exchange.respond(ok(&[("Set-Cookie", "sid=late; Path=/")])).await;
+    page.await.expect("the response is read").expect(200);
+    let told = stage.told(&mut alice).await;
+    assert_eq!(told, ("EGG_SESS=alice; sid=late".to_owned(), Some("alice".to_owned())));
+    assert!(!stage.is_in(&mut other).await);
+    // A logout as well.
+    let page = send(&alice, &Ask::new("POST", "/logout"));
+    let exchange = stage.origin.next().await;
+    let others = Ask::new("POST", "/.well-known/cloakroom/sessions?others");
+    alice.send(others.field("Sec-Fetch-Site", "same-origin")).await.expect(200);
+    exchange.respond(ok(&[])).await;
+    page.await.expect("the response is read").expect(200);
+    assert!(!stage.is_in(&mut alice).await);
+}
+
 const TWO: &str = "max_sessions_per_subject: { sessions: 2, beyond: refuse }";
 const LAST_TWO: &str = "max_sessions_per_subject: { sessions: 2, beyond: end-oldest }";
 

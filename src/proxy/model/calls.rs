@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 use super::engine::Engine;
 use super::schedule::Fault;
 use crate::session::outcome::{
-    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+    Carried, Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced, Room,
 };
 use crate::store::changes::{Changes, Link};
-use crate::store::{SessionStore, SharedStore, Stored};
+use crate::store::{Carry, Keep, Listed, SessionStore, SharedStore, Stored};
 
 /// A place in the order of all that happens in a case.
 pub type Turn = u64;
@@ -272,7 +272,7 @@ impl SessionStore for Line {
         expected: u64,
         epoch: Option<Epoch>,
         sealed: &[u8],
-        keep: Duration,
+        keep: Keep,
         durability: Durability,
     ) -> Replaced {
         let sealed = sealed.to_vec();
@@ -280,6 +280,16 @@ impl SessionStore for Line {
             store.replace(key, expected, epoch, &sealed, keep, durability).await
         };
         self.call(What::Replace, key, Changed::Record(key), Replaced::Unavailable, work).await
+    }
+
+    async fn carry(&self, key: RecordKey, carry: Carry<'_>) -> Carried {
+        let Carry { expected, over, epoch, keep, epoch_keep, sealed } = carry;
+        let sealed = sealed.to_vec();
+        let work = move |store: SharedStore| async move {
+            let carry = Carry { expected, over, epoch, keep, epoch_keep, sealed: &sealed };
+            store.carry(key, carry).await
+        };
+        self.call(What::Beside, key, Changed::Tag(key.tag), Carried::Unavailable, work).await
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
@@ -303,8 +313,13 @@ impl SessionStore for Line {
         self.call(What::Beside, beside(tag), Changed::Tag(tag), Lookup::Unavailable, work).await
     }
 
-    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Listed> {
         let work = move |store: SharedStore| async move { store.list(tag).await };
+        self.call(What::Beside, beside(tag), Changed::Nothing, Lookup::Unavailable, work).await
+    }
+
+    async fn beyond(&self, tag: [u8; 8], room: Room) -> Lookup<Vec<[u8; 16]>> {
+        let work = move |store: SharedStore| async move { store.beyond(tag, room).await };
         self.call(What::Beside, beside(tag), Changed::Nothing, Lookup::Unavailable, work).await
     }
 

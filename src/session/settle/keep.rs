@@ -100,9 +100,11 @@ impl Settle<'_> {
                 self.reissue(&held, chosen);
                 self.done()
             }
-            // Losers read again; who renewed first has renewed for all (rule 13).
-            Replaced::Conflict => self.again(held, |held| Stage::Merge(held, chosen)),
-            Replaced::Gone => self.fenced(&held),
+            // Losers read again; who renewed first has renewed for all (rule 13). A record that is
+            // gone may have been carried into another epoch (rule 27).
+            Replaced::Conflict | Replaced::Gone => {
+                self.again(held, |held| Stage::Merge(held, chosen))
+            }
             Replaced::Unavailable => self.not_stored(&held),
         }
     }
@@ -117,9 +119,9 @@ impl Settle<'_> {
     pub(super) fn ended(&mut self, held: Held, cause: Cause, replaced: Replaced) -> Step {
         match replaced {
             Replaced::Replaced => self.over(held.key, cause),
-            // Somebody else took it away: only who did may make what comes after (rules 7, 25).
-            Replaced::Gone => self.fenced(&held),
-            Replaced::Conflict => self.again(held, |held| Stage::End(held, cause)),
+            // Where somebody else took it away, only who did may make what comes after (rules 7,
+            // 25); what was carried into another epoch ends there.
+            Replaced::Conflict | Replaced::Gone => self.again(held, |held| Stage::End(held, cause)),
             Replaced::Unavailable => self.withhold(Some(held.key)),
         }
     }

@@ -7,7 +7,7 @@ use crate::session::command::Ignored;
 use crate::session::event::{Cause, Event};
 use crate::session::exchange::Held;
 use crate::session::jar::{Edit, Jar};
-use crate::session::limit::{Beyond, Listed, SessionLimit};
+use crate::session::limit::{Beyond, SessionLimit};
 use crate::session::outcome::{Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
 use crate::session::policy::Remember;
 use crate::session::record::{Fresh, Record, Standing};
@@ -26,8 +26,9 @@ impl Settle<'_> {
         }
         match self.limit() {
             Some((limit, subject)) if limit.beyond == Beyond::Refuse => {
+                let room = limit.at_login(old.as_ref().map(|held| held.key));
                 self.stage = Stage::Count(old);
-                Step::List(subject)
+                Step::Beyond(subject, room)
             }
             _ => self.succeed(old),
         }
@@ -48,12 +49,11 @@ impl Settle<'_> {
         Some((limit, subject.name.clone()))
     }
 
-    pub(super) fn counted(&mut self, old: Option<Held>, lookup: &Lookup<Vec<Listed>>) -> Step {
-        let key = old.as_ref().map(|held| held.key);
-        let (Lookup::Found(listed), Some((limit, subject))) = (lookup, self.limit()) else {
-            return self.withhold(key);
+    pub(super) fn counted(&mut self, old: Option<Held>, lookup: &Lookup<Vec<RecordKey>>) -> Step {
+        let (Lookup::Found(beyond), Some((_, subject))) = (lookup, self.limit()) else {
+            return self.withhold(old.as_ref().map(|held| held.key));
         };
-        if limit.has_room(listed, &subject, key, self.now) {
+        if beyond.is_empty() {
             return self.succeed(old);
         }
         // The worker has logged its own identifier in, so nobody may bring that again.
@@ -245,34 +245,40 @@ impl Settle<'_> {
         let (counter, until) = (record.counter, self.until(&record));
         let secret = record.secret(counter);
         self.ticket = TicketEffect::Set(Issue { key, tag, selector, counter, secret, until });
+        if is_login { self.trim(key) } else { self.done() }
+    }
+
+    // `beyond: end-oldest`
+
+    /// Looks for those that are to make room for the new session, which does not count yet.
+    fn trim(&mut self, new: RecordKey) -> Step {
         match self.limit() {
-            Some((limit, subject)) if is_login && limit.beyond == Beyond::EndOldest => {
-                self.stage = Stage::Trim(key);
-                Step::List(subject)
+            Some((limit, subject)) if limit.beyond == Beyond::EndOldest => {
+                self.stage = Stage::Trim(new);
+                Step::Beyond(subject, limit.at_login(None))
             }
             _ => self.done(),
         }
     }
 
-    // `beyond: end-oldest`
-
-    pub(super) fn trimmed(&mut self, new: RecordKey, lookup: &Lookup<Vec<Listed>>) -> Step {
-        let (Lookup::Found(listed), Some((limit, subject))) = (lookup, self.limit()) else {
-            return self.withhold(Some(new));
-        };
-        let mut oldest = limit.oldest(listed, &subject, new, self.now);
-        oldest.reverse();
-        self.end_oldest(oldest)
+    pub(super) fn trimmed(&mut self, new: RecordKey, lookup: Lookup<Vec<RecordKey>>) -> Step {
+        match lookup {
+            Lookup::Found(oldest) if oldest.is_empty() => self.done(),
+            Lookup::Found(oldest) => self.end_oldest(new, oldest),
+            Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => self.withhold(Some(new)),
+        }
     }
 
-    fn end_oldest(&mut self, mut newest_first: Vec<RecordKey>) -> Step {
-        let Some(key) = newest_first.pop() else { return self.done() };
-        self.stage = Stage::EndOldest(key, newest_first);
+    fn end_oldest(&mut self, new: RecordKey, mut oldest: Vec<RecordKey>) -> Step {
+        // Perhaps not all were told.
+        let Some(key) = oldest.pop() else { return self.trim(new) };
+        self.stage = Stage::EndOldest { new, key, others: oldest };
         Step::Remove(key)
     }
 
     pub(super) fn ended_oldest(
         &mut self,
+        new: RecordKey,
         key: RecordKey,
         others: Vec<RecordKey>,
         removed: Removed,
@@ -280,7 +286,7 @@ impl Settle<'_> {
         match removed {
             Removed::Removed => {
                 self.events.push(Event::Ended { id: key, cause: Cause::TooMany });
-                self.end_oldest(others)
+                self.end_oldest(new, others)
             }
             Removed::Unavailable => self.withhold(Some(key)),
         }

@@ -10,9 +10,10 @@ use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
 use crate::session::exchange::Presented;
 use crate::session::jar::Edit;
-use crate::session::limit::Listed;
 use crate::session::matching::{Attempt, Head};
-use crate::session::outcome::{Created, Durability, Epoch, Lookup, RecordKey, Removed, Replaced};
+use crate::session::outcome::{
+    Created, Durability, Epoch, Lookup, RecordKey, Removed, Replaced, Room,
+};
 use crate::session::parked::Guarding;
 use crate::session::policy::Policy;
 use crate::session::record::{Fresh, Record};
@@ -121,8 +122,8 @@ pub enum Step {
     },
     /// End every session of a subject: replace its epoch (rule 27).
     RevokeSubject(String),
-    /// Read the live records of a subject.
-    List(String),
+    /// Ask which of a subject's sessions are beyond its limit.
+    Beyond(String, Room),
     /// End a record of another browser, with the durability of a revocation.
     Remove(RecordKey),
     Done(Effect),
@@ -137,7 +138,8 @@ pub enum Outcome {
     Unavailable,
     /// The subject's new epoch.
     Revoked(Lookup<Epoch>),
-    Listed(Lookup<Vec<Listed>>),
+    /// A bounded number of them at a time.
+    Beyond(Lookup<Vec<RecordKey>>),
     Removed(Removed),
     Loaded(Lookup<(u64, Arc<Record>)>),
     Created(Created),

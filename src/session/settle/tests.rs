@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::cookie::response::SetCookie;
 use crate::session::jar::Edit;
-use crate::session::limit::Listed;
-use crate::session::outcome::{Epoch, Removed, Replaced};
+use crate::session::outcome::{Epoch, Listing, Removed, Replaced, Room, Surplus};
 use crate::session::parked::Guarding;
 use crate::session::record::{Seed, Standing};
 use crate::session::tests::policy;
@@ -74,12 +73,25 @@ impl Store {
         owner.is_none_or(|(subject, epoch)| epoch.is(self.epoch(&subject.name)))
     }
 
-    fn listed(&self, name: &str) -> Vec<Listed> {
+    /// Which of a subject's records have no room.
+    fn beyond(&self, name: &str, room: Room) -> Vec<RecordKey> {
         let all = self.records.iter();
-        all.filter(|(_, (_, record))| record.subject.as_ref().is_some_and(|who| who.name == name))
-            .filter(|(_, (_, record))| self.is_current(record))
-            .map(|(key, (version, record))| (*key, *version, Arc::new(record.clone())))
-            .collect()
+        let hers = all
+            .filter(|(_, (_, record))| record.subject.as_ref().is_some_and(|who| who.name == name))
+            .filter(|(key, (_, record))| {
+                self.is_current(record) && room.besides.is_none_or(|besides| besides != **key)
+            });
+        let mut counted: Vec<_> = hers
+            .filter_map(|(key, (_, record))| match record.listing() {
+                Listing::Counts(since) => Some((since, *key)),
+                Listing::Out | Listing::Listed => None,
+            })
+            .collect();
+        counted.sort_unstable();
+        if room.ends == Surplus::Oldest {
+            counted.reverse();
+        }
+        counted.into_iter().skip(room.sessions).map(|(_, key)| key).collect()
     }
 
     /// The jars of all records that lend theirs.
@@ -138,8 +150,8 @@ impl Store {
                     Lookup::Found(epoch)
                 })
             }
-            Step::List(_) if fault.is_some() => Outcome::Listed(Lookup::Unavailable),
-            Step::List(name) => Outcome::Listed(Lookup::Found(self.listed(&name))),
+            Step::Beyond(..) if fault.is_some() => Outcome::Beyond(Lookup::Unavailable),
+            Step::Beyond(name, room) => Outcome::Beyond(Lookup::Found(self.beyond(&name, room))),
             Step::Remove(key) => {
                 if !lost {
                     self.records.remove(&key);

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::{Bench, HOUR, SHORT, found, key};
+use crate::clock::UnixMillis;
 use crate::session::outcome::{
-    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+    Carried, Created, Durability, Epoch, Leased, Listing, Lookup, RecordKey, Removed, Replaced,
+    Room, Surplus,
 };
-use crate::store::{LISTED_MAX, Stored};
+use crate::store::{BEYOND_MAX, Carry, Keep, LISTED_MAX, Listed, Stored};
 
 const ALICE: Epoch = Epoch([0xa1; 16]);
 const BOB: Epoch = Epoch([0xb0; 16]);
@@ -28,8 +30,11 @@ async fn make(bench: &Bench, key: RecordKey, keep: Duration) {
 }
 
 async fn listed(bench: &Bench, tag: u8) -> BTreeSet<u8> {
-    let Lookup::Found(ids) = bench.store.list([tag; 8]).await else { panic!("no list") };
+    let Lookup::Found(Listed { ids, total }) = bench.store.list([tag; 8]).await else {
+        panic!("no list")
+    };
     let count = ids.len();
+    assert_eq!(total, count, "it is not cut");
     let set: BTreeSet<u8> = ids.iter().map(|id| id[0]).collect();
     assert_eq!(set.len(), count, "nothing is listed twice");
     set
@@ -99,7 +104,7 @@ pub(in crate::store) async fn a_replacement_under_an_epoch_that_is_over_is_gone(
     let key = of_subject(1, 1);
     make(bench, key, HOUR).await;
     let replace = async |version, epoch, durability| {
-        bench.store.replace(key, version, epoch, b"new", HOUR, durability).await
+        bench.store.replace(key, version, epoch, b"new", HOUR.into(), durability).await
     };
     assert_eq!(replace(1, Some(ALICE), Durability::Master).await, Replaced::Gone, "there is none");
     assert_eq!(bench.store.epoch([1; 8], ALICE, HOUR).await, Lookup::Found(ALICE));
@@ -156,26 +161,28 @@ pub(in crate::store) async fn the_time_of_an_epoch_only_grows(bench: &Bench) {
 }
 
 pub(in crate::store) async fn a_list_holds_what_was_created_and_not_removed(bench: &Bench) {
-    assert_eq!(bench.store.list([1; 8]).await, Lookup::Found(vec![]));
+    assert_eq!(bench.store.list([1; 8]).await, Lookup::Found(Listed::default()));
     for id in 1..=4 {
         make(bench, of_subject(1, id), HOUR).await;
     }
     make(bench, of_subject(1, 4), HOUR).await;
     make(bench, of_subject(2, 9), HOUR).await;
     assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 2, 3, 4]));
-    let replaced =
-        bench.store.replace(of_subject(1, 1), 1, None, b"new", HOUR, Durability::Replica).await;
+    let replaced = bench
+        .store
+        .replace(of_subject(1, 1), 1, None, b"new", HOUR.into(), Durability::Replica)
+        .await;
     assert_eq!(replaced, Replaced::Replaced);
-    let gone =
-        bench.store.replace(of_subject(1, 7), 1, None, b"new", HOUR, Durability::Master).await;
+    let gone = bench
+        .store
+        .replace(of_subject(1, 7), 1, None, b"new", HOUR.into(), Durability::Master)
+        .await;
     assert_eq!(gone, Replaced::Gone);
     for _ in 0..2 {
         assert_eq!(bench.store.remove(of_subject(1, 2)).await, Removed::Removed);
         assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 3, 4]));
     }
     assert_eq!(listed(bench, 2).await, BTreeSet::from([9]));
-    assert_eq!(bench.store.revoke([1; 8], BOB, HOUR).await, Lookup::Found(None));
-    assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 3, 4]), "it is no matter of epochs");
 }
 
 pub(in crate::store) async fn a_list_has_no_garbage_and_follows_replacements(bench: &Bench) {
@@ -183,8 +190,10 @@ pub(in crate::store) async fn a_list_has_no_garbage_and_follows_replacements(ben
         make(bench, of_subject(1, id), keep).await;
     }
     assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 2, 3]));
-    let extended =
-        bench.store.replace(of_subject(1, 3), 1, None, b"new", HOUR, Durability::Master).await;
+    let extended = bench
+        .store
+        .replace(of_subject(1, 3), 1, None, b"new", HOUR.into(), Durability::Master)
+        .await;
     assert_eq!(extended, Replaced::Replaced);
     let left = BTreeSet::from([2, 3]);
     until(bench, "swept", async || listed(bench, 1).await == left).await;
@@ -192,14 +201,219 @@ pub(in crate::store) async fn a_list_has_no_garbage_and_follows_replacements(ben
     assert_eq!(listed(bench, 1).await, BTreeSet::from([2, 3, 4]));
 }
 
-pub(in crate::store) async fn a_list_is_bounded(bench: &Bench) {
-    for n in 0..=u16::try_from(LISTED_MAX).expect("far fewer") {
+pub(in crate::store) async fn a_list_is_bounded_and_says_so(bench: &Bench) {
+    let with_id = |n: u16| {
         let mut key = of_subject(1, 0);
         key.id[..2].copy_from_slice(&n.to_be_bytes());
-        make(bench, key, HOUR).await;
+        key
+    };
+    for n in 0..=u16::try_from(LISTED_MAX).expect("far fewer") {
+        let keep = if n == 500 { HOUR } else { 2 * HOUR };
+        make(bench, with_id(n), keep).await;
     }
-    let Lookup::Found(ids) = bench.store.list([1; 8]).await else { panic!("no list") };
-    assert_eq!(ids.len(), LISTED_MAX);
+    let Lookup::Found(listed) = bench.store.list([1; 8]).await else { panic!("no list") };
+    assert_eq!((listed.ids.len(), listed.total), (LISTED_MAX, LISTED_MAX + 1));
+    assert!(!listed.ids.contains(&with_id(500).id), "those that are kept longest are told");
+}
+
+/// Replaces a subject's record of version 1 so that it stands there in its list.
+async fn place(bench: &Bench, id: u8, listing: Listing) {
+    let (key, keep) = (of_subject(1, id), Keep { time: HOUR, listing });
+    let Lookup::Found(Stored { version, .. }) = bench.store.load(key).await else { panic!("none") };
+    let sealed = [version.to_be_bytes(), rand::random::<u64>().to_be_bytes()].concat();
+    let replaced = bench.store.replace(key, version, None, &sealed, keep, Durability::Master).await;
+    assert_eq!(replaced, Replaced::Replaced);
+}
+
+fn since(millis: u64) -> Listing {
+    Listing::Counts(UnixMillis(1_795_462_335_000 + millis))
+}
+
+/// Which have no room, of those that count.
+async fn beyond(bench: &Bench, sessions: usize, ends: Surplus, besides: Option<u8>) -> Vec<u8> {
+    let room = Room { sessions, ends, besides: besides.map(|id| of_subject(1, id)) };
+    let Lookup::Found(ids) = bench.store.beyond([1; 8], room).await else { panic!("no answer") };
+    let mut ids: Vec<u8> = ids.iter().map(|id| id[0]).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// PROTOCOL 27.
+pub(in crate::store) async fn what_is_over_leaves_the_list(bench: &Bench) {
+    for id in 1..=4 {
+        make(bench, of_subject(1, id), HOUR).await;
+        place(bench, id, since(u64::from(id))).await;
+    }
+    let over = Keep { time: HOUR, listing: Listing::Out };
+    for durability in [Durability::Replica, Durability::Replica] {
+        // Its repeat as well.
+        let moved = bench.store.replace(of_subject(1, 1), 2, None, b"moved", over, durability);
+        assert_eq!(moved.await, Replaced::Replaced);
+        assert_eq!(listed(bench, 1).await, BTreeSet::from([2, 3, 4]));
+    }
+    place(bench, 2, Listing::Listed).await;
+    assert_eq!(bench.store.remove(of_subject(1, 3)).await, Removed::Removed);
+    assert_eq!(listed(bench, 1).await, BTreeSet::from([2, 4]));
+    assert_eq!(beyond(bench, 0, Surplus::Oldest, None).await, [4]);
+    let there = bench.store.load(of_subject(1, 1)).await;
+    assert_eq!(there, of_epoch(3, b"moved", None), "the record itself is kept");
+}
+
+pub(in crate::store) async fn those_beyond_a_limit_are_told_by_when_they_came(bench: &Bench) {
+    assert_eq!(beyond(bench, 0, Surplus::Oldest, None).await, [0; 0]);
+    // Not in the order of their names; two at the same time; one that does not count.
+    for (id, listing) in [
+        (1, since(30)),
+        (2, since(10)),
+        (3, since(20)),
+        (4, since(40)),
+        (5, since(40)),
+        (6, Listing::Listed),
+    ] {
+        make(bench, of_subject(1, id), HOUR).await;
+        place(bench, id, listing).await;
+    }
+    make(bench, of_subject(2, 9), HOUR).await;
+    for (sessions, besides, oldest, newest) in [
+        (0, None, &[1, 2, 3, 4, 5][..], &[1, 2, 3, 4, 5][..]),
+        (2, None, &[1, 2, 3], &[1, 4, 5]),
+        (4, None, &[2], &[5]),
+        (5, None, &[], &[]),
+        (50, None, &[], &[]),
+        (4, Some(1), &[], &[]),
+        (3, Some(2), &[3], &[5]),
+        (3, Some(5), &[2], &[4]),
+        (4, Some(6), &[2], &[5]),
+        (4, Some(77), &[2], &[5]),
+    ] {
+        assert_eq!(beyond(bench, sessions, Surplus::Oldest, besides).await, oldest, "{sessions}");
+        assert_eq!(beyond(bench, sessions, Surplus::Newest, besides).await, newest, "{sessions}");
+    }
+    for n in 0..BEYOND_MAX {
+        let id = 100 + u8::try_from(n).expect("few");
+        make(bench, of_subject(1, id), HOUR).await;
+        place(bench, id, since(100)).await;
+    }
+    assert_eq!(beyond(bench, 1, Surplus::Oldest, None).await.len(), BEYOND_MAX);
+}
+
+pub(in crate::store) async fn a_record_counts_since_it_first_did(bench: &Bench) {
+    for id in 1..=2 {
+        make(bench, of_subject(1, id), HOUR).await;
+        place(bench, id, since(u64::from(id))).await;
+    }
+    place(bench, 1, since(50)).await;
+    assert_eq!(beyond(bench, 1, Surplus::Oldest, None).await, [1]);
+    place(bench, 1, Listing::Listed).await;
+    place(bench, 1, since(60)).await;
+    assert_eq!(beyond(bench, 1, Surplus::Oldest, None).await, [2], "it had left");
+    // What is garbage counts no more.
+    let short = Keep { time: SHORT, listing: since(2) };
+    let replaced =
+        bench.store.replace(of_subject(1, 2), 2, None, b"short", short, Durability::Master).await;
+    assert_eq!(replaced, Replaced::Replaced);
+    until(bench, "garbage", async || beyond(bench, 0, Surplus::Oldest, None).await == [1]).await;
+}
+
+pub(in crate::store) async fn a_revocation_empties_the_list(bench: &Bench) {
+    for id in 1..=3 {
+        make(bench, of_subject(1, id), HOUR).await;
+        place(bench, id, since(u64::from(id))).await;
+    }
+    make(bench, of_subject(2, 9), HOUR).await;
+    assert_eq!(bench.store.revoke([1; 8], BOB, HOUR).await, Lookup::Found(None));
+    assert_eq!(listed(bench, 1).await, BTreeSet::new());
+    assert_eq!(beyond(bench, 0, Surplus::Newest, None).await, [0; 0]);
+    assert_eq!(listed(bench, 2).await, BTreeSet::from([9]), "another subject's");
+    assert!(matches!(bench.store.load(of_subject(1, 1)).await, Lookup::Found(_)));
+    make(bench, of_subject(1, 4), HOUR).await;
+    assert_eq!(listed(bench, 1).await, BTreeSet::from([4]), "made afterwards");
+}
+
+fn carry<'a>(expected: u64, over: Epoch, epoch: Epoch, sealed: &'a [u8]) -> Carry<'a> {
+    let keep = Keep { time: HOUR, listing: since(90) };
+    Carry { expected, over, epoch, sealed, keep, epoch_keep: HOUR }
+}
+
+/// PROTOCOL 27: what ends all others is one step.
+pub(in crate::store) async fn a_record_goes_on_alone_in_a_new_epoch(bench: &Bench) {
+    let (here, tag) = (of_subject(1, 1), [1; 8]);
+    let attempt = async |expected, over, epoch, sealed: &'static [u8]| {
+        bench.store.carry(here, carry(expected, over, epoch, sealed)).await
+    };
+    assert_eq!(attempt(1, ALICE, BOB, b"new").await, Carried::Gone, "there is nothing");
+    for id in 1..=4 {
+        make(bench, of_subject(1, id), HOUR).await;
+        place(bench, id, since(u64::from(id))).await;
+    }
+    assert_eq!(attempt(2, ALICE, BOB, b"new").await, Carried::Gone, "there is no epoch");
+    assert_eq!(bench.store.epoch(tag, ALICE, HOUR).await, Lookup::Found(ALICE));
+    assert_eq!(attempt(2, BOB, Epoch([3; 16]), b"new").await, Carried::Gone, "it is another");
+    for expected in [0, 1, 3, u64::MAX] {
+        assert_eq!(attempt(expected, ALICE, BOB, b"new").await, Carried::Conflict, "{expected}");
+    }
+    assert_eq!(bench.store.epoch(tag, ALICE, HOUR).await, Lookup::Found(ALICE), "nothing changed");
+    assert_eq!(listed(bench, 1).await, BTreeSet::from([1, 2, 3, 4]));
+
+    assert_eq!(attempt(2, ALICE, BOB, b"new").await, Carried::Carried(3));
+    for _ in 0..2 {
+        assert_eq!(bench.store.load(here).await, of_epoch(3, b"new", Some(BOB)));
+        assert_eq!(listed(bench, 1).await, BTreeSet::from([1]));
+        assert_eq!(attempt(2, ALICE, BOB, b"new").await, Carried::Carried(0), "a repeat");
+    }
+    // Others of its kind come too late, and so do writes of those that are over.
+    assert_eq!(attempt(2, ALICE, Epoch([3; 16]), b"late").await, Carried::Gone);
+    for (id, version) in [(1, 3), (2, 2)] {
+        let late = bench.store.replace(
+            of_subject(1, id),
+            version,
+            Some(ALICE),
+            b"late",
+            HOUR.into(),
+            Durability::Master,
+        );
+        assert_eq!(late.await, Replaced::Gone, "{id}");
+    }
+    // It keeps its place among those that come later.
+    make(bench, of_subject(1, 5), HOUR).await;
+    place(bench, 5, since(50)).await;
+    assert_eq!(beyond(bench, 1, Surplus::Oldest, None).await, [1]);
+    assert_eq!(attempt(3, BOB, ALICE, b"again").await, Carried::Carried(1));
+    assert_eq!(bench.store.load(here).await, of_epoch(4, b"again", Some(ALICE)));
+}
+
+pub(in crate::store) async fn of_a_new_epoch_and_other_writes_at_once_all_are_whole(bench: &Bench) {
+    let here = of_subject(1, 1);
+    make(bench, here, HOUR).await;
+    let mut epoch = ALICE;
+    assert_eq!(bench.store.epoch([1; 8], epoch, HOUR).await, Lookup::Found(epoch));
+    for round in 1..=8_u8 {
+        let (before, next) = (epoch, Epoch([round; 16]));
+        let Lookup::Found(Stored { version, .. }) = bench.store.load(here).await else {
+            panic!("none")
+        };
+        let mut tries = tokio::task::JoinSet::new();
+        for n in 0..4_u8 {
+            let store = bench.store.clone();
+            tries.spawn(async move {
+                let sealed = [round, n, 0];
+                let durability = Durability::Master;
+                let keep = HOUR.into();
+                store.replace(here, version, Some(before), &sealed, keep, durability).await;
+            });
+            let store = bench.store.clone();
+            tries.spawn(async move {
+                let sealed = [round, n, 1];
+                store.carry(here, carry(version, before, next, &sealed)).await;
+            });
+        }
+        tries.join_all().await;
+        let Lookup::Found(there) = bench.store.load(here).await else { panic!("none") };
+        assert_eq!(there.version, version + 1, "one of them won");
+        // Who has written it has written the epoch, or left it.
+        epoch = there.epoch.expect("an epoch");
+        assert_eq!(epoch, if there.sealed[2] == 1 { next } else { before }, "round {round}");
+    }
 }
 
 pub(in crate::store) async fn a_lease_has_one_owner_at_a_time(bench: &Bench) {

@@ -9,9 +9,11 @@ use redis::{Cmd, FromRedisValue, ScriptInvocation};
 use super::calls::Missed;
 use super::tracking::Writing;
 use super::{RedisStore, keep_ms, layout};
-use crate::session::outcome::{Durability, Epoch, Leased, Lookup, RecordKey};
+use crate::session::outcome::{
+    Carried, Durability, Epoch, Leased, Lookup, RecordKey, Room, Surplus,
+};
 use crate::store::changes::Link;
-use crate::store::{About, LISTED_MAX, Stored};
+use crate::store::{About, BEYOND_MAX, Carry, LISTED_MAX, Listed, Stored, fits};
 
 impl RedisStore {
     /// A record that has no subject.
@@ -134,6 +136,7 @@ impl RedisStore {
         keep: Duration,
     ) -> Lookup<Option<Epoch>> {
         let mut script = self.scripts.revoke.key(self.namespace.epoch(tag));
+        script.key(self.namespace.index(tag)).key(self.namespace.counted(tag));
         script.arg(&replacement.0[..]).arg(keep_ms(keep));
         let _writing = Writing::epoch(&self.changes, tag);
         match self.call::<Option<Vec<u8>>>(About::Tag(tag), &script, Durability::Replica).await {
@@ -143,21 +146,80 @@ impl RedisStore {
         }
     }
 
-    pub(super) async fn list_of(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+    pub(super) async fn carry_alone(&self, key: RecordKey, carry: Carry<'_>) -> Carried {
+        let Some(version) = carry.expected.checked_add(1) else { return Carried::Conflict };
+        if !fits(key, carry.sealed) {
+            return Carried::Unavailable;
+        }
+        let mut script = self.with_index(&self.scripts.carry, key);
+        script
+            .key(self.namespace.epoch(key.tag))
+            .arg(layout::encode(version, carry.sealed))
+            .arg(keep_ms(carry.keep.time))
+            .arg(&key.id[..])
+            .arg(layout::place(carry.keep.listing))
+            .arg(&carry.expected.to_be_bytes()[..])
+            .arg(&carry.over.0[..])
+            .arg(&carry.epoch.0[..])
+            .arg(keep_ms(carry.epoch_keep));
+        let _writing =
+            (Writing::record(&self.changes, key), Writing::epoch(&self.changes, key.tag));
+        match self.call::<i64>(About::Record(key), &script, Durability::Replica).await {
+            Some(layout::CONFLICT) => Carried::Conflict,
+            Some(layout::GONE) => Carried::Gone,
+            Some(others) => usize::try_from(others).map_or(Carried::Unavailable, Carried::Carried),
+            None => Carried::Unavailable,
+        }
+    }
+
+    pub(super) async fn list_of(&self, tag: [u8; 8]) -> Lookup<Listed> {
         let mut script = self.scripts.list.key(self.namespace.index(tag));
         script.arg(LISTED_MAX);
-        let script = &script;
-        let (about, deadline) = (About::Tag(tag), self.deadlines.lookup);
-        // Not where what is read is tracked: nobody keeps it.
-        let members = self.run(about, deadline, deadline, |route| async move {
+        match self.ask_index::<(usize, Vec<Vec<u8>>)>(tag, &script).await {
+            Some((total, members)) => match self.read_members(tag, members) {
+                Lookup::Found(ids) => Lookup::Found(Listed { total: total.max(ids.len()), ids }),
+                Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => Lookup::Unavailable,
+            },
+            None => Lookup::Unavailable,
+        }
+    }
+
+    pub(super) async fn beyond_room(&self, tag: [u8; 8], room: Room) -> Lookup<Vec<[u8; 16]>> {
+        let mut script = self.scripts.beyond.key(self.namespace.index(tag));
+        let end = match room.ends {
+            Surplus::Oldest => "oldest",
+            Surplus::Newest => "newest",
+        };
+        let counted = self.namespace.counted(tag);
+        script.key(counted).arg(room.sessions).arg(BEYOND_MAX).arg(end);
+        if let Some(besides) = room.besides.filter(|besides| besides.tag == tag) {
+            script.arg(&besides.id[..]);
+        }
+        match self.ask_index(tag, &script).await {
+            Some(members) => self.read_members(tag, members),
+            None => Lookup::Unavailable,
+        }
+    }
+
+    /// Not where what is read is tracked: nobody keeps it.
+    async fn ask_index<T: FromRedisValue>(
+        &self,
+        tag: [u8; 8],
+        script: &ScriptInvocation<'_>,
+    ) -> Option<T> {
+        let deadline = self.deadlines.lookup;
+        self.run(About::Tag(tag), deadline, deadline, |route| async move {
             let mut wire = route.over(&route.connections.write);
-            Ok(script.invoke_async::<Vec<Vec<u8>>>(&mut wire).await?)
-        });
-        let Some(members) = members.await else { return Lookup::Unavailable };
+            Ok(script.invoke_async::<T>(&mut wire).await?)
+        })
+        .await
+    }
+
+    fn read_members(&self, tag: [u8; 8], members: Vec<Vec<u8>>) -> Lookup<Vec<[u8; 16]>> {
         match members.into_iter().map(<[u8; 16]>::try_from).collect() {
             Ok(ids) => Lookup::Found(ids),
             Err(_) => {
-                self.log_refusal(about, &"a member of the index is not one of ours");
+                self.log_refusal(About::Tag(tag), &"a member of the index is not one of ours");
                 Lookup::Unavailable
             }
         }

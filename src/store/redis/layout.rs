@@ -5,8 +5,10 @@
 //! STRING, not a HASH: one allocation, readable by one GET, comparable by its first bytes.
 //!
 //! Beside the records of a subject, in their slot: `<namespace>:{<tag>}:e`, a STRING, the epoch
-//! (16 bytes); `<namespace>:{<tag>}:i`, a ZSET of the records' identifiers (16 bytes), by the time
-//! at which they are garbage (Unix milliseconds of the server). Beside any record:
+//! (16 bytes); `<namespace>:{<tag>}:i`, a ZSET of the identifiers (16 bytes) of those that are not
+//! over, by the time at which they are garbage (Unix milliseconds of the server);
+//! `<namespace>:{<tag>}:c`, a ZSET of those among them that count for a limit, by the time since when
+//! (Unix milliseconds of the node that wrote it first). Beside any record:
 //! `<namespace>:{<tag>}:l:<id>`, a STRING, who has its lease (16 bytes). In a slot of its own:
 //! `<namespace>:era`, a STRING, a decimal number; and `<namespace>:beat`, a STRING that says nothing;
 //! in a cluster that is `<namespace>:{<some tag>}:b`, one for each master.
@@ -15,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::Script;
 
-use crate::session::outcome::RecordKey;
+use crate::session::outcome::{Listing, RecordKey};
 use crate::store::Stored;
 
 const VERSION_BYTES: usize = 8;
@@ -54,6 +56,11 @@ impl Namespace {
 
     pub(super) fn index(&self, tag: [u8; 8]) -> String {
         self.of_tag(tag, "}:i")
+    }
+
+    /// Of the records in the index, those that count.
+    pub(super) fn counted(&self, tag: [u8; 8]) -> String {
+        self.of_tag(tag, "}:c")
     }
 
     pub(super) fn era(&self) -> String {
@@ -123,25 +130,45 @@ pub(super) fn decode(mut value: Vec<u8>) -> Option<Stored> {
 pub(super) const DONE: i64 = 1;
 pub(super) const OTHER: i64 = 0;
 pub(super) const GONE: i64 = -1;
+/// What [`Scripts::carry`] answers to another version, where others answer [`OTHER`].
+pub(super) const CONFLICT: i64 = -2;
+
+/// How scripts are told of a record's place in the index: not in it, in it, or since when it counts.
+pub(super) fn place(listing: Listing) -> i64 {
+    match listing {
+        Listing::Out => -1,
+        Listing::Listed => 0,
+        Listing::Counts(since) => i64::try_from(since.0).unwrap_or(i64::MAX).max(1),
+    }
+}
 
 /// Writes and compares in one step of the server.
 #[derive(Clone, Debug)]
 pub(super) struct Scripts {
-    /// KEYS: record; its index, where it has a subject. ARGV: value, milliseconds to keep,
-    /// identifier. [`DONE`] or [`OTHER`].
+    /// KEYS: record; where it has a subject, its index and those of it that count. ARGV: value,
+    /// milliseconds to keep, identifier. [`DONE`] or [`OTHER`].
     pub(super) create: Script,
-    /// KEYS: record; its index, where it has a subject; its epoch, where that must be a certain one.
-    /// ARGV: expected version (8 bytes), value, milliseconds to keep, identifier; that epoch.
-    /// [`DONE`], [`OTHER`], [`GONE`], or an error where the value is none of ours.
+    /// KEYS: as above; its epoch, where that must be a certain one. ARGV: value, milliseconds to keep,
+    /// identifier, place, expected version (8 bytes); that epoch. [`DONE`], [`OTHER`], [`GONE`], or
+    /// an error where the value is none of ours.
     pub(super) replace: Script,
-    /// KEYS: record; its index, where it has a subject. ARGV: identifier. [`DONE`].
+    /// KEYS: record, index, those that count, epoch. ARGV: value, milliseconds to keep, identifier,
+    /// place, expected version (8 bytes), expected epoch, its replacement, milliseconds to keep that.
+    /// How many others were in the index, [`CONFLICT`] or [`GONE`].
+    pub(super) carry: Script,
+    /// KEYS: record; where it has a subject, its index and those of it that count. ARGV: identifier.
+    /// [`DONE`].
     pub(super) remove: Script,
     /// KEYS: epoch. ARGV: proposal, milliseconds to keep. The epoch.
     pub(super) epoch: Script,
-    /// KEYS: epoch. ARGV: replacement, milliseconds to keep. What was there, if it was another.
+    /// KEYS: epoch, index, those that count. ARGV: replacement, milliseconds to keep. What was there,
+    /// if it was another.
     pub(super) revoke: Script,
-    /// KEYS: index. ARGV: how many at most. Identifiers.
+    /// KEYS: index. ARGV: how many at most. How many there are, and identifiers.
     pub(super) list: Script,
+    /// KEYS: index, those that count. ARGV: how many have room, how many to tell of at most, who has
+    /// none (`oldest` or `newest`); one that is not counted. Identifiers.
+    pub(super) beyond: Script,
     /// KEYS: era. ARGV: the one that is known, how far to move on, the last that there may be. The
     /// new one.
     pub(super) move_era: Script,
@@ -154,12 +181,14 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            create: Script::new(&[INDEX, CREATE].concat()),
-            replace: Script::new(&[INDEX, REPLACE].concat()),
+            create: Script::new(&[SWEEP, INDEX, CREATE].concat()),
+            replace: Script::new(&[SWEEP, INDEX, REPLACE].concat()),
+            carry: Script::new(&[SWEEP, INDEX, CARRY].concat()),
             remove: Script::new(REMOVE),
             epoch: Script::new(EPOCH),
             revoke: Script::new(REVOKE),
             list: Script::new(LIST),
+            beyond: Script::new(&[SWEEP, BEYOND].concat()),
             move_era: Script::new(MOVE_ERA),
             lease: Script::new(LEASE),
             release: Script::new(RELEASE),
@@ -167,23 +196,41 @@ impl Scripts {
     }
 }
 
-/// Notes in the index, if there is one, until when the record is kept, and takes out what is
-/// garbage. The index lives as long as the record in it that lives longest.
-const INDEX: &str = "\
-local function index(id, keep)
-  if not KEYS[2] then return end
+/// Takes what is garbage out of an index, and tells the time.
+const SWEEP: &str = "\
+local function sweep(index, counted)
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-  redis.call('ZADD', KEYS[2], now + keep, id)
-  if redis.call('PTTL', KEYS[2]) < tonumber(keep) then redis.call('PEXPIRE', KEYS[2], keep) end
+  local garbage = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, 1000)
+  if #garbage > 0 then
+    redis.call('ZREM', index, unpack(garbage))
+    redis.call('ZREM', counted, unpack(garbage))
+  end
+  return now
+end
+";
+
+/// Notes in the index, if there is one, until when the record is kept, and whether it counts; what
+/// is over leaves it. The index lives as long as the record in it that lives longest.
+const INDEX: &str = "\
+local function index(id, keep, place)
+  if not KEYS[2] then return end
+  local now = sweep(KEYS[2], KEYS[3])
+  place = tonumber(place)
+  if place < 0 then redis.call('ZREM', KEYS[2], id)
+  else redis.call('ZADD', KEYS[2], now + keep, id) end
+  if place < 1 then redis.call('ZREM', KEYS[3], id)
+  else redis.call('ZADD', KEYS[3], 'NX', place, id) end
+  for n = 2, 3 do
+    if redis.call('PTTL', KEYS[n]) < tonumber(keep) then redis.call('PEXPIRE', KEYS[n], keep) end
+  end
 end
 ";
 
 const CREATE: &str = "\
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
   or redis.call('GET', KEYS[1]) == ARGV[1] then
-  index(ARGV[3], ARGV[2])
+  index(ARGV[3], ARGV[2], 0)
   return 1
 end
 return 0";
@@ -195,16 +242,40 @@ if #version < 8 then
   if redis.call('EXISTS', KEYS[1]) == 0 then return -1 end
   return redis.error_reply('MALFORMED value is too short')
 end
-if KEYS[3] and redis.call('GET', KEYS[3]) ~= ARGV[5] then return -1 end
-local is_repeat = version == string.sub(ARGV[2], 1, 8) and redis.call('GET', KEYS[1]) == ARGV[2]
-if version ~= ARGV[1] and not is_repeat then return 0 end
-index(ARGV[4], ARGV[3])
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+if ARGV[6] and redis.call('GET', KEYS[4]) ~= ARGV[6] then return -1 end
+local is_repeat = version == string.sub(ARGV[1], 1, 8) and redis.call('GET', KEYS[1]) == ARGV[1]
+if version ~= ARGV[5] and not is_repeat then return 0 end
+index(ARGV[3], ARGV[2], ARGV[4])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1";
+
+/// As [`REPLACE`] and [`REVOKE`] in one. The record that goes on keeps the time since when it counts.
+const CARRY: &str = "\
+local version = redis.call('GETRANGE', KEYS[1], 0, 7)
+if #version < 8 then return -1 end
+local epoch = redis.call('GET', KEYS[4])
+local is_repeat = epoch == ARGV[7] and redis.call('GET', KEYS[1]) == ARGV[1]
+if not is_repeat then
+  if epoch ~= ARGV[6] then return -1 end
+  if version ~= ARGV[5] then return -2 end
+end
+sweep(KEYS[2], KEYS[3])
+local others = redis.call('ZCARD', KEYS[2])
+if redis.call('ZSCORE', KEYS[2], ARGV[3]) then others = others - 1 end
+local place = redis.call('ZSCORE', KEYS[3], ARGV[3]) or ARGV[4]
+redis.call('UNLINK', KEYS[2], KEYS[3])
+index(ARGV[3], ARGV[2], place)
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local keep = math.max(redis.call('PTTL', KEYS[4]), tonumber(ARGV[8]))
+redis.call('SET', KEYS[4], ARGV[7], 'PX', string.format('%d', keep))
+return others";
 
 const REMOVE: &str = "\
 redis.call('UNLINK', KEYS[1])
-if KEYS[2] then redis.call('ZREM', KEYS[2], ARGV[1]) end
+if KEYS[2] then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  redis.call('ZREM', KEYS[3], ARGV[1])
+end
 return 1";
 
 /// A time of -1 is none: it is not shortened either.
@@ -226,13 +297,32 @@ local left = redis.call('PTTL', KEYS[1])
 local keep = tonumber(ARGV[2])
 if left > keep then keep = left end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%d', keep))
+redis.call('UNLINK', KEYS[2], KEYS[3])
 return before";
 
 const LIST: &str = "\
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-return redis.call('ZRANGEBYSCORE', KEYS[1],
-  '(' .. string.format('%d', now), '+inf', 'LIMIT', 0, ARGV[1])";
+local now = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+local total = redis.call('ZCARD', KEYS[1]) - #redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)
+local members = redis.call('ZRANGE', KEYS[1], '+inf', '(' .. now, 'BYSCORE', 'REV',
+  'LIMIT', 0, ARGV[1])
+return {total, members}";
+
+/// What is left at one end, but for those at the other that have room. Members that count since the
+/// same time are in the order of their bytes, the same for all who ask.
+const BEYOND: &str = "\
+sweep(KEYS[1], KEYS[2])
+local besides = ARGV[4] and redis.call('ZSCORE', KEYS[2], ARGV[4]) and 1 or 0
+local beyond = math.min(redis.call('ZCARD', KEYS[2]) - besides - ARGV[1], tonumber(ARGV[2]))
+if beyond <= 0 then return {} end
+local members
+if ARGV[3] == 'oldest' then members = redis.call('ZRANGE', KEYS[2], 0, beyond + besides - 1)
+else members = redis.call('ZRANGE', KEYS[2], 0, beyond + besides - 1, 'REV') end
+local others = {}
+for _, member in ipairs(members) do
+  if member ~= ARGV[4] and #others < beyond then others[#others + 1] = member end
+end
+return others";
 
 const MOVE_ERA: &str = "\
 local era = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -265,6 +355,7 @@ mod tests {
         assert_eq!(namespace.lease(other), "cloakroom:{-_v7-_v7-_s}:l:AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(namespace.epoch(key.tag), "cloakroom:{-_v7-_v7-_s}:e");
         assert_eq!(namespace.index(key.tag), "cloakroom:{-_v7-_v7-_s}:i");
+        assert_eq!(namespace.counted(key.tag), "cloakroom:{-_v7-_v7-_s}:c");
         assert_eq!(namespace.era(), "cloakroom:era");
     }
 

@@ -58,9 +58,9 @@ use super::changes::{Changes, Link};
 use super::credentials::Login;
 use super::health::Health;
 use super::throttle::Throttle;
-use super::{About, KEEP_MAX, SessionStore, StoreError, Stored, fits};
+use super::{About, Carry, KEEP_MAX, Keep, Listed, SessionStore, StoreError, Stored, fits};
 use crate::session::outcome::{
-    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+    Carried, Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced, Room,
 };
 
 /// Where the servers are, who we are to them, and what the keys are called.
@@ -162,7 +162,7 @@ impl RedisStore {
     fn with_index<'a>(&self, script: &'a Script, key: RecordKey) -> ScriptInvocation<'a> {
         let mut invocation = script.key(self.namespace.key(key));
         if key.has_subject {
-            invocation.key(self.namespace.index(key.tag));
+            invocation.key(self.namespace.index(key.tag)).key(self.namespace.counted(key.tag));
         }
         invocation
     }
@@ -218,7 +218,7 @@ impl SessionStore for RedisStore {
         expected: u64,
         epoch: Option<Epoch>,
         sealed: &[u8],
-        keep: Duration,
+        keep: Keep,
         durability: Durability,
     ) -> Replaced {
         let Some(version) = expected.checked_add(1) else { return Replaced::Conflict };
@@ -231,10 +231,11 @@ impl SessionStore for RedisStore {
             script.key(self.namespace.epoch(key.tag));
         }
         script
-            .arg(&expected.to_be_bytes()[..])
             .arg(layout::encode(version, sealed))
-            .arg(keep_ms(keep))
-            .arg(&key.id[..]);
+            .arg(keep_ms(keep.time))
+            .arg(&key.id[..])
+            .arg(layout::place(keep.listing))
+            .arg(&expected.to_be_bytes()[..]);
         if let Some(epoch) = epoch {
             script.arg(&epoch.0[..]);
         }
@@ -252,6 +253,10 @@ impl SessionStore for RedisStore {
             Some(layout::GONE) => Replaced::Gone,
             Some(_) | None => Replaced::Unavailable,
         }
+    }
+
+    async fn carry(&self, key: RecordKey, carry: Carry<'_>) -> Carried {
+        self.carry_alone(RecordKey { has_subject: true, ..key }, carry).await
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
@@ -284,8 +289,12 @@ impl SessionStore for RedisStore {
         self.replace_epoch(tag, replacement, keep).await
     }
 
-    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Listed> {
         self.list_of(tag).await
+    }
+
+    async fn beyond(&self, tag: [u8; 8], room: Room) -> Lookup<Vec<[u8; 16]>> {
+        self.beyond_room(tag, room).await
     }
 
     async fn era(&self) -> Lookup<u32> {

@@ -24,7 +24,7 @@ pub(super) struct Right {
 const KEY: &str = "KEY";
 
 /// Everything that we ever send or have a script do, in the order of the documentation.
-pub(super) const RIGHTS: [Right; 23] = [
+pub(super) const RIGHTS: [Right; 25] = [
     right("ping", &["PING"]),
     right("get", &["GET", KEY]),
     right("set", &["SET", KEY, "x", "XX", "PX", "1"]),
@@ -36,8 +36,10 @@ pub(super) const RIGHTS: [Right; 23] = [
     right("time", &["TIME"]),
     right("zadd", &["ZADD", KEY, "XX", "0", "x"]),
     right("zrem", &["ZREM", KEY, "x"]),
+    right("zcard", &["ZCARD", KEY]),
+    right("zscore", &["ZSCORE", KEY, "x"]),
+    right("zrange", &["ZRANGE", KEY, "0", "0"]),
     right("zrangebyscore", &["ZRANGEBYSCORE", KEY, "0", "0"]),
-    right("zremrangebyscore", &["ZREMRANGEBYSCORE", KEY, "0", "0"]),
     // No script has this digest.
     right("evalsha", &["EVALSHA", "0000000000000000000000000000000000000000", "0"]),
     right("script|load", &["SCRIPT", "LOAD", "return 1"]),

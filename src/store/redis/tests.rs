@@ -113,7 +113,7 @@ async fn created(store: &RedisStore) {
 
 async fn replaced(store: &RedisStore, version: u64, sealed: &[u8], durability: Durability) {
     let outcome = answered(Replaced::Unavailable, async || {
-        store.replace(key(1), version, None, sealed, HOUR, durability).await
+        store.replace(key(1), version, None, sealed, HOUR.into(), durability).await
     });
     assert_eq!(outcome.await, Replaced::Replaced);
 }
@@ -145,7 +145,7 @@ async fn a_stopped_server_is_unavailable_at_once_and_a_restarted_one_comes_back_
         assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
         assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
         assert!(!store.ping().await);
-        let lost = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;
+        let lost = store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Replica).await;
         assert_eq!(lost, Replaced::Unavailable);
 
         server.restart();
@@ -202,8 +202,9 @@ async fn a_call_whose_connection_breaks_under_it_goes_on_over_the_next_one() {
         // This runtime does not run meanwhile: the loss is noticed by the call that follows.
         server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
         let sealed = format!("{version}");
-        let outcome =
-            store.replace(key(1), version, None, sealed.as_bytes(), HOUR, Durability::Master).await;
+        let outcome = store
+            .replace(key(1), version, None, sealed.as_bytes(), HOUR.into(), Durability::Master)
+            .await;
         assert_eq!(outcome, Replaced::Replaced);
         server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
         assert_eq!(store.load(key(1)).await, found(version + 1, sealed.as_bytes()));
@@ -220,7 +221,8 @@ async fn scripts_that_the_server_forgot_are_loaded_again() {
         if version == 1 {
             assert_eq!(store.create(key(1), b"1", HOUR).await, Created::Created);
         }
-        let outcome = store.replace(key(1), version, None, b"x", HOUR, Durability::Master).await;
+        let outcome =
+            store.replace(key(1), version, None, b"x", HOUR.into(), Durability::Master).await;
         assert_eq!(outcome, Replaced::Replaced);
     }
 }
@@ -241,7 +243,7 @@ async fn what_is_not_a_record_is_unavailable_never_not_found() {
         assert_eq!(store.load(key(1)).await, Lookup::Unavailable, "{what}");
         let created = store.create(key(1), b"x", HOUR).await;
         assert_ne!(created, Created::Created, "{what}");
-        let replaced = store.replace(key(1), 1, None, b"x", HOUR, Durability::Master).await;
+        let replaced = store.replace(key(1), 1, None, b"x", HOUR.into(), Durability::Master).await;
         assert!(matches!(replaced, Replaced::Unavailable | Replaced::Conflict), "{what}");
         assert_eq!(*store.health().borrow(), Health::Up, "{what} is no outage");
         assert_eq!(store.remove(key(1)).await, Removed::Removed, "{what}");
@@ -257,7 +259,7 @@ async fn a_full_server_refuses_writes_and_still_answers_look_ups() {
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
     assert_eq!(server.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
-    let replaced = store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
+    let replaced = store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Master).await;
     assert_eq!(replaced, Replaced::Unavailable);
     assert_eq!(store.load(key(1)).await, found(1, b"one"));
     assert_eq!(*store.health().borrow(), Health::Up);
@@ -270,7 +272,7 @@ async fn a_server_that_is_made_a_replica_is_no_longer_used_until_it_is_a_master_
     store.start().await;
     created(&store).await;
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
-    let refused = store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
+    let refused = store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Master).await;
     assert_eq!(refused, Replaced::Unavailable);
     becomes(&store, Health::Down, RECOVERY).await;
     is_unavailable_at_once(&store).await;

@@ -9,15 +9,19 @@ use tokio::time::timeout;
 
 use super::engine::{Engine, Values};
 use super::operations::{
-    Create, List, Load, MakeEpoch, MoveEra, ReadEra, Release, Remove, Replace, Revoke, TakeLease,
+    Beyond, CarryOn, Create, List, Load, MakeEpoch, MoveEra, ReadEra, Release, Remove, Replace,
+    Revoke, TakeLease,
 };
 use super::{START_PATIENCE, SqlStore, Use, group, millis};
 use crate::session::outcome::{
-    Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced,
+    Carried, Created, Durability, Epoch, Leased, Listing, Lookup, RecordKey, Removed, Replaced,
+    Room,
 };
 use crate::store::changes::{Changes, Link};
 use crate::store::health::Health;
-use crate::store::{About, KEEP_MAX, LISTED_MAX, SessionStore, Stored, fits};
+use crate::store::{
+    About, BEYOND_MAX, Carry, KEEP_MAX, Keep, LISTED_MAX, Listed, SessionStore, Stored, fits,
+};
 
 impl<E: Engine> SqlStore<E> {
     /// What statements about a key are given now.
@@ -69,7 +73,9 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         if !fits(key, sealed) {
             return Created::Unavailable;
         }
-        let values = Values { sealed: sealed.to_vec(), ..self.values(key, keep) };
+        let listing = if key.has_subject { Listing::Listed } else { Listing::Out };
+        let place = place(listing);
+        let values = Values { sealed: sealed.to_vec(), place, ..self.values(key, keep) };
         let changes = &self.inner.hearing.changes;
         changes.record(key);
         let usage = Use::Write(Durability::Master);
@@ -84,7 +90,7 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         expected: u64,
         epoch: Option<Epoch>,
         sealed: &[u8],
-        keep: Duration,
+        keep: Keep,
         durability: Durability,
     ) -> Replaced {
         // Integers of databases are signed; no record gets that far.
@@ -96,8 +102,9 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         let values = Values {
             sealed: sealed.to_vec(),
             version,
+            place: place(keep.listing),
             epoch: epoch.map_or([0; 16], |epoch| epoch.0),
-            ..self.values(key, keep)
+            ..self.values(key, keep.time)
         };
         let replace = Replace { values, is_fenced: epoch.is_some() };
         let changes = &self.inner.hearing.changes;
@@ -110,6 +117,31 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         };
         changes.record(key);
         replaced.unwrap_or(Replaced::Unavailable)
+    }
+
+    async fn carry(&self, key: RecordKey, carry: Carry<'_>) -> Carried {
+        let expected = i64::try_from(carry.expected).ok().filter(|expected| *expected < i64::MAX);
+        let Some(version) = expected else { return Carried::Conflict };
+        if !fits(key, carry.sealed) {
+            return Carried::Unavailable;
+        }
+        let values = Values {
+            sealed: carry.sealed.to_vec(),
+            version,
+            place: place(carry.keep.listing),
+            epoch: carry.over.0,
+            new_epoch: carry.epoch.0,
+            epoch_until: self.values(key, carry.epoch_keep).keep_until,
+            ..self.values(key, carry.keep.time)
+        };
+        let changes = &self.inner.hearing.changes;
+        changes.record(key);
+        changes.tag(key.tag);
+        let usage = Use::Write(Durability::Replica);
+        let carried = self.call(About::Record(key), usage, CarryOn(values)).await;
+        changes.record(key);
+        changes.tag(key.tag);
+        carried.unwrap_or(Carried::Unavailable)
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
@@ -146,10 +178,22 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         found(before)
     }
 
-    async fn list(&self, tag: [u8; 8]) -> Lookup<Vec<[u8; 16]>> {
+    async fn list(&self, tag: [u8; 8]) -> Lookup<Listed> {
         let limit = i64::try_from(LISTED_MAX).unwrap_or(i64::MAX);
         let values = Values { limit, ..self.tag_values(tag, Duration::ZERO) };
         found(self.call(About::Tag(tag), Use::Read, List(values)).await)
+    }
+
+    async fn beyond(&self, tag: [u8; 8], room: Room) -> Lookup<Vec<[u8; 16]>> {
+        let values = Values {
+            // Nobody's identifier is zero: it is a hash.
+            id: room.besides.map_or([0; 16], |besides| besides.id),
+            limit: i64::try_from(BEYOND_MAX).unwrap_or(i64::MAX),
+            offset: i64::try_from(room.sessions).unwrap_or(i64::MAX),
+            ..self.tag_values(tag, Duration::ZERO)
+        };
+        let beyond = Beyond { values, ends: room.ends };
+        found(self.call(About::Tag(tag), Use::Read, beyond).await)
     }
 
     async fn era(&self) -> Lookup<u32> {
@@ -205,6 +249,15 @@ impl<E: Engine> SessionStore for SqlStore<E> {
 
     fn health(&self) -> watch::Receiver<Health> {
         self.inner.hearing.health.subscribe()
+    }
+}
+
+/// What a record's place in the list of its tag is written as.
+fn place(listing: Listing) -> i64 {
+    match listing {
+        Listing::Out => -1,
+        Listing::Listed => 0,
+        Listing::Counts(since) => i64::try_from(since.0).unwrap_or(i64::MAX).max(1),
     }
 }
 

@@ -117,6 +117,8 @@ pub(super) struct Put {
 pub(super) struct Statements {
     /// Begins a transaction, where a write is several statements.
     pub begin: Option<&'static str>,
+    /// Begins one where it is several statements whatever the database.
+    pub begin_several: &'static str,
     /// version, sealed
     pub load: Statement,
     /// version, sealed, epoch or null
@@ -134,8 +136,17 @@ pub(super) struct Statements {
     pub epoch: Put,
     /// previous epoch or null
     pub revoke: Put,
+    /// Replaces an epoch that is still the one given.
+    pub carry_epoch: Statement,
+    /// Takes all records of a tag but one out of its list; changes so many.
+    pub unlist: Statement,
     /// id
     pub list: Statement,
+    /// count
+    pub count: Statement,
+    /// id; but for those that count longest, and for those that came last.
+    pub newest: Statement,
+    pub oldest: Statement,
     /// value
     pub era: Statement,
     /// value
@@ -160,11 +171,15 @@ pub(super) enum Arg {
     KeepUntil,
     Now,
     Version,
+    Place,
     Epoch,
+    NewEpoch,
+    EpochUntil,
     Owner,
     Era,
     Step,
     Limit,
+    Offset,
 }
 
 /// What statements are given. Times are in Unix milliseconds.
@@ -176,11 +191,16 @@ pub(super) struct Values {
     pub keep_until: i64,
     pub now: i64,
     pub version: i64,
+    /// In the list of the tag: not, at all, or since when it counts.
+    pub place: i64,
     pub epoch: [u8; 16],
+    pub new_epoch: [u8; 16],
+    pub epoch_until: i64,
     pub owner: [u8; 16],
     pub era: i64,
     pub step: i64,
     pub limit: i64,
+    pub offset: i64,
 }
 
 enum Value<'a> {
@@ -197,11 +217,15 @@ impl Values {
             Arg::KeepUntil => Value::Integer(self.keep_until),
             Arg::Now => Value::Integer(self.now),
             Arg::Version => Value::Integer(self.version),
+            Arg::Place => Value::Integer(self.place),
             Arg::Epoch => Value::Bytes(&self.epoch),
+            Arg::NewEpoch => Value::Bytes(&self.new_epoch),
+            Arg::EpochUntil => Value::Integer(self.epoch_until),
             Arg::Owner => Value::Bytes(&self.owner),
             Arg::Era => Value::Integer(self.era),
             Arg::Step => Value::Integer(self.step),
             Arg::Limit => Value::Integer(self.limit),
+            Arg::Offset => Value::Integer(self.offset),
         }
     }
 }

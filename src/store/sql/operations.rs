@@ -3,8 +3,8 @@
 //! Rows that are garbage count as not there until the reaper has removed them.
 
 use super::engine::{Cells, Driver, Engine, Put, Statement, Values};
-use crate::session::outcome::{Created, Epoch, Leased, Replaced};
-use crate::store::Stored;
+use crate::session::outcome::{Carried, Created, Epoch, Leased, Replaced, Surplus};
+use crate::store::{LISTED_MAX, Listed, Stored};
 
 /// A call. It may be made again where the first try's end is not known.
 pub(super) trait Operation: Send + Sync + 'static {
@@ -132,16 +132,11 @@ impl Operation for Replace {
             follow_up::<E>(connection, &statements.after_record, values).await?;
             return Ok(Replaced::Replaced);
         }
-        // Ours, if an earlier try of this call wrote it, and nobody has since.
-        let is_ours = |there: &Stored| {
-            i64::try_from(there.version).is_ok_and(|version| version == values.version + 1)
-                && there.sealed == values.sealed
-        };
         Ok(match load::<E>(connection, values, self.is_fenced).await? {
             Some(there) if self.is_fenced && there.epoch != Some(Epoch(values.epoch)) => {
                 Replaced::Gone
             }
-            Some(there) if is_ours(&there) => {
+            Some(there) if is_ours(&there, values) => {
                 follow_up::<E>(connection, &statements.after_record, values).await?;
                 Replaced::Replaced
             }
@@ -149,6 +144,63 @@ impl Operation for Replace {
             None => Replaced::Gone,
         })
     }
+}
+
+/// Whether an earlier try of a call wrote this, and nobody has since.
+fn is_ours(there: &Stored, values: &Values) -> bool {
+    i64::try_from(there.version).is_ok_and(|version| version == values.version + 1)
+        && there.sealed == values.sealed
+}
+
+/// Replaces an epoch and a record of it, in a transaction of its own. The epoch comes first, as in a
+/// replacement that is fenced by it: whoever waits for the one lock holds none of the other.
+pub(super) struct CarryOn(pub Values);
+
+impl Operation for CarryOn {
+    type Answer = Carried;
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Carried> {
+        let (statements, values) = (E::STATEMENTS, &self.0);
+        // Where several statements are one write, telling of it is one of them; else it follows.
+        let tells_within = statements.begin.is_some();
+        connection.run(statements.begin_several).await?;
+        let mut carried = Carried::Gone;
+        if connection.execute(&statements.carry_epoch, values).await? == 1 {
+            carried = match connection.execute(&statements.replace, values).await? {
+                1 => Carried::Carried(unlist::<E>(connection, values).await?),
+                _ => Carried::Conflict,
+            };
+        }
+        if !matches!(carried, Carried::Carried(_)) {
+            connection.run("ROLLBACK").await?;
+            let Some(there) = load::<E>(connection, values, true).await? else {
+                return Ok(Carried::Gone);
+            };
+            // Ours, if an earlier try of this call was carried out.
+            if there.epoch == Some(Epoch(values.new_epoch)) && is_ours(&there, values) {
+                follow_up::<E>(connection, &statements.after_record, values).await?;
+                follow_up::<E>(connection, &statements.after_tag, values).await?;
+                return Ok(Carried::Carried(0));
+            }
+            return Ok(carried);
+        }
+        if tells_within {
+            follow_up::<E>(connection, &statements.after_record, values).await?;
+            follow_up::<E>(connection, &statements.after_tag, values).await?;
+        }
+        connection.run("COMMIT").await?;
+        if !tells_within {
+            follow_up::<E>(connection, &statements.after_tag, values).await?;
+        }
+        Ok(carried)
+    }
+}
+
+/// Takes what is left of a tag out of its list.
+async fn unlist<E: Engine>(connection: &mut E::Connection, values: &Values) -> sqlx::Result<usize> {
+    let count = connection.execute(&E::STATEMENTS.unlist, values).await?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 pub(super) struct Remove(pub Values);
@@ -190,6 +242,7 @@ impl Operation for Revoke {
     ) -> sqlx::Result<Option<Epoch>> {
         let rows = put::<E>(connection, &E::STATEMENTS.revoke, &self.0).await?;
         let previous = first(&rows)?.maybe_bytes(0)?;
+        unlist::<E>(connection, &self.0).await?;
         follow_up::<E>(connection, &E::STATEMENTS.after_tag, &self.0).await?;
         previous.map(sixteen).transpose().map(|previous| previous.map(Epoch))
     }
@@ -198,6 +251,29 @@ impl Operation for Revoke {
 pub(super) struct List(pub Values);
 
 impl Operation for List {
+    type Answer = Listed;
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Listed> {
+        let rows = connection.fetch(&E::STATEMENTS.list, &self.0).await?;
+        let ids: Vec<_> =
+            rows.iter().map(|row| sixteen(row.bytes(0)?)).collect::<sqlx::Result<_>>()?;
+        if ids.len() < LISTED_MAX {
+            return Ok(Listed { total: ids.len(), ids });
+        }
+        let rows = connection.fetch(&E::STATEMENTS.count, &self.0).await?;
+        let count = usize::try_from(first(&rows)?.integer(0)?).unwrap_or_default();
+        Ok(Listed { total: count.max(ids.len()), ids })
+    }
+}
+
+/// Reads which of a tag's records that count are beyond so many.
+pub(super) struct Beyond {
+    pub values: Values,
+    pub ends: Surplus,
+}
+
+impl Operation for Beyond {
     type Answer = Vec<[u8; 16]>;
     const IS_TRANSACTION: bool = false;
 
@@ -205,7 +281,11 @@ impl Operation for List {
         &self,
         connection: &mut E::Connection,
     ) -> sqlx::Result<Vec<[u8; 16]>> {
-        let rows = connection.fetch(&E::STATEMENTS.list, &self.0).await?;
+        let statement = match self.ends {
+            Surplus::Oldest => &E::STATEMENTS.oldest,
+            Surplus::Newest => &E::STATEMENTS.newest,
+        };
+        let rows = connection.fetch(statement, &self.values).await?;
         rows.iter().map(|row| sixteen(row.bytes(0)?)).collect()
     }
 }

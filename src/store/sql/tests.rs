@@ -93,7 +93,7 @@ fn subject(n: u8) -> RecordKey {
 }
 
 async fn replace(store: &SharedStore, key: RecordKey, version: u64, sealed: &[u8]) -> Replaced {
-    store.replace(key, version, None, sealed, HOUR, Durability::Master).await
+    store.replace(key, version, None, sealed, HOUR.into(), Durability::Master).await
 }
 
 /// Waits for what is bound to come.
@@ -311,7 +311,7 @@ pub(super) async fn changes_are_heard(here: &SharedStore, there: &SharedStore) {
         let durability = if version % 2 == 0 { Durability::Master } else { Durability::Replica };
         let sealed = [version];
         let epoch = (version % 3 == 0).then_some(epoch);
-        let write = here.replace(key, u64::from(version), epoch, &sealed, HOUR, durability);
+        let write = here.replace(key, u64::from(version), epoch, &sealed, HOUR.into(), durability);
         is_heard(there, "a replacement", key, async { write.await == Replaced::Replaced }).await;
     }
     let revocation = here.revoke(key.tag, Epoch([2; 16]), HOUR);
@@ -396,7 +396,7 @@ async fn fence<E: Engine>(engine: E, settings: &server::Settings) {
         ..Values::default()
     };
     let fenced = move |store: SharedStore, version, sealed: &'static [u8]| async move {
-        store.replace(key, version, Some(old), sealed, HOUR, Durability::Master).await
+        store.replace(key, version, Some(old), sealed, HOUR.into(), Durability::Master).await
     };
 
     // The replacement first: the revocation waits for it.

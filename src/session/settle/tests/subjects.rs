@@ -249,7 +249,7 @@ fn a_login_with_a_subject_is_whole_or_withheld() {
         (policy(), login_of("alice", &["EGG_SESS=x"]), 3),
         (policy(), revoking(login_of("alice", &["EGG_SESS=x"])), 4),
         (limited(2, Beyond::Refuse), login_of("alice", &["EGG_SESS=x"]), 4),
-        (limited(1, Beyond::EndOldest), login_of("alice", &["EGG_SESS=x"]), 5),
+        (limited(1, Beyond::EndOldest), login_of("alice", &["EGG_SESS=x"]), 6),
         (limited(1, Beyond::Refuse), login_of("alice", &["EGG_SESS=x"]), 2),
     ];
     for (policy, answer, steps) in answers {

@@ -94,7 +94,7 @@ async fn replicas_are_waited_for_under_the_access_list() {
     store.start().await;
     becomes(&store, Health::Up, Duration::from_secs(10)).await;
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
-    let replaced = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;
+    let replaced = store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Replica).await;
     assert_eq!(replaced, Replaced::Replaced);
     assert_eq!(guarded.noted(), Vec::<String>::new());
 }

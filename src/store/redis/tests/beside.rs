@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::replicas::attach;
 use super::{HOUR, IN_MEMORY, RECOVERY, Server, answered, becomes};
-use crate::session::outcome::{Created, Epoch, Leased, Lookup, RecordKey, Removed};
-use crate::store::SessionStore;
+use crate::clock::UnixMillis;
+use crate::session::outcome::{
+    Created, Durability, Epoch, Leased, Listing, Lookup, RecordKey, Removed, Replaced,
+};
 use crate::store::contract::key;
 use crate::store::health::Health;
 use crate::store::redis::RedisStore;
+use crate::store::{Keep, SessionStore};
 
 const EPOCH: Epoch = Epoch([b'e'; 16]);
 const OTHER: Epoch = Epoch([b'o'; 16]);
@@ -137,10 +140,20 @@ async fn what_lies_beside_records_does_not_stay_for_ever() {
     assert!(about(2).contains(&left(&store.namespace.lease(key(1)))));
 
     // What is garbage leaves the index with the next creation; an anonymous record has none.
-    server.cli(&["ZADD", &index, "1000", "garbage"]);
-    assert_eq!(server.cli(&["ZCARD", &index]), "3");
+    let counted = store.namespace.counted(tag);
+    assert_eq!(server.cli(&["EXISTS", &index, &counted]), "0", "a revocation empties it");
+    for name in [&index, &counted] {
+        server.cli(&["ZADD", name, "1000", "garbage"]);
+    }
+    let keep = Keep { time: minutes(3), listing: Listing::Counts(UnixMillis(7)) };
     assert_eq!(store.create(with_id(30), b"one", minutes(1)).await, Created::Created);
-    assert_eq!(server.cli(&["ZCARD", &index]), "3");
+    assert_eq!(server.cli(&["ZCARD", &index]), "1");
+    let replaced = store.replace(with_id(30), 1, None, b"two", keep, Durability::Master).await;
+    assert_eq!(replaced, Replaced::Replaced);
+    for name in [&index, &counted] {
+        assert_eq!(server.cli(&["ZCARD", name]), "1");
+        assert!(about(3).contains(&left(name)), "{name}: {}", left(name));
+    }
     assert_eq!(store.create(key(2), b"one", minutes(1)).await, Created::Created);
     assert_eq!(server.cli(&["EXISTS", &store.namespace.index(key(2).tag)]), "0");
 }

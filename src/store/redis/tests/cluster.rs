@@ -211,7 +211,7 @@ async fn count_up(
         let next = [(number + 1).to_be_bytes(), rand::random::<u64>().to_be_bytes()].concat();
         let durability =
             if number.is_multiple_of(4) { Durability::Replica } else { Durability::Master };
-        match store.replace(key, stored.version, epoch, &next, HOUR, durability).await {
+        match store.replace(key, stored.version, epoch, &next, HOUR.into(), durability).await {
             Replaced::Replaced => {
                 acknowledged.fetch_max(number + 1, Ordering::SeqCst);
                 return;
@@ -313,7 +313,7 @@ async fn what_was_read_is_stale_once_it_has_moved() {
     let (mark, _, link) = watch(&store, key).await;
     assert!(link.is_proved(LEASE, Instant::now()));
     assert_eq!(
-        other.replace(key, 1, Some(EPOCH), b"two", HOUR, Durability::Master).await,
+        other.replace(key, 1, Some(EPOCH), b"two", HOUR.into(), Durability::Master).await,
         Replaced::Replaced
     );
     until("a change", async || !changes(&store).is_current(key, mark)).await;
@@ -350,7 +350,7 @@ async fn a_master_that_dies_costs_its_own_sessions_until_a_replica_takes_its_pla
     }
     assert!(others > 2);
     // The new master waits for no replica: it has none.
-    let replaced = store.replace(keys[0], 1, None, b"two", HOUR, Durability::Replica).await;
+    let replaced = store.replace(keys[0], 1, None, b"two", HOUR.into(), Durability::Replica).await;
     assert_eq!(replaced, Replaced::Replaced);
 }
 
@@ -409,7 +409,7 @@ async fn every_master_has_its_own_replicas_confirm_where_that_is_required() {
     for n in 0..3 {
         let key = nodes.key_at(n);
         assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
-        let replaced = store.replace(key, 1, None, b"two", HOUR, Durability::Replica).await;
+        let replaced = store.replace(key, 1, None, b"two", HOUR.into(), Durability::Replica).await;
         assert_eq!(replaced, Replaced::Replaced);
         let (_, _, link) = watch(&store, key).await;
         assert!(link.is_proved(LONG, Instant::now()), "node {n} is relied on");

@@ -56,7 +56,8 @@ async fn a_connection_that_is_killed_is_replaced_and_costs_no_call() {
         while !is_gone() || clients(&server).len() != 4 {
             assert!(matches!(store.load(key(1)).await, Lookup::Found(_)), "{kind}");
             for durability in [Durability::Master, Durability::Replica] {
-                let outcome = store.replace(key(1), version, None, b"x", HOUR, durability).await;
+                let outcome =
+                    store.replace(key(1), version, None, b"x", HOUR.into(), durability).await;
                 assert_eq!(outcome, Replaced::Replaced, "{kind}");
                 version += 1;
             }
@@ -86,7 +87,8 @@ async fn the_other_connection_serves_while_one_for_look_ups_cannot_be_replaced()
     for version in 1..=20 {
         let lookup = store.load(key(1)).await;
         assert!(matches!(lookup, Lookup::Found(_)), "{lookup:?}");
-        let outcome = store.replace(key(1), version, None, b"x", HOUR, Durability::Master).await;
+        let outcome =
+            store.replace(key(1), version, None, b"x", HOUR.into(), Durability::Master).await;
         assert_eq!(outcome, Replaced::Replaced);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -188,7 +190,7 @@ async fn half_open_connections_prove_nothing_and_are_replaced() {
     let link = link_of(&store).await;
     between.swallow(None);
     let swallowed = Instant::now();
-    let outcome = other.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
+    let outcome = other.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Master).await;
     assert_eq!(outcome, Replaced::Replaced);
     assert!(store.changes().expect("Redis tells").is_current(key(1), mark), "it was not told");
     assert!(!link.is_proved(LEASE, swallowed + LEASE + Duration::from_millis(1)));

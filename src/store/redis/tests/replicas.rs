@@ -40,7 +40,7 @@ async fn a_durable_write_is_on_a_replica_when_it_is_acknowledged() {
     for version in 1..=20 {
         let sealed = format!("number {version}");
         let outcome = store
-            .replace(key(1), version, None, sealed.as_bytes(), HOUR, Durability::Replica)
+            .replace(key(1), version, None, sealed.as_bytes(), HOUR.into(), Durability::Replica)
             .await;
         assert_eq!(outcome, Replaced::Replaced);
         assert!(replica.cli(&["GET", &name]).ends_with(&sealed), "at {version}");
@@ -69,7 +69,7 @@ async fn a_dead_replica_delays_durable_writes_once_and_fails_none() {
     for n in 0..16 {
         let store = store.clone();
         writes.spawn(async move {
-            store.replace(key(n), 1, None, b"two", HOUR, Durability::Replica).await
+            store.replace(key(n), 1, None, b"two", HOUR.into(), Durability::Replica).await
         });
     }
     let outcomes = writes.join_all().await;
@@ -86,7 +86,7 @@ async fn a_replica_that_is_attached_later_is_waited_for() {
     store.deadlines.replacement = Duration::from_millis(25);
     store.start().await;
     assert_eq!(store.create(key(1), b"0", HOUR).await, Created::Created);
-    let outcome = store.replace(key(1), 1, None, b"x", HOUR, Durability::Replica).await;
+    let outcome = store.replace(key(1), 1, None, b"x", HOUR.into(), Durability::Replica).await;
     assert_eq!(outcome, Replaced::Replaced);
     assert!(!waits(&master), "a server without replicas is not asked to wait");
     attach(&replica, &master);
@@ -94,7 +94,8 @@ async fn a_replica_that_is_attached_later_is_waited_for() {
     let mut version = 2;
     while !waits(&master) {
         assert!(began.elapsed() < Duration::from_secs(20), "the replica goes unnoticed");
-        let outcome = store.replace(key(1), version, None, b"x", HOUR, Durability::Replica).await;
+        let outcome =
+            store.replace(key(1), version, None, b"x", HOUR.into(), Durability::Replica).await;
         assert_eq!(outcome, Replaced::Replaced, "the change of connections costs no call");
         version += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -152,7 +153,7 @@ async fn a_durable_write_that_too_few_confirm_is_not_acknowledged() {
     becomes(&store, Health::Up, LONG).await;
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
     replica.signal("-STOP");
-    let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await;
+    let outcome = store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Replica).await;
     assert_eq!(outcome, Replaced::Unavailable);
     assert_eq!(store.unconfirmed(), 1);
     assert_eq!(store.load(key(1)).await, found(2, b"two"), "the master has it");

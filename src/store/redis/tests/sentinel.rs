@@ -146,7 +146,7 @@ async fn write(store: Arc<RedisStore>, stop: Arc<AtomicBool>) -> (Vec<RecordKey>
         }
         let outcome = match created.first() {
             Some(first) if n > 0 => {
-                store.replace(*first, version, None, b"new", HOUR, Durability::Replica).await
+                store.replace(*first, version, None, b"new", HOUR.into(), Durability::Replica).await
             }
             Some(_) | None => Replaced::Unavailable,
         };

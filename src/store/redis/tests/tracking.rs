@@ -72,8 +72,9 @@ async fn what_was_read_is_current_until_another_node_changes_it() {
         assert!(link.is_proved(LEASE, Instant::now()) && changes(&store).is_current(one, mark));
         match what {
             "replaced" => {
-                let outcome =
-                    other.replace(one, 1, Some(EPOCH), b"two", HOUR, Durability::Master).await;
+                let outcome = other
+                    .replace(one, 1, Some(EPOCH), b"two", HOUR.into(), Durability::Master)
+                    .await;
                 assert_eq!(outcome, Replaced::Replaced);
             }
             "revoked" => {
@@ -96,7 +97,8 @@ async fn a_proof_after_an_acknowledged_change_means_that_the_change_was_counted(
     for version in 1..=300_u64 {
         let (mark, _, link) = watch(&store, key).await;
         let sealed = version.to_be_bytes();
-        let outcome = other.replace(key, version, None, &sealed, HOUR, Durability::Master).await;
+        let outcome =
+            other.replace(key, version, None, &sealed, HOUR.into(), Durability::Master).await;
         assert_eq!(outcome, Replaced::Replaced);
         proved_after(&link, Instant::now()).await;
         assert!(!changes(&store).is_current(key, mark), "at {version}");
@@ -125,7 +127,7 @@ async fn writes_of_this_node_are_counted_before_and_after() {
     assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
     let (mark, lookup, _) = watch(&store, key(1)).await;
     assert_eq!(lookup, found(1, b"one"));
-    let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
+    let outcome = store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Master).await;
     assert_eq!(outcome, Replaced::Replaced);
     assert!(!changes(&store).is_current(key(1), mark));
     // Also what is not known to be written.

@@ -13,7 +13,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{ConnectOptions, MySqlConnection};
 
 use super::engine::Arg::{
-    Epoch, Era, Id, KeepUntil, Limit, Now, Owner, Sealed, Step, Tag, Version,
+    Epoch, EpochUntil, Era, Id, KeepUntil, Limit, NewEpoch, Now, Offset, Owner, Place, Sealed,
+    Step, Tag, Version,
 };
 use super::engine::{
     Deadlines, Driver, Engine, Put, Role, Statement, Statements, Trouble, Unready,
@@ -134,6 +135,7 @@ const QUESTIONS: Questions = Questions {
 
 const STATEMENTS: Statements = Statements {
     begin: Some("START TRANSACTION"),
+    begin_several: "START TRANSACTION",
     load: Statement(
         "SELECT version, sealed FROM cloakroom_records \
          WHERE tag = ? AND id = ? AND keep_until > ?",
@@ -148,12 +150,13 @@ const STATEMENTS: Statements = Statements {
     create: Put {
         // Assignments are made from left to right: the time that is compared comes last.
         write: Statement(
-            "INSERT INTO cloakroom_records (tag, id, version, sealed, keep_until) \
-             VALUES (?, ?, 1, ?, ?) ON DUPLICATE KEY UPDATE \
+            "INSERT INTO cloakroom_records (tag, id, version, sealed, keep_until, place) \
+             VALUES (?, ?, 1, ?, ?, ?) ON DUPLICATE KEY UPDATE \
              version = IF(keep_until <= ?, 1, version), \
              sealed = IF(keep_until <= ?, VALUES(sealed), sealed), \
+             place = IF(keep_until <= ?, VALUES(place), place), \
              keep_until = IF(keep_until <= ?, VALUES(keep_until), keep_until)",
-            &[Tag, Id, Sealed, KeepUntil, Now, Now, Now],
+            &[Tag, Id, Sealed, KeepUntil, Place, Now, Now, Now, Now],
         ),
         read: Some(Statement(
             "SELECT version FROM cloakroom_records \
@@ -189,9 +192,36 @@ const STATEMENTS: Statements = Statements {
         ),
         read: Some(Statement("SELECT previous FROM cloakroom_epochs WHERE tag = ?", &[Tag])),
     },
+    carry_epoch: Statement(
+        "UPDATE cloakroom_epochs SET previous = epoch, epoch = ?, \
+         keep_until = GREATEST(keep_until, ?) WHERE tag = ? AND epoch = ? AND keep_until > ?",
+        &[NewEpoch, EpochUntil, Tag, Epoch, Now],
+    ),
+    unlist: Statement(
+        "UPDATE cloakroom_records SET place = -1 \
+         WHERE tag = ? AND place >= 0 AND id <> ? AND keep_until > ?",
+        &[Tag, Id, Now],
+    ),
     list: Statement(
-        "SELECT id FROM cloakroom_records WHERE tag = ? AND keep_until > ? LIMIT ?",
+        "SELECT id FROM cloakroom_records WHERE tag = ? AND place >= 0 AND keep_until > ? \
+         ORDER BY keep_until DESC LIMIT ?",
         &[Tag, Now, Limit],
+    ),
+    count: Statement(
+        "SELECT COUNT(*) FROM cloakroom_records WHERE tag = ? AND place >= 0 AND keep_until > ?",
+        &[Tag, Now],
+    ),
+    newest: Statement(
+        "SELECT id FROM cloakroom_records \
+         WHERE tag = ? AND place > 0 AND keep_until > ? AND id <> ? \
+         ORDER BY place, id LIMIT ? OFFSET ?",
+        &[Tag, Now, Id, Limit, Offset],
+    ),
+    oldest: Statement(
+        "SELECT id FROM cloakroom_records \
+         WHERE tag = ? AND place > 0 AND keep_until > ? AND id <> ? \
+         ORDER BY place DESC, id DESC LIMIT ? OFFSET ?",
+        &[Tag, Now, Id, Limit, Offset],
     ),
     era: Statement("SELECT value FROM cloakroom_meta WHERE name = 'era'", &[]),
     move_era: Put {
@@ -250,7 +280,8 @@ const STATEMENTS: Statements = Statements {
 };
 
 const REPLACE: Statement = Statement(
-    "UPDATE cloakroom_records SET version = version + 1, sealed = ?, keep_until = ? \
+    "UPDATE cloakroom_records SET version = version + 1, sealed = ?, keep_until = ?, \
+     place = IF(place > 0 AND ? > 0, place, ?) \
      WHERE tag = ? AND id = ? AND version = ? AND keep_until > ?",
-    &[Sealed, KeepUntil, Tag, Id, Version, Now],
+    &[Sealed, KeepUntil, Place, Place, Tag, Id, Version, Now],
 );

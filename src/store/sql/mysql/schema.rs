@@ -12,12 +12,13 @@ const UNLOCK: &str = "SELECT RELEASE_LOCK(CONCAT('cloakroom.', MD5(DATABASE())))
 /// Each brings a database from one version to the next. Never changed once released, only added
 /// to. `keep_until` is Unix time in milliseconds. Each statement commits by itself: what an
 /// earlier try has made is left as it is.
-const MIGRATIONS: [&[&str]; 1] = [&[
-    "CREATE TABLE IF NOT EXISTS cloakroom_meta (
+const MIGRATIONS: [&[&str]; 2] = [
+    &[
+        "CREATE TABLE IF NOT EXISTS cloakroom_meta (
         name VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
         value BIGINT NOT NULL
     ) ENGINE = InnoDB",
-    "CREATE TABLE IF NOT EXISTS cloakroom_records (
+        "CREATE TABLE IF NOT EXISTS cloakroom_records (
         tag BINARY(8) NOT NULL,
         id BINARY(16) NOT NULL,
         version BIGINT NOT NULL,
@@ -26,14 +27,14 @@ const MIGRATIONS: [&[&str]; 1] = [&[
         PRIMARY KEY (tag, id),
         KEY keep_until (keep_until)
     ) ENGINE = InnoDB",
-    "CREATE TABLE IF NOT EXISTS cloakroom_epochs (
+        "CREATE TABLE IF NOT EXISTS cloakroom_epochs (
         tag BINARY(8) NOT NULL PRIMARY KEY,
         epoch BINARY(16) NOT NULL,
         previous BINARY(16),
         keep_until BIGINT NOT NULL,
         KEY keep_until (keep_until)
     ) ENGINE = InnoDB",
-    "CREATE TABLE IF NOT EXISTS cloakroom_leases (
+        "CREATE TABLE IF NOT EXISTS cloakroom_leases (
         tag BINARY(8) NOT NULL,
         id BINARY(16) NOT NULL,
         owner BINARY(16) NOT NULL,
@@ -41,17 +42,21 @@ const MIGRATIONS: [&[&str]; 1] = [&[
         PRIMARY KEY (tag, id),
         KEY keep_until (keep_until)
     ) ENGINE = InnoDB",
-    "CREATE TABLE IF NOT EXISTS cloakroom_changes (
+        "CREATE TABLE IF NOT EXISTS cloakroom_changes (
         seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
         tag BINARY(8) NOT NULL,
         id BINARY(16),
         at BIGINT NOT NULL,
         KEY at (at)
     ) ENGINE = InnoDB",
-]];
+    ],
+    // Where a record stands in the list of its tag: -1 not in it, 0 in it, else since when it counts.
+    &["ALTER TABLE cloakroom_records
+        ADD COLUMN place BIGINT NOT NULL DEFAULT 0, ADD KEY listed (tag, place, id)"],
+];
 /// Ask for every column that the statements name.
 const COLUMNS: [&str; 4] = [
-    "SELECT tag, id, version, sealed, keep_until FROM cloakroom_records LIMIT 0",
+    "SELECT tag, id, version, sealed, keep_until, place FROM cloakroom_records LIMIT 0",
     "SELECT tag, epoch, previous, keep_until FROM cloakroom_epochs LIMIT 0",
     "SELECT tag, id, owner, keep_until FROM cloakroom_leases LIMIT 0",
     "SELECT seq, tag, id, at FROM cloakroom_changes LIMIT 0",
@@ -78,7 +83,11 @@ async fn migrate(connection: &mut MySqlConnection) -> Result<(), Unready> {
     };
     for migration in MIGRATIONS.get(first..).unwrap_or_default() {
         for statement in *migration {
-            connection.run(statement).await.map_err(unready)?;
+            match connection.run(statement).await {
+                // An earlier try added the column.
+                Err(error) if number(&error) == Some(1060) => {}
+                outcome => outcome.map_err(unready)?,
+            }
         }
     }
     for statement in COLUMNS {

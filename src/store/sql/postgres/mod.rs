@@ -13,7 +13,8 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, PgConnection};
 
 use super::engine::Arg::{
-    Epoch, Era, Id, KeepUntil, Limit, Now, Owner, Sealed, Step, Tag, Version,
+    Epoch, EpochUntil, Era, Id, KeepUntil, Limit, NewEpoch, Now, Offset, Owner, Place, Sealed,
+    Step, Tag, Version,
 };
 use super::engine::{
     Deadlines, Driver, Engine, Put, Role, Statement, Statements, Trouble, Unready,
@@ -130,6 +131,7 @@ const FLUSH: Statement = Statement("SELECT pg_logical_emit_message(true, 'cloakr
 
 const STATEMENTS: Statements = Statements {
     begin: None,
+    begin_several: "BEGIN",
     load: Statement(
         "SELECT version, sealed FROM cloakroom_records \
          WHERE tag = $1 AND id = $2 AND keep_until > $3",
@@ -143,33 +145,36 @@ const STATEMENTS: Statements = Statements {
     ),
     create: Put {
         write: Statement(
-            "INSERT INTO cloakroom_records AS r (tag, id, version, sealed, keep_until) \
-             VALUES ($1, $2, 1, $3, $4) ON CONFLICT (tag, id) DO UPDATE SET \
+            "INSERT INTO cloakroom_records AS r (tag, id, version, sealed, keep_until, place) \
+             VALUES ($1, $2, 1, $3, $4, $6) ON CONFLICT (tag, id) DO UPDATE SET \
              version = excluded.version, sealed = excluded.sealed, \
-             keep_until = excluded.keep_until WHERE r.keep_until <= $5 RETURNING version",
-            &[Tag, Id, Sealed, KeepUntil, Now],
+             keep_until = excluded.keep_until, place = excluded.place \
+             WHERE r.keep_until <= $5 RETURNING version",
+            &[Tag, Id, Sealed, KeepUntil, Now, Place],
         ),
         read: None,
     },
     fence: None,
     replace: Statement(
         "WITH changed AS (UPDATE cloakroom_records \
-         SET version = version + 1, sealed = $3, keep_until = $4 \
+         SET version = version + 1, sealed = $3, keep_until = $4, \
+         place = CASE WHEN place > 0 AND $7::bigint > 0 THEN place ELSE $7::bigint END \
          WHERE tag = $1 AND id = $2 AND version = $5 AND keep_until > $6 RETURNING tag, id) \
          SELECT pg_notify('cloakroom', encode(tag || id, 'hex')), \
          set_config('synchronous_commit', 'off', true) FROM changed",
-        &[Tag, Id, Sealed, KeepUntil, Version, Now],
+        &[Tag, Id, Sealed, KeepUntil, Version, Now, Place],
     ),
     replace_fenced: Statement(
         "WITH fence AS MATERIALIZED (SELECT 1 FROM cloakroom_epochs \
-         WHERE tag = $1 AND epoch = $7 AND keep_until > $6 FOR SHARE), \
+         WHERE tag = $1 AND epoch = $8 AND keep_until > $6 FOR SHARE), \
          changed AS (UPDATE cloakroom_records \
-         SET version = version + 1, sealed = $3, keep_until = $4 \
+         SET version = version + 1, sealed = $3, keep_until = $4, \
+         place = CASE WHEN place > 0 AND $7::bigint > 0 THEN place ELSE $7::bigint END \
          WHERE tag = $1 AND id = $2 AND version = $5 AND keep_until > $6 \
          AND EXISTS (SELECT 1 FROM fence) RETURNING tag, id) \
          SELECT pg_notify('cloakroom', encode(tag || id, 'hex')), \
          set_config('synchronous_commit', 'off', true) FROM changed",
-        &[Tag, Id, Sealed, KeepUntil, Version, Now, Epoch],
+        &[Tag, Id, Sealed, KeepUntil, Version, Now, Place, Epoch],
     ),
     remove: Statement(
         "WITH changed AS (DELETE FROM cloakroom_records WHERE tag = $1 AND id = $2 \
@@ -202,9 +207,40 @@ const STATEMENTS: Statements = Statements {
         ),
         read: None,
     },
+    carry_epoch: Statement(
+        "WITH put AS (UPDATE cloakroom_epochs SET previous = epoch, epoch = $2, \
+         keep_until = greatest(keep_until, $3) \
+         WHERE tag = $1 AND epoch = $4 AND keep_until > $5 RETURNING tag) \
+         SELECT pg_notify('cloakroom', encode(tag, 'hex')), \
+         set_config('synchronous_commit', 'off', true) FROM put",
+        &[Tag, NewEpoch, EpochUntil, Epoch, Now],
+    ),
+    unlist: Statement(
+        "UPDATE cloakroom_records SET place = -1 \
+         WHERE tag = $1 AND place >= 0 AND id <> $2 AND keep_until > $3",
+        &[Tag, Id, Now],
+    ),
     list: Statement(
-        "SELECT id FROM cloakroom_records WHERE tag = $1 AND keep_until > $2 LIMIT $3",
+        "SELECT id FROM cloakroom_records WHERE tag = $1 AND place >= 0 AND keep_until > $2 \
+         ORDER BY keep_until DESC LIMIT $3",
         &[Tag, Now, Limit],
+    ),
+    count: Statement(
+        "SELECT count(*) FROM cloakroom_records \
+         WHERE tag = $1 AND place >= 0 AND keep_until > $2",
+        &[Tag, Now],
+    ),
+    newest: Statement(
+        "SELECT id FROM cloakroom_records \
+         WHERE tag = $1 AND place > 0 AND keep_until > $2 AND id <> $3 \
+         ORDER BY place, id LIMIT $4 OFFSET $5",
+        &[Tag, Now, Id, Limit, Offset],
+    ),
+    oldest: Statement(
+        "SELECT id FROM cloakroom_records \
+         WHERE tag = $1 AND place > 0 AND keep_until > $2 AND id <> $3 \
+         ORDER BY place DESC, id DESC LIMIT $4 OFFSET $5",
+        &[Tag, Now, Id, Limit, Offset],
     ),
     era: Statement("SELECT value FROM cloakroom_meta WHERE name = 'era'", &[]),
     move_era: Put {

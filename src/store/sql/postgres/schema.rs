@@ -13,7 +13,8 @@ const UNLOCK: &str = "SELECT pg_advisory_unlock(1129075277)";
 
 /// Each brings a database from one version to the next. Never changed once released, only added
 /// to. `keep_until` is Unix time in milliseconds.
-const MIGRATIONS: [&str; 1] = ["\
+const MIGRATIONS: [&str; 2] = [
+    "\
 CREATE TABLE cloakroom_meta (
     name text PRIMARY KEY,
     value bigint NOT NULL
@@ -42,7 +43,12 @@ CREATE TABLE cloakroom_leases (
     keep_until bigint NOT NULL,
     PRIMARY KEY (tag, id)
 );
-CREATE INDEX cloakroom_leases_keep_until ON cloakroom_leases (keep_until);"];
+CREATE INDEX cloakroom_leases_keep_until ON cloakroom_leases (keep_until);",
+    // Where a record stands in the list of its tag: -1 not in it, 0 in it, else since when it counts.
+    "\
+ALTER TABLE cloakroom_records ADD COLUMN place bigint NOT NULL DEFAULT 0;
+CREATE INDEX cloakroom_records_listed ON cloakroom_records (tag, place, id) WHERE place >= 0;",
+];
 
 pub(super) async fn prepare(connection: &mut PgConnection) -> Result<(), Unready> {
     if version(connection).await? == Found::Current {

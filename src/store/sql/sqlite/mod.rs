@@ -13,7 +13,8 @@ use sqlx::sqlite::SqliteSynchronous;
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use super::engine::Arg::{
-    Epoch, Era, Id, KeepUntil, Limit, Now, Owner, Sealed, Step, Tag, Version,
+    Epoch, EpochUntil, Era, Id, KeepUntil, Limit, NewEpoch, Now, Offset, Owner, Place, Sealed,
+    Step, Tag, Version,
 };
 use super::engine::{Deadlines, Engine, Put, Role, Statement, Statements, Trouble, Unready};
 use super::hearing::Hearing;
@@ -91,6 +92,7 @@ const QUESTIONS: Questions = Questions {
 const STATEMENTS: Statements = Statements {
     // Each write is one statement.
     begin: None,
+    begin_several: "BEGIN IMMEDIATE",
     load: Statement(
         "SELECT version, sealed FROM records WHERE tag = ?1 AND id = ?2 AND keep_until > ?3",
         &[Tag, Id, Now],
@@ -103,25 +105,28 @@ const STATEMENTS: Statements = Statements {
     ),
     create: Put {
         write: Statement(
-            "INSERT INTO records (tag, id, version, sealed, keep_until) \
-             VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (tag, id) DO UPDATE SET \
+            "INSERT INTO records (tag, id, version, sealed, keep_until, place) \
+             VALUES (?1, ?2, 1, ?3, ?4, ?6) ON CONFLICT (tag, id) DO UPDATE SET \
              version = excluded.version, sealed = excluded.sealed, \
-             keep_until = excluded.keep_until WHERE records.keep_until <= ?5 RETURNING version",
-            &[Tag, Id, Sealed, KeepUntil, Now],
+             keep_until = excluded.keep_until, place = excluded.place \
+             WHERE records.keep_until <= ?5 RETURNING version",
+            &[Tag, Id, Sealed, KeepUntil, Now, Place],
         ),
         read: None,
     },
     fence: None,
     replace: Statement(
-        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4 \
+        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4, \
+         place = iif(place > 0 AND ?7 > 0, place, ?7) \
          WHERE tag = ?1 AND id = ?2 AND version = ?5 AND keep_until > ?6",
-        &[Tag, Id, Sealed, KeepUntil, Version, Now],
+        &[Tag, Id, Sealed, KeepUntil, Version, Now, Place],
     ),
     replace_fenced: Statement(
-        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4 \
+        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4, \
+         place = iif(place > 0 AND ?7 > 0, place, ?7) \
          WHERE tag = ?1 AND id = ?2 AND version = ?5 AND keep_until > ?6 AND EXISTS \
-         (SELECT 1 FROM epochs WHERE tag = ?1 AND epoch = ?7 AND keep_until > ?6)",
-        &[Tag, Id, Sealed, KeepUntil, Version, Now, Epoch],
+         (SELECT 1 FROM epochs WHERE tag = ?1 AND epoch = ?8 AND keep_until > ?6)",
+        &[Tag, Id, Sealed, KeepUntil, Version, Now, Place, Epoch],
     ),
     remove: Statement("DELETE FROM records WHERE tag = ?1 AND id = ?2", &[Tag, Id]),
     epoch: Put {
@@ -145,9 +150,34 @@ const STATEMENTS: Statements = Statements {
         ),
         read: None,
     },
+    carry_epoch: Statement(
+        "UPDATE epochs SET previous = epoch, epoch = ?2, keep_until = max(keep_until, ?3) \
+         WHERE tag = ?1 AND epoch = ?4 AND keep_until > ?5",
+        &[Tag, NewEpoch, EpochUntil, Epoch, Now],
+    ),
+    unlist: Statement(
+        "UPDATE records SET place = -1 \
+         WHERE tag = ?1 AND place >= 0 AND id <> ?2 AND keep_until > ?3",
+        &[Tag, Id, Now],
+    ),
     list: Statement(
-        "SELECT id FROM records WHERE tag = ?1 AND keep_until > ?2 LIMIT ?3",
+        "SELECT id FROM records WHERE tag = ?1 AND place >= 0 AND keep_until > ?2 \
+         ORDER BY keep_until DESC LIMIT ?3",
         &[Tag, Now, Limit],
+    ),
+    count: Statement(
+        "SELECT count(*) FROM records WHERE tag = ?1 AND place >= 0 AND keep_until > ?2",
+        &[Tag, Now],
+    ),
+    newest: Statement(
+        "SELECT id FROM records WHERE tag = ?1 AND place > 0 AND keep_until > ?2 AND id <> ?3 \
+         ORDER BY place, id LIMIT ?4 OFFSET ?5",
+        &[Tag, Now, Id, Limit, Offset],
+    ),
+    oldest: Statement(
+        "SELECT id FROM records WHERE tag = ?1 AND place > 0 AND keep_until > ?2 AND id <> ?3 \
+         ORDER BY place DESC, id DESC LIMIT ?4 OFFSET ?5",
+        &[Tag, Now, Id, Limit, Offset],
     ),
     era: Statement("SELECT value FROM meta WHERE name = 'era'", &[]),
     move_era: Put {

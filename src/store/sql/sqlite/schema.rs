@@ -16,7 +16,7 @@ const APPLICATION_ID: i64 = 0x434c_524d;
 
 /// Each brings a file from one `user_version` to the next. Never changed once released, only
 /// added to. `keep_until` is Unix time in milliseconds.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "\
 CREATE TABLE records (
     tag BLOB NOT NULL,
@@ -73,6 +73,17 @@ CREATE TRIGGER epochs_replaced AFTER UPDATE OF epoch ON epochs WHEN new.epoch <>
     VALUES (new.tag, NULL, strftime('%s', 'now') * 1000);
 END;
 PRAGMA user_version = 3;",
+    // Where a record stands in the list of its tag: -1 not in it, 0 in it, else since when it counts.
+    // Its place is not kept anywhere, so that nobody has to hear of it.
+    "\
+ALTER TABLE records ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX records_listed ON records (tag, place, id) WHERE place >= 0;
+DROP TRIGGER records_replaced;
+CREATE TRIGGER records_replaced AFTER UPDATE OF version ON records BEGIN
+    INSERT INTO changes (tag, id, at)
+    VALUES (new.tag, new.id, strftime('%s', 'now') * 1000);
+END;
+PRAGMA user_version = 4;",
 ];
 
 /// How long a statement waits for the lock of another process.

@@ -74,7 +74,14 @@ async fn records_survive_a_restart_of_the_store() {
             _ => {
                 let sealed = format!("{version}");
                 store
-                    .replace(key(1), version - 1, None, sealed.as_bytes(), HOUR, Durability::Master)
+                    .replace(
+                        key(1),
+                        version - 1,
+                        None,
+                        sealed.as_bytes(),
+                        HOUR.into(),
+                        Durability::Master,
+                    )
                     .await
                     == Replaced::Replaced
             }
@@ -93,7 +100,7 @@ async fn the_file_is_in_wal_mode_and_only_durable_writes_sync_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("records.db");
     let store = open_sqlite(&path, LEASE, Clock::System).await.expect("a new file");
-    assert_eq!(sqlite3(&path, "PRAGMA journal_mode; PRAGMA user_version"), "wal\n3");
+    assert_eq!(sqlite3(&path, "PRAGMA journal_mode; PRAGMA user_version"), "wal\n4");
     let pools = &store.inner.pools;
     for (pool, normal_or_full) in [(&pools.read, 1), (&pools.write, 1), (&pools.durable, 2)] {
         let (mut connection, _) = pool.take().await.expect("a connection");
@@ -123,7 +130,7 @@ async fn files_that_are_not_ours_are_refused_and_left_alone() {
     drop(open(&path).await);
     sqlite3(&path, "PRAGMA user_version = 9");
     let refused = open_sqlite(&path, LEASE, Clock::System).await;
-    assert!(matches!(refused, Err(StoreError::Newer { found: 9, known: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Newer { found: 9, known: 4, .. })), "{refused:?}");
 
     let path = directory.path().join("text.db");
     std::fs::write(&path, "not a database, but long enough to have a header ".repeat(40))
@@ -145,7 +152,7 @@ async fn a_locked_file_answers_unavailable_within_the_deadline_and_recovers() {
     let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("the lock");
 
     let began = std::time::Instant::now();
-    let outcome = store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await;
+    let outcome = store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Master).await;
     assert_eq!(outcome, Replaced::Unavailable, "a lock is not a conflict");
     assert!(began.elapsed() < Sqlite::DEADLINES.write + Duration::from_millis(500));
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
@@ -162,7 +169,7 @@ async fn a_locked_file_answers_unavailable_within_the_deadline_and_recovers() {
 
     drop(lock);
     assert_eq!(
-        store.replace(key(1), 1, None, b"two", HOUR, Durability::Master).await,
+        store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Master).await,
         Replaced::Replaced
     );
     assert_eq!(*store.health().borrow(), Health::Up);
@@ -178,7 +185,7 @@ async fn a_damaged_table_is_unavailable_not_empty() {
     assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
     assert_eq!(store.create(key(2), b"x", HOUR).await, Created::Unavailable);
     assert_eq!(
-        store.replace(key(1), 1, None, b"two", HOUR, Durability::Replica).await,
+        store.replace(key(1), 1, None, b"two", HOUR.into(), Durability::Replica).await,
         Replaced::Unavailable
     );
     assert_eq!(store.remove(key(1)).await, Removed::Unavailable);
@@ -216,13 +223,15 @@ async fn a_file_of_the_version_before_is_brought_up_to_date() {
     sqlite3(
         &path,
         "DROP TABLE epochs; DROP TABLE leases; DROP TABLE meta; DROP TABLE changes; \
-         DROP TRIGGER records_replaced; DROP TRIGGER records_removed; PRAGMA user_version = 1",
+         DROP TRIGGER records_replaced; DROP TRIGGER records_removed; \
+         DROP INDEX records_listed; ALTER TABLE records DROP COLUMN place; \
+         PRAGMA user_version = 1",
     );
     let store = open(&path).await;
     let there = Stored { version: 1, sealed: b"one".to_vec(), epoch: None };
     assert_eq!(store.load(key(1)).await, Lookup::Found(there));
     assert_eq!(store.next_era(0).await, Lookup::Found(1));
-    assert_eq!(sqlite3(&path, "PRAGMA user_version"), "3");
+    assert_eq!(sqlite3(&path, "PRAGMA user_version"), "4");
 }
 
 #[tokio::test]
@@ -249,7 +258,7 @@ async fn garbage_is_removed_in_batches_and_nothing_else() {
     sqlite3(
         &path,
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1200) \
-         INSERT INTO records SELECT randomblob(8), randomblob(16), 1, x'00', 1000 + n FROM n",
+         INSERT INTO records SELECT randomblob(8), randomblob(16), 1, x'00', 1000 + n, 0 FROM n",
     );
     sqlite3(
         &path,
@@ -362,7 +371,7 @@ async fn replacements_that_wait_for_each_other_are_written_together() {
         writes.spawn(async move {
             let key = key(if n < 160 { n % 40 } else { n });
             let sealed = [n, 1];
-            (n, store.replace(key, 1, None, &sealed, HOUR, Durability::Master).await)
+            (n, store.replace(key, 1, None, &sealed, HOUR.into(), Durability::Master).await)
         });
     }
     let outcomes = writes.join_all().await;
@@ -380,8 +389,9 @@ async fn replacements_that_wait_for_each_other_are_written_together() {
     const EACH: u64 = 10;
     let touch = |store: SharedStore, n: u8| async move {
         for version in 2..2 + EACH {
-            let outcome =
-                store.replace(key(n), version, None, b"three", HOUR, Durability::Master).await;
+            let outcome = store
+                .replace(key(n), version, None, b"three", HOUR.into(), Durability::Master)
+                .await;
             assert_eq!(outcome, Replaced::Replaced);
         }
     };
