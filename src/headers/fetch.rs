@@ -98,6 +98,18 @@ pub fn is_document(method: &Method, headers: &HeaderMap, answer: &HeaderMap) -> 
         && answer.get(CONTENT_TYPE).is_some_and(|media_type| names_html(media_type.as_bytes()))
 }
 
+/// Whether the user's browser goes to this page, by a link or a redirect from wherever: a GET for a
+/// document of its own, which no frame, form post or script is. Only Fetch Metadata says so.
+pub fn is_document_by_get(method: &Method, headers: &HeaderMap) -> bool {
+    let says_only = |name: &str, value: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().is_some_and(|first| first == value) && values.next().is_none()
+    };
+    *method == Method::GET
+        && says_only("sec-fetch-mode", "navigate")
+        && says_only("sec-fetch-dest", "document")
+}
+
 /// Whether a request is a CORS preflight (Fetch standard, section 4.8), which carries no cookies.
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS
@@ -145,6 +157,26 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
+    }
+
+    /// The code flow of OpenID Connect comes back like this, from another site.
+    #[test]
+    fn documents_by_get_are_told_from_posts_frames_and_scripts() {
+        let (navigate, document) = (("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"));
+        for (method, fields, expected) in [
+            (Method::GET, &[navigate, document][..], true),
+            (Method::POST, &[navigate, document], false),
+            (Method::HEAD, &[navigate, document], false),
+            (Method::GET, &[navigate], false),
+            (Method::GET, &[document], false),
+            (Method::GET, &[navigate, ("sec-fetch-dest", "iframe")], false),
+            (Method::GET, &[("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")], false),
+            (Method::GET, &[navigate, navigate, document], false),
+            (Method::GET, &[navigate, document, ("sec-fetch-dest", "iframe")], false),
+            (Method::GET, &[], false),
+        ] {
+            assert_eq!(is_document_by_get(&method, &head(fields)), expected, "{method} {fields:?}");
+        }
     }
 
     #[track_caller]

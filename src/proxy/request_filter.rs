@@ -254,7 +254,9 @@ async fn join_session(
     let facts = Facts {
         is_login,
         is_logout,
-        refuses_cross_site: is_login && policy.refuses_cross_site_login(method, &target.path),
+        refuses_cross_site: is_login
+            && !fetch::is_document_by_get(method, headers)
+            && policy.refuses_cross_site_login(method, &target.path),
         is_cross_site: matters && fetch::is_cross_site(headers, target.host.as_bytes()),
         is_preflight,
         requires_login: route.require == Require::Login,

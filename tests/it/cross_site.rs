@@ -111,6 +111,30 @@ async fn a_web_socket_of_another_site_is_not_opened() {
     assert_eq!(client.response_head().await.status, 101);
 }
 
+/// The code flow of OpenID Connect: the identity provider's site leads the browser back by GET. What it
+/// posts, frames or loads is refused (PROTOCOL 24).
+#[tokio::test]
+async fn another_site_may_lead_a_visitor_to_a_login_by_get() {
+    let app = application().await;
+    let yaml = Shop::at(app.address).top(ADMIN).yaml().replace(
+        "    login:\n",
+        "    login:\n      - { request: /callback, success: { cookie: user } }\n",
+    );
+    let nodes = vec![Proxy::start(&yaml)];
+    let visitor = &mut browser(&nodes);
+    let back = || Ask::get("/callback?code=x&state=y");
+    assert!(arrives(&app, visitor, back().cross_site_navigation()).await);
+    assert!(!arrives(&app, visitor, back().cross_site_subresource()).await, "an image");
+    let framed = back()
+        .field("Sec-Fetch-Site", "cross-site")
+        .field("Sec-Fetch-Mode", "navigate")
+        .field("Sec-Fetch-Dest", "iframe");
+    assert!(!arrives(&app, visitor, framed).await);
+    let posted = Ask::form("/callback", &[("code", "x")]).cross_site_navigation();
+    assert!(!arrives(&app, visitor, posted).await);
+    assert_eq!(count(&nodes[0], REFUSED).await, 3);
+}
+
 /// A login rule that welcomes other sites has the last word about its own requests; one that does
 /// not is counted as well (PROTOCOL 24).
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! `sessions.*.login` and `sessions.*.logout`. Rule numbers are PROTOCOL.md's.
 
+use http::Method;
 use serde_saphyr::Spanned;
 
+use crate::config::diagnostic::Severity;
 use crate::config::schema::{Failure, Given, List, Login, Logout, OneOrMore, Success, Text};
 use crate::config::value::name;
 use crate::config::value::{Flaw, Parsed, choice, path};
@@ -45,6 +47,15 @@ impl Checker<'_> {
             return None;
         }
         let request = request.map(|(method, path)| RequestPart { method, path });
+        let is_by_get = |request: &RequestPart| {
+            request.method.as_ref().is_none_or(|method| *method == Method::GET)
+        };
+        if cross_site == CrossSite::Deny && request.as_ref().is_some_and(is_by_get) {
+            self.report(Severity::Notice, rule.request.as_ref().and_then(at), &format!("{path}.request"), Flaw::new(
+                "other sites may lead a visitor to it (a page by GET, as the code flow of OpenID Connect does); what they post, frame or load is refused",
+                "the application must know its own logins by `state`, or by a token that is good once",
+            ));
+        }
         Some(LoginRule { request, success, failure, rotate, cross_site, subject })
     }
 
@@ -304,6 +315,23 @@ mod tests {
             &format!("{success}, failure: {{ location: 'https://a.example/' }}"),
             &[("failure.location", "`https://a.example/` is a URL")],
         );
+    }
+
+    /// PROTOCOL 24: what a rule for GET lets through is said.
+    #[test]
+    fn a_login_by_get_is_said_to_be_open_to_links() {
+        let open = (
+            "request",
+            "other sites may lead a visitor to it (a page by GET, as the code flow of OpenID Connect does); what they post, frame or load is refused",
+        );
+        for (request, expected) in [
+            ("GET /callback", &[open][..]),
+            ("/callback", &[open]),
+            ("POST /callback", &[]),
+            ("GET /callback, cross_site: allow", &[]),
+        ] {
+            check(&format!("request: {request}, success: {{ cookie: user }}"), expected);
+        }
     }
 
     /// PROTOCOL 19: what is given up is said.
