@@ -13,7 +13,7 @@ use crate::proxy::lease::{self, Held as Turn};
 use crate::proxy::opened::Opened;
 use crate::proxy::shared::Shared;
 use crate::proxy::touches;
-use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor};
+use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor, without_ticket};
 use crate::session::event::{Cause, Event, OutOfTurn};
 use crate::session::exchange::{Bond, Held};
 use crate::session::order::Serialize;
@@ -63,17 +63,8 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let Some(Opened { ticket, key }) = opened else {
         let at = shared.clock.now();
-        return match decide(policy, None, facts, at).0 {
-            Verdict::Forward { bond, .. } => Ok(Admitted { bond, pass: None, turn: None, at }),
-            Verdict::Refuse(refusal) => Err(refusal),
-            Verdict::Suspend { .. }
-            | Verdict::Wait(_)
-            | Verdict::End { .. }
-            | Verdict::AskSuccessor { .. }
-            | Verdict::Recall(_) => {
-                unreachable!("there is no record without a ticket")
-            }
-        };
+        let bond = without_ticket(facts)?;
+        return Ok(Admitted { bond, pass: None, turn: None, at });
     };
     let key = *key;
     if facts.is_login {
@@ -106,7 +97,7 @@ pub async fn admit(
         } else {
             shared.load_presented(key, ticket.counter, now, begun.into_std()).await
         };
-        let (verdict, event) = decide(policy, Some(Claim { ticket, key, lookup }), facts, now);
+        let (verdict, event) = decide(policy, Claim { ticket, key, lookup }, facts, now);
         event.into_iter().for_each(&mut heard);
         match verdict {
             Verdict::Forward { bond, touch } => {
@@ -198,8 +189,8 @@ pub async fn admit(
                 let bond = outage::recalled(policy, ticket, key, remembered, facts, now)?;
                 return Ok(waits.over(shared, bond, pass, turn, now));
             }
-            Verdict::AskSuccessor { moved, successor } => {
-                let asked = ask_successor(shared, moved, successor, facts, &mut heard);
+            Verdict::AskSuccessor(successor) => {
+                let asked = ask_successor(shared, successor, facts, &mut heard);
                 let bond = Box::pin(asked).await?;
                 return Ok(waits.over(shared, bond, pass, turn, now));
             }
@@ -354,14 +345,13 @@ async fn restore(shared: Arc<Shared>, key: RecordKey, version: u64, pending: Rec
 
 async fn ask_successor(
     shared: &Shared,
-    moved: RecordKey,
     key: RecordKey,
     facts: Facts,
     heard: &mut impl FnMut(Event),
 ) -> Result<Bond, Refusal> {
     loop {
         let lookup = shared.load(key).await;
-        let (verdict, unseen) = successor(moved, &lookup, facts);
+        let (bond, unseen) = successor(&lookup, facts);
         if let (Some(record), Lookup::Found((version, _))) = (unseen, &lookup) {
             match shared.replace(key, *version, &record, Durability::Replica).await {
                 Replaced::Replaced => {
@@ -373,16 +363,6 @@ async fn ask_successor(
                 Replaced::Unavailable => return Err(Refusal::StoreDown),
             }
         }
-        return match verdict {
-            Verdict::Forward { bond, .. } => Ok(bond),
-            Verdict::Refuse(refusal) => Err(refusal),
-            Verdict::Suspend { .. }
-            | Verdict::Wait(_)
-            | Verdict::End { .. }
-            | Verdict::AskSuccessor { .. }
-            | Verdict::Recall(_) => {
-                unreachable!("a successor is only forwarded or refused")
-            }
-        };
+        return bond;
     }
 }

@@ -10,7 +10,7 @@ use crate::session::event::{Cause, Event, NotMade, Reject};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::outage::{self, OnStoreDown};
 use crate::session::outcome::{Lookup, RecordKey};
-use crate::session::policy::{OnReuse, Policy};
+use crate::session::policy::{OnReuse, Policy, Timeouts};
 use crate::session::record::{Age, Record, State, Touch, UNSETTLED, idle_step};
 use crate::session::ticket::Ticket;
 
@@ -76,12 +76,9 @@ pub enum Verdict {
         ended: Box<Record>,
         cause: Cause,
     },
-    /// The record was moved a while ago: whether its successor was ever presented decides.
+    /// The record was moved a while ago: should this successor never have been presented, it ends.
     /// Look the successor up and ask [`successor`].
-    AskSuccessor {
-        moved: RecordKey,
-        successor: RecordKey,
-    },
+    AskSuccessor(RecordKey),
     /// The store does not answer, and what this node knew of the record at most so long ago will
     /// do. Look there and ask [`outage::recalled`].
     Recall(Duration),
@@ -101,50 +98,61 @@ pub enum Refusal {
     LoginRequired,
 }
 
-/// Decides on a request. `claim` is `None` where no ticket opened.
+/// Decides on a request with a ticket that opened.
 pub fn decide(
     policy: &Policy,
-    claim: Option<Claim<'_>>,
+    claim: Claim<'_>,
     facts: Facts,
     now: UnixMillis,
 ) -> (Verdict, Option<Event>) {
-    if facts.is_preflight {
-        return (forward(Bond::Silent(Silence::Preflight)), None);
+    match beforehand(facts) {
+        Some(Ok(bond)) => (forward(bond), None),
+        Some(Err(refusal)) => (Verdict::Refuse(refusal), None),
+        None => {
+            let (verdict, event) = on_claim(policy, claim, facts, now);
+            (require(verdict, facts), event)
+        }
     }
-    if facts.is_login && facts.is_cross_site && facts.refuses_cross_site {
-        return (Verdict::Refuse(Refusal::CrossSiteLogin), None);
-    }
-    let (verdict, event) = match claim {
-        None => (forward(Bond::Free), None),
-        Some(claim) => on_claim(policy, claim, facts, now),
-    };
-    (require(verdict, facts), event)
 }
 
-/// Decides on a request whose record was moved, once its successor was looked up (rule 22).
-/// The record returned, if any, is to be written first.
+/// Decides on a request of which no ticket opened.
+///
+/// # Errors
+/// Why it is refused.
+pub fn without_ticket(facts: Facts) -> Result<Bond, Refusal> {
+    beforehand(facts).unwrap_or_else(|| free(facts))
+}
+
+/// What needs no look at a session.
+fn beforehand(facts: Facts) -> Option<Result<Bond, Refusal>> {
+    if facts.is_preflight {
+        Some(Ok(Bond::Silent(Silence::Preflight)))
+    } else if facts.is_login && facts.is_cross_site && facts.refuses_cross_site {
+        Some(Err(Refusal::CrossSiteLogin))
+    } else {
+        None
+    }
+}
+
+fn free(facts: Facts) -> Result<Bond, Refusal> {
+    if facts.requires_login { Err(Refusal::LoginRequired) } else { Ok(Bond::Free) }
+}
+
+/// Decides on a request whose record was moved a while ago, once its successor was looked up
+/// (rule 22): the ticket counts as none. A successor that nobody has presented is to be ended first,
+/// as the record returned.
 pub fn successor(
-    moved: RecordKey,
     lookup: &Lookup<(u64, Arc<Record>)>,
     facts: Facts,
-) -> (Verdict, Option<Record>) {
-    let (bond, unseen) = match lookup {
-        Lookup::Unavailable => {
-            return match outage::verdict(facts) {
-                // What was moved has no jar to lend, however well it is remembered.
-                Verdict::Recall(_) => (Verdict::Refuse(Refusal::StoreDown), None),
-                verdict => (verdict, None),
-            };
-        }
+) -> (Result<Bond, Refusal>, Option<Record>) {
+    match lookup {
+        // What was moved has no jar to lend, however well it is remembered.
+        Lookup::Unavailable => (outage::without_record(facts), None),
         Lookup::Found((_, record)) if record.state == State::Live && !record.was_seen() => {
-            (Bond::Free, Some(Record::clone(record).into_state(State::Ended)))
+            (free(facts), Some(Record::clone(record).into_state(State::Ended)))
         }
-        Lookup::Found((_, record)) if record.state != State::Ended => {
-            (Bond::Silent(Silence::Moved(moved)), None)
-        }
-        Lookup::Found(_) | Lookup::NotFound | Lookup::Revoked => (Bond::Free, None),
-    };
-    (require(forward(bond), facts), unseen)
+        Lookup::Found(_) | Lookup::NotFound | Lookup::Revoked => (free(facts), None),
+    }
 }
 
 /// Whether the application may make a session in answer to a request without a ticket: not where
@@ -205,7 +213,7 @@ fn on_claim(
         State::Moved { .. } if is_past_end => (forward(Bond::Free), None),
         State::Live | State::Pending { .. } if is_past_end => ended(Cause::Absolute),
         State::Moved { successor, at } if now.since(at) > UNSETTLED => {
-            (Verdict::AskSuccessor { moved: key, successor }, None)
+            (Verdict::AskSuccessor(successor), None)
         }
         State::Moved { .. } => (forward(Bond::Silent(Silence::Moved(key))), None),
         State::Pending { since, .. } if now.since(since) > UNSETTLED => {
@@ -227,12 +235,12 @@ fn on_live(
     facts: Facts,
     now: UnixMillis,
 ) -> (Verdict, Option<Event>) {
-    let idle = policy.timeouts.idle;
+    let Timeouts { idle, grace, .. } = policy.timeouts;
     let is_overdue = held.record.is_overdue(now);
     if is_overdue {
         held.record = Arc::new(Arc::unwrap_or_clone(held.record).unparked());
     }
-    let age = held.record.age_of(ticket.counter, policy.timeouts.grace, now);
+    let age = held.record.age_of(ticket.counter, grace, now);
     let touch = match age {
         Age::Current | Age::Previous => {
             let step = idle_step(idle, held.key, facts.node);
@@ -243,6 +251,12 @@ fn on_live(
         Age::Reused => {
             let event = Some(Event::Reused { id: held.key });
             return match policy.on_reuse {
+                // By then no request is late: its user is to be able to log in (rule 22).
+                OnReuse::Log
+                    if now.since(held.record.overtaken(ticket.counter, grace)) > UNSETTLED =>
+                {
+                    (forward(Bond::Free), event)
+                }
                 OnReuse::Log => (forward(Bond::Silent(Silence::Reused)), event),
                 OnReuse::Revoke => (end(held, Cause::Reused), event),
             };
@@ -335,7 +349,7 @@ mod tests {
         let ticket = ticket(&record);
         let claim =
             Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, Arc::new(record))) };
-        decide(&policy(), Some(claim), facts, NOW.plus(Duration::from_secs(secs))).0
+        decide(&policy(), claim, facts, NOW.plus(Duration::from_secs(secs))).0
     }
 
     fn state(state: State) -> Record {
@@ -360,7 +374,7 @@ mod tests {
             let (policy, ticket) = (Policy { bind, ..policy() }, ticket(&record));
             let claim =
                 Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, Arc::new(record))) };
-            decide(&policy, Some(claim), facts, NOW)
+            decide(&policy, claim, facts, NOW)
         };
         let from = |bearer| Facts { bearer, ..PLAIN };
         let is_forwarded = |(verdict, _): (Verdict, Option<Event>)| {
@@ -386,11 +400,10 @@ mod tests {
 
     #[test]
     fn without_a_ticket_there_is_no_session() {
-        assert_eq!(decide(&policy(), None, PLAIN, NOW).0, forward(Bond::Free));
-        assert_eq!(decide(&policy(), None, LOGIN, NOW).0, forward(Bond::Free));
+        assert_eq!(without_ticket(PLAIN), Ok(Bond::Free));
+        assert_eq!(without_ticket(LOGIN), Ok(Bond::Free));
         let required = Facts { requires_login: true, ..PLAIN };
-        let refused = Verdict::Refuse(Refusal::LoginRequired);
-        assert_eq!(decide(&policy(), None, required, NOW).0, refused);
+        assert_eq!(without_ticket(required), Err(Refusal::LoginRequired));
     }
 
     #[test]
@@ -433,7 +446,7 @@ mod tests {
         let ticket = ticket(&record());
         let check = |lookup, expected| {
             let claim = Claim { ticket: &ticket, key: KEY, lookup };
-            assert_eq!(decide(&policy(), Some(claim), PLAIN, NOW).0, expected);
+            assert_eq!(decide(&policy(), claim, PLAIN, NOW).0, expected);
         };
         check(Lookup::Unavailable, Verdict::Refuse(Refusal::StoreDown));
         check(Lookup::NotFound, forward(Bond::Free));
@@ -452,7 +465,7 @@ mod tests {
                 key: KEY,
                 lookup: Lookup::Found((9, Arc::new(record.clone()))),
             };
-            let (verdict, event) = decide(&policy(), Some(claim), PLAIN, NOW);
+            let (verdict, event) = decide(&policy(), claim, PLAIN, NOW);
             assert_eq!(verdict, forward(Bond::Free));
             assert_eq!(event, Some(Event::TicketRejected { reason: Reject::WrongSecret }));
         }
@@ -469,7 +482,7 @@ mod tests {
             let lookup = Lookup::Found((9, Arc::new(record.clone())));
             let claim = Claim { ticket: &ticket, key: KEY, lookup };
             let policy = Policy { on_reuse, ..policy() };
-            decide(&policy, Some(claim), PLAIN, NOW.plus(Duration::from_secs(secs)))
+            decide(&policy, claim, PLAIN, NOW.plus(Duration::from_secs(secs)))
         };
         let (previous, event) = on(4, OnReuse::Revoke, 1);
         assert!(matches!(previous, Verdict::Forward { bond: Bond::Live(..), touch: None }));
@@ -487,7 +500,18 @@ mod tests {
         assert_eq!((ended.state, event), (State::Ended, reused.clone()));
         let (late, _) = on(4, OnReuse::Revoke, 60);
         assert!(matches!(late, Verdict::End { .. }), "its grace is over");
-        assert_eq!(on(3, OnReuse::Log, 1), (forward(Bond::Silent(Silence::Reused)), reused));
+        let silent = forward(Bond::Silent(Silence::Reused));
+        for (counter, secs, expected) in [
+            (3, 1, silent.clone()),
+            (3, 30, silent.clone()),
+            (3, 31, forward(Bond::Free)),
+            // Its grace was over after a minute.
+            (4, 90, silent),
+            (4, 91, forward(Bond::Free)),
+        ] {
+            let (verdict, event) = on(counter, OnReuse::Log, secs);
+            assert_eq!((verdict, event), (expected, reused.clone()), "{counter} after {secs} s");
+        }
     }
 
     #[test]
@@ -522,32 +546,45 @@ mod tests {
         assert_eq!(on(pending(), PLAIN, 31), forward(Bond::Free));
     }
 
-    /// PROTOCOL 22: a moved record's ticket has neither jar nor ticket, until it is clear that
-    /// its successor never arrived.
+    /// PROTOCOL 22: a moved record's ticket has neither jar nor ticket, and counts as none when no
+    /// request can be late any more, whatever became of the successor.
     #[test]
-    fn a_moved_record_is_silent() {
+    fn a_moved_record_is_silent_for_half_a_minute() {
         let moved = || state(State::Moved { successor: NEXT, at: NOW });
         let silent = forward(Bond::Silent(Silence::Moved(KEY)));
         assert_eq!(on(moved(), PLAIN, 1), silent);
         assert_eq!(on(moved(), LOGIN, 1), silent);
-        let ask = Verdict::AskSuccessor { moved: KEY, successor: NEXT };
-        assert_eq!(on(moved(), PLAIN, 31), ask);
+        assert_eq!(on(moved(), PLAIN, 30), silent);
+        assert_eq!(on(moved(), PLAIN, 31), Verdict::AskSuccessor(NEXT));
 
-        let seen = Lookup::Found((1, Arc::new(record())));
-        assert_eq!(successor(KEY, &seen, PLAIN), (silent, None));
+        let found = |record: Record| Lookup::Found((1, Arc::new(record)));
         let unseen = Record { presented: None, ..record() };
-        let (verdict, write) = successor(KEY, &Lookup::Found((1, Arc::new(unseen))), PLAIN);
-        assert_eq!(verdict, forward(Bond::Free));
-        assert_eq!(write.map(|record| record.state), Some(State::Ended));
-        assert_eq!(successor(KEY, &Lookup::NotFound, PLAIN).0, forward(Bond::Free));
-        let down = || Verdict::Refuse(Refusal::StoreDown);
-        assert_eq!(successor(KEY, &Lookup::Unavailable, PLAIN), (down(), None));
-        let stale = OnStoreDown::Stale(Duration::from_secs(30));
-        let stale = Facts { on_store_down: stale, ..PLAIN };
-        assert_eq!(successor(KEY, &Lookup::Unavailable, stale), (down(), None));
-        let anonymous = Facts { on_store_down: OnStoreDown::Anonymous, ..PLAIN };
-        let without = forward(Bond::Silent(Silence::Outage));
-        assert_eq!(successor(KEY, &Lookup::Unavailable, anonymous), (without, None));
+        let moved_on = state(State::Moved { successor: KEY, at: NOW });
+        for (lookup, ends) in [
+            (found(record()), None),
+            (found(moved_on), None),
+            (found(state(State::Pending { since: NOW, by: 1 })), None),
+            (found(unseen), Some(State::Ended)),
+            (Lookup::NotFound, None),
+            (Lookup::Revoked, None),
+        ] {
+            let (bond, write) = successor(&lookup, PLAIN);
+            assert_eq!(
+                (bond, write.map(|record| record.state)),
+                (Ok(Bond::Free), ends),
+                "{lookup:?}"
+            );
+            let required = Facts { requires_login: true, ..PLAIN };
+            assert_eq!(successor(&lookup, required).0, Err(Refusal::LoginRequired));
+        }
+        for (on_store_down, expected) in [
+            (OnStoreDown::Reject, Err(Refusal::StoreDown)),
+            (OnStoreDown::Stale(Duration::from_secs(30)), Err(Refusal::StoreDown)),
+            (OnStoreDown::Anonymous, Ok(Bond::Silent(Silence::Outage))),
+        ] {
+            let facts = Facts { on_store_down, ..PLAIN };
+            assert_eq!(successor(&Lookup::Unavailable, facts), (expected, None));
+        }
     }
 
     #[test]
@@ -609,9 +646,9 @@ mod tests {
         let login = Facts { is_cross_site: true, ..LOGIN };
         let refused = Verdict::Refuse(Refusal::CrossSiteLogin);
         assert_eq!(on(record(), login, 1), refused);
-        assert_eq!(decide(&policy(), None, login, NOW).0, refused);
+        assert_eq!(without_ticket(login), Err(Refusal::CrossSiteLogin));
         let allowed = Facts { refuses_cross_site: false, ..login };
-        assert_eq!(decide(&policy(), None, allowed, NOW).0, forward(Bond::Free));
+        assert_eq!(without_ticket(allowed), Ok(Bond::Free));
 
         let foreign = Facts { is_cross_site: true, ..PLAIN };
         let check = |same_site, is_safe, facts, expected| {

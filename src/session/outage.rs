@@ -64,16 +64,28 @@ impl WithoutStore {
 /// neither must seem to have happened. Who is logged in nobody knows, so no route that requires it
 /// is open to the anonymous.
 pub fn verdict(facts: Facts) -> Verdict {
-    let refused = Verdict::Refuse(Refusal::StoreDown);
-    if facts.is_login || facts.is_logout {
-        return refused;
-    }
     match facts.on_store_down {
-        OnStoreDown::Anonymous if !facts.requires_login => {
-            Verdict::Forward { bond: Bond::Silent(Silence::Outage), touch: None }
+        OnStoreDown::Stale(max) if !(facts.is_login || facts.is_logout) => Verdict::Recall(max),
+        OnStoreDown::Stale(_) | OnStoreDown::Reject | OnStoreDown::Anonymous => {
+            match without_record(facts) {
+                Ok(bond) => Verdict::Forward { bond, touch: None },
+                Err(refusal) => Verdict::Refuse(refusal),
+            }
         }
-        OnStoreDown::Stale(max) => Verdict::Recall(max),
-        OnStoreDown::Reject | OnStoreDown::Anonymous => refused,
+    }
+}
+
+/// The same, where nothing that is remembered will do.
+///
+/// # Errors
+/// The request is refused.
+pub fn without_record(facts: Facts) -> Result<Bond, Refusal> {
+    let is_refused = facts.is_login || facts.is_logout || facts.requires_login;
+    match facts.on_store_down {
+        OnStoreDown::Anonymous if !is_refused => Ok(Bond::Silent(Silence::Outage)),
+        OnStoreDown::Anonymous | OnStoreDown::Reject | OnStoreDown::Stale(_) => {
+            Err(Refusal::StoreDown)
+        }
     }
 }
 

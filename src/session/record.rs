@@ -220,6 +220,14 @@ impl Record {
         }
     }
 
+    /// Since when a ticket is too old (rule 15), at the latest.
+    pub fn overtaken(&self, counter: u32, grace: Duration) -> UnixMillis {
+        match (self.counter.checked_sub(counter), self.presented) {
+            (Some(1), Some(first)) => first.plus(grace),
+            _ => self.renewed,
+        }
+    }
+
     /// Whether the browser has ever brought a ticket of this record (rule 22).
     pub fn was_seen(&self) -> bool {
         self.presented.is_some() || self.counter > 0

@@ -86,5 +86,12 @@ async fn an_old_ticket_may_only_be_logged() {
     let answer = thief.node(1).get("/").await.expect(200);
     assert_eq!((answer.text(), answer.set_cookies()), (String::new(), Vec::new()));
     assert!(is_in(&mut visitor).await);
+    // No request is late by then: whoever comes with it may begin a session of his own.
+    let answer = thief.node(1).get("/begin").await.expect(200);
+    assert_eq!(answer.set_cookies(), Vec::<String>::new());
+    fleet.clock.advance(Duration::from_secs(30));
+    thief.node(0).get("/begin").await.expect(200);
+    assert_ne!(ticket(&thief), ticket(&visitor));
+    assert!(is_in(&mut thief).await && is_in(&mut visitor).await, "each has his own");
     drop(fleet.nodes);
 }
