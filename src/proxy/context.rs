@@ -78,7 +78,7 @@ pub struct Exchange {
     pub attempt: Attempt,
     pub is_logout: bool,
     pub is_cross_site: bool,
-    /// Given where the policy binds its sessions.
+    /// Given where that matters to the policy.
     pub bearer: Option<Bearer>,
     /// The head went to a worker.
     pub is_forwarded: bool,

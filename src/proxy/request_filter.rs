@@ -261,7 +261,7 @@ async fn join_session(
         is_preflight,
         requires_login: route.require == Require::Login,
         takes_turns,
-        bearer: policy.bind.map(|_| bearer(ctx, target, headers)),
+        bearer: policy.knows_clients().then(|| bearer(ctx, target, headers)),
         on_store_down: route.on_store_down,
         ..Facts::default()
     };

@@ -44,6 +44,10 @@ pub struct Network {
     pub v6: u8,
 }
 
+/// What a browser looks like that shares the owner's machine, or stands next to it (rule 15).
+pub const LOOKS: Ties =
+    Ties { user_agent: true, network: Some(Network { v4: 24, v6: 56 }), client_certificate: false };
+
 /// Whoever presents a ticket, as far as a policy may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bearer {

@@ -36,7 +36,7 @@ pub struct Facts {
     pub has_waited: bool,
     /// A login on this node is about to suspend its record (rule 18).
     pub is_beside_login: bool,
-    /// Whoever presents the ticket; given where the policy binds its sessions.
+    /// Whoever presents the ticket; given where that matters to the policy.
     pub bearer: Option<Bearer>,
     /// The node's number, by which it moves idle deadlines at other times than others do.
     pub node: u16,
@@ -258,7 +258,10 @@ fn on_live(
                     (forward(Bond::Free), event)
                 }
                 OnReuse::Log => (forward(Bond::Silent(Silence::Reused)), event),
-                OnReuse::Revoke => (end(held, Cause::Reused), event),
+                OnReuse::Recent if held.record.is_twin(ticket.counter, facts.bearer.as_ref()) => {
+                    (forward(Bond::Silent(Silence::Outdated)), event)
+                }
+                OnReuse::Revoke | OnReuse::Recent => (end(held, Cause::Reused), event),
             };
         }
     };
@@ -296,7 +299,7 @@ fn on_live(
 mod tests {
     use super::*;
     use crate::cookie::response::SetCookie;
-    use crate::session::binding::{Bind, Binding, Ties};
+    use crate::session::binding::{Bind, Binding, LOOKS, Ties};
     use crate::session::jar::{Edit, Jar};
     use crate::session::record::{Seed, Standing};
     use crate::session::tests::policy;
@@ -511,6 +514,42 @@ mod tests {
         ] {
             let (verdict, event) = on(counter, OnReuse::Log, secs);
             assert_eq!((verdict, event), (expected, reused.clone()), "{counter} after {secs} s");
+        }
+    }
+
+    /// PROTOCOL 15: `recent` spares the session of a profile that was copied or set back, one
+    /// generation ago and nowhere else.
+    #[test]
+    fn a_recent_ticket_of_a_twin_costs_only_its_own_claim() {
+        let bearer = |agent: &str, last| {
+            Bearer::new(Some(agent.as_bytes()), std::net::IpAddr::from([192, 0, 2, last]), None)
+        };
+        let firefox = bearer("Firefox", 7);
+        let record = Record { counter: 5, ..record() };
+        let held = Some(Binding::of(LOOKS, &record.seed, &firefox));
+        let far = Bearer::new(Some(b"Firefox"), std::net::IpAddr::from([198, 51, 100, 7]), None);
+        for (counter, holder, bearer, is_spared) in [
+            (4, held, Some(firefox), true),
+            (4, held, Some(bearer("Firefox", 200)), true),
+            (4, held, Some(bearer("curl", 7)), false),
+            (4, held, Some(far), false),
+            (4, held, None, false),
+            (4, None, Some(firefox), false),
+            (3, held, Some(firefox), false),
+        ] {
+            let record = Record { holder, ..record.clone() };
+            let ticket = Ticket { counter, secret: record.secret(counter), ..ticket(&record) };
+            let claim =
+                Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, Arc::new(record))) };
+            let policy = Policy { on_reuse: OnReuse::Recent, ..policy() };
+            let facts = Facts { bearer, ..PLAIN };
+            let (verdict, event) = decide(&policy, claim, facts, NOW.plus(Duration::from_secs(61)));
+            assert_eq!(event, Some(Event::Reused { id: KEY }));
+            let expected = forward(Bond::Silent(Silence::Outdated));
+            let what = format!("{counter} {bearer:?} {holder:?}: {verdict:?}");
+            assert_eq!(verdict == expected, is_spared, "{what}");
+            let has_ended = matches!(verdict, Verdict::End { cause: Cause::Reused, .. });
+            assert_eq!(has_ended, !is_spared, "{what}");
         }
     }
 

@@ -34,6 +34,10 @@ pub enum Silence {
     Preflight,
     /// An older ticket was presented, and the policy only logs that (rule 15).
     Reused,
+    /// The ticket before the one in use was presented by a browser that looks like its holder, and
+    /// the policy takes only this browser's claim away (rule 15): it sets none of the old session,
+    /// but its ticket is expired or replaced.
+    Outdated,
     /// The store does not answer, and the route wants it to go on (rule 8).
     Outage,
 }

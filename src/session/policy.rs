@@ -158,6 +158,9 @@ impl SiteData {
 pub enum OnReuse {
     /// It ends: somebody has a copy of a ticket.
     Revoke,
+    /// One that is exactly one generation old, of a browser that looks like the one with the ticket
+    /// in use, only loses its own claim: a profile was copied or set back. Any other ends it.
+    Recent,
     /// It goes on; the old ticket gains nothing and is written to the audit trail.
     Log,
 }
@@ -274,6 +277,11 @@ impl Policy {
     /// Whether nothing is changed, neither of requests nor of answers.
     pub fn only_reports(&self) -> bool {
         matches!(self.mode, Mode::Harden { report_only: true, .. })
+    }
+
+    /// Whether it matters who presents a ticket.
+    pub fn knows_clients(&self) -> bool {
+        self.bind.is_some() || self.on_reuse == OnReuse::Recent
     }
 
     /// Whether a cookie of this name belongs to the application's session.

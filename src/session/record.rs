@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::session::binding::Binding;
+use crate::session::binding::{Bearer, Binding};
 use crate::session::jar::Jar;
 use crate::session::outcome::{Epoch, Listing, RecordKey};
 use crate::session::parked::Parked;
@@ -99,11 +99,13 @@ pub struct Record {
     /// The cookies whose life the ticket has (`remember: application`), by name: what the answer set
     /// that made the record. None: all of the jar.
     pub lasting: Vec<Vec<u8>>,
+    /// What the browser looked like that its ticket was given to, where that may matter (rule 15).
+    pub holder: Option<Binding>,
 }
 
 /// Fields at the end that records of this schema may lack: they were added later. Older nodes leave
 /// them alone.
-const LATER_FIELDS: usize = 1;
+const LATER_FIELDS: usize = 2;
 
 /// What a request changes in its record, besides what its answer does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,6 +189,7 @@ impl Record {
             client: None,
             parked: None,
             lasting: Vec::new(),
+            holder: None,
         }
     }
 
@@ -226,6 +229,15 @@ impl Record {
             (Some(1), Some(first)) => first.plus(grace),
             _ => self.renewed,
         }
+    }
+
+    /// Whether a ticket is one generation old and comes from a browser that looks like the one that
+    /// holds its successor.
+    pub fn is_twin(&self, counter: u32, bearer: Option<&Bearer>) -> bool {
+        self.counter.checked_sub(counter) == Some(1)
+            && bearer
+                .zip(self.holder.as_ref())
+                .is_some_and(|(bearer, holder)| holder.holds(&self.seed, bearer))
     }
 
     /// Whether the browser has ever brought a ticket of this record (rule 22).
@@ -448,7 +460,10 @@ mod tests {
     fn a_record_reads_back_without_what_was_added_later() {
         let record = record(Standing::Authenticated);
         let bytes = record.encode();
-        assert_eq!(Record::decode(&bytes[..bytes.len() - LATER_FIELDS]), Some(record.clone()));
+        for lacking in 1..=LATER_FIELDS {
+            let found = Record::decode(&bytes[..bytes.len() - lacking]);
+            assert_eq!(found, Some(record.clone()), "{lacking}");
+        }
         let lasting = Record { lasting: vec![b"sid".to_vec()], ..record };
         assert_eq!(Record::decode(&lasting.encode()), Some(lasting));
     }

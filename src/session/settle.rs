@@ -11,14 +11,15 @@
 use std::sync::Arc;
 
 use crate::clock::UnixMillis;
+use crate::session::binding::{Binding, LOOKS};
 use crate::session::command::Ignored;
 use crate::session::event::{Cause, Event, NotMade};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::jar::Jar;
 use crate::session::matching::Attempt;
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey};
-use crate::session::policy::Policy;
-use crate::session::record::{Fresh, Record, State, UNSETTLED};
+use crate::session::policy::{OnReuse, Policy};
+use crate::session::record::{Fresh, Record, Seed, State, UNSETTLED};
 
 use self::guarded::Guarded;
 pub use self::step::{Answer, Effect, Happened, Issue, Outcome, Purpose, Step, TicketEffect};
@@ -299,6 +300,10 @@ impl<'a> Settle<'a> {
                 self.stage = Stage::Recheck(*key);
                 Step::Load(*key)
             }
+            Bond::Silent(Silence::Outdated) => {
+                self.ticket = TicketEffect::Expire;
+                if self.answer.logged_in() { self.log_in(None) } else { self.make_anonymous() }
+            }
             Bond::Free => self.make_anonymous(),
             _ => self.done(),
         }
@@ -318,6 +323,12 @@ impl<'a> Settle<'a> {
             self.events.push(full);
         }
         jar
+    }
+
+    /// What the browser looks like that is about to be given a ticket of a record with this seed.
+    fn holder(&self, seed: &Seed) -> Option<Binding> {
+        let bearer = self.answer.bearer.filter(|_| self.policy.on_reuse == OnReuse::Recent)?;
+        Some(Binding::of(LOOKS, seed, &bearer))
     }
 
     /// Notes that the session leaves its endpoint for the one that gave this answer.

@@ -95,3 +95,35 @@ async fn an_old_ticket_may_only_be_logged() {
     assert!(is_in(&mut thief).await && is_in(&mut visitor).await, "each has his own");
     drop(fleet.nodes);
 }
+
+/// PROTOCOL 15: with `on_reuse: recent` a copied profile only loses its own claim; anybody else who comes
+/// with the old ticket ends the session.
+#[tokio::test]
+async fn a_copied_profile_only_loses_its_own_claim() {
+    let (fleet, visitor) = fleet("recent").await;
+    let mut owner = visitor.clone().with_field("User-Agent", "Firefox");
+    let mut twin = owner.clone();
+    let mut thief = visitor.clone().with_field("User-Agent", "curl");
+    assert!(is_in(&mut owner).await, "renewed");
+    assert!(is_in(&mut owner).await, "presented");
+    fleet.clock.advance(Duration::from_secs(61));
+    let answer = twin.node(1).get("/").await.expect(200);
+    assert_eq!(answer.text(), "", "it is nobody");
+    assert!(twin.cookie(TICKET).is_none(), "its ticket is taken away");
+    assert!(is_in(owner.node(0)).await && is_in(owner.node(1)).await, "its twin goes on");
+    assert!(!is_in(&mut thief).await);
+    soon(false, "the session has ended", async || is_in(owner.node(1)).await).await;
+}
+
+/// … and may log in at once, with a session of its own.
+#[tokio::test]
+async fn a_copied_profile_may_begin_anew() {
+    let (fleet, mut owner) = fleet("recent").await;
+    let mut twin = owner.clone();
+    assert!(is_in(&mut owner).await && is_in(&mut owner).await, "renewed and presented");
+    fleet.clock.advance(Duration::from_secs(61));
+    twin.get("/begin").await.expect(200);
+    assert_ne!(ticket(&twin), ticket(&owner));
+    assert!(is_in(&mut twin).await && is_in(owner.node(1)).await);
+    drop(fleet.nodes);
+}

@@ -307,7 +307,8 @@ impl Checker<'_> {
     }
 
     fn on_reuse(&mut self, given: &Text, path: &str) -> OnReuse {
-        const KINDS: [(&str, OnReuse); 2] = [("revoke", OnReuse::Revoke), ("log", OnReuse::Log)];
+        const KINDS: [(&str, OnReuse); 3] =
+            [("revoke", OnReuse::Revoke), ("recent", OnReuse::Recent), ("log", OnReuse::Log)];
         self.or(given, path, OnReuse::Revoke, |text| {
             choice(text, "answer to an old ticket", &KINDS)
         })

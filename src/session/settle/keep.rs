@@ -69,9 +69,11 @@ impl Settle<'_> {
 
     pub(super) fn merge(&mut self, held: Held) -> Step {
         let jar = self.edited(held.record.jar.clone());
-        let renewed = self.renewal(&held.record);
-        let record = renewed.unwrap_or_else(|| Record::clone(&held.record)).into_state(State::Live);
-        let mut record = self.guarded(&held, record);
+        let record = match self.renewal(&held.record) {
+            Some(renewed) => Record { holder: self.holder(&renewed.seed), ..renewed },
+            None => Record::clone(&held.record),
+        };
+        let mut record = self.guarded(&held, record.into_state(State::Live));
         if jar.is_empty() && record.parked.is_none() && held.record.has_any_jar() {
             return self.end(held, Cause::AppDeleted);
         }

@@ -165,6 +165,7 @@ impl Settle<'_> {
                 self.answer.edits.iter().filter_map(Edit::put).map(Vec::from).collect();
         }
         record.binding = bound.map(|(bind, bearer)| Binding::of(bind.ties, &fresh.seed, &bearer));
+        record.holder = self.holder(&fresh.seed);
         if standing == Standing::Authenticated && self.answer.subject.is_some() {
             record.subject.clone_from(&self.answer.subject);
             record.client.clone_from(&self.answer.client);
@@ -181,6 +182,7 @@ impl Settle<'_> {
         let timeouts = &self.policy.timeouts;
         let mut record = old.carried_over(fresh.seed.clone(), jar, timeouts, self.now);
         record.binding = bound.map(|(bind, bearer)| Binding::of(bind.ties, &fresh.seed, &bearer));
+        record.holder = self.holder(&fresh.seed);
         if self.answer.endpoint.is_some() {
             record.endpoint.clone_from(&self.answer.endpoint);
         }

@@ -69,7 +69,7 @@ pub struct Answer {
     pub guarding: Guarding,
     /// The endpoint that gave it, where the session is to stay there (`balance: session`).
     pub endpoint: Option<String>,
-    /// Who gets it; given where the policy binds its sessions.
+    /// Who gets it; given where that matters to the policy.
     pub bearer: Option<Bearer>,
 }
 

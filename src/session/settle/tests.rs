@@ -568,6 +568,21 @@ fn a_login_on_a_moved_record_sets_a_ticket_with_its_own_cookies_only() {
     assert!(keeps(&effect) && !effect.withheld);
 }
 
+/// PROTOCOL 15: a browser that only loses its claim is rid of its ticket with the next answer.
+#[test]
+fn an_outdated_ticket_is_expired_or_replaced() {
+    let outdated = || Bond::Silent(Silence::Outdated);
+    let mut store = live();
+    assert!(expires(&store.settle(outdated(), setting(&[]))));
+    assert!(expires(&store.settle(outdated(), failure(&[]))));
+    assert_eq!(store.operations, 0, "its twin's session is none of its business");
+    assert!(sets(&store.settle(outdated(), setting(&["EGG_SESS=own"]))));
+    assert!(sets(&store.settle(outdated(), success(&["EGG_SESS=own"]))));
+    assert_eq!(store.jars(), ["EGG_SESS=own", "EGG_SESS=own", "EGG_SESS=x"]);
+    let mut store = Store { limit_reached: true, ..Store::default() };
+    assert!(expires(&store.settle(outdated(), setting(&["EGG_SESS=own"]))));
+}
+
 /// PROTOCOL 21: where only the answer tells, the same steps are taken when it arrives.
 #[test]
 fn a_login_that_only_the_answer_tells_moves_the_live_record() {
