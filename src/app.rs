@@ -7,6 +7,7 @@ mod control;
 mod running;
 mod signals;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -140,6 +141,7 @@ impl App {
             cookies: config.cookies.clone(),
             trusted: config.trusted_proxies.clone(),
             insecure_cookies: config.insecure_cookies,
+            namespaces: namespaces(&config),
             ring,
             opened: OpenedTickets::default(),
             replaced_seals: ReplacedSeals::default(),
@@ -262,6 +264,13 @@ fn open_ring(config: &Config, clock: &Clock) -> Result<RingSource, BuildError> {
     RingSource::open(path.clone()).map_err(|error| {
         BuildError::one(format!("keyring: {error}; make one with `cloakroom keys new FILE`"))
     })
+}
+
+/// The namespaces of users, each once.
+fn namespaces(config: &Config) -> Vec<String> {
+    let policies = config.sessions.iter().filter(|policy| policy.has_tickets());
+    let names: BTreeSet<&str> = policies.map(|policy| policy.users.as_str()).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {

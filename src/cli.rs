@@ -236,9 +236,15 @@ mod tests {
         let asked = |sessions, config: &str| {
             Ok(Command::Sessions { sessions, config: PathBuf::from(config) })
         };
-        let list = Sessions::List { subject: "alice".to_owned(), place: place() };
+        let list = Sessions::List { subject: "alice".to_owned(), users: None, place: place() };
         check("cloakroom sessions list --subject alice -c a.yaml", asked(list, "a.yaml"));
-        let all = |place| Sessions::Revoke { subject: None, session: None, all: true, place };
+        let all = |place| Sessions::Revoke {
+            subject: None,
+            users: None,
+            session: None,
+            all: true,
+            place,
+        };
         check("cloakroom sessions revoke --all", asked(all(place()), CONFIG_FILE));
         let admin = Place { admin: Some("unix:/a".to_owned()) };
         check("cloakroom sessions revoke --all --admin unix:/a", asked(all(admin), CONFIG_FILE));
@@ -247,6 +253,9 @@ mod tests {
         check("cloakroom sessions revoke", Err(missing));
         let both = "cloakroom sessions revoke --all --subject alice";
         check(both, Err(ErrorKind::ArgumentConflict));
+        let all_of_one = "cloakroom sessions revoke --all --users shop";
+        check(all_of_one, Err(ErrorKind::ArgumentConflict));
+        check("cloakroom sessions revoke --users shop", Err(missing));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `GET /sessions?subject=NAME` and `POST /sessions/revoke`: what an operator asks of sessions.
+//! `GET /sessions?subject=NAME[&users=NAME]` and `POST /sessions/revoke`: what an operator asks of sessions.
 //!
 //! Answers are JSON, errors too: `{"error": "a_word", "message": "what it means, and what to do"}`. A
 //! revocation is answered with 200 once the store has acknowledged it (PROTOCOL.md 26), not before.
@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admin::guard::{Suspicion, Way, suspicion};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::shown::{Shown, is_live};
-use crate::session::subject::normalised;
+use crate::session::subject::{User, normalised};
 use crate::store::records::Records;
 use crate::store::records::users::UserSessions;
 use crate::telemetry::audit;
@@ -34,18 +34,27 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Sessions {
     pub records: Records,
     pub clock: Clock,
+    /// The namespaces that the configuration has for users (PROTOCOL.md 27).
+    pub namespaces: Vec<String>,
+}
+
+/// A user in one namespace, or in all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    subject: String,
+    users: Option<String>,
 }
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asked {
-    List(String),
+    List(Wanted),
     Revoke(Revoke),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Revoke {
-    Subject(String),
+    Subject(Wanted),
     Session(RecordKey),
     All,
 }
@@ -60,9 +69,18 @@ enum Problem {
     BodyBroken,
     NotOneTarget,
     NoName,
+    NoSuchUsers,
     NoSessionId,
     NoSuchSession,
     StoreDown,
+}
+
+/// A session in a list, with the namespace of its user: none where it was made before there were any.
+#[derive(Serialize)]
+struct Entry<'a> {
+    users: Option<&'a str>,
+    #[serde(flatten)]
+    session: Shown,
 }
 
 /// Whether a path is answered here.
@@ -86,7 +104,7 @@ where
         Err(problem) => return problem.response(),
     };
     let done = match asked {
-        Asked::List(subject) => sessions.list(&subject).await,
+        Asked::List(wanted) => sessions.list(&wanted).await,
         Asked::Revoke(revoke) => sessions.revoke(&revoke, metrics).await,
     };
     done.unwrap_or_else(Problem::response)
@@ -119,55 +137,87 @@ where
     }
 }
 
-/// The one `subject` of a query.
-fn listed(query: &str) -> Result<String, Problem> {
-    let mut subjects = query.split('&').filter_map(|pair| pair.strip_prefix("subject="));
-    let (Some(subject), None) = (subjects.next(), subjects.next()) else {
-        return Err(Problem::NoName);
+/// The one `subject` of a query, and the `users` that it is of.
+fn listed(query: &str) -> Result<Wanted, Problem> {
+    let one = |key: &str| {
+        let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(key));
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => {
+                let value = value.replace('+', " ");
+                let value = percent_decode_str(&value).decode_utf8();
+                value.map(|value| Some(value.into_owned())).map_err(|_| Problem::NoName)
+            }
+            (Some(_), Some(_)) => Err(Problem::NoName),
+        }
     };
-    let subject = subject.replace('+', " ");
-    let subject = percent_decode_str(&subject).decode_utf8().map_err(|_| Problem::NoName)?;
-    normalised(&subject).ok_or(Problem::NoName)
+    let subject = one("subject=")?.ok_or(Problem::NoName)?;
+    let users = one("users=")?;
+    Ok(Wanted { subject: normalised(&subject).ok_or(Problem::NoName)?, users })
 }
 
 /// What a body asks to revoke: exactly one thing, so that a slip of the pen does not revoke more.
 fn to_revoke(body: &[u8]) -> Result<Revoke, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Wanted {
+    struct Body {
         subject: Option<String>,
+        users: Option<String>,
         session: Option<String>,
         all: Option<bool>,
     }
-    let wanted: Wanted = serde_json::from_slice(body).map_err(|_| Problem::NotOneTarget)?;
-    match (wanted.subject, wanted.session, wanted.all) {
-        (Some(subject), None, None) => {
-            normalised(&subject).map(Revoke::Subject).ok_or(Problem::NoName)
+    let body: Body = serde_json::from_slice(body).map_err(|_| Problem::NotOneTarget)?;
+    match (body.subject, body.users, body.session, body.all) {
+        (Some(subject), users, None, None) => {
+            let subject = normalised(&subject).ok_or(Problem::NoName)?;
+            Ok(Revoke::Subject(Wanted { subject, users }))
         }
-        (None, Some(session), None) => {
+        (None, None, Some(session), None) => {
             RecordKey::from_hex(&session).map(Revoke::Session).ok_or(Problem::NoSessionId)
         }
-        (None, None, Some(true)) => Ok(Revoke::All),
+        (None, None, None, Some(true)) => Ok(Revoke::All),
         _ => Err(Problem::NotOneTarget),
     }
 }
 
 impl Sessions {
-    async fn list(&self, subject: &str) -> Result<Response<String>, Problem> {
+    /// The namespaces that are meant.
+    fn meant(&self, users: Option<&str>) -> Result<Vec<&str>, Problem> {
+        let all = self.namespaces.iter().map(String::as_str);
+        let meant: Vec<_> = all.filter(|name| users.is_none_or(|users| users == *name)).collect();
+        if meant.is_empty() && users.is_some() { Err(Problem::NoSuchUsers) } else { Ok(meant) }
+    }
+
+    async fn list(&self, wanted: &Wanted) -> Result<Response<String>, Problem> {
+        let Wanted { subject, users } = wanted;
         let now = self.clock.now();
-        let found = match self.records.list_subject(subject, now).await {
-            Lookup::Found(found) => found,
-            Lookup::NotFound | Lookup::Revoked => UserSessions::default(),
-            Lookup::Unavailable => return Err(Problem::StoreDown),
-        };
-        let mut sessions: Vec<Shown> = found
-            .sessions
-            .iter()
-            .filter_map(|(key, _, record)| Shown::of(*key, record, subject, now))
-            .collect();
-        sessions.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
-        let is_cut = found.is_cut();
-        let total = if is_cut { found.total } else { sessions.len() };
+        let mut found = Vec::new();
+        for namespace in self.meant(users.as_deref())? {
+            let user = User { namespace, name: subject };
+            found.push((Some(namespace), self.records.list_user(user, now).await));
+        }
+        if users.is_none() {
+            found.push((None, self.records.list_bare(subject, now).await));
+        }
+        let (mut sessions, mut total, mut is_cut) = (Vec::new(), 0, false);
+        for (users, listed) in found {
+            let listed = match listed {
+                Lookup::Found(listed) => listed,
+                Lookup::NotFound | Lookup::Revoked => UserSessions::default(),
+                Lookup::Unavailable => return Err(Problem::StoreDown),
+            };
+            let before = sessions.len();
+            let shown = listed
+                .sessions
+                .iter()
+                .filter_map(|(key, _, record)| Shown::of(*key, record, subject, now));
+            sessions.extend(shown.map(|session| Entry { users, session }));
+            total += if listed.is_cut() { listed.total } else { sessions.len() - before };
+            is_cut |= listed.is_cut();
+        }
+        sessions.sort_by(|Entry { session: a, .. }, Entry { session: b, .. }| {
+            b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id))
+        });
         let list = json!({
             "subject": subject,
             "sessions": sessions,
@@ -177,6 +227,16 @@ impl Sessions {
         Ok(json(StatusCode::OK, &list))
     }
 
+    async fn revoke_user(&self, wanted: &Wanted, now: UnixMillis) -> Result<Removed, Problem> {
+        for namespace in self.meant(wanted.users.as_deref())? {
+            let user = User { namespace, name: &wanted.subject };
+            if self.records.revoke_user(user, None, now).await == Removed::Unavailable {
+                return Ok(Removed::Unavailable);
+            }
+        }
+        Ok(Removed::Removed)
+    }
+
     async fn revoke(
         &self,
         revoke: &Revoke,
@@ -184,11 +244,14 @@ impl Sessions {
     ) -> Result<Response<String>, Problem> {
         let now = self.clock.now();
         let (removed, scope, what) = match revoke {
-            Revoke::Subject(subject) => (
-                self.records.revoke_subject(subject, now).await,
-                Revocation::Subject,
-                json!({ "subject": subject }),
-            ),
+            Revoke::Subject(wanted) => {
+                let Wanted { subject, users } = wanted;
+                let what = match users {
+                    Some(users) => json!({ "subject": subject, "users": users }),
+                    None => json!({ "subject": subject }),
+                };
+                (self.revoke_user(wanted, now).await?, Revocation::Subject, what)
+            }
             Revoke::Session(key) => {
                 match self.records.reload(*key, now).await {
                     Lookup::Found((_, record)) if is_live(&record, now) => {}
@@ -208,12 +271,14 @@ impl Sessions {
         if removed == Removed::Unavailable {
             return Err(Problem::StoreDown);
         }
-        let (subject, session) = match revoke {
-            Revoke::Subject(subject) => (Some(subject.as_str()), None),
-            Revoke::Session(key) => (None, Some(*key)),
-            Revoke::All => (None, None),
+        let (subject, users, session) = match revoke {
+            Revoke::Subject(Wanted { subject, users }) => {
+                (Some(subject.as_str()), users.as_deref(), None)
+            }
+            Revoke::Session(key) => (None, None, Some(*key)),
+            Revoke::All => (None, None, None),
         };
-        audit::revoked(metrics, scope, subject, session, "operator");
+        audit::revoked(metrics, scope, subject, users, session, "operator");
         Ok(json(StatusCode::OK, &json!({ "revoked": what })))
     }
 }
@@ -264,6 +329,11 @@ impl Problem {
                 "session",
                 "a session is named by 48 hex digits, as workers have it in X-Session-Id",
             ),
+            Self::NoSuchUsers => (
+                S::NOT_FOUND,
+                "no_such_users",
+                "no session policy of this configuration has these `users`; leave them out for all",
+            ),
             Self::NoSuchSession => {
                 (S::NOT_FOUND, "no_such_session", "no such session: it is over, or never was")
             }
@@ -309,7 +379,12 @@ mod tests {
             assert_eq!(to_revoke(body.as_bytes()), expected, "{body}");
         };
         let id = "01".repeat(24);
-        check(r#"{"subject":"Alice"}"#, Ok(Revoke::Subject("alice".to_owned())));
+        let alice = |users: Option<&str>| {
+            let users = users.map(str::to_owned);
+            Ok(Revoke::Subject(Wanted { subject: "alice".to_owned(), users }))
+        };
+        check(r#"{"subject":"Alice"}"#, alice(None));
+        check(r#"{"subject":"Alice","users":"shop"}"#, alice(Some("shop")));
         let key = RecordKey::from_hex(&id).unwrap();
         check(&format!(r#"{{"session":"{id}"}}"#), Ok(Revoke::Session(key)));
         check(r#"{"all":true}"#, Ok(Revoke::All));
@@ -326,6 +401,8 @@ mod tests {
             r#"{"subjects":"alice"}"#,
             r#"{"subject":7}"#,
             r#"{"all":true} x"#,
+            r#"{"users":"shop"}"#,
+            r#"{"all":true,"users":"shop"}"#,
         ] {
             check(many, Err(Problem::NotOneTarget));
         }
@@ -337,15 +414,27 @@ mod tests {
     #[test]
     fn a_query_names_one_subject() {
         let check = |query: &str, expected: Option<&str>| {
-            assert_eq!(listed(query).ok().as_deref(), expected, "{query}");
+            let found = listed(query).ok().map(|Wanted { subject, users }| match users {
+                Some(users) => format!("{subject} of {users}"),
+                None => subject,
+            });
+            assert_eq!(found.as_deref(), expected, "{query}");
         };
         check("subject=alice", Some("alice"));
         check("x=1&subject=Alice%40Example.com", Some("alice@example.com"));
         check("subject=two+words", Some("two words"));
         check("subject=zo%C3%AB", Some("zoë"));
-        for nothing in
-            ["", "subject", "subject=", "subject=a&subject=b", "subject=%FF", "Subject=a"]
-        {
+        check("subject=alice&users=shop", Some("alice of shop"));
+        for nothing in [
+            "",
+            "subject",
+            "subject=",
+            "subject=a&subject=b",
+            "subject=%FF",
+            "Subject=a",
+            "users=shop",
+            "subject=a&users=b&users=c",
+        ] {
             check(nothing, None);
         }
     }

@@ -171,8 +171,11 @@ fn admin_state(
         }
         admin::Readiness { ready: reasons.is_empty(), reasons }
     };
-    let sessions =
-        Some(admin::Sessions { records: shared.records.clone(), clock: shared.clock.clone() });
+    let sessions = Some(admin::Sessions {
+        records: shared.records.clone(),
+        clock: shared.clock.clone(),
+        namespaces: shared.namespaces.clone(),
+    });
     admin::State { metrics: shared.metrics.clone(), readiness: Arc::new(readiness), sessions }
 }
 

@@ -29,6 +29,9 @@ pub enum Sessions {
         /// The user's name, in any case
         #[arg(long, value_name = "NAME")]
         subject: String,
+        /// Of these users alone: what session policies have in `users`. All by default
+        #[arg(long, value_name = "NAME")]
+        users: Option<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -38,6 +41,9 @@ pub enum Sessions {
         /// All sessions of this user
         #[arg(long, value_name = "NAME", group = "what")]
         subject: Option<String>,
+        /// Of these users alone: what session policies have in `users`. All by default
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["session", "all"])]
+        users: Option<String>,
         /// One session, by what workers have in X-Session-Id
         #[arg(long, value_name = "ID", group = "what")]
         session: Option<String>,
@@ -64,14 +70,24 @@ impl Sessions {
     /// Nothing was acknowledged: why, and what to do.
     pub fn run(&self, config: &Path) -> Result<String, String> {
         match self {
-            Self::List { subject, place } => {
-                let query = utf8_percent_encode(subject, NON_ALPHANUMERIC);
-                let head = format!("GET /sessions?subject={query} HTTP/1.1\r\n");
+            Self::List { subject, users, place } => {
+                let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+                let users = users.as_ref().map(|users| format!("&users={}", encoded(users)));
+                let (subject, users) = (encoded(subject), users.unwrap_or_default());
+                let head = format!("GET /sessions?subject={subject}{users} HTTP/1.1\r\n");
                 let answer = ask(&place.address(config)?, &head, "")?;
                 list(&answer)
             }
-            Self::Revoke { subject, session, all: _, place } => {
+            Self::Revoke { subject, users, session, all: _, place } => {
                 let (body, done) = match (subject, session) {
+                    (Some(subject), _) if let Some(users) = users => (
+                        json!({ "subject": subject, "users": users }),
+                        format!(
+                            "every session of {} of {} has ended",
+                            shown(subject),
+                            shown(users)
+                        ),
+                    ),
                     (Some(subject), _) => (
                         json!({ "subject": subject }),
                         format!("every session of {} has ended", shown(subject)),
@@ -193,6 +209,7 @@ fn list(answer: &Value) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Session {
         id: String,
+        users: Option<String>,
         created: u64,
         last_seen: u64,
         authenticated: Option<u64>,
@@ -212,9 +229,12 @@ fn list(answer: &Value) -> Result<String, String> {
         text = format!("{} has about {total} session(s), of which {told} follow", shown(&subject));
     }
     for session in sessions {
-        let Session { id, created, last_seen, authenticated, confirmed, network, agent } = session;
+        let Session { id, users, created, last_seen, authenticated, confirmed, network, agent } =
+            session;
         let written = (|| {
             writeln!(text, "\n{}", shown(&id))?;
+            let before = "made before there were namespaces";
+            writeln!(text, "  users      {}", shown(users.as_deref().unwrap_or(before)))?;
             writeln!(text, "  made       {}", date(created))?;
             writeln!(text, "  last seen  {}", date(last_seen))?;
             if let Some(login) = authenticated {
@@ -286,12 +306,12 @@ mod tests {
     #[test]
     fn sessions_are_listed_for_people() {
         let mut answer = json!({ "subject": "alice", "total": 1, "truncated": false, "sessions": [{
-            "id": "0a", "created": 0, "last_seen": 60, "authenticated": 5, "ends": 90,
+            "id": "0a", "users": "shop", "created": 0, "last_seen": 60, "authenticated": 5, "ends": 90,
             "confirmed": false, "network": "192.0.2.0/24", "agent": "curl\u{1b}"
         }] });
         assert_eq!(
             list(&answer).unwrap(),
-            "alice has 1 session(s)\n0a\n  made       Thu, 01 Jan 1970 00:00:00 GMT\n  \
+            "alice has 1 session(s)\n0a\n  users      shop\n  made       Thu, 01 Jan 1970 00:00:00 GMT\n  \
              last seen  Thu, 01 Jan 1970 00:01:00 GMT\n  \
              logged in  Thu, 01 Jan 1970 00:00:05 GMT (the name is what was typed)\n  \
              client     192.0.2.0/24 curl\u{fffd}"

@@ -260,6 +260,7 @@ pub struct Session {
     pub anonymous_per_minute: Given<u32>,
     pub login_attempts_per_minute: Given<u32>,
     pub bind: Given<Bind>,
+    pub users: Text,
     pub max_sessions_per_subject: Given<SessionLimit>,
     pub own_sessions: Given<bool>,
     pub identity: List<String>,

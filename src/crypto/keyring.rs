@@ -10,7 +10,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::jwks;
 use super::random::{self, RandomError};
-use super::seal::{IndexKey, SealKey};
+use super::seal::{IndexKey, SealKey, length_prefixed};
 use crate::clock::UnixMillis;
 
 /// The largest text that is read as a key ring, in bytes.
@@ -266,10 +266,19 @@ impl Keyring {
         &self.index
     }
 
-    /// The tag of a subject's records: the first 8 bytes of the index key's MAC of its name.
-    pub fn subject_tag(&self, subject: &str) -> [u8; 8] {
-        let mac = self.index.mac(b"subject", subject.as_bytes());
-        *mac.first_chunk().expect("16 bytes hold 8")
+    /// The tag of a user's records: the first 8 bytes of the index key's MAC of her namespace and
+    /// name, each with its length.
+    pub fn user_tag(&self, namespace: &str, name: &str) -> [u8; 8] {
+        self.tag(b"user", &length_prefixed(&[namespace.as_bytes(), name.as_bytes()]))
+    }
+
+    /// The tag that records had before users had namespaces.
+    pub fn bare_tag(&self, name: &str) -> [u8; 8] {
+        self.tag(b"subject", name.as_bytes())
+    }
+
+    fn tag(&self, label: &[u8], data: &[u8]) -> [u8; 8] {
+        *self.index.mac(label, data).first_chunk().expect("16 bytes hold 8")
     }
 
     /// Adds a sealing key that only opens, until every node has it and it is promoted.

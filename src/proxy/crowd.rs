@@ -17,6 +17,7 @@ use crate::session::limit::SessionLimit;
 use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::policy::Policy;
 use crate::session::record::{Record, UNSETTLED};
+use crate::session::subject::User;
 
 /// Between two tries.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
@@ -51,7 +52,7 @@ pub async fn joined(
     else {
         return Ok(Place::Kept);
     };
-    match enforce(shared, limit, &name).await {
+    match enforce(shared, limit, policy.user(&name)).await {
         Some(ended) => {
             for id in &ended {
                 heard(Event::Ended { id: *id, cause: Cause::TooMany });
@@ -59,17 +60,17 @@ pub async fn joined(
             Ok(if ended.contains(&held.key) { Place::Ended } else { Place::Kept })
         }
         None => {
-            tokio::spawn(again(shared.clone(), limit, name));
+            tokio::spawn(again(shared.clone(), limit, policy.users.clone(), name));
             Err(Refusal::StoreDown)
         }
     }
 }
 
 /// Ends what is beyond the limit; `None` where the store does not answer.
-async fn enforce(shared: &Shared, limit: SessionLimit, name: &str) -> Option<Vec<RecordKey>> {
+async fn enforce(shared: &Shared, limit: SessionLimit, user: User<'_>) -> Option<Vec<RecordKey>> {
     let mut ended = Vec::new();
     loop {
-        let Lookup::Found(beyond) = shared.beyond(name, limit.at_return()).await else {
+        let Lookup::Found(beyond) = shared.beyond(user, limit.at_return()).await else {
             return None;
         };
         // Perhaps not all were told before.
@@ -85,11 +86,12 @@ async fn enforce(shared: &Shared, limit: SessionLimit, name: &str) -> Option<Vec
     }
 }
 
-async fn again(shared: Arc<Shared>, limit: SessionLimit, name: String) {
+async fn again(shared: Arc<Shared>, limit: SessionLimit, namespace: String, name: String) {
     let deadline = Instant::now() + UNSETTLED;
     while Instant::now() < deadline {
         sleep(RETRY_EVERY).await;
-        if enforce(&shared, limit, &name).await.is_some() {
+        let user = User { namespace: &namespace, name: &name };
+        if enforce(&shared, limit, user).await.is_some() {
             return;
         }
     }

@@ -21,6 +21,7 @@ use crate::session::own::{Asked, Refused};
 use crate::session::policy::Policy;
 use crate::session::record::Record;
 use crate::session::shown::Shown;
+use crate::session::subject::User;
 use crate::store::records::users::{Others, UserSessions};
 use crate::telemetry::audit;
 use crate::telemetry::labels::Revocation;
@@ -91,7 +92,7 @@ pub async fn answer(shared: &Shared, ctx: &Context, policy: &Policy, asked: &Ask
     let held = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.held());
     let confirmed = held.and_then(|held| {
         let subject = held.record.whose().filter(|subject| subject.confirmed)?;
-        Some(Owner { held, subject: &subject.name })
+        Some(Owner { held, user: policy.user(&subject.name) })
     });
     let Some(owner) = confirmed else {
         return login_required();
@@ -106,13 +107,13 @@ pub async fn answer(shared: &Shared, ctx: &Context, policy: &Policy, asked: &Ask
 /// Who asks, and with which session.
 struct Owner<'a> {
     held: &'a Held,
-    subject: &'a str,
+    user: User<'a>,
 }
 
 impl Owner<'_> {
     async fn list(&self, shared: &Shared) -> Json {
         let now = shared.clock.now();
-        let listed = match shared.list(self.subject).await {
+        let listed = match shared.list(self.user).await {
             Lookup::Found(listed) => listed,
             Lookup::NotFound | Lookup::Revoked => UserSessions::default(),
             Lookup::Unavailable => return store_down(),
@@ -155,17 +156,15 @@ impl Owner<'_> {
         if shared.remove(key).await == Removed::Unavailable {
             return store_down();
         }
-        let subject = Some(self.subject);
-        audit::revoked(&shared.metrics, Revocation::Session, subject, Some(key), "user");
+        self.note(shared, Revocation::Session, key);
         let done = Json::ok(json!({ "ended": 1 }));
         if key == self.held.key { done.with(SET_COOKIE, expiry_field(policy)) } else { done }
     }
 
     async fn end_others(&self, shared: &Shared) -> Json {
-        match shared.end_others(self.held.key).await {
+        match shared.end_others(self.user, self.held.key).await {
             Others::Ended(ended) => {
-                let (subject, key) = (Some(self.subject), Some(self.held.key));
-                audit::revoked(&shared.metrics, Revocation::Others, subject, key, "user");
+                self.note(shared, Revocation::Others, self.held.key);
                 Json::ok(json!({ "ended": ended }))
             }
             Others::NotLive => login_required(),
@@ -173,10 +172,15 @@ impl Owner<'_> {
         }
     }
 
+    fn note(&self, shared: &Shared, scope: Revocation, key: RecordKey) {
+        let User { namespace, name } = self.user;
+        audit::revoked(&shared.metrics, scope, Some(name), Some(namespace), Some(key), "user");
+    }
+
     /// What may be shown of a session, if it is the user's. What somebody merely typed into a form
     /// is nobody's.
     fn shown(&self, key: RecordKey, record: &Record, now: UnixMillis) -> Option<Shown> {
-        Shown::of(key, record, self.subject, now).filter(|shown| shown.confirmed)
+        Shown::of(key, record, self.user.name, now).filter(|shown| shown.confirmed)
     }
 }
 

@@ -10,11 +10,12 @@ use crate::cookie::response::LIFETIME_MAX;
 use crate::crypto::random;
 use crate::proxy::shared::Shared;
 use crate::session::event::NotMade;
-use crate::session::outcome::{Epoch, Lookup, Removed};
+use crate::session::outcome::{Epoch, Lookup, RecordKey, Removed};
 use crate::session::policy::{Policy, TicketCookie};
 use crate::session::record::{Fresh, Seed};
 use crate::session::settle::{Begun, Effect, Issue, Outcome, Purpose, Settle, Step};
-use crate::session::ticket::{Scope, Selector, Ticket, flags_for, record_key, subject_record_key};
+use crate::session::subject::User;
+use crate::session::ticket::{Scope, Selector, Ticket, flags_for, record_key, user_record_key};
 
 /// Runs the machine until it is done.
 pub async fn carry_out(
@@ -55,10 +56,10 @@ async fn go(
             Step::Fresh { purpose: Purpose::Attempt, subject } => {
                 let (limit, now) = (policy.login_attempts_per_minute, shared.clock.now());
                 shared.limiter.attempted(&policy.name, client, limit, now);
-                fresh(shared, subject.as_deref()).await
+                fresh(shared, subject.as_deref().map(|name| policy.user(name))).await
             }
             Step::Fresh { purpose: Purpose::Login, subject } => {
-                fresh(shared, subject.as_deref()).await
+                fresh(shared, subject.as_deref().map(|name| policy.user(name))).await
             }
             Step::Load(key) => Outcome::Loaded(shared.reload(key).await),
             Step::Create { fresh, record } => {
@@ -67,16 +68,20 @@ async fn go(
             Step::Replace { key, version, record, durability } => {
                 Outcome::Replaced(shared.replace(key, version, &record, durability).await)
             }
-            Step::RevokeSubject(name) => Outcome::Revoked(revoke(shared, &name).await),
-            Step::Beyond(name, room) => Outcome::Beyond(shared.beyond(&name, room).await),
+            Step::RevokeSubject(name, beside) => {
+                Outcome::Revoked(revoke(shared, policy.user(&name), beside).await)
+            }
+            Step::Beyond(name, room) => {
+                Outcome::Beyond(shared.beyond(policy.user(&name), room).await)
+            }
             Step::Remove(key) => Outcome::Removed(shared.remove(key).await),
         };
         step = settle.next(outcome);
     }
 }
 
-/// Random values for a new record; for one of a subject, its tag and epoch.
-async fn fresh(shared: &Shared, subject: Option<&str>) -> Outcome {
+/// Random values for a new record; for one of a user, her tag and epoch.
+async fn fresh(shared: &Shared, user: Option<User<'_>>) -> Outcome {
     let values = || -> Result<_, random::RandomError> {
         Ok((random::bytes()?, Selector(random::bytes()?), Seed::new(random::bytes()?)))
     };
@@ -88,11 +93,11 @@ async fn fresh(shared: &Shared, subject: Option<&str>) -> Outcome {
         }
     };
     let ring = shared.ring.current();
-    let Some(name) = subject else {
+    let Some(user) = user else {
         let key = record_key(&ring, tag, &selector);
         return Outcome::Fresh(Fresh { tag, selector, seed, key, epoch: None });
     };
-    let key = subject_record_key(&ring, name, &selector);
+    let key = user_record_key(&ring, user, &selector);
     match shared.epoch(key.tag).await {
         Lookup::Found(epoch) => {
             Outcome::Fresh(Fresh { tag: key.tag, selector, seed, key, epoch: Some(epoch) })
@@ -101,10 +106,13 @@ async fn fresh(shared: &Shared, subject: Option<&str>) -> Outcome {
     }
 }
 
-/// Ends all sessions of a subject; its new epoch.
-async fn revoke(shared: &Shared, name: &str) -> Lookup<Epoch> {
-    match shared.revoke_subject(name).await {
-        Removed::Removed => shared.epoch(shared.ring.current().subject_tag(name)).await,
+/// Ends all sessions of a user; her new epoch.
+async fn revoke(shared: &Shared, user: User<'_>, beside: Option<RecordKey>) -> Lookup<Epoch> {
+    match shared.revoke_user(user, beside).await {
+        Removed::Removed => {
+            let tag = shared.ring.current().user_tag(user.namespace, user.name);
+            shared.epoch(tag).await
+        }
         Removed::Unavailable => Lookup::Unavailable,
     }
 }

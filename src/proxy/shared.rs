@@ -24,6 +24,7 @@ use crate::session::outcome::{
 };
 use crate::session::policy::Policy;
 use crate::session::record::Record;
+use crate::session::subject::User;
 use crate::store::records::Records;
 use crate::store::records::users::{Others, UserSessions};
 use crate::store::throttle::Throttle;
@@ -52,6 +53,8 @@ pub struct Shared {
     pub trusted: Vec<IpNet>,
     /// Sessions are served over plain HTTP too.
     pub insecure_cookies: bool,
+    /// What policies with records have in `users`, each once (PROTOCOL.md 27).
+    pub namespaces: Vec<String>,
     pub ring: Arc<RingSource>,
     pub opened: OpenedTickets,
     pub replaced_seals: ReplacedSeals,
@@ -164,34 +167,34 @@ impl Shared {
         epoch
     }
 
-    /// Ends all sessions of a subject.
-    pub async fn revoke_subject(&self, name: &str) -> Removed {
+    /// Ends all sessions of a user, and those that have the tag of this record of hers.
+    pub async fn revoke_user(&self, user: User<'_>, beside: Option<RecordKey>) -> Removed {
         let begun = Instant::now();
-        let revoked = self.records.revoke_subject(name, self.clock.now()).await;
+        let revoked = self.records.revoke_user(user, beside, self.clock.now()).await;
         self.metrics.store_call(StoreOp::Revoke, revoked.into(), begun.elapsed());
         revoked
     }
 
-    /// The live records of a subject.
-    pub async fn list(&self, name: &str) -> Lookup<UserSessions> {
+    /// The live records of a user.
+    pub async fn list(&self, user: User<'_>) -> Lookup<UserSessions> {
         let begun = Instant::now();
-        let listed = self.records.list_subject(name, self.clock.now()).await;
+        let listed = self.records.list_user(user, self.clock.now()).await;
         self.metrics.store_call(StoreOp::List, (&listed).into(), begun.elapsed());
         listed
     }
 
-    /// The sessions of a subject that are beyond a limit, a bounded number at a time.
-    pub async fn beyond(&self, name: &str, room: Room) -> Lookup<Vec<RecordKey>> {
+    /// The sessions of a user that are beyond a limit, a bounded number at a time.
+    pub async fn beyond(&self, user: User<'_>, room: Room) -> Lookup<Vec<RecordKey>> {
         let begun = Instant::now();
-        let beyond = self.records.beyond(name, room, self.clock.now()).await;
+        let beyond = self.records.beyond(user, room, self.clock.now()).await;
         self.metrics.store_call(StoreOp::Count, (&beyond).into(), begun.elapsed());
         beyond
     }
 
-    /// Ends all sessions of a subject but one.
-    pub async fn end_others(&self, key: RecordKey) -> Others {
+    /// Ends all sessions of a user but one.
+    pub async fn end_others(&self, user: User<'_>, key: RecordKey) -> Others {
         let begun = Instant::now();
-        let others = self.records.end_others(key, self.clock.now()).await;
+        let others = self.records.end_others(user, key, self.clock.now()).await;
         let outcome = match others {
             Others::Ended(_) => StoreOutcome::Ok,
             Others::NotLive => StoreOutcome::Absent,

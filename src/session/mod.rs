@@ -91,6 +91,7 @@ pub(crate) mod tests {
             jar: JarLimits::default(),
             anonymous_per_minute: 60,
             login_attempts_per_minute: 60,
+            users: "shop".to_owned(),
             bind: None,
             session_limit: None,
             own_sessions: false,

@@ -11,6 +11,7 @@ use crate::session::binding::Bind;
 use crate::session::limit::SessionLimit;
 use crate::session::order::Order;
 use crate::session::outage::OnStoreDown;
+use crate::session::subject::User;
 use crate::session::subject::source::Source;
 
 /// How a policy treats the application's session cookies.
@@ -220,6 +221,8 @@ pub struct Policy {
     pub anonymous_per_minute: u32,
     /// Attempts to log in that are no success, per minute and network prefix.
     pub login_attempts_per_minute: u32,
+    /// The namespace of its users: whoever has one name in it is one user (rule 27).
+    pub users: String,
     /// What ties a session to its client; none by default.
     pub bind: Option<Bind>,
     /// How many sessions a confirmed subject may have (rule 22); absent: any number.
@@ -262,6 +265,11 @@ impl Policy {
             Mode::Vault => None,
             Mode::Seal(guise) | Mode::Harden { guise, .. } => Some(guise),
         }
+    }
+
+    /// The user of this normalised name.
+    pub fn user<'a>(&'a self, name: &'a str) -> User<'a> {
+        User { namespace: &self.users, name }
     }
 
     /// Whether sessions are records that a ticket leads to.

@@ -66,6 +66,15 @@ impl fmt::Debug for Subject {
     }
 }
 
+/// A user by whom sessions are listed, counted and revoked: a name among those that policies with the
+/// same `users` share (rule 27).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User<'a> {
+    pub namespace: &'a str,
+    /// Normalised.
+    pub name: &'a str,
+}
+
 /// Where a login came from, for the list of a user's sessions.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Client {

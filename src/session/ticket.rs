@@ -11,6 +11,7 @@ use crate::crypto::keyring::{KeyId, Keyring};
 use crate::crypto::seal::{self, Purpose};
 use crate::session::event::Reject;
 use crate::session::outcome::RecordKey;
+use crate::session::subject::User;
 use crate::uniform;
 
 const VERSION: u8 = 1;
@@ -182,9 +183,9 @@ pub fn record_key(ring: &Keyring, tag: [u8; 8], selector: &Selector) -> RecordKe
     RecordKey { tag, id: ring.index().mac(b"selector", &selector.0), has_subject: false }
 }
 
-/// The store key of a selector for a record of this subject: its tag is the subject's.
-pub fn subject_record_key(ring: &Keyring, subject: &str, selector: &Selector) -> RecordKey {
-    let tag = ring.subject_tag(subject);
+/// The store key of a selector for a record of this user: its tag is the user's.
+pub fn user_record_key(ring: &Keyring, user: User<'_>, selector: &Selector) -> RecordKey {
+    let tag = ring.user_tag(user.namespace, user.name);
     RecordKey { has_subject: true, ..record_key(ring, tag, selector) }
 }
 
@@ -270,15 +271,29 @@ mod tests {
         }
     }
 
+    /// PROTOCOL 27.
     #[test]
-    fn records_of_one_subject_share_a_tag() {
+    fn records_of_one_user_share_a_tag() {
         let ring = Keyring::generate(UnixMillis(0)).unwrap();
         let (first, second) = (Selector([1; 16]), Selector([2; 16]));
-        let key = subject_record_key(&ring, "alice", &first);
-        assert!(key.has_subject);
-        assert_eq!(key.id, record_key(&ring, [0; 8], &first).id);
-        assert_eq!(key.tag, subject_record_key(&ring, "alice", &second).tag);
-        assert_ne!(key.tag, subject_record_key(&ring, "Alice", &first).tag);
+        let key =
+            |namespace, name, selector| user_record_key(&ring, User { namespace, name }, selector);
+        let alice = key("shop", "alice", &first);
+        assert!(alice.has_subject);
+        assert_eq!(alice.id, record_key(&ring, [0; 8], &first).id);
+        assert_eq!(alice.tag, key("shop", "alice", &second).tag);
+        // Another name, another namespace, and the same letters apart elsewhere.
+        for (namespace, name) in [
+            ("shop", "Alice"),
+            ("staff", "alice"),
+            ("", "alice"),
+            ("shopa", "lice"),
+            ("", "shopalice"),
+            ("alice", "shop"),
+        ] {
+            assert_ne!(alice.tag, key(namespace, name, &first).tag, "{namespace} {name}");
+            assert_ne!(alice.tag, ring.bare_tag(name), "{name}");
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::session::jar::Jar;
 use crate::session::outcome::{Created, Durability, Removed, Replaced};
 use crate::session::policy::Timeouts;
 use crate::session::record::{Seed, Standing};
-use crate::session::ticket::{Selector, record_key, subject_record_key};
+use crate::session::subject::User;
+use crate::session::ticket::{Selector, record_key, user_record_key};
 use crate::store::memory::MemoryStore;
 use crate::store::records::Records;
 use crate::store::watched::{Gate, Watched};
@@ -79,7 +80,7 @@ impl Fleet {
 
     /// A record of a subject, that the other node has made.
     async fn made_for(&self, subject: &str) -> RecordKey {
-        let key = subject_record_key(&self.ring.current(), subject, &Selector([9; 16]));
+        let key = user_record_key(&self.ring.current(), user(subject), &Selector([9; 16]));
         let Lookup::Found(epoch) = self.there.records.epoch(key.tag, NOW).await else { panic!() };
         let record = Record { epoch: Some(epoch), ..record() };
         assert_eq!(self.there.records.create(key, &record, NOW).await, Created::Created);
@@ -218,7 +219,7 @@ async fn a_proof_that_was_late_is_one() {
 async fn an_absence_is_believed_for_a_second() {
     let fleet = Fleet::new();
     let (absent, alice) = (fleet.key(1), fleet.made_for("alice").await);
-    fleet.there.records.revoke_subject("alice", NOW).await;
+    fleet.there.records.revoke_user(user("alice"), None, NOW).await;
     for (key, expected) in [(absent, Lookup::NotFound), (alice, Lookup::Revoked)] {
         let begun = Instant::now();
         for (millis, asks) in [(0, 1), (0, 0), (999, 0), (1000, 1), (1999, 0), (2001, 1)] {
@@ -422,7 +423,7 @@ async fn a_revocation_is_seen_here_at_once_and_there_when_it_is_heard_of() {
     for node in [here, there] {
         assert_eq!((node.version(alice).await, node.version(visitor).await), (1, 1));
     }
-    assert_eq!(here.records.revoke_subject("alice", NOW).await, Removed::Removed);
+    assert_eq!(here.records.revoke_user(user("alice"), None, NOW).await, Removed::Removed);
     assert_eq!(here.load(alice).await, Lookup::Revoked);
     assert_eq!(there.version(alice).await, 1, "within the lease");
     there.engine.changes.tag(alice.tag);
@@ -653,4 +654,8 @@ async fn in_no_order_of_events_is_a_change_missed() {
         }
     }
     assert_eq!(keys, 2 * (560 + 1680));
+}
+
+fn user(name: &str) -> User<'_> {
+    User { namespace: "shop", name }
 }

@@ -3,14 +3,12 @@
 use super::*;
 use crate::clock::Clock;
 use crate::session::jar::Jar;
-use crate::session::outcome::{Room, Surplus};
 use crate::session::policy::Timeouts;
 use crate::session::record::{Seed, Standing, State};
-use crate::session::subject::Subject;
-use crate::session::ticket::{Selector, record_key, subject_record_key};
+use crate::session::subject::{Subject, User};
+use crate::session::ticket::{Selector, record_key, user_record_key};
 use crate::store::era;
 use crate::store::memory::MemoryStore;
-use crate::store::records::users::{Others, UserSessions};
 use crate::store::watched::{Gate, Watched};
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
@@ -21,6 +19,9 @@ const TIMEOUTS: Timeouts = Timeouts {
     renew_every: Duration::from_secs(900),
     grace: Duration::from_secs(60),
 };
+
+#[path = "records/users_tests.rs"]
+mod users;
 
 /// Two nodes with one key ring over one store.
 struct Fleet {
@@ -49,7 +50,7 @@ impl Fleet {
     }
 
     fn key_of(&self, subject: &str, n: u8) -> RecordKey {
-        subject_record_key(&self.ring.current(), subject, &Selector([n; 16]))
+        user_record_key(&self.ring.current(), user(subject), &Selector([n; 16]))
     }
 
     /// A record of the subject's current epoch, made here.
@@ -70,7 +71,7 @@ impl Fleet {
     }
 
     async fn listed(&self, subject: &str) -> Vec<RecordKey> {
-        let listed = self.there.list_subject(subject, NOW).await;
+        let listed = self.there.list_user(user(subject), NOW).await;
         let Lookup::Found(records) = listed else { panic!("{listed:?}") };
         let mut keys: Vec<_> = records.sessions.into_iter().map(|(key, _, _)| key).collect();
         keys.sort();
@@ -97,7 +98,7 @@ async fn a_revoked_subject_is_revoked_on_another_node_at_once() {
     let (alice, bob, visitor) =
         (fleet.log_in("alice", 1).await, fleet.log_in("bob", 2).await, fleet.visit(3).await);
     assert!(is_found(&fleet.there, alice).await);
-    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_user(user("alice"), None, NOW).await, Removed::Removed);
     assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
     assert_eq!(fleet.here.load(alice, NOW).await, Lookup::Revoked);
     assert!(is_found(&fleet.there, bob).await);
@@ -127,7 +128,7 @@ async fn a_key_read_from_hex_finds_records_with_and_without_a_subject() {
         assert!(is_found(&fleet.there, read).await, "{key:?}");
     }
     let alice = RecordKey::from_hex(&fleet.key_of("alice", 1).to_hex()).expect("hex");
-    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_user(user("alice"), None, NOW).await, Removed::Removed);
     assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
 }
 
@@ -218,126 +219,6 @@ async fn one_session_is_ended_and_its_neighbours_live() {
 }
 
 #[tokio::test]
-async fn a_list_has_the_live_records_of_the_current_epoch() {
-    let fleet = Fleet::new();
-    assert!(fleet.listed("alice").await.is_empty());
-    fleet.log_in("alice", 1).await;
-    fleet.log_in("bob", 2).await;
-    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
-    let mut live = Vec::new();
-    for n in 10..40 {
-        live.push(fleet.log_in("alice", n).await);
-    }
-    let ended = fleet.log_in("alice", 3).await;
-    let Lookup::Found((version, record)) = fleet.here.load(ended, NOW).await else {
-        panic!("not found")
-    };
-    let record = Arc::unwrap_or_clone(record).into_state(State::Ended);
-    let replaced = fleet.here.replace(ended, version, &record, Durability::Master, NOW).await;
-    assert_eq!(replaced, Replaced::Replaced);
-    live.sort();
-    assert_eq!(fleet.listed("alice").await, live);
-    let later = fleet.there.list_subject("alice", NOW.plus(HOUR)).await;
-    assert_eq!(later, Lookup::Found(UserSessions::default()), "elapsed");
-}
-
-/// PROTOCOL 27: one session goes on in another epoch, whoever writes it meanwhile.
-#[tokio::test]
-async fn a_user_s_session_goes_on_alone() {
-    let fleet = Fleet::new();
-    let (mine, other, bobs) = (
-        fleet.log_in("alice", 1).await,
-        fleet.log_in("alice", 2).await,
-        fleet.log_in("bob", 3).await,
-    );
-    let Lookup::Found((version, before)) = fleet.here.load(mine, NOW).await else { panic!() };
-    assert_eq!(fleet.here.end_others(mine, NOW).await, Others::Ended(1));
-    for records in [&fleet.here, &fleet.there] {
-        assert!(is_found(records, mine).await && is_found(records, bobs).await);
-        assert!(!is_found(records, other).await, "over on every node");
-    }
-    assert_eq!(fleet.listed("alice").await, [mine]);
-    // An answer that was on its way finds it changed, and finds it.
-    let late = fleet.there.replace(mine, version, &before, Durability::Master, NOW).await;
-    assert_eq!(late, Replaced::Gone);
-    let Lookup::Found((version, now)) = fleet.there.load(mine, NOW).await else { panic!() };
-    let only_the_epoch = Record { epoch: before.epoch, ..Record::clone(&now) };
-    assert_eq!(only_the_epoch, Record::clone(&before));
-    let again = fleet.there.replace(mine, version, &now, Durability::Master, NOW).await;
-    assert_eq!(again, Replaced::Replaced);
-    // Who is over ends nobody, and who logs in again keeps that.
-    assert_eq!(fleet.here.end_others(other, NOW).await, Others::NotLive);
-    let next = fleet.log_in("alice", 4).await;
-    assert!(is_found(&fleet.there, next).await && is_found(&fleet.there, mine).await);
-
-    // Both ask at once: the last one goes on, or both have gone on one after the other.
-    let (one, two) =
-        tokio::join!(fleet.here.end_others(mine, NOW), fleet.there.end_others(mine, NOW));
-    assert!(matches!((one, two), (Others::Ended(_), Others::Ended(_))), "{one:?} {two:?}");
-    assert!(is_found(&fleet.here, mine).await && is_found(&fleet.there, mine).await);
-}
-
-#[tokio::test]
-async fn a_session_whose_login_is_on_its_way_ends_no_others() {
-    let fleet = Fleet::new();
-    let (mine, other) = (fleet.log_in("alice", 1).await, fleet.log_in("alice", 2).await);
-    let Lookup::Found((version, record)) = fleet.here.load(mine, NOW).await else { panic!() };
-    let pending = Record::clone(&record).into_state(State::Pending { since: NOW, by: 0 });
-    let replaced = fleet.here.replace(mine, version, &pending, Durability::Master, NOW).await;
-    assert_eq!(replaced, Replaced::Replaced);
-    assert_eq!(fleet.here.end_others(mine, NOW).await, Others::Unavailable);
-    assert!(is_found(&fleet.there, other).await && is_found(&fleet.there, mine).await);
-}
-
-/// PROTOCOL 22: the store counts, and whoever would be refused by it is refused for the living.
-#[tokio::test]
-async fn nobody_is_refused_for_sessions_that_are_over() {
-    let fleet = Fleet::new();
-    let ask = async |sessions, ends| {
-        let room = Room { sessions, besides: None, ends };
-        let Lookup::Found(mut keys) = fleet.there.beyond("alice", room, NOW).await else {
-            panic!("no answer")
-        };
-        keys.sort();
-        keys
-    };
-    let come_back = async |n: u8| {
-        let key = fleet.log_in("alice", n).await;
-        let Lookup::Found((version, record)) = fleet.here.load(key, NOW).await else { panic!() };
-        let presented = Some(UnixMillis(NOW.0 + u64::from(n)));
-        let subject = Subject::confirmed("alice");
-        let record = Record { presented, subject, ..Record::clone(&record) };
-        let replaced = fleet.here.replace(key, version, &record, Durability::Master, NOW).await;
-        assert_eq!(replaced, Replaced::Replaced);
-        key
-    };
-    let before = [come_back(1).await, come_back(2).await];
-    fleet.log_in("alice", 9).await;
-    assert_eq!(ask(2, Surplus::Newest).await, []);
-    assert_eq!(ask(1, Surplus::Newest).await, [before[1]]);
-    assert_eq!(ask(1, Surplus::Oldest).await, [before[0]]);
-    // All sessions of everybody end: the list does not know.
-    assert_eq!(fleet.here.revoke_all().await, Removed::Removed);
-    fleet.there.read_era().await;
-    let after = [come_back(3).await, come_back(4).await];
-    assert_eq!(ask(2, Surplus::Newest).await, [], "two are over");
-    assert_eq!(ask(1, Surplus::Newest).await, [after[1]]);
-    // One was idle for too long, and is garbage only a minute later.
-    let Lookup::Found((version, record)) = fleet.here.load(after[0], NOW).await else { panic!() };
-    let record = Record { idle_until: NOW, ..Record::clone(&record) };
-    let replaced = fleet.here.replace(after[0], version, &record, Durability::Master, NOW).await;
-    assert_eq!(replaced, Replaced::Replaced);
-    assert_eq!(ask(1, Surplus::Newest).await, []);
-    // Ended and moved sessions have left by themselves.
-    let Lookup::Found((version, record)) = fleet.here.load(after[1], NOW).await else { panic!() };
-    let moved = State::Moved { successor: after[0], at: NOW };
-    let record = Record::clone(&record).into_state(moved);
-    let replaced = fleet.here.replace(after[1], version, &record, Durability::Replica, NOW).await;
-    assert_eq!(replaced, Replaced::Replaced);
-    assert_eq!(ask(0, Surplus::Oldest).await, []);
-}
-
-#[tokio::test]
 async fn a_lease_that_one_node_has_the_other_waits_for() {
     let fleet = Fleet::new();
     let key = fleet.key_of("alice", 1);
@@ -400,7 +281,7 @@ async fn a_write_does_not_outlive_a_revocation() {
         fleet.there.replace(key, version, record, Durability::Master, NOW).await
     };
     assert_eq!(write(hers, her_version, &her_record).await, Replaced::Replaced);
-    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_user(user("alice"), None, NOW).await, Removed::Removed);
     assert_eq!(write(hers, her_version + 1, &her_record).await, Replaced::Gone);
 
     assert_eq!(write(visitor, version, &record).await, Replaced::Replaced);
@@ -484,7 +365,7 @@ async fn who_has_read_that_an_epoch_is_over_does_not_believe_in_it_again() {
     let fleet = Fleet::new();
     let alice = fleet.log_in("alice", 1).await;
     let Some(epoch) = fleet.stored(alice).await.epoch else { panic!("no epoch") };
-    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_user(user("alice"), None, NOW).await, Removed::Removed);
     assert_eq!(fleet.there.load(alice, NOW).await, Lookup::Revoked);
     let lost = fleet.store.revoke(alice.tag, epoch, HOUR).await;
     assert!(matches!(lost, Lookup::Found(Some(_))));
@@ -496,7 +377,7 @@ async fn a_subject_that_was_revoked_does_not_come_back_with_a_failover() {
     let fleet = Fleet::new();
     let (alice, bob) = (fleet.log_in("alice", 1).await, fleet.log_in("bob", 2).await);
     let Some(epoch) = fleet.stored(alice).await.epoch else { panic!("no epoch") };
-    assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+    assert_eq!(fleet.here.revoke_user(user("alice"), None, NOW).await, Removed::Removed);
     let lost = fleet.store.revoke(alice.tag, epoch, HOUR).await;
     assert!(matches!(lost, Lookup::Found(Some(_))));
     assert!(is_found(&fleet.there, alice).await, "nobody told this node");
@@ -533,11 +414,15 @@ async fn what_was_read_before_an_end_is_not_taken_for_its_loss() {
         if key == visitor {
             fleet.writes(key, State::Ended).await;
         } else {
-            assert_eq!(fleet.here.revoke_subject("alice", NOW).await, Removed::Removed);
+            assert_eq!(fleet.here.revoke_user(user("alice"), None, NOW).await, Removed::Removed);
         }
         let ended = fleet.stored(key).await;
         gate.let_answer();
         assert_eq!(slow.await.expect("no panic"), Lookup::Revoked);
         assert_eq!(fleet.stored(key).await, ended, "nothing is written again");
     }
+}
+
+fn user(name: &str) -> User<'_> {
+    User { namespace: "shop", name }
 }

@@ -159,11 +159,12 @@ impl<'a> Fields<'a> {
 }
 
 /// Writes a revocation down that came from outside of any exchange's session, and counts it. `by` says
-/// on whose behalf: `operator`, `user`.
+/// on whose behalf: `operator`, `user`; `users` which namespace the subject is of, none where all.
 pub fn revoked(
     metrics: &Metrics,
     scope: Revocation,
     subject: Option<&str>,
+    users: Option<&str>,
     session: Option<RecordKey>,
     by: &'static str,
 ) {
@@ -174,6 +175,7 @@ pub fn revoked(
         scope = scope.value(),
         session = session.map(tracing::field::debug),
         subject = subject.map(peer_text),
+        users,
         by,
         "session"
     );
@@ -307,12 +309,12 @@ mod tests {
     fn revocations_are_written_and_counted() {
         let metrics = Metrics::new();
         let written = capture::lines(&Settings::default(), || {
-            revoked(&metrics, Revocation::Subject, Some("alice\n"), None, "operator");
-            revoked(&metrics, Revocation::Session, None, Some(ID), "user");
+            revoked(&metrics, Revocation::Subject, Some("alice\n"), Some("shop"), None, "operator");
+            revoked(&metrics, Revocation::Session, None, None, Some(ID), "user");
         });
         let lines: Vec<&str> = written.lines().collect();
         let ends = [
-            "INFO audit: session event=\"revoked\" scope=\"subject\" subject=\"alice\\n\" by=\"operator\"",
+            "INFO audit: session event=\"revoked\" scope=\"subject\" subject=\"alice\\n\" users=\"shop\" by=\"operator\"",
             "INFO audit: session event=\"revoked\" scope=\"session\" session=abababab.. by=\"user\"",
         ];
         assert_eq!(lines.len(), 2, "{written}");

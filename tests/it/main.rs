@@ -42,3 +42,4 @@ mod subjects;
 mod theft;
 mod tls;
 mod upstream_tls;
+mod users;

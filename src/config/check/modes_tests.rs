@@ -60,6 +60,7 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("max_sessions_per_subject: { sessions: 3 }", "max_sessions_per_subject"),
         ("bind: { user_agent: true }", "bind"),
         ("cookie: { remember: true }", "cookie.remember"),
+        ("users: staff", "users"),
         ("own_sessions: true", "own_sessions"),
         ("identity: [id]", "identity"),
         ("on_store_down: reject", "on_store_down"),

@@ -85,6 +85,7 @@ impl Checker<'_> {
             }
             policies.push(Arc::new(policy));
         }
+        self.users_apart(file, &policies);
         policies
     }
 
@@ -138,6 +139,12 @@ impl Checker<'_> {
                 &format!("{path}.login_attempts_per_minute"),
                 LOGIN_ATTEMPTS_PER_MINUTE,
                 "nobody could log in",
+            ),
+            users: self.or(
+                &session.users,
+                &format!("{path}.users"),
+                name.value.clone(),
+                identifier,
             ),
             bind: self.bind(&session.bind, &format!("{path}.bind")),
             session_limit,

@@ -1,5 +1,7 @@
 //! Who logged in, and how many sessions that user may have (rules 22 and 23).
 
+use std::sync::Arc;
+
 use http::HeaderName;
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, SET_COOKIE,
@@ -52,6 +54,49 @@ impl Checker<'_> {
                 choice(text, "answer to a login too many", &KINDS)
             }),
         })
+    }
+
+    /// Policies of one application may well have the same users, and whoever wants to end all of her
+    /// sessions means those of all of them (rule 27).
+    pub(super) fn users_apart(&mut self, file: &File, policies: &[Arc<Policy>]) {
+        let routes: Vec<_> = items(&file.servers)
+            .iter()
+            .flat_map(|server| items(&server.value.routes))
+            .filter_map(|route| {
+                let (session, upstream) =
+                    (route.value.session.as_ref()?, route.value.upstream.as_ref()?);
+                Some((&*session.value, &*upstream.value, on(&route.value.session_header)))
+            })
+            .collect();
+        let knows_users = |policy: &Policy| {
+            policy.has_tickets()
+                && (policy.login.iter().any(|rule| rule.subject.is_some())
+                    || routes.iter().any(|(session, _, heard)| *session == policy.name && *heard))
+        };
+        let given = file.sessions.iter().flat_map(|named| &named.0);
+        let known: Vec<_> = given.zip(policies).filter(|(_, policy)| knows_users(policy)).collect();
+        for (index, ((name, session), policy)) in known.iter().enumerate() {
+            let upstreams = |name: &str| {
+                let of = routes.iter().filter(move |(session, ..)| *session == name);
+                of.map(|(_, upstream, _)| *upstream).collect::<Vec<_>>()
+            };
+            let mine = upstreams(&policy.name);
+            let twin = known[..index].iter().find(|((_, other), twin)| {
+                twin.users != policy.users
+                    && (session.value.users.is_none() || other.value.users.is_none())
+                    && upstreams(&twin.name).iter().any(|upstream| mine.contains(upstream))
+            });
+            if let Some((_, twin)) = twin {
+                let message = format!(
+                    "its users and those of `{}` are different ones, though both go to one upstream",
+                    twin.name
+                );
+                let help = "write `users: NAME` in both: the same name where the same people log in, \
+                            so that lists, limits and revocations are about both, else each its own";
+                let path = format!("sessions.{}.users", policy.name);
+                self.warning(at(name), &path, Flaw::new(message, help));
+            }
+        }
     }
 
     /// A limit on the sessions of users whom nobody confirms holds nobody back, and none of them may
@@ -213,6 +258,35 @@ mod tests {
             let found = limited(policy, "", "").expect_err(policy);
             assert!(found.contains(expected), "{found}");
         }
+    }
+
+    #[test]
+    fn policies_of_one_application_say_whether_their_users_are_the_same() {
+        let check = |shop: &str, back: &str, upstream: &str, warned: bool| {
+            let header = "session_header: true";
+            let text = format!(
+                "listeners: [{{ address: 127.0.0.1:0, tls: {{ self_signed: true }} }}]\n\
+                 store: memory\nsessions:\n  shop: {{ app_cookies: [sid]{shop} }}\n  \
+                 back: {{ app_cookies: [bsid]{back} }}\nupstreams:\n  \
+                 app: {{ endpoints: [{{ address: 127.0.0.1:1 }}] }}\n  \
+                 other: {{ endpoints: [{{ address: 127.0.0.1:2 }}] }}\nservers:\n  - routes:\n      \
+                 - {{ path: /, upstream: app, session: shop, {header} }}\n      \
+                 - {{ path: /back/, upstream: {upstream}, session: back, {header} }}\n"
+            );
+            let config = parse(&text, "shop.yaml", &Given::default().environment())
+                .unwrap_or_else(|found| panic!("{found}"));
+            let found = config.warnings.iter().any(|found| found.path == "sessions.back.users");
+            assert_eq!(found, warned, "{shop} {back} {upstream}");
+            config.sessions.iter().map(|policy| policy.users.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(check("", "", "app", true), ["shop", "back"]);
+        check("", "", "other", false);
+        assert_eq!(check("", ", users: shop", "app", false), ["shop", "shop"]);
+        check("", ", users: back", "app", true);
+        assert_eq!(check(", users: all", ", users: all", "app", false), ["all", "all"]);
+        check(", users: a", ", users: b", "app", false);
+        let found = read("", "    users: 'a b'\n", SESSION).expect_err("no name");
+        assert!(found.contains("sessions.shop.users: `a b` cannot be a name"), "{found}");
     }
 
     #[test]

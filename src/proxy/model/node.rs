@@ -73,6 +73,7 @@ impl Node {
             cookies: enforce::Settings::default(),
             trusted: Vec::new(),
             insecure_cookies: false,
+            namespaces: Vec::new(),
             ring: fleet.ring.clone(),
             opened: OpenedTickets::default(),
             replaced_seals: ReplacedSeals::default(),

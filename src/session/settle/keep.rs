@@ -146,8 +146,9 @@ impl Settle<'_> {
     pub(super) fn revoke_alone(&mut self, held: Option<Held>) -> Step {
         match (self.to_revoke(held.as_ref()), held) {
             (Some(subject), held) => {
+                let hers = held.as_ref().filter(|held| is_of(held, &subject)).map(|held| held.key);
                 self.stage = Stage::RevokeAlone(held, subject.clone());
-                Step::RevokeSubject(subject)
+                Step::RevokeSubject(subject, hers)
             }
             (None, Some(held)) => self.end(held, Cause::SubjectRevoked),
             (None, None) => {
@@ -167,9 +168,7 @@ impl Settle<'_> {
         if !matches!(lookup, Lookup::Found(_)) {
             return self.withhold(id);
         }
-        let is_hers =
-            |held: &Held| held.record.subject.as_ref().is_some_and(|owner| owner.name == subject);
-        let is_hers = held.as_ref().is_some_and(is_hers);
+        let is_hers = held.as_ref().is_some_and(|held| is_of(held, &subject));
         self.events.push(Event::SubjectRevoked { id, subject });
         match held {
             None => self.done(),
@@ -184,4 +183,8 @@ impl Settle<'_> {
         let subject = said.or_else(|| held?.record.whose())?;
         Some(subject.name.clone())
     }
+}
+
+fn is_of(held: &Held, subject: &str) -> bool {
+    held.record.subject.as_ref().is_some_and(|owner| owner.name == subject)
 }

@@ -201,7 +201,7 @@ impl Settle<'_> {
         let record = Box::new(record);
         match subject {
             Some(subject) if self.answer.revoke_subject => {
-                let step = Step::RevokeSubject(subject.clone());
+                let step = Step::RevokeSubject(subject.clone(), None);
                 self.stage = Stage::Revoke { old, fresh, record, subject };
                 step
             }

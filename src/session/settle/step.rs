@@ -120,8 +120,9 @@ pub enum Step {
         record: Box<Record>,
         durability: Durability,
     },
-    /// End every session of a subject: replace its epoch (rule 27).
-    RevokeSubject(String),
+    /// End every session of a subject: replace its epoch (rule 27), and that of the tag of this record
+    /// of its own, should that be another.
+    RevokeSubject(String, Option<RecordKey>),
     /// Ask which of a subject's sessions are beyond its limit.
     Beyond(String, Room),
     /// End a record of another browser, with the durability of a revocation.

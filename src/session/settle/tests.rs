@@ -139,7 +139,7 @@ impl Store {
                 let epoch = subject.map(|name| self.epoch(&name));
                 Outcome::Fresh(Fresh { tag, selector, seed: Seed::new([n; 32]), key, epoch })
             }
-            Step::RevokeSubject(name) => {
+            Step::RevokeSubject(name, _) => {
                 if !lost {
                     *self.epochs.entry(name.clone()).or_default() += 1;
                 }

@@ -10,6 +10,7 @@ use crate::clock::UnixMillis;
 use crate::session::outcome::{Carried, Epoch, Lookup, RecordKey, Removed, Room, Surplus};
 use crate::session::record::{Record, State};
 use crate::session::shown::is_live;
+use crate::session::subject::User;
 use crate::store::{Carry, Listed};
 
 /// Look-ups that a list has under way at a time.
@@ -63,30 +64,65 @@ impl Records {
         }
     }
 
-    /// Ends all sessions of a subject, on every node at once.
-    pub async fn revoke_subject(&self, name: &str, now: UnixMillis) -> Removed {
-        let tag = self.ring.current().subject_tag(name);
-        match random_epoch() {
-            Some(replacement) => {
-                match self.store.revoke(tag, replacement, self.epochs_kept).await {
-                    Lookup::Found(replaced) => {
-                        if let Some(epoch) = replaced {
-                            self.ends.replaced(epoch, now.plus(self.epochs_kept), now);
-                        }
-                        Removed::Removed
-                    }
-                    Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => {
-                        Removed::Unavailable
-                    }
-                }
-            }
-            None => Removed::Unavailable,
+    /// Ends all sessions of a user, on every node at once; those also that have the tag of this record
+    /// of hers, should that be another: the configuration has had another name for the namespace.
+    pub async fn revoke_user(
+        &self,
+        user: User<'_>,
+        beside: Option<RecordKey>,
+        now: UnixMillis,
+    ) -> Removed {
+        let Some(mut tags) = self.tags_of(user).await else { return Removed::Unavailable };
+        tags.extend(beside.map(|key| key.tag).filter(|tag| !tags.contains(tag)));
+        self.revoke_tags(&tags, now).await
+    }
+
+    /// Ends all sessions of a user but this one, on every node at once. In one step: whatever
+    /// breaks off, either all of it was done or nothing. Those that have another tag follow.
+    pub async fn end_others(&self, user: User<'_>, key: RecordKey, now: UnixMillis) -> Others {
+        let ended = match self.carry(key, now).await {
+            Others::Ended(ended) => ended,
+            others => return others,
+        };
+        let Some(mut tags) = self.tags_of(user).await else { return Others::Unavailable };
+        tags.retain(|tag| *tag != key.tag);
+        match self.revoke_tags(&tags, now).await {
+            Removed::Removed => Others::Ended(ended),
+            Removed::Unavailable => Others::Unavailable,
         }
     }
 
-    /// Ends all sessions of a subject but this one, on every node at once. In one step: whatever
-    /// breaks off, either all of it was done or nothing.
-    pub async fn end_others(&self, key: RecordKey, now: UnixMillis) -> Others {
+    fn tag_of(&self, user: User<'_>) -> [u8; 8] {
+        self.ring.current().user_tag(user.namespace, user.name)
+    }
+
+    /// The tags that a user's records may have: hers, and as long as there are any, that of before
+    /// users had namespaces. `None` where the store does not answer.
+    async fn tags_of(&self, user: User<'_>) -> Option<Vec<[u8; 8]>> {
+        let bare = self.ring.current().bare_tag(user.name);
+        let Lookup::Found(earlier) = self.store.list(bare).await else { return None };
+        let mut tags = vec![self.tag_of(user)];
+        tags.extend((earlier.total > 0).then_some(bare));
+        Some(tags)
+    }
+
+    async fn revoke_tags(&self, tags: &[[u8; 8]], now: UnixMillis) -> Removed {
+        for tag in tags {
+            let Some(replacement) = random_epoch() else { return Removed::Unavailable };
+            match self.store.revoke(*tag, replacement, self.epochs_kept).await {
+                Lookup::Found(Some(over)) => {
+                    self.ends.replaced(over, now.plus(self.epochs_kept), now);
+                }
+                Lookup::Found(None) => {}
+                Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => {
+                    return Removed::Unavailable;
+                }
+            }
+        }
+        Removed::Removed
+    }
+
+    async fn carry(&self, key: RecordKey, now: UnixMillis) -> Others {
         for _ in 0..TRIES {
             let (version, record) = match self.reload(key, now).await {
                 Lookup::Found(found) => found,
@@ -120,11 +156,19 @@ impl Records {
         Others::Unavailable
     }
 
-    /// The live records of a subject, those whose login is on its way included; at most
-    /// [`LISTED_MAX`](super::LISTED_MAX) are looked at. A look-up that fails fails them all: half
-    /// a list would pass for a whole one.
-    pub async fn list_subject(&self, name: &str, now: UnixMillis) -> Lookup<UserSessions> {
-        let tag = self.ring.current().subject_tag(name);
+    /// The live records of a user, those whose login is on its way included; at most
+    /// [`LISTED_MAX`](crate::store::LISTED_MAX) are looked at. A look-up that fails fails them all:
+    /// half a list would pass for a whole one.
+    pub async fn list_user(&self, user: User<'_>, now: UnixMillis) -> Lookup<UserSessions> {
+        self.list_tag(self.tag_of(user), now).await
+    }
+
+    /// The live records of whoever had this name before users had namespaces.
+    pub async fn list_bare(&self, name: &str, now: UnixMillis) -> Lookup<UserSessions> {
+        self.list_tag(self.ring.current().bare_tag(name), now).await
+    }
+
+    async fn list_tag(&self, tag: [u8; 8], now: UnixMillis) -> Lookup<UserSessions> {
         let Lookup::Found(Listed { ids, total }) = self.store.list(tag).await else {
             return Lookup::Unavailable;
         };
@@ -139,9 +183,14 @@ impl Records {
         Lookup::Found(UserSessions { sessions, total })
     }
 
-    /// The sessions of a subject that are beyond a limit, a bounded number at a time.
-    pub async fn beyond(&self, name: &str, room: Room, now: UnixMillis) -> Lookup<Vec<RecordKey>> {
-        let tag = self.ring.current().subject_tag(name);
+    /// The sessions of a user that are beyond a limit, a bounded number at a time.
+    pub async fn beyond(
+        &self,
+        user: User<'_>,
+        room: Room,
+        now: UnixMillis,
+    ) -> Lookup<Vec<RecordKey>> {
+        let tag = self.tag_of(user);
         let beyond = match self.store.beyond(tag, room).await {
             Lookup::Found(ids) if room.ends == Surplus::Newest && !ids.is_empty() => {
                 self.beyond_the_living(tag, room, ids, now).await
