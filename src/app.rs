@@ -26,6 +26,7 @@ use crate::proxy::opened::OpenedTickets;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::{Require, Route};
 use crate::proxy::shared::{Shared, Upstream};
+use crate::proxy::successions::Successions;
 use crate::proxy::touches::Touches;
 use crate::proxy::upstream_peer::peers;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
@@ -147,6 +148,7 @@ impl App {
             replaced_seals: ReplacedSeals::default(),
             records,
             gates: Arc::default(),
+            successions: Successions::default(),
             touches: Arc::new(Touches::new(rand::random())),
             streams: Arc::default(),
             limiter: crate::proxy::limit::Limiter::default(),

@@ -110,6 +110,17 @@ pub fn is_document_by_get(method: &Method, headers: &HeaderMap) -> bool {
         && says_only("sec-fetch-dest", "document")
 }
 
+/// Whether a browser is about to leave the page that it shows for the answer.
+pub fn leaves_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
+}
+
+/// Whether a script says that it will read the answer, so that nobody is shown it.
+pub fn is_of_script(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-requested-with")
+        || headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
+}
+
 /// Whether a request is a CORS preflight (Fetch standard, section 4.8), which carries no cookies.
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS

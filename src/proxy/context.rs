@@ -14,6 +14,7 @@ use crate::proxy::gate::{Cut, Pass};
 use crate::proxy::lease::Held;
 use crate::proxy::modes::Guarded;
 use crate::proxy::open_streams::Watched;
+use crate::proxy::patient::Lent;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::routing::path::NormalPath;
@@ -42,6 +43,8 @@ pub struct Context {
     pub cookie: Option<HeaderValue>,
     /// Request body bytes seen.
     pub body_bytes: u64,
+    /// The client's own session while the engine has to wait for a login.
+    pub lent: Lent,
     /// Why the proxy answered by itself.
     pub error: Option<RequestError>,
     pub kind: RouteKind,
@@ -110,6 +113,7 @@ impl Context {
             attempts: Attempts::default(),
             cookie: None,
             body_bytes: 0,
+            lent: Lent::default(),
             error: None,
             kind: RouteKind::Unrouted,
             _in_flight: shared.metrics.request_begins(),
@@ -135,6 +139,11 @@ impl Context {
         if let Some(exchange) = &mut self.exchange {
             exchange.turn = None;
         }
+    }
+
+    /// Whether a record is suspended for it: its answer decides what becomes of that.
+    pub fn is_login(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| matches!(exchange.bond, Bond::Login(_)))
     }
 
     /// The record that the request belongs to, for the log.

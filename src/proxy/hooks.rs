@@ -76,6 +76,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
+        ctx.lent.end(session);
         upstream_peer::select(&self.shared, session, ctx)
     }
 
@@ -106,7 +107,11 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        upstream_request_filter::run(&self.shared, session, request, ctx)
+        upstream_request_filter::run(&self.shared, session, request, ctx)?;
+        if ctx.is_login() {
+            ctx.lent.wait(session);
+        }
+        Ok(())
     }
 
     async fn response_filter(
@@ -115,6 +120,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        if !response.status.is_informational() {
+            ctx.lent.end(session);
+        }
         self.announce_end(session);
         response_filter::run(&self.shared, session, response, ctx).await
     }
@@ -135,10 +143,12 @@ impl ProxyHttp for Proxy {
         error: &Error,
         ctx: &mut Context,
     ) -> FailToProxy {
+        ctx.lent.end(session);
         fail_to_proxy::run(session, error, ctx).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        ctx.lent.end(session);
         logging::run(&self.shared, session, error, ctx).await;
     }
 

@@ -13,7 +13,7 @@ use pingora_proxy::Session;
 use crate::cookie::request::Field;
 use crate::headers::fetch;
 use crate::headers::forwarded::{Client, Connection};
-use crate::proxy::admit;
+use crate::proxy::admit::{self, Admitted};
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::modes;
@@ -23,19 +23,24 @@ use crate::proxy::reply;
 use crate::proxy::settings::{Denied, Require, Route, Target as Destination};
 use crate::proxy::shared::Shared;
 use crate::proxy::streams;
+use crate::proxy::successions::is_ones_own;
 use crate::routing::host::Host;
 use crate::routing::path::NormalPath;
 use crate::session::binding::Bearer;
 use crate::session::carried::{Carried, Presented};
 use crate::session::decide::{Facts, Refusal, may_make};
 use crate::session::event::{Event, Reject};
-use crate::session::exchange::{self, Bond};
+use crate::session::exchange::{self, Bond, Silence};
 use crate::session::matching::Attempt;
 use crate::session::order::Nature;
 use crate::session::outage::WithoutStore;
+use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
 use crate::session::subject::body::Copied;
 use crate::telemetry::labels::RouteKind;
+
+/// How many sessions a login follows, each of which another login has just moved.
+const FOLLOWS_MAX: u32 = 4;
 
 /// Says whether the request was answered.
 pub async fn run(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -269,23 +274,23 @@ async fn join_session(
         ctx.tell(shared, session, policy, &Event::LoginLimited);
         return Err(RequestError::TooManyAttempts.into());
     }
-    let heard = |event| ctx.tell(shared, session, policy, &event);
-    let admitted = match admit::admit(shared, policy, opened.as_ref(), facts, heard).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => {
-            match refusal {
-                Refusal::CrossSiteLogin => {
-                    ctx.tell(shared, session, policy, &Event::CrossSiteRefused);
+    let (opened, admitted) =
+        match admit_following(shared, session, ctx, policy, opened, facts).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                match refusal {
+                    Refusal::CrossSiteLogin => {
+                        ctx.tell(shared, session, policy, &Event::CrossSiteRefused);
+                    }
+                    Refusal::StoreDown => {
+                        let event = Event::WithoutStore { id: None, action: WithoutStore::Reject };
+                        ctx.tell(shared, session, policy, &event);
+                    }
+                    Refusal::BindingMismatch | Refusal::LoginRequired => {}
                 }
-                Refusal::StoreDown => {
-                    let event = Event::WithoutStore { id: None, action: WithoutStore::Reject };
-                    ctx.tell(shared, session, policy, &event);
-                }
-                Refusal::BindingMismatch | Refusal::LoginRequired => {}
+                return Err(refused(refusal, route, session));
             }
-            return Err(refused(refusal, route, session));
-        }
-    };
+        };
     if let Some(action) = WithoutStore::of(&admitted.bond) {
         let id = admitted.bond.held().map(|held| held.key);
         ctx.tell(shared, session, policy, &Event::WithoutStore { id, action });
@@ -326,6 +331,41 @@ async fn join_session(
     ctx.cookie = line;
     ctx.exchange = Some(exchange);
     Ok(())
+}
+
+/// Admits a request. One to log in that comes too late for its record, on the connection that the next
+/// ticket was sent on, is taken for one with that ticket.
+async fn admit_following(
+    shared: &Arc<Shared>,
+    session: &Session,
+    ctx: &Context,
+    policy: &Arc<Policy>,
+    mut opened: Option<Opened>,
+    facts: Facts,
+) -> std::result::Result<(Option<Opened>, Admitted), Refusal> {
+    let mut follows = 0;
+    loop {
+        let heard = |event| ctx.tell(shared, session, policy, &event);
+        let admitted = admit::admit(shared, policy, opened.as_ref(), facts, heard).await?;
+        let next = match admitted.bond {
+            Bond::Silent(Silence::Moved(old)) if facts.is_login && follows < FOLLOWS_MAX => {
+                successor(shared, session, ctx, old)
+            }
+            _ => None,
+        };
+        let Some(next) = next else { return Ok((opened, admitted)) };
+        follows += 1;
+        opened = Some(next);
+    }
+}
+
+fn successor(shared: &Shared, session: &Session, ctx: &Context, old: RecordKey) -> Option<Opened> {
+    let connection = ctx.connection.as_ref()?;
+    let request = session.req_header();
+    if !is_ones_own(connection, request.version, &request.headers, &shared.trusted) {
+        return None;
+    }
+    shared.successions.of(connection, old, shared.clock.now())
 }
 
 fn is_out_of_attempts(shared: &Shared, policy: &Policy, client: IpAddr) -> bool {

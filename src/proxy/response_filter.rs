@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, SET_COOKIE, UPGRADE, USER_AGENT};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HOST, SET_COOKIE, UPGRADE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -10,20 +10,22 @@ use pingora_proxy::Session;
 
 use crate::clock::UnixMillis;
 use crate::cookie::response::{Lifetime, SetCookie, is_clean, name_of};
-use crate::headers::identity;
+use crate::headers::{fetch, identity};
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
 use crate::proxy::guards::Aside;
 use crate::proxy::limit::network_text;
+use crate::proxy::login_again;
 use crate::proxy::modes;
 use crate::proxy::settings::Require;
-use crate::proxy::settling::{carry_out, expiry_field, ticket_field};
+use crate::proxy::settling::{carry_out, expiry_field, opened, ticket_field};
 use crate::proxy::shared::Shared;
+use crate::proxy::successions::is_ones_own;
 use crate::proxy::upstream_peer;
 use crate::session::command::{Command, Ignored, Turn};
 use crate::session::event::Event;
-use crate::session::exchange::Bond;
+use crate::session::exchange::{Bond, Silence};
 use crate::session::jar::Edit;
 use crate::session::matching::{Attempt, Head};
 use crate::session::outage::WithoutStore;
@@ -144,6 +146,7 @@ async fn settle(
     let now = shared.clock.now();
     let (mut answer, cleared) = answer(exchange, target, response, fields, endpoint, now);
     obey(&mut answer, said.unwrap_or_default(), exchange);
+    answer.leaves_page = fetch::leaves_page(&session.req_header().headers);
     if answer.subject.is_some() {
         let agent = session.req_header().headers.get(USER_AGENT).map(HeaderValue::as_bytes);
         let network = network_text(target.client.ip);
@@ -158,11 +161,17 @@ async fn settle(
     let is_makeshift = WithoutStore::of(&exchange.bond) == Some(WithoutStore::Anonymous);
     let is_cross_site = exchange.is_cross_site;
     let is_anonymous = exchange.bond.record().is_none_or(|record| record.authenticated.is_none());
+    let is_left_behind = matches!(exchange.bond, Bond::Silent(Silence::Moved(_)))
+        && answer.attempt != Attempt::None
+        && !answer.logged_in();
     let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
     let held = exchange.session;
     let settling = Settle::begin(policy, bond, exchange.may_make, answer, now);
     let effect = carry_out(shared, policy, target.client.ip, settling).await;
     exchange.is_settled = true;
+    if is_left_behind && let Some(form) = login_form(session, response.status) {
+        login_again::lead_to(response, &form)?;
+    }
     if effect.is_nothing() && !has_absorbed && !is_makeshift && cleared.is_empty() {
         take_subjects(response, ctx);
         end_turn_of_stream(response, ctx);
@@ -188,6 +197,19 @@ async fn settle(
         && (effect.ticket.replaces(old) || effect.parks.is_some())
     {
         pass.cut_streams();
+    }
+    if let (TicketEffect::Set(issue), Some(old), Some(connection)) =
+        (&effect.ticket, held, &ctx.connection)
+        && exchange.attempt != Attempt::None
+        && effect.ticket.replaces(old)
+        && is_ones_own(
+            connection,
+            session.req_header().version,
+            &session.req_header().headers,
+            &shared.trusted,
+        )
+    {
+        shared.successions.note(connection, old, opened(*issue, now), now);
     }
     if let (TicketEffect::Set(issue), Some(pass)) = (&effect.ticket, &exchange.pass)
         && pass.cut().is_stream()
@@ -225,6 +247,13 @@ async fn settle(
     }
     take_subjects(response, ctx);
     Ok(())
+}
+
+fn login_form(session: &Session, status: StatusCode) -> Option<String> {
+    let request = session.req_header();
+    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let authority = authority.or_else(|| request.headers.get(HOST).map(HeaderValue::as_bytes));
+    login_again::form(&request.method, &request.headers, authority, request.raw_path(), status)
 }
 
 /// A stream may never end (PROTOCOL.md 32).

@@ -8,6 +8,7 @@ use crate::clock::UnixMillis;
 use crate::cookie::enforce::SameSite;
 use crate::cookie::response::LIFETIME_MAX;
 use crate::crypto::random;
+use crate::proxy::opened::Opened;
 use crate::proxy::shared::Shared;
 use crate::session::event::NotMade;
 use crate::session::outcome::{Epoch, Lookup, RecordKey, Removed};
@@ -147,6 +148,13 @@ fn max_age(until: UnixMillis, now: UnixMillis) -> time::Duration {
     let left = until.since(now).min(LIFETIME_MAX);
     let seconds = left.as_secs().max(u64::from(!left.is_zero()));
     time::Duration::seconds(i64::try_from(seconds).unwrap_or(0))
+}
+
+/// The ticket that is about to be sent, as it would come back.
+pub fn opened(issue: Issue, now: UnixMillis) -> Opened {
+    let Issue { key, tag, selector, counter, secret, until: _ } = issue;
+    let (issued, flags) = (now.as_secs(), flags_for(key));
+    Opened { ticket: Ticket { tag, selector, counter, secret, issued, flags }, key }
 }
 
 /// The `Set-Cookie` field that takes the ticket away.

@@ -16,6 +16,7 @@ use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::opened::{Opened, OpenedTickets};
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::Route;
+use crate::proxy::successions::Successions;
 use crate::proxy::touches::Touches;
 use crate::routing::table::Table;
 use crate::session::event::Reject;
@@ -60,6 +61,7 @@ pub struct Shared {
     pub replaced_seals: ReplacedSeals,
     pub records: Records,
     pub gates: Arc<Gates>,
+    pub successions: Successions,
     pub touches: Arc<Touches>,
     pub streams: Arc<OpenStreams>,
     pub limiter: Limiter,

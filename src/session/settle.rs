@@ -300,13 +300,23 @@ impl<'a> Settle<'a> {
                 self.stage = Stage::Recheck(*key);
                 Step::Load(*key)
             }
-            Bond::Silent(Silence::Outdated) => {
-                self.ticket = TicketEffect::Expire;
-                if self.answer.logged_in() { self.log_in(None) } else { self.make_anonymous() }
+            // A double click: the browser has dropped the answer of the first login, and its ticket
+            // would be good for nothing in the form that it is led to.
+            Bond::Silent(Silence::Moved(_))
+                if self.answer.attempt != Attempt::None && self.answer.leaves_page =>
+            {
+                self.replace_ticket()
             }
+            Bond::Silent(Silence::Outdated) => self.replace_ticket(),
             Bond::Free => self.make_anonymous(),
             _ => self.done(),
         }
+    }
+
+    /// The browser's ticket is good for nothing: it is taken away, unless there is a new one.
+    fn replace_ticket(&mut self) -> Step {
+        self.ticket = TicketEffect::Expire;
+        if self.answer.logged_in() { self.log_in(None) } else { self.make_anonymous() }
     }
 
     /// Rule 20: by now other nodes take the record for ended.

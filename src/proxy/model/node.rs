@@ -13,6 +13,7 @@ use crate::proxy::limit::Limiter;
 use crate::proxy::opened::OpenedTickets;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::shared::Shared;
+use crate::proxy::successions::Successions;
 use crate::proxy::touches::Touches;
 use crate::routing::path::PathRule;
 use crate::routing::table::{ServerEntry, Table};
@@ -79,6 +80,7 @@ impl Node {
             replaced_seals: ReplacedSeals::default(),
             records: fleet.records(Arc::new(line)).with_cache(CACHE),
             gates: Arc::default(),
+            successions: Successions::default(),
             touches: Arc::new(Touches::new(u16::try_from(node).expect("few nodes"))),
             streams: Arc::default(),
             limiter: Limiter::default(),

@@ -69,6 +69,8 @@ pub struct Answer {
     pub guarding: Guarding,
     /// The endpoint that gave it, where the session is to stay there (`balance: session`).
     pub endpoint: Option<String>,
+    /// Its browser leaves a page for it: what that page sent before is not waited for any more.
+    pub leaves_page: bool,
     /// Who gets it; given where that matters to the policy.
     pub bearer: Option<Bearer>,
 }

@@ -568,6 +568,20 @@ fn a_login_on_a_moved_record_sets_a_ticket_with_its_own_cookies_only() {
     assert!(keeps(&effect) && !effect.withheld);
 }
 
+/// PROTOCOL 22: a double click, of which the browser dropped the first answer with its ticket.
+#[test]
+fn a_page_that_a_late_login_leads_to_finds_no_dead_ticket() {
+    let moved = || Bond::Silent(Silence::Moved(OLD));
+    let page = |answer| Answer { leaves_page: true, ..answer };
+    let mut store = Store::default();
+    assert!(expires(&store.settle(moved(), page(failure(&[])))));
+    assert!(sets(&store.settle(moved(), page(failure(&["EGG_SESS=form"])))));
+    assert_eq!(store.jars(), ["EGG_SESS=form"]);
+    for other in [failure(&["EGG_SESS=x"]), page(setting(&["EGG_SESS=x"]))] {
+        assert!(keeps(&store.settle(moved(), other)), "a script, or no login");
+    }
+}
+
 /// PROTOCOL 15: a browser that only loses its claim is rid of its ticket with the next answer.
 #[test]
 fn an_outdated_ticket_is_expired_or_replaced() {
