@@ -146,7 +146,11 @@ impl Owner<'_> {
     }
 
     async fn end(&self, shared: &Shared, policy: &Policy, id: [u8; 16]) -> Json {
-        let key = RecordKey { id, ..self.held.key };
+        // One that was made before users had namespaces has another tag than those that it lists.
+        let User { namespace, name } = self.user;
+        let tag = shared.ring.current().user_tag(namespace, name);
+        let listed = RecordKey { tag, id, has_subject: true };
+        let key = if id == self.held.key.id { self.held.key } else { listed };
         match shared.reload(key).await {
             Lookup::Found((_, record))
                 if self.shown(key, &record, shared.clock.now()).is_some() => {}

@@ -204,7 +204,8 @@ impl Records {
     }
 
     /// Looks once more before somebody is refused: some that count may be over without having left
-    /// the list, since they were idle, of an earlier era, or the store has lost them.
+    /// the list, since they were idle, of an earlier era, or the store has lost them. They take
+    /// nobody's room, but stay: it is by this node's clock, or keys, that they are over.
     async fn beyond_the_living(
         &self,
         tag: [u8; 8],
@@ -212,22 +213,18 @@ impl Records {
         beyond: Vec<[u8; 16]>,
         now: UnixMillis,
     ) -> Lookup<Vec<[u8; 16]>> {
-        let all = Room { sessions: 0, besides: None, ends: Surplus::Oldest };
+        let all = Room { sessions: 0, ends: Surplus::Oldest, ..room };
         let Lookup::Found(counted) = self.store.beyond(tag, all).await else {
             return Lookup::Unavailable;
         };
         let Some(read) = self.read_all(tag, counted, now).await else { return Lookup::Unavailable };
-        let over = read.into_iter().filter(|(_, found)| found.is_none()).map(|(key, _)| key);
-        let over: Vec<_> = over.collect();
-        if over.is_empty() {
-            return Lookup::Found(beyond);
-        }
-        for key in over {
-            if self.store.remove(key).await == Removed::Unavailable {
-                return Lookup::Unavailable;
+        match read.iter().filter(|(_, found)| found.is_none()).count() {
+            0 => Lookup::Found(beyond),
+            over => {
+                let sessions = room.sessions.saturating_add(over);
+                self.store.beyond(tag, Room { sessions, ..room }).await
             }
         }
-        self.store.beyond(tag, room).await
     }
 
     /// Reads records of a tag, a few at a time: what is live of them. `None` where the store does

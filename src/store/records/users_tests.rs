@@ -196,5 +196,5 @@ async fn nobody_is_refused_for_sessions_that_are_over() {
     let record = Record::clone(&record).into_state(moved);
     let replaced = fleet.here.replace(after[1], version, &record, Durability::Replica, NOW).await;
     assert_eq!(replaced, Replaced::Replaced);
-    assert_eq!(ask(0, Surplus::Oldest).await, []);
+    assert_eq!(ask(0, Surplus::Newest).await, []);
 }

@@ -90,7 +90,7 @@ const QUESTIONS: Questions = Questions {
 };
 
 const STATEMENTS: Statements = Statements {
-    // Each write is one statement.
+    // Each write is one statement; where it is two, the second does no harm by being late.
     begin: None,
     begin_several: "BEGIN IMMEDIATE",
     load: Statement(
