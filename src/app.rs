@@ -110,6 +110,7 @@ impl App {
         let (counted, cached) = (store.clone(), records.clone());
         metrics.watch_store(move || StoreCounts {
             unconfirmed: counted.unconfirmed(),
+            clock_ahead_ms: counted.clock_ahead_ms().unwrap_or(0),
             cache: cache_counts(cached.cache_stats()),
         });
         let gate = listen::Gate::new(config.limits.connections);

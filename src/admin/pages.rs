@@ -13,7 +13,8 @@ use crate::telemetry::metrics::Metrics;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     pub ready: bool,
-    /// Why not, one sentence each, without secrets: `the store does not answer`, `draining`.
+    /// Why not, or what is wrong in spite of it; one sentence each, without secrets: `the store
+    /// does not answer`, `draining`.
     pub reasons: Vec<String>,
 }
 
@@ -68,16 +69,17 @@ fn livez(_: &State) -> Response<String> {
 
 fn readyz(state: &State) -> Response<String> {
     let Readiness { ready, reasons } = (state.readiness)();
-    if ready {
-        return page(StatusCode::OK, TEXT, "ready\n".to_owned());
-    }
-    let mut body = "not ready\n".to_owned();
+    let (status, said) = match ready {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    };
+    let mut body = said.to_owned();
     for reason in reasons {
         body.push_str("- ");
         body.push_str(&reason.replace(char::is_control, " "));
         body.push('\n');
     }
-    page(StatusCode::SERVICE_UNAVAILABLE, TEXT, body)
+    page(status, TEXT, body)
 }
 
 fn page(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {

@@ -18,7 +18,7 @@ use crate::proxy::open_streams::look_after;
 use crate::proxy::serve::{UpstreamPool, Worker};
 use crate::proxy::shared::Shared;
 use crate::store::health::Health;
-use crate::store::{SharedStore, era};
+use crate::store::{CLOCK_SKEW_MAX_MS, SharedStore, era};
 use crate::telemetry::audit::{self, StoreState};
 
 impl App {
@@ -160,7 +160,7 @@ fn admin_state(
     store: &SharedStore,
     is_ready: &Arc<AtomicBool>,
 ) -> admin::State {
-    let (health, is_ready) = (store.health(), is_ready.clone());
+    let (health, is_ready, store) = (store.health(), is_ready.clone(), store.clone());
     let readiness = move || {
         let mut reasons = Vec::new();
         if !is_ready.load(Ordering::Acquire) {
@@ -169,7 +169,16 @@ fn admin_state(
         if *health.borrow() == Health::Down {
             reasons.push("the store does not answer".to_owned());
         }
-        admin::Readiness { ready: reasons.is_empty(), reasons }
+        let ready = reasons.is_empty();
+        // Such a node serves, and to take it away would not put its clock right.
+        if let Some(ahead_ms) = store.clock_ahead_ms()
+            && ahead_ms.unsigned_abs() > CLOCK_SKEW_MAX_MS
+        {
+            let by = ahead_ms.unsigned_abs() / 1000;
+            let way = if ahead_ms > 0 { "ahead of" } else { "behind" };
+            reasons.push(format!("the clock of this node is {by} s {way} the store's"));
+        }
+        admin::Readiness { ready, reasons }
     };
     let sessions = Some(admin::Sessions {
         records: shared.records.clone(),

@@ -50,6 +50,10 @@ pub const LISTED_MAX: usize = 1000;
 /// The most records that [`SessionStore::beyond`] tells of at a time.
 pub const BEYOND_MAX: usize = 64;
 
+/// A node whose clock is further off the store's says so, and removes nothing there (PROTOCOL.md
+/// 33).
+pub const CLOCK_SKEW_MAX_MS: u64 = 5_000;
+
 /// A sealed record and the version that compare-and-set refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -184,6 +188,12 @@ pub trait SessionStore: Send + Sync + Debug {
     /// was one. They stand on the master.
     fn unconfirmed(&self) -> u64 {
         0
+    }
+
+    /// How far this process' clock is ahead of the store's, in milliseconds; behind where that is
+    /// negative. None where nobody has looked, or both are one.
+    fn clock_ahead_ms(&self) -> Option<i64> {
+        None
     }
 
     /// Tries the credentials as they are in their files now, and says in the log what came of it.

@@ -19,6 +19,8 @@ from process import until
 AWAY_SECS = 1.5
 FROZEN_SECS = 5.0
 SILENT_SECS = 5.0
+#: Longer than any node waits before it removes what it takes for garbage.
+REAPED_SECS = 92
 #: How long the old master and the new one both serve.
 SPLIT_SECS = 8.0
 
@@ -153,13 +155,13 @@ async def wrong_password(stage):
     stage.is_well()
 
 
-def clock(seconds):
-    """Node A's wall clock goes wrong by so much, and right again."""
+def clock(seconds, lasts=6):
+    """Node A's wall clock goes wrong by so much for so long, and right again."""
 
     async def step(stage):
         stage.begins()
         stage.nodes[0].step_clock(seconds)
-        await asyncio.sleep(6)
+        await asyncio.sleep(lasts)
         stage.nodes[0].step_clock(0)
         stage.is_well()
 
@@ -171,6 +173,14 @@ async def hold_lock(stage):
     stage.begins()
     await stage.topology.hold_lock(3)
     stage.is_well()
+
+
+async def fail_over(stage):
+    """Another server takes over the address; the old one lives on, and takes no writes."""
+    stage.begins()
+    await stage.topology.fail_over()
+    stage.is_well()
+    await asyncio.sleep(SILENT_SECS)
 
 
 async def kill_node(stage):
@@ -342,10 +352,14 @@ SCENARIOS = [
     Scenario("SIGSTOP 5 s", sql.Postgres, freeze),
     Scenario("restart", sql.Postgres, restart),
     Scenario("half-open link", sql.Postgres, half_open),
+    Scenario("clock +1 h", sql.Postgres, clock(3600, REAPED_SECS), own_clock=True),
     Scenario("kill -9", sql.MariaDb, kill),
     Scenario("SIGSTOP 5 s", sql.MariaDb, freeze),
     Scenario("restart", sql.MariaDb, restart),
     Scenario("half-open link", sql.MariaDb, half_open),
+    Scenario("failover, the old server read-only", sql.MariaDbPair, fail_over),
+    Scenario("clock +1 h", sql.MariaDb, clock(3600, REAPED_SECS), own_clock=True),
     Scenario("write lock 3 s", sql.Sqlite, hold_lock),
+    Scenario("clock +1 h", sql.Sqlite, clock(3600, REAPED_SECS), own_clock=True),
     Scenario("node killed", sql.Sqlite, kill_node, may_fail_public=True),
 ]

@@ -117,6 +117,7 @@ class Postgres(Sql):
 class MariaDb(Sql):
     name = "mariadb"
     STOP = signal.SIGTERM
+    options = ["--skip-log-bin"]
 
     async def make(self):
         user = as_user("mysql", self.home)
@@ -128,31 +129,84 @@ class MariaDb(Sql):
         if status != 0:
             raise Broken(f"mariadb-install-db: {said}")
         self.child = Child(
-            "mariadb-server",
+            f"{self.name}-server",
             [*user, found("mariadbd", "/usr/sbin"), "--no-defaults", f"--datadir={self.home}/data",
              f"--socket={self.home}/socket", f"--port={self.port}", "--bind-address=127.0.0.1",
-             f"--pid-file={self.home}/pid", "--innodb-buffer-pool-size=32M", "--skip-log-bin"],
+             f"--pid-file={self.home}/pid", "--innodb-buffer-pool-size=32M", *self.options],
             self.directory,
         )
 
     def _client(self, text):
-        return [found("mariadb"), "--no-defaults", "-u", "root", f"--socket={self.home}/socket", "-e", text]
+        return [found("mariadb"), "--no-defaults", "-N", "-B", "-u", "root",
+                f"--socket={self.home}/socket", "-e", text]
+
+    async def ask(self, text):
+        """What the administrator is told."""
+        status, said = await run(self._client(text))
+        if status != 0:
+            raise Broken(f"mariadb: {said}")
+        return said.strip()
 
     async def is_up(self):
         status, _ = await run(self._client("SELECT 1"))
         return status == 0
 
     async def make_user(self):
-        status, said = await run(self._client(
+        await self.ask(
             f"CREATE DATABASE cloakroom; CREATE USER cloakroom@'%' IDENTIFIED BY '{PASSWORD}'; "
             "GRANT ALL ON cloakroom.* TO cloakroom@'%'"
-        ))
-        if status != 0:
-            raise Broken(f"mariadb: {said}")
+        )
 
     def url(self, node):
         port = self.links[node].port(self.port)
         return f"mysql://cloakroom:{PASSWORD}@127.0.0.1:{port}/cloakroom"
+
+
+class MariaDbReplica(MariaDb):
+    name = "mariadb-replica"
+    options = ["--server-id=2", "--log-bin", "--log-slave-updates", "--read-only"]
+
+
+class MariaDbPair(MariaDb):
+    """A server with a replica; nodes reach whichever has the address."""
+
+    options = ["--server-id=1", "--log-bin"]
+
+    async def start(self):
+        await super().start()
+        self.replica = MariaDbReplica(self.directory)
+        self.replica.prepare()
+        await self.replica.make()
+        await self.replica.start_again()
+        await self.ask(
+            f"CREATE USER replica@'%' IDENTIFIED BY '{PASSWORD}'; "
+            "GRANT REPLICATION SLAVE ON *.* TO replica@'%'"
+        )
+        await self.replica.ask(
+            f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={self.port}, "
+            f"MASTER_USER='replica', MASTER_PASSWORD='{PASSWORD}', MASTER_USE_GTID=slave_pos; START SLAVE"
+        )
+        await self.replica_is_in_step()
+
+    async def replica_is_in_step(self):
+        """Waits until the replica has all that the server has."""
+        position = await self.ask("SELECT @@gtid_binlog_pos")
+        if await self.replica.ask(f"SELECT MASTER_GTID_WAIT('{position}', 20)") != "0":
+            raise Broken("the replica does not follow")
+
+    async def fail_over(self):
+        """The old server takes no more writes and lives on; the address is the new one's from now on.
+
+        Connections that are open stay where they are.
+        """
+        await self.ask("SET GLOBAL read_only = 1")
+        await self.replica_is_in_step()
+        await self.replica.ask("STOP SLAVE; RESET SLAVE ALL; SET GLOBAL read_only = 0")
+        for links in self.links:
+            links.by_port[self.port].target = self.replica.port
+
+    def children(self):
+        return [self.child, self.replica.child]
 
 
 class Sqlite(Topology):

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::engine::{Engine, Values};
+use super::args::{self, EraStep, Key, Lease, NewEpoch, NewRecord, NewVersion};
+use super::engine::Engine;
 use super::operations::{
     Beyond, CarryOn, Create, List, Load, MakeEpoch, MoveEra, ReadEra, Release, Remove, Replace,
     Revoke, TakeLease,
@@ -24,34 +25,21 @@ use crate::store::{
 };
 
 impl<E: Engine> SqlStore<E> {
-    /// What statements about a key are given now.
-    fn values(&self, key: RecordKey, keep: Duration) -> Values {
-        let now = self.inner.clock.now();
-        Values {
-            tag: key.tag,
-            id: key.id,
-            now: millis(now),
-            keep_until: millis(now.plus(keep.min(KEEP_MAX))),
-            ..Values::default()
-        }
-    }
-
-    fn tag_values(&self, tag: [u8; 8], keep: Duration) -> Values {
-        self.values(RecordKey { tag, id: [0; 16], has_subject: true }, keep)
+    fn now(&self) -> i64 {
+        millis(self.inner.hearing.clock.now())
     }
 
     async fn move_era(&self, known: u32, step: i64) -> Lookup<u32> {
-        let values = Values { era: i64::from(known), step, ..Values::default() };
+        let step = EraStep { era: i64::from(known), step };
         let usage = Use::Write(Durability::Replica);
-        found(self.call(About::Era, usage, MoveEra(values)).await)
+        found(self.call(About::Era, usage, MoveEra(step)).await)
     }
 }
 
 #[async_trait]
 impl<E: Engine> SessionStore for SqlStore<E> {
     async fn load(&self, key: RecordKey) -> Lookup<Stored> {
-        let values = self.values(key, Duration::ZERO);
-        let load = Load { values, with_epoch: key.has_subject };
+        let load = Load { key: Key::new(key, self.now()), with_epoch: key.has_subject };
         match self.call(About::Record(key), Use::Read, load).await {
             Some(Some(stored)) => Lookup::Found(stored),
             Some(None) => Lookup::NotFound,
@@ -73,13 +61,14 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         if !fits(key, sealed) {
             return Created::Unavailable;
         }
+        let RecordKey { tag, id, .. } = key;
+        let (sealed, keep, now) = (sealed.to_vec(), kept(keep), self.now());
         let listing = if key.has_subject { Listing::Listed } else { Listing::Out };
-        let place = place(listing);
-        let values = Values { sealed: sealed.to_vec(), place, ..self.values(key, keep) };
+        let new = NewRecord { tag, id, sealed, keep, place: place(listing), now };
         let changes = &self.inner.hearing.changes;
         changes.record(key);
         let usage = Use::Write(Durability::Master);
-        let created = self.call(About::Record(key), usage, Create(values)).await;
+        let created = self.call(About::Record(key), usage, Create(new)).await;
         changes.record(key);
         created.unwrap_or(Created::Unavailable)
     }
@@ -99,14 +88,17 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         if !fits(key, sealed) {
             return Replaced::Unavailable;
         }
-        let values = Values {
-            sealed: sealed.to_vec(),
+        let new = NewVersion {
+            tag: key.tag,
+            id: key.id,
             version,
-            place: place(keep.listing),
             epoch: epoch.map_or([0; 16], |epoch| epoch.0),
-            ..self.values(key, keep.time)
+            sealed: sealed.to_vec(),
+            keep: kept(keep.time),
+            place: place(keep.listing),
+            now: self.now(),
         };
-        let replace = Replace { values, is_fenced: epoch.is_some() };
+        let replace = Replace { new, is_fenced: epoch.is_some() };
         let changes = &self.inner.hearing.changes;
         changes.record(key);
         let (about, usage) = (About::Record(key), Use::Write(durability));
@@ -125,27 +117,33 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         if !fits(key, carry.sealed) {
             return Carried::Unavailable;
         }
-        let values = Values {
-            sealed: carry.sealed.to_vec(),
-            version,
-            place: place(carry.keep.listing),
-            epoch: carry.over.0,
-            new_epoch: carry.epoch.0,
-            epoch_until: self.values(key, carry.epoch_keep).keep_until,
-            ..self.values(key, carry.keep.time)
+        let RecordKey { tag, id, .. } = key;
+        let (over, now) = (carry.over.0, self.now());
+        let carry_on = CarryOn {
+            epoch: NewEpoch { tag, epoch: carry.epoch.0, over, keep: kept(carry.epoch_keep), now },
+            new: NewVersion {
+                tag,
+                id,
+                version,
+                epoch: over,
+                sealed: carry.sealed.to_vec(),
+                keep: kept(carry.keep.time),
+                place: place(carry.keep.listing),
+                now,
+            },
         };
         let changes = &self.inner.hearing.changes;
         changes.record(key);
         changes.tag(key.tag);
         let usage = Use::Write(Durability::Replica);
-        let carried = self.call(About::Record(key), usage, CarryOn(values)).await;
+        let carried = self.call(About::Record(key), usage, carry_on).await;
         changes.record(key);
         changes.tag(key.tag);
         carried.unwrap_or(Carried::Unavailable)
     }
 
     async fn remove(&self, key: RecordKey) -> Removed {
-        let remove = Remove(self.values(key, Duration::ZERO));
+        let remove = Remove(Key::new(key, self.now()));
         let changes = &self.inner.hearing.changes;
         changes.record(key);
         let usage = Use::Write(Durability::Replica);
@@ -158,9 +156,10 @@ impl<E: Engine> SessionStore for SqlStore<E> {
     }
 
     async fn epoch(&self, tag: [u8; 8], proposal: Epoch, keep: Duration) -> Lookup<Epoch> {
-        let values = Values { epoch: proposal.0, ..self.tag_values(tag, keep) };
+        let new =
+            NewEpoch { tag, epoch: proposal.0, over: [0; 16], keep: kept(keep), now: self.now() };
         let usage = Use::Write(Durability::Master);
-        found(self.call(About::Tag(tag), usage, MakeEpoch(values)).await)
+        found(self.call(About::Tag(tag), usage, MakeEpoch(new)).await)
     }
 
     async fn revoke(
@@ -169,30 +168,37 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         replacement: Epoch,
         keep: Duration,
     ) -> Lookup<Option<Epoch>> {
-        let values = Values { epoch: replacement.0, ..self.tag_values(tag, keep) };
+        let new = NewEpoch {
+            tag,
+            epoch: replacement.0,
+            over: [0; 16],
+            keep: kept(keep),
+            now: self.now(),
+        };
         let changes = &self.inner.hearing.changes;
         changes.tag(tag);
         let usage = Use::Write(Durability::Replica);
-        let before = self.call(About::Tag(tag), usage, Revoke(values)).await;
+        let before = self.call(About::Tag(tag), usage, Revoke(new)).await;
         changes.tag(tag);
         found(before)
     }
 
     async fn list(&self, tag: [u8; 8]) -> Lookup<Listed> {
         let limit = i64::try_from(LISTED_MAX).unwrap_or(i64::MAX);
-        let values = Values { limit, ..self.tag_values(tag, Duration::ZERO) };
-        found(self.call(About::Tag(tag), Use::Read, List(values)).await)
+        let listing = args::Listing { tag, limit, now: self.now() };
+        found(self.call(About::Tag(tag), Use::Read, List(listing)).await)
     }
 
     async fn beyond(&self, tag: [u8; 8], room: Room) -> Lookup<Vec<[u8; 16]>> {
-        let values = Values {
+        let surplus = args::Surplus {
+            tag,
             // Nobody's identifier is zero: it is a hash.
             id: room.besides.map_or([0; 16], |besides| besides.id),
             limit: i64::try_from(BEYOND_MAX).unwrap_or(i64::MAX),
             offset: i64::try_from(room.sessions).unwrap_or(i64::MAX),
-            ..self.tag_values(tag, Duration::ZERO)
+            now: self.now(),
         };
-        let beyond = Beyond { values, ends: room.ends };
+        let beyond = Beyond { surplus, ends: room.ends };
         found(self.call(About::Tag(tag), Use::Read, beyond).await)
     }
 
@@ -222,17 +228,23 @@ impl<E: Engine> SessionStore for SqlStore<E> {
     }
 
     async fn lease(&self, key: RecordKey, owner: [u8; 16], hold: Duration) -> Leased {
-        let values = Values { owner, ..self.values(key, hold) };
+        let RecordKey { tag, id, .. } = key;
+        let lease = Lease { tag, id, owner, hold: kept(hold), now: self.now() };
         let usage = Use::Write(Durability::Master);
-        let leased = self.call(About::Record(key), usage, TakeLease(values)).await;
+        let leased = self.call(About::Record(key), usage, TakeLease(lease)).await;
         leased.unwrap_or(Leased::Unavailable)
     }
 
     async fn release(&self, key: RecordKey, owner: [u8; 16]) {
-        let values = Values { owner, ..self.values(key, Duration::ZERO) };
+        let RecordKey { tag, id, .. } = key;
+        let lease = Lease { tag, id, owner, hold: 0, now: self.now() };
         let usage = Use::Write(Durability::Master);
         // Whether it was there makes no difference, and what failed is in the log.
-        let _ = self.call(About::Record(key), usage, Release(values)).await;
+        let _ = self.call(About::Record(key), usage, Release(lease)).await;
+    }
+
+    fn clock_ahead_ms(&self) -> Option<i64> {
+        self.inner.hearing.clock.ahead_ms()
     }
 
     async fn ping(&self) -> bool {
@@ -259,6 +271,11 @@ fn place(listing: Listing) -> i64 {
         Listing::Listed => 0,
         Listing::Counts(since) => i64::try_from(since.0).unwrap_or(i64::MAX).max(1),
     }
+}
+
+/// How long a row is kept, in milliseconds.
+fn kept(keep: Duration) -> i64 {
+    i64::try_from(keep.min(KEEP_MAX).as_millis()).unwrap_or(i64::MAX)
 }
 
 fn found<T>(answer: Option<T>) -> Lookup<T> {

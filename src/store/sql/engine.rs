@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
+use super::args::{
+    Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Statement, Surplus, Value,
+};
 use super::hearing::Hearing;
 
 /// A database.
@@ -41,6 +44,11 @@ pub(super) trait Engine: Send + Sync + Sized + 'static {
 
     /// What an error means for the call that met it.
     fn trouble(error: &sqlx::Error) -> Trouble;
+
+    /// What an error says, in words that tell the operator what to do where we know.
+    fn explained(error: &sqlx::Error) -> String {
+        error.to_string()
+    }
 }
 
 /// What an error means. Whatever a call writes, it writes once, so that it may be repeated.
@@ -50,7 +58,8 @@ pub(super) enum Trouble {
     Refused,
     /// Others had the rows: repeat it.
     Busy,
-    /// The connection is gone, and others of its age may be: repeat it on a new one.
+    /// The connection is gone, or at its other end is no server that takes writes; and others of
+    /// its age may be so too: repeat it on a new one.
     Broken,
 }
 
@@ -104,13 +113,10 @@ pub(super) struct Deadlines {
     pub heartbeat: Duration,
 }
 
-/// A statement, and what it is given in which order.
-pub(super) struct Statement(pub &'static str, pub &'static [Arg]);
-
 /// A statement that puts a row, and answers with rows: by itself or by the one after it.
-pub(super) struct Put {
-    pub write: Statement,
-    pub read: Option<Statement>,
+pub(super) struct Put<A: 'static> {
+    pub write: Statement<A>,
+    pub read: Option<Statement<A>>,
 }
 
 /// All statements of a database; their order of columns is that of the names here.
@@ -120,114 +126,46 @@ pub(super) struct Statements {
     /// Begins one where it is several statements whatever the database.
     pub begin_several: &'static str,
     /// version, sealed
-    pub load: Statement,
+    pub load: Statement<Key>,
     /// version, sealed, epoch or null
-    pub load_with_epoch: Statement,
+    pub load_with_epoch: Statement<Key>,
     /// A row where the record is the caller's now.
-    pub create: Put,
+    pub create: Put<NewRecord>,
     /// A row where the tag still has the epoch, which cannot be replaced then until the
     /// transaction ends; none where [`Self::replace_fenced`] sees to it.
-    pub fence: Option<Statement>,
+    pub fence: Option<Statement<NewVersion>>,
     /// Changes or returns one row, or none.
-    pub replace: Statement,
-    pub replace_fenced: Statement,
-    pub remove: Statement,
+    pub replace: Statement<NewVersion>,
+    pub replace_fenced: Statement<NewVersion>,
+    pub remove: Statement<Key>,
     /// epoch
-    pub epoch: Put,
+    pub epoch: Put<NewEpoch>,
     /// previous epoch or null
-    pub revoke: Put,
+    pub revoke: Put<NewEpoch>,
     /// Replaces an epoch that is still the one given.
-    pub carry_epoch: Statement,
+    pub carry_epoch: Statement<NewEpoch>,
     /// Takes all records of a tag but one out of its list; changes so many.
-    pub unlist: Statement,
+    pub unlist: Statement<Key>,
     /// id
-    pub list: Statement,
+    pub list: Statement<Listing>,
     /// count
-    pub count: Statement,
+    pub count: Statement<Listing>,
     /// id; but for those that count longest, and for those that came last.
-    pub newest: Statement,
-    pub oldest: Statement,
+    pub newest: Statement<Surplus>,
+    pub oldest: Statement<Surplus>,
     /// value
-    pub era: Statement,
+    pub era: Statement<()>,
     /// value
-    pub move_era: Put,
+    pub move_era: Put<EraStep>,
     /// A row where the lease is the caller's now.
-    pub lease: Put,
-    pub release: Statement,
+    pub lease: Put<Lease>,
+    pub release: Statement<Lease>,
     /// What follows a change of a record, or of a tag's epoch, before it is acknowledged: telling
     /// other nodes of it, or seeing that it lasts. None where the change itself does both.
-    pub after_record: Option<Statement>,
-    pub after_tag: Option<Statement>,
-    /// What removes garbage, in batches.
-    pub reap: &'static [Statement],
-}
-
-/// A value that a statement is given.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Arg {
-    Tag,
-    Id,
-    Sealed,
-    KeepUntil,
-    Now,
-    Version,
-    Place,
-    Epoch,
-    NewEpoch,
-    EpochUntil,
-    Owner,
-    Era,
-    Step,
-    Limit,
-    Offset,
-}
-
-/// What statements are given. Times are in Unix milliseconds.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Values {
-    pub tag: [u8; 8],
-    pub id: [u8; 16],
-    pub sealed: Vec<u8>,
-    pub keep_until: i64,
-    pub now: i64,
-    pub version: i64,
-    /// In the list of the tag: not, at all, or since when it counts.
-    pub place: i64,
-    pub epoch: [u8; 16],
-    pub new_epoch: [u8; 16],
-    pub epoch_until: i64,
-    pub owner: [u8; 16],
-    pub era: i64,
-    pub step: i64,
-    pub limit: i64,
-    pub offset: i64,
-}
-
-enum Value<'a> {
-    Integer(i64),
-    Bytes(&'a [u8]),
-}
-
-impl Values {
-    fn of(&self, arg: Arg) -> Value<'_> {
-        match arg {
-            Arg::Tag => Value::Bytes(&self.tag),
-            Arg::Id => Value::Bytes(&self.id),
-            Arg::Sealed => Value::Bytes(&self.sealed),
-            Arg::KeepUntil => Value::Integer(self.keep_until),
-            Arg::Now => Value::Integer(self.now),
-            Arg::Version => Value::Integer(self.version),
-            Arg::Place => Value::Integer(self.place),
-            Arg::Epoch => Value::Bytes(&self.epoch),
-            Arg::NewEpoch => Value::Bytes(&self.new_epoch),
-            Arg::EpochUntil => Value::Integer(self.epoch_until),
-            Arg::Owner => Value::Bytes(&self.owner),
-            Arg::Era => Value::Integer(self.era),
-            Arg::Step => Value::Integer(self.step),
-            Arg::Limit => Value::Integer(self.limit),
-            Arg::Offset => Value::Integer(self.offset),
-        }
-    }
+    pub after_record: Option<Statement<Key>>,
+    pub after_tag: Option<Statement<NewEpoch>>,
+    /// What removes garbage, in batches: an hour late, since a clock may be wrong for a while.
+    pub reap: &'static [Statement<Batch>],
 }
 
 /// A connection, whatever is at its other end.
@@ -235,16 +173,16 @@ pub(super) trait Driver: Send + 'static {
     type Row: Cells + Send;
 
     /// How many rows were changed, or returned.
-    fn execute(
+    fn execute<A: Sync>(
         &mut self,
-        statement: &'static Statement,
-        values: &Values,
+        statement: &'static Statement<A>,
+        args: &A,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
-    fn fetch(
+    fn fetch<A: Sync>(
         &mut self,
-        statement: &'static Statement,
-        values: &Values,
+        statement: &'static Statement<A>,
+        args: &A,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 
     /// Runs statements as they are.
@@ -264,14 +202,14 @@ macro_rules! driver {
         impl Driver for $connection {
             type Row = $row;
 
-            async fn execute(
+            async fn execute<A: Sync>(
                 &mut self,
-                statement: &'static Statement,
-                values: &Values,
+                statement: &'static Statement<A>,
+                args: &A,
             ) -> sqlx::Result<u64> {
                 let mut query = sqlx::query(statement.0);
                 for arg in statement.1 {
-                    query = match values.of(*arg) {
+                    query = match arg(args) {
                         Value::Integer(integer) => query.bind(integer),
                         Value::Bytes(bytes) => query.bind(bytes.to_vec()),
                     };
@@ -279,14 +217,14 @@ macro_rules! driver {
                 Ok(query.execute(self).await?.rows_affected())
             }
 
-            async fn fetch(
+            async fn fetch<A: Sync>(
                 &mut self,
-                statement: &'static Statement,
-                values: &Values,
+                statement: &'static Statement<A>,
+                args: &A,
             ) -> sqlx::Result<Vec<$row>> {
                 let mut query = sqlx::query(statement.0);
                 for arg in statement.1 {
-                    query = match values.of(*arg) {
+                    query = match arg(args) {
                         Value::Integer(integer) => query.bind(integer),
                         Value::Bytes(bytes) => query.bind(bytes.to_vec()),
                     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::clock::StoreClock;
 use crate::session::outcome::RecordKey;
 use crate::store::changes::{Changes, Link};
 use crate::store::health::Signal;
@@ -21,6 +22,7 @@ const JITTER: f64 = 0.2;
 pub(super) struct Hearing {
     pub changes: Changes,
     pub health: Arc<Signal>,
+    pub clock: StoreClock,
     /// How long one question may take.
     pub patience: Duration,
     lease: Duration,
@@ -29,10 +31,16 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    pub(super) fn new(health: Arc<Signal>, lease: Duration, patience: Duration) -> Self {
+    pub(super) fn new(
+        health: Arc<Signal>,
+        clock: StoreClock,
+        lease: Duration,
+        patience: Duration,
+    ) -> Self {
         Self {
             changes: Changes::default(),
             health,
+            clock,
             patience,
             lease,
             link: Mutex::new(None),
@@ -94,6 +102,7 @@ impl Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::store::health::Health;
 
     #[test]
@@ -107,7 +116,8 @@ mod tests {
             (0, 0.0, 250),
         ] {
             let signal = Arc::new(Signal::new("test".to_owned(), Health::Up));
-            let hearing = Hearing::new(signal, Duration::from_millis(lease), Duration::ZERO);
+            let clock = StoreClock::new(Clock::System, "test");
+            let hearing = Hearing::new(signal, clock, Duration::from_millis(lease), Duration::ZERO);
             assert_eq!(hearing.pause_of(random), Duration::from_millis(pause), "{lease}");
         }
     }

@@ -9,7 +9,9 @@
 //! and sockets of a busy or ending worker would hold up all others. A look-up thus wakes two
 //! threads, and with SQLite, which has threads of its own, two more on its way back.
 
+mod args;
 mod calls;
+mod clock;
 mod engine;
 mod group;
 mod hearing;
@@ -36,6 +38,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use self::clock::StoreClock;
 use self::engine::{Deadlines, Engine, Trouble};
 use self::hearing::Hearing;
 use self::mysql::MySql;
@@ -82,6 +85,7 @@ async fn open_sqlite(
     let sqlite = Sqlite::prepare(path).await?;
     let name = format!("sqlite:{}", sqlite.path().display());
     let store = SqlStore::new(sqlite, name, Health::Up, clock, lease, Sqlite::DEADLINES);
+    store.inner.engine.read_clock(&store.inner.hearing.clock).await;
     // A file that can be prepared but not read back is told of now, not with every request.
     let probe = store.inner.pools.read.perform(&ReadEra).await;
     probe.map_err(|error| StoreError::Database {
@@ -150,7 +154,6 @@ struct SqlStore<E: Engine> {
 struct Inner<E: Engine> {
     engine: Arc<E>,
     pools: Pools<E>,
-    clock: Clock,
     hearing: Hearing,
     deadlines: Deadlines,
 }
@@ -176,8 +179,12 @@ impl<E: Engine> SqlStore<E> {
         let inner = Arc::new(Inner {
             pools: Pools::new(&engine),
             engine,
-            clock,
-            hearing: Hearing::new(health, lease, deadlines.heartbeat),
+            hearing: Hearing::new(
+                health,
+                StoreClock::new(clock, E::NAME),
+                lease,
+                deadlines.heartbeat,
+            ),
             deadlines,
         });
         let tasks = [
@@ -255,7 +262,7 @@ impl<E: Engine> SqlStore<E> {
         let task = self.control.spawn(async move { timeout(deadline, call).await });
         match timeout(deadline, task).await {
             Ok(Ok(Ok(Ok(answer)))) => Ok(answer),
-            Ok(Ok(Ok(Err(error)))) => Err(error.to_string()),
+            Ok(Ok(Ok(Err(error)))) => Err(E::explained(&error)),
             Ok(Ok(Err(_elapsed))) | Err(_elapsed) => Err(format!("no answer within {deadline:?}")),
             Ok(Err(ended)) => Err(ended.to_string()),
         }

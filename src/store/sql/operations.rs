@@ -2,7 +2,10 @@
 //!
 //! Rows that are garbage count as not there until the reaper has removed them.
 
-use super::engine::{Cells, Driver, Engine, Put, Statement, Values};
+use super::args::{
+    self, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Statement,
+};
+use super::engine::{Cells, Driver, Engine, Put};
 use crate::session::outcome::{Carried, Created, Epoch, Leased, Replaced, Surplus};
 use crate::store::{LISTED_MAX, Listed, Stored};
 
@@ -32,39 +35,39 @@ pub(super) async fn carry_out<E: Engine, O: Operation>(
     Ok(answer)
 }
 
-async fn put<E: Engine>(
+async fn put<E: Engine, A: Sync>(
     connection: &mut E::Connection,
-    put: &'static Put,
-    values: &Values,
+    put: &'static Put<A>,
+    args: &A,
 ) -> sqlx::Result<Vec<<E::Connection as Driver>::Row>> {
     match &put.read {
-        None => connection.fetch(&put.write, values).await,
+        None => connection.fetch(&put.write, args).await,
         Some(read) => {
-            connection.execute(&put.write, values).await?;
-            connection.fetch(read, values).await
+            connection.execute(&put.write, args).await?;
+            connection.fetch(read, args).await
         }
     }
 }
 
-async fn follow_up<E: Engine>(
+async fn follow_up<E: Engine, A: Sync>(
     connection: &mut E::Connection,
-    statement: &'static Option<Statement>,
-    values: &Values,
+    statement: &'static Option<Statement<A>>,
+    args: &A,
 ) -> sqlx::Result<()> {
     if let Some(statement) = statement {
-        connection.execute(statement, values).await?;
+        connection.execute(statement, args).await?;
     }
     Ok(())
 }
 
 async fn load<E: Engine>(
     connection: &mut E::Connection,
-    values: &Values,
+    key: &Key,
     with_epoch: bool,
 ) -> sqlx::Result<Option<Stored>> {
     let statements = E::STATEMENTS;
     let statement = if with_epoch { &statements.load_with_epoch } else { &statements.load };
-    let rows = connection.fetch(statement, values).await?;
+    let rows = connection.fetch(statement, key).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let epoch = if with_epoch { row.maybe_bytes(2)? } else { None };
     let version = u64::try_from(row.integer(0)?).map_err(|error| decode(error.into()))?;
@@ -74,7 +77,7 @@ async fn load<E: Engine>(
 
 /// Reads a record, with the epoch beside it where asked.
 pub(super) struct Load {
-    pub values: Values,
+    pub key: Key,
     pub with_epoch: bool,
 }
 
@@ -86,23 +89,23 @@ impl Operation for Load {
         &self,
         connection: &mut E::Connection,
     ) -> sqlx::Result<Self::Answer> {
-        load::<E>(connection, &self.values, self.with_epoch).await
+        load::<E>(connection, &self.key, self.with_epoch).await
     }
 }
 
 /// Inserts a record, over one that is garbage if need be.
-pub(super) struct Create(pub Values);
+pub(super) struct Create(pub NewRecord);
 
 impl Operation for Create {
     type Answer = Created;
     const IS_TRANSACTION: bool = true;
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Created> {
-        if !put::<E>(connection, &E::STATEMENTS.create, &self.0).await?.is_empty() {
+        if !put::<E, _>(connection, &E::STATEMENTS.create, &self.0).await?.is_empty() {
             return Ok(Created::Created);
         }
         // Ours, if an earlier try of this call put it there. Gone by now: another had it.
-        let there = load::<E>(connection, &self.0, false).await?;
+        let there = load::<E>(connection, &self.0.key(), false).await?;
         Ok(match there {
             Some(there) if there.version == 1 && there.sealed == self.0.sealed => Created::Created,
             Some(_) | None => Created::Taken,
@@ -112,7 +115,7 @@ impl Operation for Create {
 
 /// Replaces a record in one statement, so that of two writers one finds another version.
 pub(super) struct Replace {
-    pub values: Values,
+    pub new: NewVersion,
     pub is_fenced: bool,
 }
 
@@ -121,23 +124,21 @@ impl Operation for Replace {
     const IS_TRANSACTION: bool = true;
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Replaced> {
-        let (statements, values) = (E::STATEMENTS, &self.values);
+        let (statements, new, key) = (E::STATEMENTS, &self.new, self.new.key());
         if let (true, Some(fence)) = (self.is_fenced, &statements.fence)
-            && connection.fetch(fence, values).await?.is_empty()
+            && connection.fetch(fence, new).await?.is_empty()
         {
             return Ok(Replaced::Gone);
         }
         let replace = if self.is_fenced { &statements.replace_fenced } else { &statements.replace };
-        if connection.execute(replace, values).await? == 1 {
-            follow_up::<E>(connection, &statements.after_record, values).await?;
+        if connection.execute(replace, new).await? == 1 {
+            follow_up::<E, _>(connection, &statements.after_record, &key).await?;
             return Ok(Replaced::Replaced);
         }
-        Ok(match load::<E>(connection, values, self.is_fenced).await? {
-            Some(there) if self.is_fenced && there.epoch != Some(Epoch(values.epoch)) => {
-                Replaced::Gone
-            }
-            Some(there) if is_ours(&there, values) => {
-                follow_up::<E>(connection, &statements.after_record, values).await?;
+        Ok(match load::<E>(connection, &key, self.is_fenced).await? {
+            Some(there) if self.is_fenced && !new.is_of(there.epoch) => Replaced::Gone,
+            Some(there) if new.is(&there) => {
+                follow_up::<E, _>(connection, &statements.after_record, &key).await?;
                 Replaced::Replaced
             }
             Some(_) => Replaced::Conflict,
@@ -146,64 +147,61 @@ impl Operation for Replace {
     }
 }
 
-/// Whether an earlier try of a call wrote this, and nobody has since.
-fn is_ours(there: &Stored, values: &Values) -> bool {
-    i64::try_from(there.version).is_ok_and(|version| version == values.version + 1)
-        && there.sealed == values.sealed
-}
-
 /// Replaces an epoch and a record of it, in a transaction of its own. The epoch comes first, as in a
 /// replacement that is fenced by it: whoever waits for the one lock holds none of the other.
-pub(super) struct CarryOn(pub Values);
+pub(super) struct CarryOn {
+    pub epoch: NewEpoch,
+    pub new: NewVersion,
+}
 
 impl Operation for CarryOn {
     type Answer = Carried;
     const IS_TRANSACTION: bool = false;
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Carried> {
-        let (statements, values) = (E::STATEMENTS, &self.0);
+        let (statements, Self { epoch, new }, key) = (E::STATEMENTS, self, self.new.key());
         // Where several statements are one write, telling of it is one of them; else it follows.
         let tells_within = statements.begin.is_some();
         connection.run(statements.begin_several).await?;
         let mut carried = Carried::Gone;
-        if connection.execute(&statements.carry_epoch, values).await? == 1 {
-            carried = match connection.execute(&statements.replace, values).await? {
-                1 => Carried::Carried(unlist::<E>(connection, values).await?),
+        if connection.execute(&statements.carry_epoch, epoch).await? == 1 {
+            carried = match connection.execute(&statements.replace, new).await? {
+                1 => Carried::Carried(unlist::<E>(connection, &key).await?),
                 _ => Carried::Conflict,
             };
         }
         if !matches!(carried, Carried::Carried(_)) {
             connection.run("ROLLBACK").await?;
-            let Some(there) = load::<E>(connection, values, true).await? else {
+            let Some(there) = load::<E>(connection, &key, true).await? else {
                 return Ok(Carried::Gone);
             };
             // Ours, if an earlier try of this call was carried out.
-            if there.epoch == Some(Epoch(values.new_epoch)) && is_ours(&there, values) {
-                follow_up::<E>(connection, &statements.after_record, values).await?;
-                follow_up::<E>(connection, &statements.after_tag, values).await?;
+            if there.epoch == Some(Epoch(epoch.epoch)) && new.is(&there) {
+                follow_up::<E, _>(connection, &statements.after_record, &key).await?;
+                follow_up::<E, _>(connection, &statements.after_tag, epoch).await?;
                 return Ok(Carried::Carried(0));
             }
             return Ok(carried);
         }
         if tells_within {
-            follow_up::<E>(connection, &statements.after_record, values).await?;
-            follow_up::<E>(connection, &statements.after_tag, values).await?;
+            follow_up::<E, _>(connection, &statements.after_record, &key).await?;
+            follow_up::<E, _>(connection, &statements.after_tag, epoch).await?;
         }
         connection.run("COMMIT").await?;
         if !tells_within {
-            follow_up::<E>(connection, &statements.after_tag, values).await?;
+            follow_up::<E, _>(connection, &statements.after_tag, epoch).await?;
         }
         Ok(carried)
     }
 }
 
 /// Takes what is left of a tag out of its list.
-async fn unlist<E: Engine>(connection: &mut E::Connection, values: &Values) -> sqlx::Result<usize> {
-    let count = connection.execute(&E::STATEMENTS.unlist, values).await?;
+async fn unlist<E: Engine>(connection: &mut E::Connection, besides: &Key) -> sqlx::Result<usize> {
+    let count = connection.execute(&E::STATEMENTS.unlist, besides).await?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-pub(super) struct Remove(pub Values);
+pub(super) struct Remove(pub Key);
 
 impl Operation for Remove {
     type Answer = ();
@@ -212,25 +210,25 @@ impl Operation for Remove {
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<()> {
         // Also where it was gone: an earlier try of this call may have been broken off in between.
         connection.execute(&E::STATEMENTS.remove, &self.0).await?;
-        follow_up::<E>(connection, &E::STATEMENTS.after_record, &self.0).await
+        follow_up::<E, _>(connection, &E::STATEMENTS.after_record, &self.0).await
     }
 }
 
 /// Reads the epoch of a tag, or makes it.
-pub(super) struct MakeEpoch(pub Values);
+pub(super) struct MakeEpoch(pub NewEpoch);
 
 impl Operation for MakeEpoch {
     type Answer = Epoch;
     const IS_TRANSACTION: bool = true;
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Epoch> {
-        let rows = put::<E>(connection, &E::STATEMENTS.epoch, &self.0).await?;
+        let rows = put::<E, _>(connection, &E::STATEMENTS.epoch, &self.0).await?;
         sixteen(first(&rows)?.bytes(0)?).map(Epoch)
     }
 }
 
 /// Replaces the epoch of a tag.
-pub(super) struct Revoke(pub Values);
+pub(super) struct Revoke(pub NewEpoch);
 
 impl Operation for Revoke {
     type Answer = Option<Epoch>;
@@ -240,15 +238,17 @@ impl Operation for Revoke {
         &self,
         connection: &mut E::Connection,
     ) -> sqlx::Result<Option<Epoch>> {
-        let rows = put::<E>(connection, &E::STATEMENTS.revoke, &self.0).await?;
+        let rows = put::<E, _>(connection, &E::STATEMENTS.revoke, &self.0).await?;
         let previous = first(&rows)?.maybe_bytes(0)?;
-        unlist::<E>(connection, &self.0).await?;
-        follow_up::<E>(connection, &E::STATEMENTS.after_tag, &self.0).await?;
+        // Nobody's identifier is zero: it is a hash.
+        let all = Key { tag: self.0.tag, id: [0; 16], now: self.0.now };
+        unlist::<E>(connection, &all).await?;
+        follow_up::<E, _>(connection, &E::STATEMENTS.after_tag, &self.0).await?;
         previous.map(sixteen).transpose().map(|previous| previous.map(Epoch))
     }
 }
 
-pub(super) struct List(pub Values);
+pub(super) struct List(pub Listing);
 
 impl Operation for List {
     type Answer = Listed;
@@ -269,7 +269,7 @@ impl Operation for List {
 
 /// Reads which of a tag's records that count are beyond so many.
 pub(super) struct Beyond {
-    pub values: Values,
+    pub surplus: args::Surplus,
     pub ends: Surplus,
 }
 
@@ -285,7 +285,7 @@ impl Operation for Beyond {
             Surplus::Oldest => &E::STATEMENTS.oldest,
             Surplus::Newest => &E::STATEMENTS.newest,
         };
-        let rows = connection.fetch(statement, &self.values).await?;
+        let rows = connection.fetch(statement, &self.surplus).await?;
         rows.iter().map(|row| sixteen(row.bytes(0)?)).collect()
     }
 }
@@ -297,37 +297,37 @@ impl Operation for ReadEra {
     const IS_TRANSACTION: bool = false;
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<u32> {
-        let rows = connection.fetch(&E::STATEMENTS.era, &Values::default()).await?;
+        let rows = connection.fetch(&E::STATEMENTS.era, &()).await?;
         rows.first().map_or(Ok(0), |row| era_of(row.integer(0)?))
     }
 }
 
 /// Moves the era on by `step` from the one in the store, or from `era` where that is later.
-pub(super) struct MoveEra(pub Values);
+pub(super) struct MoveEra(pub EraStep);
 
 impl Operation for MoveEra {
     type Answer = u32;
     const IS_TRANSACTION: bool = true;
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<u32> {
-        let rows = put::<E>(connection, &E::STATEMENTS.move_era, &self.0).await?;
+        let rows = put::<E, _>(connection, &E::STATEMENTS.move_era, &self.0).await?;
         era_of(first(&rows)?.integer(0)?)
     }
 }
 
-pub(super) struct TakeLease(pub Values);
+pub(super) struct TakeLease(pub Lease);
 
 impl Operation for TakeLease {
     type Answer = Leased;
     const IS_TRANSACTION: bool = true;
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<Leased> {
-        let rows = put::<E>(connection, &E::STATEMENTS.lease, &self.0).await?;
+        let rows = put::<E, _>(connection, &E::STATEMENTS.lease, &self.0).await?;
         Ok(if rows.is_empty() { Leased::Busy } else { Leased::Taken })
     }
 }
 
-pub(super) struct Release(pub Values);
+pub(super) struct Release(pub Lease);
 
 impl Operation for Release {
     type Answer = ();
@@ -340,8 +340,8 @@ impl Operation for Release {
 
 /// Removes a batch of garbage; how many rows it was.
 pub(super) struct Reap {
-    pub statement: &'static Statement,
-    pub values: Values,
+    pub statement: &'static Statement<Batch>,
+    pub batch: Batch,
 }
 
 impl Operation for Reap {
@@ -349,7 +349,7 @@ impl Operation for Reap {
     const IS_TRANSACTION: bool = false;
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<u64> {
-        connection.execute(self.statement, &self.values).await
+        connection.execute(self.statement, &self.batch).await
     }
 }
 

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::engine::{Arg, Cells, Driver, Statement, Values};
+use super::args::{Above, Arg, Sign, Statement};
+use super::engine::{Cells, Driver, Put};
 use super::hearing::Hearing;
 use super::operations::sixteen;
+use crate::clock::UnixMillis;
 
 /// For how long a row is kept. A node that was away for half of it begins anew.
 pub(super) const KEPT: Duration = Duration::from_secs(120);
@@ -23,16 +25,19 @@ const GAPS_MAX: usize = 1024;
 /// How a database is asked.
 pub(super) struct Questions {
     /// The highest number, or null.
-    pub top: Statement,
-    /// seq, tag, id or null where the epoch of the tag was replaced: of the rows above `Version`,
-    /// in order, at most `Limit`.
-    pub above: Statement,
+    pub top: Statement<()>,
+    /// seq, tag, id or null where the epoch of the tag was replaced: in order.
+    pub above: Statement<Above>,
+    /// Writes a row and reads it back, as the server's time: none where there is no server. After a
+    /// failover the one of before may live on, answer every question, and take no writes: what it
+    /// has not heard of is no proof.
+    pub sign: Option<Put<Sign>>,
     /// How long after it took a number a transaction may still commit.
     pub settled: Duration,
 }
 
-/// What the rows are bound to: the number goes in place of a version.
-pub(super) const ABOVE: &[Arg] = &[Arg::Version, Arg::Limit];
+/// What the rows are bound to.
+pub(super) const ABOVE: &[Arg<Above>] = &[Above::seq, Above::limit];
 
 /// Asks until that fails; why.
 pub(super) async fn watch<C: Driver>(
@@ -52,10 +57,13 @@ async fn ask<C: Driver>(
     hearing: &Hearing,
 ) -> Result<std::convert::Infallible, String> {
     let patience = hearing.patience;
-    let none = Values::default();
-    let top = in_time(patience, connection.fetch(&questions.top, &none)).await?;
+    let top = in_time(patience, connection.fetch(&questions.top, &())).await?;
     let top = top.first().map_or(Ok(None), |row| row.maybe_integer(0));
     let mut position = Position::at(top.map_err(|error| error.to_string())?.unwrap_or(0));
+    let id = rand::random();
+    if let Some(sign) = &questions.sign {
+        signed(connection, sign, id, hearing).await?;
+    }
     hearing.health.up();
     let settled = Instant::now() + questions.settled;
     let mut link = None;
@@ -67,8 +75,11 @@ async fn ask<C: Driver>(
         }
         before = began;
         let limit = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
-        let values = Values { version: position.floor(), limit, ..Values::default() };
-        let rows = in_time(patience, connection.fetch(&questions.above, &values)).await?;
+        if let Some(sign) = &questions.sign {
+            signed(connection, sign, id, hearing).await?;
+        }
+        let above = Above { seq: position.floor(), limit };
+        let rows = in_time(patience, connection.fetch(&questions.above, &above)).await?;
         if rows.len() >= ROWS_MAX {
             return Err("too many changes to follow".to_owned());
         }
@@ -89,6 +100,29 @@ async fn ask<C: Driver>(
         }
         hearing.pause().await;
     }
+}
+
+/// Sees that the server takes writes, and what time it has.
+pub(super) async fn signed<C: Driver>(
+    connection: &mut C,
+    sign: &'static Put<Sign>,
+    id: [u8; 16],
+    hearing: &Hearing,
+) -> Result<(), String> {
+    let (sent, row) = (Instant::now(), Sign { id, nonce: rand::random() });
+    let rows = match &sign.read {
+        None => in_time(hearing.patience, connection.fetch(&sign.write, &row)).await?,
+        Some(read) => {
+            in_time(hearing.patience, connection.execute(&sign.write, &row)).await?;
+            in_time(hearing.patience, connection.fetch(read, &row)).await?
+        }
+    };
+    let Some(row) = rows.first() else {
+        return Err("what was written is not there: no server that takes writes".to_owned());
+    };
+    let time = row.integer(0).map_err(|error| error.to_string())?;
+    hearing.clock.note(UnixMillis(time.unsigned_abs()), sent);
+    Ok(())
 }
 
 /// A row's number, tag, and identifier if it is about a record.

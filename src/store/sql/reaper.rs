@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Engine, Values};
+use super::args::Batch;
+use super::engine::Engine;
 use super::operations::Reap;
 use super::{Inner, millis};
 use crate::clock::UnixMillis;
@@ -30,7 +31,11 @@ pub(super) async fn run<E: Engine>(inner: Arc<Inner<E>>) {
         if E::IS_SERVER && inner.hearing.health.current() != Health::Up {
             continue;
         }
-        match reap(&inner, inner.clock.now()).await {
+        // Whose clock is wrong may not know what it is that it removes.
+        if !inner.hearing.clock.may_destroy() {
+            continue;
+        }
+        match reap(&inner, inner.hearing.clock.now()).await {
             Ok(rows) => {
                 if !E::IS_SERVER {
                     inner.hearing.health.up();
@@ -43,12 +48,11 @@ pub(super) async fn run<E: Engine>(inner: Arc<Inner<E>>) {
     }
 }
 
-/// Removes all rows that are garbage at `now`; how many there were.
+/// Removes all rows that are garbage at `now`, the store's time; how many there were.
 pub(super) async fn reap<E: Engine>(inner: &Inner<E>, now: UnixMillis) -> sqlx::Result<u64> {
     let mut total = 0;
     for statement in E::STATEMENTS.reap {
-        let values = Values { now: millis(now), limit: BATCH, ..Values::default() };
-        let batch = Reap { statement, values };
+        let batch = Reap { statement, batch: Batch { limit: BATCH, now: millis(now) } };
         loop {
             let removed = inner.pools.for_writes(Durability::Master).perform(&batch).await?;
             total += removed;

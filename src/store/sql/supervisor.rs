@@ -73,13 +73,13 @@ pub(super) async fn reach<E: Engine>(engine: &E) -> Result<E::Connection, Cause>
     let made = timeout(CONNECT_DEADLINE, engine.connect(Role::Heart)).await;
     let mut connection = match made {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(Cause::Failed(error.to_string())),
+        Ok(Err(error)) => return Err(Cause::Failed(E::explained(&error))),
         Err(_elapsed) => return Err(late("connection", CONNECT_DEADLINE)),
     };
     match timeout(PREPARE_DEADLINE, engine.prepare(&mut connection)).await {
         Ok(Ok(())) => Ok(connection),
         Ok(Err(Unready::Refused(reason))) => Err(Cause::Refused(reason)),
-        Ok(Err(Unready::Failed(error))) => Err(Cause::Failed(error.to_string())),
+        Ok(Err(Unready::Failed(error))) => Err(Cause::Failed(E::explained(&error))),
         Err(_elapsed) => Err(late("answer about its tables", PREPARE_DEADLINE)),
     }
 }

@@ -8,14 +8,16 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use self::harness::Server;
-use super::engine::Values;
+use super::args::{NewEpoch, NewVersion};
 use super::operations::{Replace, Revoke};
 use super::server::Kind;
 use super::*;
-use crate::session::outcome::{Created, Epoch, Lookup, RecordKey, Removed, Replaced};
+use crate::session::outcome::{Created, Epoch, Leased, Lookup, RecordKey, Removed, Replaced};
+use crate::store::SessionStore;
 use crate::store::changes::Link;
 use crate::store::contract::{self, Bench, Elapse, count_up, counted, key};
 use crate::store::credentials::Secret;
+use crate::store::health::Signal;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const LEASE: Duration = Duration::from_secs(1);
@@ -43,12 +45,9 @@ async fn becomes(store: &SharedStore, wanted: Health) {
 impl Server {
     /// An empty database on a server that all properties share.
     async fn bench(&self) -> Bench {
-        let shift = Arc::new(AtomicU64::new(0));
-        let (settings, clock) = (self.settings(&self.database()), Clock::Shifted(shift.clone()));
-        let store = open_within(&settings, LEASE, clock, PATIENT).await;
-        let store = store.expect("a usable server");
-        becomes(&store, Health::Up).await;
-        Bench { store, elapse: Elapse::Shift(shift), keep_alive: Box::new(()) }
+        let settings = self.settings(&self.database());
+        let store = open(&settings, PATIENT).await;
+        Bench { store, elapse: Elapse::Really, keep_alive: Box::new(()) }
     }
 }
 
@@ -86,7 +85,25 @@ both!(
     a_server_is_made_ready_or_its_operator_told_why_not,
     what_one_process_changes_another_hears_of,
     no_replacement_lands_after_a_revocation_was_acknowledged,
+    a_server_that_takes_no_writes_is_left_for_the_one_that_took_its_address,
+    a_node_with_a_wrong_clock_ends_nothing,
 );
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// What replaces a version, for operations on a connection of the test's own.
+fn new_version(key: RecordKey, version: i64) -> NewVersion {
+    NewVersion {
+        tag: key.tag,
+        id: key.id,
+        version,
+        epoch: [0; 16],
+        sealed: Vec::new(),
+        keep: HOUR_MS,
+        place: 0,
+        now: 0,
+    }
+}
 
 fn subject(n: u8) -> RecordKey {
     RecordKey { has_subject: true, ..key(n) }
@@ -343,15 +360,7 @@ async fn what_one_process_changes_another_hears_of(kind: Kind) {
         let engine = MySql::new(&server.settings(&database));
         let mut slow = engine.connect(engine::Role::Write).await.expect("a connection");
         engine::Driver::run(&mut slow, "START TRANSACTION").await.expect("begun");
-        let values = Values {
-            tag: key.tag,
-            id: key.id,
-            version: 1,
-            now: millis(Clock::System.now()),
-            keep_until: i64::MAX,
-            ..Values::default()
-        };
-        let operation = Replace { values, is_fenced: false };
+        let operation = Replace { new: new_version(key, 1), is_fenced: false };
         let replaced = operation.perform::<MySql>(&mut slow).await.expect("no error");
         assert_eq!(replaced, Replaced::Replaced);
         let other = subject(3);
@@ -386,22 +395,15 @@ async fn fence<E: Engine>(engine: E, settings: &server::Settings) {
     assert_eq!(store.epoch(key.tag, old, HOUR).await, Lookup::Found(old));
     let mut other = engine.connect(engine::Role::Write).await.expect("a connection");
     let begin = E::STATEMENTS.begin.unwrap_or("BEGIN");
-    let values = Values {
-        tag: key.tag,
-        id: key.id,
-        version: 1,
-        now: millis(Clock::System.now()),
-        keep_until: i64::MAX / 2,
-        epoch: old.0,
-        ..Values::default()
-    };
+    let version = |version| NewVersion { epoch: old.0, ..new_version(key, version) };
+    let revoked = NewEpoch { tag: key.tag, epoch: new.0, over: old.0, keep: HOUR_MS, now: 0 };
     let fenced = move |store: SharedStore, version, sealed: &'static [u8]| async move {
         store.replace(key, version, Some(old), sealed, HOUR.into(), Durability::Master).await
     };
 
     // The replacement first: the revocation waits for it.
     engine::Driver::run(&mut other, begin).await.expect("begun");
-    let operation = Replace { values: values.clone(), is_fenced: true };
+    let operation = Replace { new: version(1), is_fenced: true };
     let replaced = operation.perform::<E>(&mut other).await.expect("no error");
     assert_eq!(replaced, Replaced::Replaced);
     let revocation = tokio::spawn({
@@ -417,7 +419,7 @@ async fn fence<E: Engine>(engine: E, settings: &server::Settings) {
     // The revocation first: the replacement waits for it, and finds another epoch.
     assert_eq!(store.revoke(key.tag, old, HOUR).await, Lookup::Found(Some(new)));
     engine::Driver::run(&mut other, begin).await.expect("begun");
-    let operation = Revoke(Values { epoch: new.0, ..values.clone() });
+    let operation = Revoke(revoked.clone());
     assert_eq!(operation.perform::<E>(&mut other).await.expect("no error"), Some(old));
     let replacement = tokio::spawn(fenced(store.clone(), 2, b"late"));
     sleep(Duration::from_millis(300)).await;
@@ -427,12 +429,12 @@ async fn fence<E: Engine>(engine: E, settings: &server::Settings) {
     // Two that wait for each other: the server ends one, which is tried again.
     assert_eq!(store.revoke(key.tag, old, HOUR).await, Lookup::Found(Some(new)));
     engine::Driver::run(&mut other, begin).await.expect("begun");
-    let operation = Replace { values: Values { version: 2, ..values.clone() }, is_fenced: false };
+    let operation = Replace { new: version(2), is_fenced: false };
     let replaced = operation.perform::<E>(&mut other).await.expect("no error");
     assert_eq!(replaced, Replaced::Replaced);
     let replacement = tokio::spawn(fenced(store.clone(), 2, b"new"));
     sleep(Duration::from_millis(300)).await;
-    let operation = Revoke(Values { epoch: new.0, ..values });
+    let operation = Revoke(revoked);
     match operation.perform::<E>(&mut other).await {
         Ok(_) => engine::Driver::run(&mut other, "COMMIT").await.expect("committed"),
         // It was this one that the server ended.
@@ -440,4 +442,100 @@ async fn fence<E: Engine>(engine: E, settings: &server::Settings) {
     }
     let outcome = replacement.await.expect("no panic");
     assert_ne!(outcome, Replaced::Unavailable);
+}
+
+/// What PgBouncer gives to each transaction is another connection: nothing is heard on it, and what
+/// was prepared on one is there or not on the next.
+#[tokio::test]
+async fn a_pooler_that_gives_each_transaction_a_connection_is_named() {
+    let server = Server::start(Kind::Postgres);
+    let database = server.database();
+    let pooler = harness::Pooler::start(&server, &database, "transaction");
+    let engine = Postgres::new(&pooler.settings(&database));
+    let signal = Arc::new(Signal::new("test".to_owned(), Health::Starting));
+    let clock = StoreClock::new(Clock::System, "test");
+    let hearing = Hearing::new(signal, clock, LEASE, Duration::from_secs(2));
+    for attempt in 0..3 {
+        let said = match supervisor::reach(&engine).await {
+            Ok(connection) => engine.watch(connection, &hearing).await,
+            Err(Cause::Refused(said) | Cause::Failed(said)) => said,
+        };
+        assert!(said.contains("PgBouncer") && said.contains("session"), "{attempt}: {said}");
+    }
+    drop(pooler);
+    let pooler = harness::Pooler::start(&server, &database, "session");
+    let store = open(&pooler.settings(&database), PATIENT).await;
+    hears(&store).await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+}
+
+/// After a failover the old server lives on and answers whatever it is asked; its address is now
+/// another's, which connections that are kept do not notice.
+async fn a_server_that_takes_no_writes_is_left_for_the_one_that_took_its_address(kind: Kind) {
+    let (old, new) = (Server::start(kind), Server::start(kind));
+    let (database, same) = (old.database(), new.database());
+    assert_eq!(database, same);
+    let way = harness::Way::to(&old).await;
+    let store = open(&way.settings(&old.settings(&database)), PATIENT).await;
+    assert_eq!(store.create(key(1), b"one", HOUR).await, Created::Created);
+    let link = hears(&store).await;
+
+    old.takes_no_writes();
+    until("the link of a server that takes no writes", async || {
+        !link.is_proved(LEASE, Instant::now())
+    })
+    .await;
+    becomes(&store, Health::Down).await;
+    assert_eq!(store.load(key(1)).await, Lookup::Unavailable);
+
+    way.leads_to(&new);
+    becomes(&store, Health::Up).await;
+    assert_eq!(store.load(key(1)).await, Lookup::NotFound, "the new server was asked");
+    assert_eq!(store.create(key(1), b"two", HOUR).await, Created::Created);
+}
+
+async fn a_node_with_a_wrong_clock_ends_nothing(kind: Kind) {
+    let server = Server::start(kind);
+    let settings = server.settings(&server.database());
+    match kind {
+        Kind::Postgres => wrong_clock(Postgres::new(&settings), &settings).await,
+        Kind::MySql => wrong_clock(MySql::new(&settings), &settings).await,
+    }
+}
+
+async fn wrong_clock<E: Engine>(engine: E, settings: &server::Settings) {
+    let right: SharedStore = open(settings, PATIENT).await;
+    let ahead = Clock::Shifted(Arc::new(AtomicU64::new(2 * HOUR_MS.unsigned_abs())));
+    let wrong = start(engine, settings, LEASE, ahead, PATIENT).await.expect("a usable server");
+    goes_by_the_stores_clock(&right, &wrong).await;
+}
+
+/// What holds on every engine between a node whose clock is right and one that is two hours ahead.
+pub(super) async fn goes_by_the_stores_clock<E: Engine>(right: &SharedStore, wrong: &SqlStore<E>) {
+    let minute = Duration::from_secs(60);
+    let (key, mine, other) = (subject(1), [1; 16], [2; 16]);
+    let epoch = Epoch([1; 16]);
+    assert_eq!(right.create(key, b"one", minute).await, Created::Created);
+    assert_eq!(right.epoch(key.tag, epoch, minute).await, Lookup::Found(epoch));
+    assert_eq!(right.lease(key, mine, minute).await, Leased::Taken);
+    until("both are up", async || wrong.ping().await).await;
+    let ahead = wrong.clock_ahead_ms().expect("just read");
+    assert!((2 * HOUR_MS - 5_000..=2 * HOUR_MS + 5_000).contains(&ahead), "{ahead}");
+    assert!(right.clock_ahead_ms().is_some_and(|ahead| ahead.unsigned_abs() < 5_000));
+    assert!(!wrong.inner.hearing.clock.may_destroy());
+
+    assert_eq!(wrong.create(key, b"two", minute).await, Created::Taken);
+    assert_eq!(wrong.lease(key, other, minute).await, Leased::Busy);
+    assert_eq!(reaper::reap(&wrong.inner, wrong.inner.hearing.clock.now()).await.ok(), Some(0));
+    let Lookup::Found(there) = wrong.load(key).await else { panic!("it is gone") };
+    assert_eq!((there.version, there.epoch), (1, Some(epoch)));
+    let later =
+        wrong.replace(key, 1, Some(epoch), b"two", minute.into(), Durability::Replica).await;
+    assert_eq!(later, Replaced::Replaced);
+    // Nor does it hold up others for longer.
+    right.release(key, mine).await;
+    assert_eq!(wrong.lease(key, other, Duration::from_millis(200)).await, Leased::Taken);
+    until("the lease is over", async || right.lease(key, mine, minute).await == Leased::Taken)
+        .await;
+    assert!(matches!(right.load(key).await, Lookup::Found(there) if there.version == 2));
 }

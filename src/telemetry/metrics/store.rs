@@ -24,6 +24,8 @@ const STORE_BUCKETS: &[f64] =
 pub struct StoreCounts {
     /// Writes with the durability of a revocation that no replica has confirmed.
     pub unconfirmed: u64,
+    /// How far this process' clock is ahead of the store's.
+    pub clock_ahead_ms: i64,
     pub cache: CacheCounts,
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Store {
     answers: AtomicBool,
     pub(super) without: Counters<WithoutStore>,
     unconfirmed: IntCounter,
+    clock_ahead: IntGauge,
     cache_hits: IntCounter,
     cache_misses: IntCounter,
     cache_evictions: IntCounter,
@@ -86,6 +89,11 @@ impl Store {
                 "cloakroom_revocation_unconfirmed_total",
                 "Logins, ends and revocations that stand on the master alone: no replica has \
                  confirmed them.",
+            ),
+            clock_ahead: gauge(
+                r,
+                "cloakroom_store_clock_ahead_milliseconds",
+                "How far the clock of this node is ahead of the store's; behind where negative.",
             ),
             cache_hits: counter(
                 r,
@@ -129,9 +137,10 @@ impl Store {
     }
 
     pub(super) fn read(&self, counts: StoreCounts) {
-        let StoreCounts { unconfirmed, cache } = counts;
+        let StoreCounts { unconfirmed, clock_ahead_ms, cache } = counts;
         let CacheCounts { hits, misses, evictions, entries, bytes } = cache;
         raise(&self.unconfirmed, unconfirmed);
+        self.clock_ahead.set(clock_ahead_ms);
         raise(&self.cache_hits, hits);
         raise(&self.cache_misses, misses);
         raise(&self.cache_evictions, evictions);
@@ -169,13 +178,14 @@ mod tests {
         let metrics = Metrics::new();
         check(&metrics, &["cloakroom_revocation_unconfirmed_total 0", "cloakroom_cache_entries 0"]);
         let cache = CacheCounts { hits: 7, misses: 3, evictions: 2, entries: 1, bytes: 900 };
-        metrics.watch_store(move || StoreCounts { unconfirmed: 4, cache });
+        metrics.watch_store(move || StoreCounts { unconfirmed: 4, clock_ahead_ms: -7, cache });
         // Twice: a total is no sum of what was read.
         for _ in 0..2 {
             check(
                 &metrics,
                 &[
                     "cloakroom_revocation_unconfirmed_total 4",
+                    "cloakroom_store_clock_ahead_milliseconds -7",
                     "cloakroom_cache_hits_total 7",
                     "cloakroom_cache_misses_total 3",
                     "cloakroom_cache_evictions_total 2",

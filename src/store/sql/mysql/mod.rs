@@ -12,13 +12,11 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{ConnectOptions, MySqlConnection};
 
-use super::engine::Arg::{
-    Epoch, EpochUntil, Era, Id, KeepUntil, Limit, NewEpoch, Now, Offset, Owner, Place, Sealed,
-    Step, Tag, Version,
+use super::args::{
+    Arg, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Sign, Statement,
+    Surplus,
 };
-use super::engine::{
-    Deadlines, Driver, Engine, Put, Role, Statement, Statements, Trouble, Unready,
-};
+use super::engine::{Deadlines, Driver, Engine, Put, Role, Statements, Trouble, Unready};
 use super::hearing::Hearing;
 use super::poll::{self, ABOVE, Questions};
 use super::server::{Protection, Settings};
@@ -105,6 +103,9 @@ impl Engine for MySql {
             Some(1205 | 1213) => Trouble::Busy,
             // The server ends, or has closed the connection.
             Some(1053 | 1077 | 1079 | 1927 | 4031) => Trouble::Broken,
+            // It takes no writes (`read_only`, a member that has left its cluster): the one from
+            // before a failover, perhaps, which answers for as long as it is asked.
+            Some(1047 | 1290 | 1792 | 1836) => Trouble::Broken,
             Some(_) | None => Trouble::Refused,
         }
     }
@@ -122,6 +123,14 @@ fn settings_of(role: Role) -> &'static str {
     }
 }
 
+/// The server's time in Unix milliseconds, the same throughout a statement.
+macro_rules! now {
+    () => {
+        "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"
+    };
+}
+
+/// What is signed stands among the leases, at a tag that no record has, and is removed like those.
 /// A writer takes a number with its last statement. It commits then, or is given up within its
 /// deadline; were it stopped just then, the server gives it up after `wait_timeout`.
 const QUESTIONS: Questions = Questions {
@@ -130,6 +139,26 @@ const QUESTIONS: Questions = Questions {
         "SELECT seq, tag, id FROM cloakroom_changes WHERE seq > ? ORDER BY seq LIMIT ?",
         ABOVE,
     ),
+    sign: Some(Put {
+        write: Statement(
+            concat!(
+                "INSERT INTO cloakroom_leases (tag, id, owner, keep_until) \
+                 VALUES (X'0000000000000000', ?, ?, ",
+                now!(),
+                ") ON DUPLICATE KEY UPDATE owner = VALUES(owner), keep_until = VALUES(keep_until)"
+            ),
+            &[Sign::id, Sign::nonce],
+        ),
+        read: Some(Statement(
+            concat!(
+                "SELECT ",
+                now!(),
+                " FROM cloakroom_leases \
+                 WHERE tag = X'0000000000000000' AND id = ? AND owner = ?"
+            ),
+            &[Sign::id, Sign::nonce],
+        )),
+    }),
     settled: Duration::from_secs(10),
 };
 
@@ -137,151 +166,238 @@ const STATEMENTS: Statements = Statements {
     begin: Some("START TRANSACTION"),
     begin_several: "START TRANSACTION",
     load: Statement(
-        "SELECT version, sealed FROM cloakroom_records \
-         WHERE tag = ? AND id = ? AND keep_until > ?",
-        &[Tag, Id, Now],
+        concat!(
+            "SELECT version, sealed FROM cloakroom_records \
+             WHERE tag = ? AND id = ? AND keep_until > ",
+            now!()
+        ),
+        &[Key::tag, Key::id],
     ),
     load_with_epoch: Statement(
-        "SELECT r.version, r.sealed, e.epoch FROM cloakroom_records r \
-         LEFT JOIN cloakroom_epochs e ON e.tag = r.tag AND e.keep_until > ? \
-         WHERE r.tag = ? AND r.id = ? AND r.keep_until > ?",
-        &[Now, Tag, Id, Now],
+        concat!(
+            "SELECT r.version, r.sealed, e.epoch FROM cloakroom_records r \
+             LEFT JOIN cloakroom_epochs e ON e.tag = r.tag AND e.keep_until > ",
+            now!(),
+            " WHERE r.tag = ? AND r.id = ? AND r.keep_until > ",
+            now!()
+        ),
+        &[Key::tag, Key::id],
     ),
     create: Put {
         // Assignments are made from left to right: the time that is compared comes last.
         write: Statement(
-            "INSERT INTO cloakroom_records (tag, id, version, sealed, keep_until, place) \
-             VALUES (?, ?, 1, ?, ?, ?) ON DUPLICATE KEY UPDATE \
-             version = IF(keep_until <= ?, 1, version), \
-             sealed = IF(keep_until <= ?, VALUES(sealed), sealed), \
-             place = IF(keep_until <= ?, VALUES(place), place), \
-             keep_until = IF(keep_until <= ?, VALUES(keep_until), keep_until)",
-            &[Tag, Id, Sealed, KeepUntil, Place, Now, Now, Now, Now],
+            concat!(
+                "INSERT INTO cloakroom_records (tag, id, version, sealed, keep_until, place) \
+                 VALUES (?, ?, 1, ?, ? + ",
+                now!(),
+                ", ?) ON DUPLICATE KEY UPDATE version = IF(keep_until <= ",
+                now!(),
+                ", 1, version), sealed = IF(keep_until <= ",
+                now!(),
+                ", VALUES(sealed), sealed), place = IF(keep_until <= ",
+                now!(),
+                ", VALUES(place), place), keep_until = IF(keep_until <= ",
+                now!(),
+                ", VALUES(keep_until), keep_until)"
+            ),
+            &[NewRecord::tag, NewRecord::id, NewRecord::sealed, NewRecord::keep, NewRecord::place],
         ),
         read: Some(Statement(
             "SELECT version FROM cloakroom_records \
              WHERE tag = ? AND id = ? AND version = 1 AND sealed = ?",
-            &[Tag, Id, Sealed],
+            &[NewRecord::tag, NewRecord::id, NewRecord::sealed],
         )),
     },
     // This spelling is MariaDB's too.
     fence: Some(Statement(
-        "SELECT 1 FROM cloakroom_epochs WHERE tag = ? AND epoch = ? AND keep_until > ? \
-         LOCK IN SHARE MODE",
-        &[Tag, Epoch, Now],
+        concat!(
+            "SELECT 1 FROM cloakroom_epochs WHERE tag = ? AND epoch = ? AND keep_until > ",
+            now!(),
+            " LOCK IN SHARE MODE"
+        ),
+        &[NewVersion::tag, NewVersion::epoch],
     )),
     replace: REPLACE,
     replace_fenced: REPLACE,
-    remove: Statement("DELETE FROM cloakroom_records WHERE tag = ? AND id = ?", &[Tag, Id]),
+    remove: Statement(
+        "DELETE FROM cloakroom_records WHERE tag = ? AND id = ?",
+        &[Key::tag, Key::id],
+    ),
     epoch: Put {
         write: Statement(
-            "INSERT INTO cloakroom_epochs (tag, epoch, keep_until) VALUES (?, ?, ?) \
-             ON DUPLICATE KEY UPDATE epoch = IF(keep_until > ?, epoch, VALUES(epoch)), \
-             keep_until = GREATEST(keep_until, VALUES(keep_until))",
-            &[Tag, Epoch, KeepUntil, Now],
+            concat!(
+                "INSERT INTO cloakroom_epochs (tag, epoch, keep_until) VALUES (?, ?, ? + ",
+                now!(),
+                ") ON DUPLICATE KEY UPDATE epoch = IF(keep_until > ",
+                now!(),
+                ", epoch, VALUES(epoch)), keep_until = GREATEST(keep_until, VALUES(keep_until))"
+            ),
+            NEW_EPOCH,
         ),
-        read: Some(Statement("SELECT epoch FROM cloakroom_epochs WHERE tag = ?", &[Tag])),
+        read: Some(Statement("SELECT epoch FROM cloakroom_epochs WHERE tag = ?", &[NewEpoch::tag])),
     },
     revoke: Put {
         write: Statement(
-            "INSERT INTO cloakroom_epochs (tag, epoch, keep_until) VALUES (?, ?, ?) \
-             ON DUPLICATE KEY UPDATE \
-             previous = IF(keep_until > ? AND epoch <> VALUES(epoch), epoch, NULL), \
-             epoch = VALUES(epoch), keep_until = GREATEST(keep_until, VALUES(keep_until))",
-            &[Tag, Epoch, KeepUntil, Now],
+            concat!(
+                "INSERT INTO cloakroom_epochs (tag, epoch, keep_until) VALUES (?, ?, ? + ",
+                now!(),
+                ") ON DUPLICATE KEY UPDATE previous = IF(keep_until > ",
+                now!(),
+                " AND epoch <> VALUES(epoch), epoch, NULL), epoch = VALUES(epoch), \
+                 keep_until = GREATEST(keep_until, VALUES(keep_until))"
+            ),
+            NEW_EPOCH,
         ),
-        read: Some(Statement("SELECT previous FROM cloakroom_epochs WHERE tag = ?", &[Tag])),
+        read: Some(Statement(
+            "SELECT previous FROM cloakroom_epochs WHERE tag = ?",
+            &[NewEpoch::tag],
+        )),
     },
     carry_epoch: Statement(
-        "UPDATE cloakroom_epochs SET previous = epoch, epoch = ?, \
-         keep_until = GREATEST(keep_until, ?) WHERE tag = ? AND epoch = ? AND keep_until > ?",
-        &[NewEpoch, EpochUntil, Tag, Epoch, Now],
+        concat!(
+            "UPDATE cloakroom_epochs SET previous = epoch, epoch = ?, \
+             keep_until = GREATEST(keep_until, ? + ",
+            now!(),
+            ") WHERE tag = ? AND epoch = ? AND keep_until > ",
+            now!()
+        ),
+        &[NewEpoch::epoch, NewEpoch::keep, NewEpoch::tag, NewEpoch::over],
     ),
     unlist: Statement(
-        "UPDATE cloakroom_records SET place = -1 \
-         WHERE tag = ? AND place >= 0 AND id <> ? AND keep_until > ?",
-        &[Tag, Id, Now],
+        concat!(
+            "UPDATE cloakroom_records SET place = -1 \
+             WHERE tag = ? AND place >= 0 AND id <> ? AND keep_until > ",
+            now!()
+        ),
+        &[Key::tag, Key::id],
     ),
     list: Statement(
-        "SELECT id FROM cloakroom_records WHERE tag = ? AND place >= 0 AND keep_until > ? \
-         ORDER BY keep_until DESC LIMIT ?",
-        &[Tag, Now, Limit],
+        concat!(
+            "SELECT id FROM cloakroom_records WHERE tag = ? AND place >= 0 AND keep_until > ",
+            now!(),
+            " ORDER BY keep_until DESC LIMIT ?"
+        ),
+        &[Listing::tag, Listing::limit],
     ),
     count: Statement(
-        "SELECT COUNT(*) FROM cloakroom_records WHERE tag = ? AND place >= 0 AND keep_until > ?",
-        &[Tag, Now],
+        concat!(
+            "SELECT COUNT(*) FROM cloakroom_records \
+             WHERE tag = ? AND place >= 0 AND keep_until > ",
+            now!()
+        ),
+        &[Listing::tag],
     ),
     newest: Statement(
-        "SELECT id FROM cloakroom_records \
-         WHERE tag = ? AND place > 0 AND keep_until > ? AND id <> ? \
-         ORDER BY place, id LIMIT ? OFFSET ?",
-        &[Tag, Now, Id, Limit, Offset],
+        concat!(
+            "SELECT id FROM cloakroom_records WHERE tag = ? AND place > 0 AND keep_until > ",
+            now!(),
+            " AND id <> ? ORDER BY place, id LIMIT ? OFFSET ?"
+        ),
+        SURPLUS,
     ),
     oldest: Statement(
-        "SELECT id FROM cloakroom_records \
-         WHERE tag = ? AND place > 0 AND keep_until > ? AND id <> ? \
-         ORDER BY place DESC, id DESC LIMIT ? OFFSET ?",
-        &[Tag, Now, Id, Limit, Offset],
+        concat!(
+            "SELECT id FROM cloakroom_records WHERE tag = ? AND place > 0 AND keep_until > ",
+            now!(),
+            " AND id <> ? ORDER BY place DESC, id DESC LIMIT ? OFFSET ?"
+        ),
+        SURPLUS,
     ),
     era: Statement("SELECT value FROM cloakroom_meta WHERE name = 'era'", &[]),
     move_era: Put {
         write: Statement(
             "INSERT INTO cloakroom_meta (name, value) VALUES ('era', LEAST(? + ?, 4294967295)) \
              ON DUPLICATE KEY UPDATE value = LEAST(GREATEST(value, ?) + ?, 4294967295)",
-            &[Era, Step, Era, Step],
+            &[EraStep::era, EraStep::step, EraStep::era, EraStep::step],
         ),
         read: Some(Statement("SELECT value FROM cloakroom_meta WHERE name = 'era'", &[])),
     },
     lease: Put {
         // The second condition sees what the first assignment has made of the owner.
         write: Statement(
-            "INSERT INTO cloakroom_leases (tag, id, owner, keep_until) VALUES (?, ?, ?, ?) \
-             ON DUPLICATE KEY UPDATE \
-             owner = IF(owner = VALUES(owner) OR keep_until <= ?, VALUES(owner), owner), \
-             keep_until = IF(owner = VALUES(owner), VALUES(keep_until), keep_until)",
-            &[Tag, Id, Owner, KeepUntil, Now],
+            concat!(
+                "INSERT INTO cloakroom_leases (tag, id, owner, keep_until) VALUES (?, ?, ?, ? + ",
+                now!(),
+                ") ON DUPLICATE KEY UPDATE owner = IF(owner = VALUES(owner) OR keep_until <= ",
+                now!(),
+                ", VALUES(owner), owner), \
+                 keep_until = IF(owner = VALUES(owner), VALUES(keep_until), keep_until)"
+            ),
+            &[Lease::tag, Lease::id, Lease::owner, Lease::hold],
         ),
         read: Some(Statement(
             "SELECT owner FROM cloakroom_leases WHERE tag = ? AND id = ? AND owner = ?",
-            &[Tag, Id, Owner],
+            &[Lease::tag, Lease::id, Lease::owner],
         )),
     },
     release: Statement(
         "DELETE FROM cloakroom_leases WHERE tag = ? AND id = ? AND owner = ?",
-        &[Tag, Id, Owner],
+        &[Lease::tag, Lease::id, Lease::owner],
     ),
     after_record: Some(Statement(
-        "INSERT INTO cloakroom_changes (tag, id, at) VALUES (?, ?, ?)",
-        &[Tag, Id, Now],
+        concat!("INSERT INTO cloakroom_changes (tag, id, at) VALUES (?, ?, ", now!(), ")"),
+        &[Key::tag, Key::id],
     )),
     after_tag: Some(Statement(
-        "INSERT INTO cloakroom_changes (tag, id, at) VALUES (?, NULL, ?)",
-        &[Tag, Now],
+        concat!("INSERT INTO cloakroom_changes (tag, id, at) VALUES (?, NULL, ", now!(), ")"),
+        &[NewEpoch::tag],
     )),
     reap: &[
         Statement(
-            "DELETE FROM cloakroom_records WHERE keep_until <= ? ORDER BY keep_until LIMIT ?",
-            &[Now, Limit],
+            concat!(
+                "DELETE FROM cloakroom_records WHERE keep_until <= ",
+                now!(),
+                " - 3600000 ORDER BY keep_until LIMIT ?"
+            ),
+            &[Batch::limit],
         ),
         Statement(
-            "DELETE FROM cloakroom_epochs WHERE keep_until <= ? ORDER BY keep_until LIMIT ?",
-            &[Now, Limit],
+            concat!(
+                "DELETE FROM cloakroom_epochs WHERE keep_until <= ",
+                now!(),
+                " - 3600000 ORDER BY keep_until LIMIT ?"
+            ),
+            &[Batch::limit],
         ),
         Statement(
-            "DELETE FROM cloakroom_leases WHERE keep_until <= ? ORDER BY keep_until LIMIT ?",
-            &[Now, Limit],
+            concat!(
+                "DELETE FROM cloakroom_leases WHERE keep_until <= ",
+                now!(),
+                " - 3600000 ORDER BY keep_until LIMIT ?"
+            ),
+            &[Batch::limit],
         ),
         // `poll::KEPT`.
         Statement(
-            "DELETE FROM cloakroom_changes WHERE at <= ? - 120000 ORDER BY at LIMIT ?",
-            &[Now, Limit],
+            concat!(
+                "DELETE FROM cloakroom_changes WHERE at <= ",
+                now!(),
+                " - 120000 ORDER BY at LIMIT ?"
+            ),
+            &[Batch::limit],
         ),
     ],
 };
 
-const REPLACE: Statement = Statement(
-    "UPDATE cloakroom_records SET version = version + 1, sealed = ?, keep_until = ?, \
-     place = IF(place > 0 AND ? > 0, place, ?) \
-     WHERE tag = ? AND id = ? AND version = ? AND keep_until > ?",
-    &[Sealed, KeepUntil, Place, Place, Tag, Id, Version, Now],
+const NEW_EPOCH: &[Arg<NewEpoch>] = &[NewEpoch::tag, NewEpoch::epoch, NewEpoch::keep];
+
+const SURPLUS: &[Arg<Surplus>] = &[Surplus::tag, Surplus::id, Surplus::limit, Surplus::offset];
+
+const REPLACE: Statement<NewVersion> = Statement(
+    concat!(
+        "UPDATE cloakroom_records SET version = version + 1, sealed = ?, keep_until = ? + ",
+        now!(),
+        ", place = IF(place > 0 AND ? > 0, place, ?) \
+         WHERE tag = ? AND id = ? AND version = ? AND keep_until > ",
+        now!()
+    ),
+    &[
+        NewVersion::sealed,
+        NewVersion::keep,
+        NewVersion::place,
+        NewVersion::place,
+        NewVersion::tag,
+        NewVersion::id,
+        NewVersion::version,
+    ],
 );

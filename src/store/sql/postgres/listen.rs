@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::store::sql::hearing::Hearing;
-use crate::store::sql::poll::in_time;
+use crate::store::sql::poll::{in_time, signed};
+
+use super::{POOLER, SIGN, explained};
 
 /// Where every write that others have to know of is told of, as in the statements: tag and
 /// identifier in hexadecimal digits, or the tag alone.
@@ -27,7 +29,7 @@ pub(super) async fn watch(
 ) -> String {
     match listen(&mut heart, options, hearing).await {
         Ok(never) => match never {},
-        Err(cause) => cause,
+        Err(cause) => explained(cause),
     }
 }
 
@@ -41,6 +43,7 @@ async fn listen(
     in_time(hearing.patience, listener.listen_all([CHANNEL, &own])).await?;
     let (ear, mut heard) = watch::channel(0);
     let link = hearing.begin();
+    let id = rand::random();
     tokio::select! {
         cause = hear(listener, &own, ear, hearing) => Err(cause),
         cause = async {
@@ -48,6 +51,10 @@ async fn listen(
             loop {
                 nonce += 1;
                 let sent = Instant::now();
+                // A server from before a failover may live on, and takes no writes.
+                if let Err(cause) = signed(&mut *heart, &SIGN, id, hearing).await {
+                    break cause;
+                }
                 let notify = sqlx::query::<Postgres>("SELECT pg_notify($1, $2)")
                     .bind(own.as_str())
                     .bind(nonce.to_string())
@@ -59,6 +66,12 @@ async fn listen(
                 match timeout(hearing.patience, came).await {
                     Ok(Ok(_)) => {}
                     Ok(Err(_)) => break "the connection that listens was closed".to_owned(),
+                    Err(_elapsed) if nonce == 1 => {
+                        break format!(
+                            "no notification within {:?}; unless the server is busy, {POOLER}",
+                            hearing.patience
+                        );
+                    }
                     Err(_elapsed) => {
                         break format!("no notification within {:?}", hearing.patience);
                     }

@@ -2,7 +2,7 @@
 
 use sqlx::{Connection, PgConnection};
 
-use crate::store::sql::engine::{Driver, Unready};
+use crate::store::sql::engine::{Driver, Engine, Unready};
 use crate::store::sql::tables::{self, Found};
 
 /// Nodes that start at once take turns: "CLRM". The lock is taken before the transaction begins: one
@@ -88,7 +88,8 @@ async fn migrate(connection: &mut PgConnection) -> Result<(), Unready> {
 async fn version(connection: &mut PgConnection) -> Result<Found, Unready> {
     let is_there: bool = sqlx::query_scalar("SELECT to_regclass('cloakroom_meta') IS NOT NULL")
         .fetch_one(&mut *connection)
-        .await?;
+        .await
+        .map_err(unready)?;
     if !is_there {
         return Ok(Found::Nothing);
     }
@@ -110,10 +111,11 @@ fn unready(error: sqlx::Error) -> Unready {
              cloakroom_records, cloakroom_epochs, cloakroom_leases TO its_user"
                 .to_owned(),
         ),
-        // A table, column or type that is not what ours is.
+        Some("42P05" | "26000") => Unready::Refused(super::Postgres::explained(&error)),
         Some("3F000") => Unready::Refused(
             "there is no schema that tables could be made in; see `search_path`".to_owned(),
         ),
+        // A table, column or type that is not what ours is.
         Some("42P07" | "42703" | "42804" | "42883") => Unready::Refused(tables::FOREIGN.to_owned()),
         Some(_) | None => Unready::Failed(error),
     }

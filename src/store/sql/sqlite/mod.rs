@@ -6,20 +6,29 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use sqlx::sqlite::SqliteSynchronous;
 use sqlx::{ConnectOptions, SqliteConnection};
+use tokio::time::sleep;
 
-use super::engine::Arg::{
-    Epoch, EpochUntil, Era, Id, KeepUntil, Limit, NewEpoch, Now, Offset, Owner, Place, Sealed,
-    Step, Tag, Version,
+use super::args::{
+    Arg, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Statement, Surplus,
 };
-use super::engine::{Deadlines, Engine, Put, Role, Statement, Statements, Trouble, Unready};
+use super::clock::StoreClock;
+use super::engine::{Deadlines, Engine, Put, Role, Statements, Trouble, Unready};
 use super::hearing::Hearing;
 use super::poll::{self, ABOVE, Questions};
+use crate::clock::UnixMillis;
 use crate::store::StoreError;
+
+/// How often the clock of the file system is read.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// A file that is ready to be used.
 pub(super) struct Sqlite {
@@ -34,6 +43,37 @@ impl Sqlite {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Reads the clock of the file system again and again.
+    async fn follow_clock(&self, hearing: &Hearing) -> Infallible {
+        loop {
+            sleep(CLOCK_EVERY).await;
+            self.read_clock(&hearing.clock).await;
+        }
+    }
+
+    /// All processes that share a file are of one machine, and what stamps its files is what they
+    /// have in common. Where it cannot be read, for want of room say, the last reading is counted on.
+    pub(super) async fn read_clock(&self, clock: &StoreClock) {
+        let mut name = self.path.clone().into_os_string();
+        name.push("-clock");
+        let sent = Instant::now();
+        match tokio::task::spawn_blocking(move || stamped(Path::new(&name))).await {
+            Ok(Ok(time)) => clock.note(time, sent),
+            Ok(Err(error)) => tracing::debug!(%error, "the clock of the file system was not read"),
+            Err(ended) => tracing::debug!(%ended, "the clock of the file system was not read"),
+        }
+    }
+}
+
+/// Writes to a file; with which time it was stamped for that.
+fn stamped(path: &Path) -> io::Result<UnixMillis> {
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.write_all_at(b"\n", 0)?;
+    let since = file.metadata()?.modified()?.duration_since(UNIX_EPOCH);
+    let since = since.map_err(io::Error::other)?;
+    Ok(UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }
 
 impl Engine for Sqlite {
@@ -69,13 +109,20 @@ impl Engine for Sqlite {
     }
 
     async fn watch(&self, connection: SqliteConnection, hearing: &Hearing) -> String {
-        poll::watch(connection, &QUESTIONS, hearing).await
+        tokio::select! {
+            cause = poll::watch(connection, &QUESTIONS, hearing) => cause,
+            never = self.follow_clock(hearing) => match never {},
+        }
     }
 
     fn trouble(error: &sqlx::Error) -> Trouble {
-        // A lock was waited for already, and a file has no connection that could break.
-        let _ = error;
-        Trouble::Refused
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.and_then(|code| code.parse::<u32>().ok()) {
+            // SQLITE_READONLY: another file may have taken the place of the one that is open.
+            Some(code) if code & 0xff == 8 => Trouble::Broken,
+            // A lock was waited for already, and a file has no connection that could break.
+            Some(_) | None => Trouble::Refused,
+        }
     }
 }
 
@@ -86,6 +133,7 @@ const QUESTIONS: Questions = Questions {
         "SELECT seq, tag, id FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         ABOVE,
     ),
+    sign: None,
     settled: Duration::ZERO,
 };
 
@@ -95,89 +143,96 @@ const STATEMENTS: Statements = Statements {
     begin_several: "BEGIN IMMEDIATE",
     load: Statement(
         "SELECT version, sealed FROM records WHERE tag = ?1 AND id = ?2 AND keep_until > ?3",
-        &[Tag, Id, Now],
+        KEY,
     ),
     load_with_epoch: Statement(
         "SELECT records.version, records.sealed, epochs.epoch FROM records \
          LEFT JOIN epochs ON epochs.tag = records.tag AND epochs.keep_until > ?3 \
          WHERE records.tag = ?1 AND records.id = ?2 AND records.keep_until > ?3",
-        &[Tag, Id, Now],
+        KEY,
     ),
     create: Put {
         write: Statement(
             "INSERT INTO records (tag, id, version, sealed, keep_until, place) \
-             VALUES (?1, ?2, 1, ?3, ?4, ?6) ON CONFLICT (tag, id) DO UPDATE SET \
+             VALUES (?1, ?2, 1, ?3, ?4 + ?5, ?6) ON CONFLICT (tag, id) DO UPDATE SET \
              version = excluded.version, sealed = excluded.sealed, \
              keep_until = excluded.keep_until, place = excluded.place \
              WHERE records.keep_until <= ?5 RETURNING version",
-            &[Tag, Id, Sealed, KeepUntil, Now, Place],
+            &[
+                NewRecord::tag,
+                NewRecord::id,
+                NewRecord::sealed,
+                NewRecord::keep,
+                NewRecord::now,
+                NewRecord::place,
+            ],
         ),
         read: None,
     },
     fence: None,
     replace: Statement(
-        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4, \
+        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4 + ?6, \
          place = iif(place > 0 AND ?7 > 0, place, ?7) \
          WHERE tag = ?1 AND id = ?2 AND version = ?5 AND keep_until > ?6",
-        &[Tag, Id, Sealed, KeepUntil, Version, Now, Place],
+        NEW_VERSION.split_at(7).0,
     ),
     replace_fenced: Statement(
-        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4, \
+        "UPDATE records SET version = version + 1, sealed = ?3, keep_until = ?4 + ?6, \
          place = iif(place > 0 AND ?7 > 0, place, ?7) \
          WHERE tag = ?1 AND id = ?2 AND version = ?5 AND keep_until > ?6 AND EXISTS \
          (SELECT 1 FROM epochs WHERE tag = ?1 AND epoch = ?8 AND keep_until > ?6)",
-        &[Tag, Id, Sealed, KeepUntil, Version, Now, Place, Epoch],
+        NEW_VERSION,
     ),
-    remove: Statement("DELETE FROM records WHERE tag = ?1 AND id = ?2", &[Tag, Id]),
+    remove: Statement("DELETE FROM records WHERE tag = ?1 AND id = ?2", &[Key::tag, Key::id]),
     epoch: Put {
         // Returns what is there afterwards, its own or another's.
         write: Statement(
-            "INSERT INTO epochs (tag, epoch, keep_until) VALUES (?1, ?2, ?3) \
+            "INSERT INTO epochs (tag, epoch, keep_until) VALUES (?1, ?2, ?3 + ?4) \
              ON CONFLICT (tag) DO UPDATE SET \
              epoch = CASE WHEN epochs.keep_until > ?4 THEN epochs.epoch ELSE excluded.epoch END, \
              keep_until = max(epochs.keep_until, excluded.keep_until) RETURNING epoch",
-            &[Tag, Epoch, KeepUntil, Now],
+            NEW_EPOCH,
         ),
         read: None,
     },
     revoke: Put {
         write: Statement(
-            "INSERT INTO epochs (tag, epoch, keep_until) VALUES (?1, ?2, ?3) \
+            "INSERT INTO epochs (tag, epoch, keep_until) VALUES (?1, ?2, ?3 + ?4) \
              ON CONFLICT (tag) DO UPDATE SET previous = CASE WHEN epochs.keep_until > ?4 \
              AND epochs.epoch <> excluded.epoch THEN epochs.epoch END, epoch = excluded.epoch, \
              keep_until = max(epochs.keep_until, excluded.keep_until) RETURNING previous",
-            &[Tag, Epoch, KeepUntil, Now],
+            NEW_EPOCH,
         ),
         read: None,
     },
     carry_epoch: Statement(
-        "UPDATE epochs SET previous = epoch, epoch = ?2, keep_until = max(keep_until, ?3) \
-         WHERE tag = ?1 AND epoch = ?4 AND keep_until > ?5",
-        &[Tag, NewEpoch, EpochUntil, Epoch, Now],
+        "UPDATE epochs SET previous = epoch, epoch = ?2, keep_until = max(keep_until, ?3 + ?4) \
+         WHERE tag = ?1 AND epoch = ?5 AND keep_until > ?4",
+        &[NewEpoch::tag, NewEpoch::epoch, NewEpoch::keep, NewEpoch::now, NewEpoch::over],
     ),
     unlist: Statement(
         "UPDATE records SET place = -1 \
          WHERE tag = ?1 AND place >= 0 AND id <> ?2 AND keep_until > ?3",
-        &[Tag, Id, Now],
+        KEY,
     ),
     list: Statement(
         "SELECT id FROM records WHERE tag = ?1 AND place >= 0 AND keep_until > ?2 \
          ORDER BY keep_until DESC LIMIT ?3",
-        &[Tag, Now, Limit],
+        &[Listing::tag, Listing::now, Listing::limit],
     ),
     count: Statement(
         "SELECT count(*) FROM records WHERE tag = ?1 AND place >= 0 AND keep_until > ?2",
-        &[Tag, Now],
+        &[Listing::tag, Listing::now],
     ),
     newest: Statement(
         "SELECT id FROM records WHERE tag = ?1 AND place > 0 AND keep_until > ?2 AND id <> ?3 \
          ORDER BY place, id LIMIT ?4 OFFSET ?5",
-        &[Tag, Now, Id, Limit, Offset],
+        SURPLUS,
     ),
     oldest: Statement(
         "SELECT id FROM records WHERE tag = ?1 AND place > 0 AND keep_until > ?2 AND id <> ?3 \
          ORDER BY place DESC, id DESC LIMIT ?4 OFFSET ?5",
-        &[Tag, Now, Id, Limit, Offset],
+        SURPLUS,
     ),
     era: Statement("SELECT value FROM meta WHERE name = 'era'", &[]),
     move_era: Put {
@@ -185,47 +240,64 @@ const STATEMENTS: Statements = Statements {
             "INSERT INTO meta (name, value) VALUES ('era', min(?1 + ?2, 4294967295)) \
              ON CONFLICT (name) DO UPDATE SET \
              value = min(max(meta.value, ?1) + ?2, 4294967295) RETURNING value",
-            &[Era, Step],
+            &[EraStep::era, EraStep::step],
         ),
         read: None,
     },
     lease: Put {
         write: Statement(
-            "INSERT INTO leases (tag, id, owner, keep_until) VALUES (?1, ?2, ?3, ?4) \
+            "INSERT INTO leases (tag, id, owner, keep_until) VALUES (?1, ?2, ?3, ?4 + ?5) \
              ON CONFLICT (tag, id) DO UPDATE SET \
              owner = excluded.owner, keep_until = excluded.keep_until \
              WHERE leases.owner = excluded.owner OR leases.keep_until <= ?5 RETURNING owner",
-            &[Tag, Id, Owner, KeepUntil, Now],
+            &[Lease::tag, Lease::id, Lease::owner, Lease::hold, Lease::now],
         ),
         read: None,
     },
     release: Statement(
         "DELETE FROM leases WHERE tag = ?1 AND id = ?2 AND owner = ?3",
-        &[Tag, Id, Owner],
+        &[Lease::tag, Lease::id, Lease::owner],
     ),
     after_record: None,
     after_tag: None,
     reap: &[
         Statement(
             "DELETE FROM records WHERE (tag, id) IN \
-             (SELECT tag, id FROM records WHERE keep_until <= ?1 LIMIT ?2)",
-            &[Now, Limit],
+             (SELECT tag, id FROM records WHERE keep_until <= ?1 - 3600000 LIMIT ?2)",
+            &[Batch::now, Batch::limit],
         ),
         Statement(
             "DELETE FROM epochs WHERE tag IN \
-             (SELECT tag FROM epochs WHERE keep_until <= ?1 LIMIT ?2)",
-            &[Now, Limit],
+             (SELECT tag FROM epochs WHERE keep_until <= ?1 - 3600000 LIMIT ?2)",
+            &[Batch::now, Batch::limit],
         ),
         Statement(
             "DELETE FROM leases WHERE (tag, id) IN \
-             (SELECT tag, id FROM leases WHERE keep_until <= ?1 LIMIT ?2)",
-            &[Now, Limit],
+             (SELECT tag, id FROM leases WHERE keep_until <= ?1 - 3600000 LIMIT ?2)",
+            &[Batch::now, Batch::limit],
         ),
         // `poll::KEPT`. The rows are in the order of their time, but for clocks that were moved.
         Statement(
             "DELETE FROM changes WHERE seq IN \
              (SELECT seq FROM changes WHERE at <= ?1 - 120000 ORDER BY seq LIMIT ?2)",
-            &[Now, Limit],
+            &[Batch::now, Batch::limit],
         ),
     ],
 };
+
+const KEY: &[Arg<Key>] = &[Key::tag, Key::id, Key::now];
+const NEW_EPOCH: &[Arg<NewEpoch>] =
+    &[NewEpoch::tag, NewEpoch::epoch, NewEpoch::keep, NewEpoch::now];
+const SURPLUS: &[Arg<Surplus>] =
+    &[Surplus::tag, Surplus::now, Surplus::id, Surplus::limit, Surplus::offset];
+/// The last one is for a replacement that is fenced.
+const NEW_VERSION: &[Arg<NewVersion>] = &[
+    NewVersion::tag,
+    NewVersion::id,
+    NewVersion::sealed,
+    NewVersion::keep,
+    NewVersion::version,
+    NewVersion::now,
+    NewVersion::place,
+    NewVersion::epoch,
+];

@@ -16,7 +16,7 @@ const APPLICATION_ID: i64 = 0x434c_524d;
 
 /// Each brings a file from one `user_version` to the next. Never changed once released, only
 /// added to. `keep_until` is Unix time in milliseconds.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "\
 CREATE TABLE records (
     tag BLOB NOT NULL,
@@ -84,6 +84,15 @@ CREATE TRIGGER records_replaced AFTER UPDATE OF version ON records BEGIN
     VALUES (new.tag, new.id, strftime('%s', 'now') * 1000);
 END;
 PRAGMA user_version = 4;",
+    // As before, and also where the clock of who removes a record is an hour ahead.
+    "\
+DROP TRIGGER records_removed;
+CREATE TRIGGER records_removed AFTER DELETE ON records
+WHEN old.keep_until > strftime('%s', 'now') * 1000 - 3600000 BEGIN
+    INSERT INTO changes (tag, id, at)
+    VALUES (old.tag, old.id, strftime('%s', 'now') * 1000);
+END;
+PRAGMA user_version = 5;",
 ];
 
 /// How long a statement waits for the lock of another process.

@@ -4,7 +4,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use sqlx::{ConnectOptions, Connection};
 
@@ -23,11 +22,8 @@ const LEASE: Duration = Duration::from_secs(1);
 
 async fn bench() -> Bench {
     let directory = tempfile::tempdir().expect("a directory");
-    let shift = Arc::new(AtomicU64::new(0));
-    let clock = Clock::Shifted(shift.clone());
-    let store = open_sqlite(&directory.path().join("a/records.db"), LEASE, clock).await;
-    let store = Arc::new(store.expect("a new file"));
-    Bench { store, elapse: Elapse::Shift(shift), keep_alive: Box::new(directory) }
+    let store = open(&directory.path().join("a/records.db")).await;
+    Bench { store, elapse: Elapse::Really, keep_alive: Box::new(directory) }
 }
 
 contract::suite!(bench);
@@ -100,7 +96,7 @@ async fn the_file_is_in_wal_mode_and_only_durable_writes_sync_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("records.db");
     let store = open_sqlite(&path, LEASE, Clock::System).await.expect("a new file");
-    assert_eq!(sqlite3(&path, "PRAGMA journal_mode; PRAGMA user_version"), "wal\n4");
+    assert_eq!(sqlite3(&path, "PRAGMA journal_mode; PRAGMA user_version"), "wal\n5");
     let pools = &store.inner.pools;
     for (pool, normal_or_full) in [(&pools.read, 1), (&pools.write, 1), (&pools.durable, 2)] {
         let (mut connection, _) = pool.take().await.expect("a connection");
@@ -130,7 +126,7 @@ async fn files_that_are_not_ours_are_refused_and_left_alone() {
     drop(open(&path).await);
     sqlite3(&path, "PRAGMA user_version = 9");
     let refused = open_sqlite(&path, LEASE, Clock::System).await;
-    assert!(matches!(refused, Err(StoreError::Newer { found: 9, known: 4, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Newer { found: 9, known: 5, .. })), "{refused:?}");
 
     let path = directory.path().join("text.db");
     std::fs::write(&path, "not a database, but long enough to have a header ".repeat(40))
@@ -231,7 +227,7 @@ async fn a_file_of_the_version_before_is_brought_up_to_date() {
     let there = Stored { version: 1, sealed: b"one".to_vec(), epoch: None };
     assert_eq!(store.load(key(1)).await, Lookup::Found(there));
     assert_eq!(store.next_era(0).await, Lookup::Found(1));
-    assert_eq!(sqlite3(&path, "PRAGMA user_version"), "4");
+    assert_eq!(sqlite3(&path, "PRAGMA user_version"), "5");
 }
 
 #[tokio::test]
@@ -250,10 +246,8 @@ async fn epochs_and_the_era_survive_a_restart_of_the_store() {
 #[tokio::test]
 async fn garbage_is_removed_in_batches_and_nothing_else() {
     let directory = tempfile::tempdir().expect("a directory");
-    let shift = Arc::new(AtomicU64::new(0));
-    let clock = Clock::Shifted(shift.clone());
     let path = directory.path().join("records.db");
-    let store = open_sqlite(&path, LEASE, clock.clone()).await.expect("a new file");
+    let store = open_sqlite(&path, LEASE, Clock::System).await.expect("a new file");
     // More than two batches, made at one go.
     sqlite3(
         &path,
@@ -270,13 +264,25 @@ async fn garbage_is_removed_in_batches_and_nothing_else() {
     assert_eq!(store.epoch([1; 8], epoch, HOUR).await, Lookup::Found(epoch));
     assert_eq!(store.lease(key(1), [1; 16], HOUR).await, Leased::Taken);
     assert_eq!(store.create(key(1), b"live", HOUR).await, Created::Created);
-    assert_eq!(reaper::reap(&store.inner, UnixMillis(1100)).await.expect("a deletion"), 102);
-    assert_eq!(reaper::reap(&store.inner, clock.now()).await.expect("a deletion"), 1102);
-    assert_eq!(reaper::reap(&store.inner, clock.now()).await.expect("a deletion"), 0);
+    // An hour late.
+    let reap = async |at: u64| reaper::reap(&store.inner, UnixMillis(at)).await.expect("done");
+    assert_eq!(reap(3_601_100).await, 102);
+    let now = store.inner.hearing.clock.now().0;
+    assert_eq!((reap(now).await, reap(now).await), (1102, 0));
     assert!(matches!(store.load(key(1)).await, Lookup::Found(_)));
     for table in ["records", "epochs", "leases"] {
         assert_eq!(sqlite3(&path, &format!("SELECT count(*) FROM {table}")), "1", "{table}");
     }
+}
+
+#[tokio::test]
+async fn a_node_with_a_wrong_clock_ends_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let right = open(&path).await;
+    let ahead = Clock::Shifted(Arc::new((2 * 3_600_000).into()));
+    let wrong = open_sqlite(&path, LEASE, ahead).await.expect("a file of ours");
+    crate::store::sql::tests::goes_by_the_stores_clock(&right, &wrong).await;
 }
 
 #[tokio::test]

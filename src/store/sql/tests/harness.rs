@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -129,6 +130,17 @@ impl Server {
         }
     }
 
+    /// Answers questions from now on, on connections that there are too, and refuses to write.
+    pub(super) fn takes_no_writes(&self) {
+        match self.kind {
+            Kind::Postgres => {
+                self.sql("postgres", "ALTER SYSTEM SET default_transaction_read_only = on");
+                self.sql("postgres", "SELECT pg_reload_conf()");
+            }
+            Kind::MySql => drop(self.sql("", "SET GLOBAL read_only = 1")),
+        }
+    }
+
     /// Stops all its processes, or lets them go on.
     pub(super) fn signal(&self, signal: &str) {
         for process in [self.process.id()].into_iter().chain(self.children()) {
@@ -168,6 +180,95 @@ impl Drop for Server {
         let id = self.process.id().to_string();
         let _ = Command::new("kill").args([signal, &id]).status();
         let _ = self.process.wait();
+    }
+}
+
+/// A PgBouncer before a server, ended when dropped.
+pub(super) struct Pooler {
+    process: Child,
+    port: u16,
+    _directory: TempDir,
+}
+
+impl Pooler {
+    pub(super) fn start(server: &Server, database: &str, mode: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, port) = (directory.path().join("pgbouncer.ini"), free_port());
+        let text = format!(
+            "[databases]\n{database} = host=127.0.0.1 port={} user={USER} password={PASSWORD}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = {mode}\ndefault_pool_size = 30\n",
+            server.port
+        );
+        std::fs::write(&file, text).expect("our directory");
+        let process = unprivileged(directory.path(), "postgres", Path::new("pgbouncer"))
+            .args(["-q".as_ref(), file.as_os_str()])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it is installed");
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(30), "the pooler does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { process, port, _directory: directory }
+    }
+
+    pub(super) fn settings(&self, database: &str) -> Settings {
+        settings(Kind::Postgres, self.port, database)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        // It has ended already where that fails.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An address that leads to one server and later to another, which connections that are open do not
+/// notice.
+pub(super) struct Way {
+    port: u16,
+    target: Arc<AtomicU16>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Way {
+    pub(super) async fn to(server: &Server) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let target = Arc::new(AtomicU16::new(server.port));
+        let leads_to = target.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let target = leads_to.load(Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let far = tokio::net::TcpStream::connect(("127.0.0.1", target)).await;
+                    let Ok(mut far) = far else { return };
+                    // However it ends: both sides notice.
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self { port, target, accepting }
+    }
+
+    pub(super) fn leads_to(&self, server: &Server) {
+        self.target.store(server.port, Ordering::Relaxed);
+    }
+
+    /// The same, by way of this address.
+    pub(super) fn settings(&self, direct: &Settings) -> Settings {
+        settings(direct.url.kind(), self.port, direct.url.database())
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.accepting.abort();
     }
 }
 
