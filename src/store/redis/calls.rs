@@ -307,23 +307,8 @@ impl RedisStore {
         durable: &mut MultiplexedConnection,
     ) -> Result<(), Failure> {
         let required = u64::from(self.require_replicas);
-        let _waiting = connections.waiting.lock().await;
-        let confirmed = if connections.is_lagging() && required == 0 {
-            0
-        } else {
-            let mut wait = redis::cmd("WAIT");
-            let wait_ms = u64::try_from(self.deadlines.wait.as_millis()).unwrap_or(u64::MAX);
-            wait.arg(required.max(1)).arg(wait_ms);
-            let confirmed = match wait.query_async::<u64>(durable).await {
-                Ok(replicas) => replicas,
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => 0,
-                Err(error) => return Err(error.into()),
-            };
-            if confirmed == 0 {
-                connections.note_lag();
-            }
-            confirmed
-        };
+        let wait = self.ask_replicas(connections, durable);
+        let confirmed = connections.waits.covered(wait).await?;
         if confirmed == 0 {
             self.unconfirmed.fetch_add(1, Ordering::Relaxed);
         }
@@ -339,6 +324,30 @@ impl RedisStore {
             );
         }
         if confirmed < required { Err(Failure::Unconfirmed) } else { Ok(()) }
+    }
+
+    /// How many replicas have confirmed what was written on this connection until now.
+    async fn ask_replicas(
+        &self,
+        connections: &Connections,
+        durable: &mut MultiplexedConnection,
+    ) -> RedisResult<u64> {
+        let required = u64::from(self.require_replicas);
+        if connections.is_lagging() && required == 0 {
+            return Ok(0);
+        }
+        let mut wait = redis::cmd("WAIT");
+        let wait_ms = u64::try_from(self.deadlines.wait.as_millis()).unwrap_or(u64::MAX);
+        wait.arg(required.max(1)).arg(wait_ms);
+        let confirmed = match wait.query_async::<u64>(durable).await {
+            Ok(replicas) => replicas,
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => 0,
+            Err(error) => return Err(error),
+        };
+        if confirmed == 0 {
+            connections.note_lag();
+        }
+        Ok(confirmed)
     }
 
     /// The deadline of one attempt to write.

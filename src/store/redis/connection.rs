@@ -20,6 +20,7 @@ use super::fence::Fence;
 use super::layout::Namespace;
 use super::probe::Probe;
 use super::tracking::Watcher;
+use super::waits::Waits;
 use crate::store::changes::{Changes, Link};
 
 /// For the TCP handshake, HELLO, and the questions that follow it, together.
@@ -118,8 +119,7 @@ pub(super) struct Connections {
     fence: Arc<Fence>,
     /// Since when the replicas that must confirm have; none where none must.
     confirmed: Mutex<Option<Instant>>,
-    /// Held during WAIT: whoever comes behind one that failed learns that before its own.
-    pub(super) waiting: tokio::sync::Mutex<()>,
+    pub(super) waits: Waits,
     pub(super) opened: Instant,
     /// Milliseconds after `opened`.
     lagging_until: AtomicU64,
@@ -174,7 +174,7 @@ impl Connections {
             address: client.address(),
             fence: terms.fence.clone(),
             confirmed: Mutex::new(confirmed),
-            waiting: tokio::sync::Mutex::default(),
+            waits: Waits::default(),
             opened: Instant::now(),
             lagging_until: AtomicU64::new(0),
         })

@@ -29,6 +29,7 @@ mod tls;
 mod topology;
 mod tracking;
 mod url;
+mod waits;
 mod wire;
 
 use std::fmt;

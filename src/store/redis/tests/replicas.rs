@@ -3,6 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
 use super::tracking::until;
 use super::{
     HOUR, IN_MEMORY, LEASE, LONG, RECOVERY, Server, becomes, created, found,
@@ -15,7 +21,12 @@ use crate::store::health::Health;
 use crate::store::redis::{RedisStore, Settings};
 
 pub(super) fn attach(replica: &Server, master: &Server) {
-    replica.cli(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+    attach_at(master.port, replica, master);
+}
+
+/// As [`attach`], where the replica finds its master at another port.
+fn attach_at(port: u16, replica: &Server, master: &Server) {
+    replica.cli(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
     let began = Instant::now();
     while !master.cli(&["INFO", "replication"]).contains("state=online") {
         assert!(began.elapsed() < Duration::from_secs(20), "the replica does not come online");
@@ -23,10 +34,17 @@ pub(super) fn attach(replica: &Server, master: &Server) {
     }
 }
 
+/// How often the server was asked to wait.
+fn waited(server: &Server) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_wait:calls="));
+    let calls = calls.and_then(|calls| calls.split(',').next());
+    calls.map_or(0, |calls| calls.parse().expect("a number"))
+}
+
 /// Whether there was a WAIT besides the one that tries whether it is allowed.
 fn waits(server: &Server) -> bool {
-    let stats = server.cli(&["INFO", "commandstats"]);
-    stats.contains("cmdstat_wait:") && !stats.contains("cmdstat_wait:calls=1,")
+    waited(server) > 1
 }
 
 #[tokio::test]
@@ -76,6 +94,70 @@ async fn a_dead_replica_delays_durable_writes_once_and_fails_none() {
     assert!(outcomes.iter().all(|outcome| *outcome == Replaced::Replaced), "{outcomes:?}");
     assert_eq!(store.unconfirmed(), 16);
     replica.signal("-CONT");
+}
+
+/// As if the replica stood in another building.
+async fn detour(to: u16, delay: Duration) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(("127.0.0.1", to)).await.expect("the server listens");
+            let ((near, answers), (far, asks)) = (near.into_split(), far.into_split());
+            tokio::spawn(late(near, asks, delay));
+            tokio::spawn(late(far, answers, delay));
+        }
+    });
+    port
+}
+
+async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+    let (sender, mut arrives) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    tokio::spawn(async move {
+        while let Some((at, bytes)) = arrives.recv().await {
+            sleep_until((at + delay).into()).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut bytes = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut bytes).await {
+        if sender.send((Instant::now(), bytes[..read].to_vec())).is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_that_come_together_wait_together_for_a_replica_that_is_far_away() {
+    const LOGINS: u8 = 150;
+    let (master, replica) = (Server::start(IN_MEMORY), Server::start(IN_MEMORY));
+    // Four times what it all is in production, and in the same proportions.
+    let between = detour(master.port, Duration::from_millis(10)).await;
+    tokio::task::block_in_place(|| attach_at(between, &replica, &master));
+    let mut store = master.store().patient();
+    store.deadlines.wait = Duration::from_millis(400);
+    store.deadlines.write = Duration::from_millis(600);
+    store.deadlines.write_overall = Duration::from_secs(2);
+    let store = Arc::new(store);
+    store.start().await;
+    for n in 0..LOGINS {
+        assert_eq!(store.create(key(n), b"one", HOUR).await, Created::Created);
+    }
+    let before = waited(&master);
+    let mut writes = tokio::task::JoinSet::new();
+    for n in 0..LOGINS {
+        let store = store.clone();
+        writes.spawn(async move {
+            store.replace(key(n), 1, None, b"two", HOUR.into(), Durability::Replica).await
+        });
+    }
+    let outcomes = writes.join_all().await;
+    let failed = outcomes.iter().filter(|outcome| **outcome != Replaced::Replaced).count();
+    assert_eq!((failed, store.unconfirmed()), (0, 0));
+    let waits = waited(&master) - before;
+    assert!(waits < 30, "{waits} times for {LOGINS} logins");
 }
 
 #[tokio::test]
