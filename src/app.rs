@@ -150,6 +150,7 @@ impl App {
             records,
             gates: Arc::default(),
             successions: Successions::default(),
+            merges: Arc::default(),
             touches: Arc::new(Touches::new(rand::random())),
             streams: Arc::default(),
             limiter: crate::proxy::limit::Limiter::default(),

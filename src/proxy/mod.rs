@@ -15,6 +15,7 @@ mod lease;
 pub mod limit;
 pub mod logging;
 mod login_again;
+pub mod merging;
 #[cfg(test)]
 mod model;
 mod modes;

@@ -19,7 +19,7 @@ use crate::proxy::limit::network_text;
 use crate::proxy::login_again;
 use crate::proxy::modes;
 use crate::proxy::settings::Require;
-use crate::proxy::settling::{carry_out, expiry_field, opened, ticket_field};
+use crate::proxy::settling::{carry_out, expiry_field, opened, since, ticket_field};
 use crate::proxy::shared::Shared;
 use crate::proxy::successions::is_ones_own;
 use crate::proxy::upstream_peer;
@@ -157,6 +157,9 @@ async fn settle(
         answer.guarding = guards.judge(metrics, policy, &exchange.bond, &answer.edits, now);
     }
     let has_absorbed = !answer.edits.is_empty();
+    if has_absorbed {
+        answer.record = since(shared, &exchange.bond);
+    }
     // It shows less than the visitor will see when the store is back.
     let is_makeshift = WithoutStore::of(&exchange.bond) == Some(WithoutStore::Anonymous);
     let is_cross_site = exchange.is_cross_site;

@@ -8,15 +8,27 @@ use crate::clock::UnixMillis;
 use crate::cookie::enforce::SameSite;
 use crate::cookie::response::LIFETIME_MAX;
 use crate::crypto::random;
+use crate::proxy::merging::{self, Races};
 use crate::proxy::opened::Opened;
 use crate::proxy::shared::Shared;
 use crate::session::event::NotMade;
-use crate::session::outcome::{Epoch, Lookup, RecordKey, Removed};
+use crate::session::exchange::Bond;
+use crate::session::outcome::{Epoch, Lookup, RecordKey, Removed, Replaced};
 use crate::session::policy::{Policy, TicketCookie};
 use crate::session::record::{Fresh, Seed};
-use crate::session::settle::{Begun, Effect, Issue, Outcome, Purpose, Settle, Step};
+use crate::session::settle::{Begun, Effect, Issue, Outcome, Purpose, Settle, Since, Step};
 use crate::session::subject::User;
 use crate::session::ticket::{Scope, Selector, Ticket, flags_for, record_key, user_record_key};
+
+/// What this node knows of the record that an exchange was admitted with, without asking anybody.
+pub fn since(shared: &Shared, bond: &Bond) -> Since {
+    match bond {
+        Bond::Live(held, _) if shared.records.is_current(held.key, held.version) => {
+            Since::Unchanged
+        }
+        _ => Since::Unknown,
+    }
+}
 
 /// Runs the machine until it is done.
 pub async fn carry_out(
@@ -41,6 +53,9 @@ async fn go(
 ) -> Effect {
     // Kept until the new session is stored.
     let mut _permit = None;
+    let mut races = Races::default();
+    // After a race that was lost, where somebody has looked already.
+    let mut read = None;
     loop {
         let outcome = match step {
             Step::Done(effect) => return effect,
@@ -62,12 +77,26 @@ async fn go(
             Step::Fresh { purpose: Purpose::Login, subject } => {
                 fresh(shared, subject.as_deref().map(|name| policy.user(name))).await
             }
-            Step::Load(key) => Outcome::Loaded(shared.reload(key).await),
+            Step::Load(key) => Outcome::Loaded(match read.take() {
+                Some(read) => read,
+                None => shared.reload(key).await,
+            }),
             Step::Create { fresh, record } => {
                 Outcome::Created(shared.create(fresh.key, &record).await)
             }
             Step::Replace { key, version, record, durability } => {
-                Outcome::Replaced(shared.replace(key, version, &record, durability).await)
+                let replaced = shared.replace(key, version, &record, durability).await;
+                if replaced == Replaced::Conflict {
+                    races.lost().await;
+                }
+                Outcome::Replaced(replaced)
+            }
+            Step::Merge { key, version, record } => {
+                let merging =
+                    merging::write(shared, &mut settle, &mut races, key, (version, record));
+                let written = merging.await;
+                read = written.read;
+                Outcome::Replaced(written.replaced)
             }
             Step::RevokeSubject(name, beside) => {
                 Outcome::Revoked(revoke(shared, policy.user(&name), beside).await)

@@ -12,6 +12,7 @@ use crate::crypto::ring_source::RingSource;
 use crate::proxy::gate::Gates;
 use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
+use crate::proxy::merging::Merges;
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::opened::{Opened, OpenedTickets};
 use crate::proxy::replaced_seals::ReplacedSeals;
@@ -62,6 +63,7 @@ pub struct Shared {
     pub records: Records,
     pub gates: Arc<Gates>,
     pub successions: Successions,
+    pub merges: Arc<Merges>,
     pub touches: Arc<Touches>,
     pub streams: Arc<OpenStreams>,
     pub limiter: Limiter,

@@ -37,6 +37,19 @@ impl Cookie {
             && self.domain == other.domain
     }
 
+    /// Whether it ends as the other one does, or so that it makes no difference: expiries that move
+    /// with every answer are followed in steps of a tenth.
+    fn ends_like(&self, other: &Self, now: UnixMillis) -> bool {
+        match (self.expires, other.expires) {
+            (None, None) => true,
+            (Some(own), Some(other)) => {
+                let left = u64::try_from(own.since(now).as_millis()).unwrap_or(u64::MAX);
+                own.0.abs_diff(other.0) < left / 10
+            }
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.name.len() + self.value.len() + self.domain.len() + self.path.len()
     }
@@ -194,14 +207,24 @@ impl Jar {
 
     /// Whether these edits, taken together, put another value into it or take one out.
     pub fn would_change(&self, edits: &[Edit]) -> bool {
-        let is_last = |index: usize, edit: &Edit| {
-            !edits[index + 1..].iter().any(|later| later.cookie().is(edit.cookie()))
-        };
-        edits.iter().enumerate().filter(|(index, edit)| is_last(*index, edit)).any(|(_, edit)| {
+        final_edits(edits).any(|edit| {
             let own = self.cookies.iter().find(|own| own.is(edit.cookie()));
             match edit {
                 Edit::Delete(_) => own.is_some(),
                 Edit::Put(new) => own.is_none_or(|own| own.value != new.value),
+            }
+        })
+    }
+
+    /// Whether these edits, taken together, only say again what is in it, but for an expiry that
+    /// moves by less than a tenth of what was left: it is not worth a write.
+    pub fn has_already(&self, edits: &[Edit], now: UnixMillis) -> bool {
+        final_edits(edits).all(|edit| {
+            let own = self.cookies.iter().find(|own| own.is(edit.cookie()));
+            match (edit, own) {
+                (Edit::Delete(_), own) => own.is_none(),
+                (Edit::Put(new), Some(own)) => own.value == new.value && own.ends_like(new, now),
+                (Edit::Put(_), None) => false,
             }
         })
     }
@@ -264,6 +287,14 @@ impl Jar {
         self.write(&mut field, host, path.as_bytes(), now);
         String::from_utf8(field.as_bytes().to_vec()).expect("text")
     }
+}
+
+/// Of several edits of one cookie the last one.
+fn final_edits(edits: &[Edit]) -> impl Iterator<Item = &Edit> {
+    edits.iter().enumerate().filter_map(|(index, edit)| {
+        let is_last = !edits[index + 1..].iter().any(|later| later.cookie().is(edit.cookie()));
+        is_last.then_some(edit)
+    })
 }
 
 /// RFC 6265bis, section 5.1.3: a suffix behind a dot, and not of an IP address.
@@ -378,6 +409,44 @@ mod tests {
         }
         check(CookiesHold::Content, &["a=2; path=/"], 1);
         check(CookiesHold::Identifier, &["a=2; path=/"], 0);
+    }
+
+    /// Frameworks set their cookie with every answer: as it is, or with an expiry that slides.
+    #[test]
+    fn edits_that_say_what_is_there_are_told_from_others() {
+        let jar = jar(&["a=1; path=/", "b=2; path=/; max-age=1000", "c=3"]);
+        let check = |fields: &[&str], secs: u64, expected: bool| {
+            let now = UnixMillis(NOW.0 + secs * 1000);
+            let read = |field: &&str| {
+                let parsed = SetCookie::parse(field.as_bytes()).expect("a readable field");
+                Edit::read(&parsed, "shop.example.com", b"/a/b", now).expect("accepted")
+            };
+            let edits: Vec<Edit> = fields.iter().map(read).collect();
+            assert_eq!(jar.has_already(&edits, now), expected, "{fields:?} after {secs} s");
+        };
+        check(&[], 0, true);
+        check(&["a=1; path=/", "c=3"], 0, true);
+        check(&["a=1; path=/; secure; httponly; samesite=lax"], 0, true);
+        check(&["a=2; path=/"], 0, false);
+        check(&["a=1; path=/a"], 0, false);
+        check(&["a=1; path=/; domain=shop.example.com"], 0, false);
+        check(&["d=4; path=/"], 0, false);
+        check(&["d=; path=/; max-age=0"], 0, true);
+        check(&["a=; path=/; max-age=0"], 0, false);
+        check(&["a=2; path=/", "a=1; path=/"], 0, true);
+        check(&["a=1; path=/", "a=; path=/; max-age=0"], 0, false);
+        // An expiry appears, goes, moves.
+        check(&["a=1; path=/; max-age=1000"], 0, false);
+        check(&["b=2; path=/"], 0, false);
+        check(&["b=2; path=/; max-age=1000"], 0, true);
+        check(&["b=2; path=/; max-age=1099"], 0, true);
+        check(&["b=2; path=/; max-age=1100"], 0, false);
+        check(&["b=2; path=/; max-age=901"], 0, true);
+        check(&["b=2; path=/; max-age=900"], 0, false);
+        // It slides: 1000 s of life, of which 90 and 91 have gone by.
+        check(&["b=2; path=/; max-age=1000"], 90, true);
+        check(&["b=2; path=/; max-age=1000"], 91, false);
+        check(&["b=2; path=/; max-age=1000"], 1000, false);
     }
 
     #[test]

@@ -15,20 +15,22 @@ use crate::session::binding::{Binding, LOOKS};
 use crate::session::command::Ignored;
 use crate::session::event::{Cause, Event, NotMade};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
-use crate::session::jar::Jar;
+use crate::session::jar::{Edit, Jar};
 use crate::session::matching::Attempt;
 use crate::session::outcome::{Created, Durability, Lookup, RecordKey};
 use crate::session::policy::{OnReuse, Policy};
 use crate::session::record::{Fresh, Record, Seed, State, UNSETTLED};
 
 use self::guarded::Guarded;
-pub use self::step::{Answer, Effect, Happened, Issue, Outcome, Purpose, Step, TicketEffect};
+pub use self::step::{
+    Answer, Effect, Happened, Issue, Outcome, Purpose, Since, Step, TicketEffect,
+};
 
 /// How often one answer tries again when others write the same record.
 const TRIES: u8 = 16;
 
 /// The machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settle<'a> {
     policy: &'a Policy,
     answer: Answer,
@@ -50,6 +52,8 @@ pub struct Settle<'a> {
 
 #[derive(Clone, Debug)]
 enum Stage {
+    /// The record is being read: whether the answer only says again what is in its jar.
+    Look(Held),
     /// The jar of the record is being written, back to `Live`, and this will be its ticket.
     Merge(Held, Chosen),
     /// The record is being read for its current ticket.
@@ -173,6 +177,13 @@ impl<'a> Settle<'a> {
     pub fn next(&mut self, outcome: Outcome) -> Step {
         let stage = std::mem::replace(&mut self.stage, Stage::Finished);
         match (stage, outcome) {
+            (Stage::Look(held), Outcome::Loaded(lookup)) => match self.reread(&held, lookup) {
+                Reread::Same(now) if self.is_overtaken(&held, &now) => self.fenced(&now),
+                Reread::Same(held) => self.keep(*held),
+                Reread::Other => self.fenced(&held),
+                // As far as this node knows it changes nothing.
+                Reread::Unavailable => self.done(),
+            },
             (Stage::Merge(held, chosen), Outcome::Replaced(replaced)) => {
                 self.merged(held, chosen, replaced)
             }
@@ -247,6 +258,23 @@ impl<'a> Settle<'a> {
         }
     }
 
+    /// The same settlement of a live record, on top of what another one is about to write, and the
+    /// record with the cookies of both. `None` where it would do anything else than to be written
+    /// with it: then it has to see the other one written first.
+    pub fn onto(&self, version: u64, record: &Arc<Record>) -> Option<(Self, Box<Record>)> {
+        let Stage::Merge(held, _) = &self.stage else { return None };
+        let mut settle = self.clone();
+        let now = Lookup::Found((version, record.clone()));
+        let step = match settle.reread(held, now) {
+            Reread::Same(now) if !settle.is_overtaken(held, &now) => settle.keep(*now),
+            Reread::Same(_) | Reread::Other | Reread::Unavailable => return None,
+        };
+        match step {
+            Step::Merge { record, .. } => Some((settle, record)),
+            _ => None,
+        }
+    }
+
     fn start(&mut self, bond: Bond) -> Step {
         if self.answer.attempt != Attempt::None && !self.answer.logged_in() {
             self.events.push(Event::LoginFailed);
@@ -276,6 +304,11 @@ impl<'a> Settle<'a> {
             }
             Bond::Live(held, presented) => {
                 self.presented = Some(presented);
+                if self.answer.record == Since::Unknown && self.only_repeats(&held) {
+                    let key = held.key;
+                    self.stage = Stage::Look(held);
+                    return Step::Load(key);
+                }
                 self.keep(held)
             }
             Bond::Silent(Silence::Preflight) => self.done(),
@@ -413,7 +446,8 @@ fn asks_nothing(policy: &Policy, bond: &Bond, answer: &Answer, now: UnixMillis) 
     answer.attempt == Attempt::None
         && answer.happened == Happened::Nothing
         && !answer.revoke_subject
-        && answer.edits.is_empty()
+        && (answer.edits.is_empty()
+            || (answer.record == Since::Unchanged && repeats(record, &answer.edits, now)))
         && (answer.endpoint.is_none() || answer.endpoint == record.endpoint)
         && presented.counter == record.counter
         && !record.is_renewal_due(policy.timeouts.renew_every, now)
@@ -426,6 +460,12 @@ struct Chosen {
     until: Option<UnixMillis>,
     /// Browsers have the same ticket for another time.
     is_kept_otherwise: bool,
+}
+
+/// Whether session cookies say again what is in the jar. With a session that is kept aside they say
+/// that the visitor has moved on (rule 29).
+fn repeats(record: &Record, edits: &[Edit], now: UnixMillis) -> bool {
+    edits.is_empty() || (record.parked.is_none() && record.jar.has_already(edits, now))
 }
 
 enum Reread {

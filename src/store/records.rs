@@ -107,6 +107,13 @@ impl Records {
         Some(self.judged(key, answer, now))
     }
 
+    /// Whether a record is known to have this version still, without asking anybody.
+    pub fn is_current(&self, key: RecordKey, version: u64) -> bool {
+        let Some((cache, moment)) = self.moment(Instant::now()) else { return false };
+        let kept = cache.good(key, moment).map(|landed| landed.answer);
+        matches!(kept, Some(Lookup::Found((kept, _))) if kept == version)
+    }
+
     /// As [`load`](Self::load), but never what was read before this call. Many may want that of one
     /// record at the same time: they ask together.
     pub async fn load_anew(&self, key: RecordKey, now: UnixMillis) -> Lookup<(u64, Arc<Record>)> {

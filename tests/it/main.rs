@@ -13,6 +13,7 @@ mod chromium;
 mod consistency;
 mod cookie_bytes;
 mod cross_site;
+mod crowded;
 mod double_click;
 mod faults;
 mod fixation;

@@ -13,7 +13,7 @@ use super::schedule::Ask;
 use crate::clock::UnixMillis;
 use crate::cookie::response::{Lifetime, SetCookie};
 use crate::proxy::admit::{self, Admitted};
-use crate::proxy::settling::{carry_out, expiry_field, ticket_field};
+use crate::proxy::settling::{carry_out, expiry_field, since, ticket_field};
 use crate::proxy::shared::Shared;
 use crate::routing::path::NormalPath;
 use crate::session::decide::Facts;
@@ -177,7 +177,8 @@ pub async fn run(
         }
     };
     let now = shared.clock.now();
-    let answer = read(policy, &method, &path, &reply, now);
+    let record = since(&shared, &bond);
+    let answer = Answer { record, ..read(policy, &method, &path, &reply, now) };
     let logged_in = answer.logged_in();
     lock(&seat).edits = reply.edits;
     let settling = Settle::begin(policy, bond, Ok(()), answer, now);

@@ -39,6 +39,8 @@ impl fmt::Display for Violation {
 }
 
 type Cookies = BTreeMap<String, String>;
+/// A cookie's name and its value; none where it is deleted.
+pub type Edit = (String, Option<String>);
 
 /// A record as the store has it.
 pub struct Entry {
@@ -50,6 +52,8 @@ pub struct Entry {
     /// With which version each counter was reached.
     reached: BTreeMap<u32, u64>,
     cookies: Cookies,
+    /// What it held since when.
+    held: Vec<(Turn, Cookies)>,
     /// Its cookies before a login took them.
     inheritance: Cookies,
     successors: Vec<usize>,
@@ -66,6 +70,12 @@ impl Entry {
         self.reached.get(&counter).copied()
     }
 
+    /// Whether these edits changed nothing in its jar then, or at some time since.
+    pub fn had_already(&self, edits: &[Edit], then: Turn) -> bool {
+        let first = self.held.iter().rposition(|(since, _)| *since <= then).unwrap_or(0);
+        self.held[first..].iter().any(|(_, held)| edited(held.clone(), edits) == *held)
+    }
+
     /// The application's session in its jar.
     pub fn session(&self) -> Option<&str> {
         self.cookies.get("SID").map(|value| identifier(value))
@@ -80,7 +90,29 @@ pub struct Writer<'a> {
     /// place (rule 19).
     pub is_login: bool,
     /// What its answer asked of the jar.
-    pub edits: &'a [(String, Option<String>)],
+    pub edits: &'a [Edit],
+}
+
+/// Of answers that their node may have written together with another one's: those that are in what
+/// the store holds, by their number, and what it holds of them. Of two that name one cookie the
+/// later one is there.
+pub fn written_along(
+    record: &Record,
+    now: UnixMillis,
+    others: &[(usize, Vec<Edit>)],
+) -> (Vec<usize>, Vec<Edit>) {
+    let found = cookies(record, now);
+    let is_there = |(name, value): &Edit| found.get(name) == value.as_ref();
+    let is_there_of = |of: usize, edit: &Edit| {
+        let others = others.iter().filter(|(other, _)| *other != of);
+        let mut later = others.flat_map(|(_, edits)| edits).filter(|(name, _)| *name == edit.0);
+        is_there(edit) || later.any(is_there)
+    };
+    let written = others.iter().filter(|(of, edits)| edits.iter().all(|e| is_there_of(*of, e)));
+    let (written, edits): (Vec<_>, Vec<_>) = written
+        .map(|(of, edits)| (*of, edits.iter().filter(|edit| is_there(edit)).cloned()))
+        .unzip();
+    (written, edits.into_iter().flatten().collect())
 }
 
 /// What a call has written.
@@ -125,7 +157,12 @@ impl Ledger {
     ) -> Result<Wrote, Violation> {
         let stored = match self.place(key) {
             Some(place) if self.entries[place].version == version => return Ok(Wrote::Nothing),
-            Some(place) => self.replaced(place, version, record, writer, now)?,
+            Some(place) => {
+                let stored = self.replaced(place, version, record, writer, now)?;
+                let entry = &mut self.entries[place];
+                entry.held.push((turn, entry.cookies.clone()));
+                stored
+            }
             None => self.created(key, version, record, writer, turn, now)?,
         };
         self.lies_in_one_record(self.places[&key], now)?;
@@ -195,6 +232,7 @@ impl Ledger {
             record,
             born: turn,
             is_removed: false,
+            held: vec![(turn, cookies.clone())],
             cookies: cookies.clone(),
             inheritance: Cookies::new(),
             successors: Vec::new(),
@@ -248,7 +286,7 @@ fn own((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-fn edited(mut cookies: Cookies, edits: &[(String, Option<String>)]) -> Cookies {
+fn edited(mut cookies: Cookies, edits: &[Edit]) -> Cookies {
     for (name, value) in edits {
         match value {
             Some(value) => drop(cookies.insert(name.clone(), value.clone())),

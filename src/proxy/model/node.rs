@@ -81,6 +81,7 @@ impl Node {
             records: fleet.records(Arc::new(line)).with_cache(CACHE),
             gates: Arc::default(),
             successions: Successions::default(),
+            merges: Arc::default(),
             touches: Arc::new(Touches::new(u16::try_from(node).expect("few nodes"))),
             streams: Arc::default(),
             limiter: Limiter::default(),

@@ -9,7 +9,7 @@ use crate::session::record::Record;
 use super::Settle;
 
 /// What the machine notes of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Guarded {
     /// The record that it parks.
     pub(super) parks: Option<RecordKey>,

@@ -9,12 +9,19 @@ use crate::session::outcome::{Durability, Epoch, Lookup, RecordKey, Replaced};
 use crate::session::policy::Policy;
 use crate::session::record::{Record, State};
 
-use super::{Chosen, Issue, Settle, Stage, Step, TicketEffect, replace};
+use super::{Chosen, Issue, Settle, Stage, Step, TicketEffect, repeats, replace};
 
 impl Settle<'_> {
     fn changes(&self, record: &Record) -> bool {
         let moves = self.answer.endpoint.is_some() && self.answer.endpoint != record.endpoint;
-        moves || !self.answer.edits.is_empty()
+        moves || !repeats(record, &self.answer.edits, self.now)
+    }
+
+    /// Whether it sets cookies, and changes nothing with that.
+    pub(super) fn only_repeats(&self, held: &Held) -> bool {
+        !self.answer.edits.is_empty()
+            && !self.changes(&held.record)
+            && self.renewal(&held.record).is_none()
     }
 
     /// A live record: write it if something changes, else see to its ticket.
@@ -23,6 +30,10 @@ impl Settle<'_> {
         if self.changes(&held.record) || self.renewal(&held.record).is_some() {
             return self.merge(held);
         }
+        self.see_to_ticket(held)
+    }
+
+    fn see_to_ticket(&mut self, held: Held) -> Step {
         if self.presented.is_some_and(|presented| presented.counter < held.record.counter) {
             // The ticket to send is chosen when the head leaves (rule 14).
             let key = held.key;
@@ -81,12 +92,23 @@ impl Settle<'_> {
         if self.answer.endpoint.is_some() {
             record.endpoint.clone_from(&self.answer.endpoint);
         }
+        if record == *held.record {
+            // What it asks for does not fit the jar.
+            return self.see_to_ticket(held);
+        }
         let until = self.until(&record);
         // What is parked may come back, with the time that it had.
         let is_settled = record.parked.is_none() && held.record.parked.is_none();
         let is_kept_otherwise = is_settled && until != self.until(&held.record);
         let chosen = Chosen { counter: record.counter, until, is_kept_otherwise };
-        let step = replace(&held, record, Durability::Master);
+        let step = match held.record.state {
+            State::Live => {
+                Step::Merge { key: held.key, version: held.version, record: Box::new(record) }
+            }
+            State::Pending { .. } | State::Moved { .. } | State::Ended => {
+                replace(&held, record, Durability::Master)
+            }
+        };
         self.stage = Stage::Merge(held, chosen);
         step
     }

@@ -65,6 +65,8 @@ pub struct Answer {
     pub revoke_subject: bool,
     /// What its session cookies ask of the jar.
     pub edits: Vec<Edit>,
+    /// Whether others have written the record since the exchange was admitted.
+    pub record: Since,
     /// How its deletions are taken (rule 29).
     pub guarding: Guarding,
     /// The endpoint that gave it, where the session is to stay there (`balance: session`).
@@ -101,6 +103,16 @@ pub enum Purpose {
     Login,
 }
 
+/// What a node knows of a record that an exchange was admitted with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Since {
+    /// Nothing, without asking the store.
+    #[default]
+    Unknown,
+    /// It is still the same.
+    Unchanged,
+}
+
 /// What the shell is to do next.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -121,6 +133,13 @@ pub enum Step {
         version: u64,
         record: Box<Record>,
         durability: Durability,
+    },
+    /// As [`Step::Replace`], where the record was live and stays so: several answers of one session
+    /// may be written at once ([`Settle::onto`](super::Settle::onto)).
+    Merge {
+        key: RecordKey,
+        version: u64,
+        record: Box<Record>,
     },
     /// End every session of a subject: replace its epoch (rule 27), and that of the tag of this record
     /// of its own, should that be another.

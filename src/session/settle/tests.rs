@@ -174,7 +174,7 @@ impl Store {
                     Created::Created
                 })
             }
-            Step::Replace { key, version, record, .. } => {
+            Step::Replace { key, version, record, .. } | Step::Merge { key, version, record } => {
                 let found = self.records.get(&key).map(|(version, _)| *version);
                 let replaced = match found {
                     None => Replaced::Gone,

@@ -40,7 +40,8 @@ impl World<'_> {
     /// The head of an answer leaves its node.
     pub(super) fn leaves(&mut self, id: usize, head: Head) -> Result<(), Violation> {
         let turn = self.calls.turn();
-        let Exchange { ask, failed, tie, stored, fenced, .. } = self.exchanges[id];
+        let Exchange { ask, failed, tie, stored, fenced, looked_up, behind, .. } =
+            self.exchanges[id];
         let is_replaced = head.replaced;
         say!(self, "  e{id}: an answer leaves, ours: {is_replaced}, {}", cookie(&head));
         self.exchanges[id].left = turn;
@@ -61,7 +62,11 @@ impl World<'_> {
                 Some(Tie::Free) => puts,
                 Some(Tie::Silent) | None => false,
             };
-            if must_store && !stored {
+            // What only says again what was there needs no writing.
+            let held = tie.and_then(Tie::held).and_then(|key| self.ledger.get(key));
+            let then = if behind { 0 } else { looked_up };
+            let was_there = held.is_some_and(|entry| entry.had_already(&seat.edits, then));
+            if must_store && !stored && !was_there {
                 let what = format!("the answer to e{id} sets cookies that nobody stored");
                 return Err(Violation::new(3, what));
             }

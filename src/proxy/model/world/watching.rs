@@ -6,6 +6,7 @@ use super::{
     Ask, AtWorker, Call, Carried, Event, Fault, HOST, Lookup, RecordKey, State, Ticket, Tie,
 };
 use super::{Turn, Violation, What, World, Writer, Wrote, scope};
+use crate::proxy::model::invariants::{Edit, written_along};
 
 impl World<'_> {
     /// Takes in what an exchange has come to.
@@ -110,8 +111,14 @@ impl World<'_> {
         let Some(id) = by else {
             return self.ledger.wrote(key, found, Writer::default(), turn, now).map(drop);
         };
+        let along = match found.1.state {
+            State::Live => self.settling_along(id, key),
+            State::Pending { .. } | State::Moved { .. } | State::Ended => Vec::new(),
+        };
+        let (along, theirs) = written_along(&found.1, now, &along);
         let exchange = &mut self.exchanges[id];
-        let edits = exchange.seat.lock().expect("no panic while it is held").edits.clone();
+        let mut edits = exchange.seat.lock().expect("no panic while it is held").edits.clone();
+        edits.extend(theirs);
         let writer = Writer {
             held: exchange.tie.and_then(Tie::held),
             is_login: matches!(exchange.ask, Ask::Login(_) | Ask::LateLogin),
@@ -119,11 +126,30 @@ impl World<'_> {
         };
         match self.ledger.wrote(key, found, writer, turn, now)? {
             Wrote::Nothing => {}
-            Wrote::Cookies => exchange.stored = true,
+            Wrote::Cookies => {
+                exchange.stored = true;
+                along.into_iter().for_each(|id| self.exchanges[id].stored = true);
+            }
             Wrote::Otherwise if is_moved => exchange.moved = Some(turn),
             Wrote::Otherwise => {}
         }
         Ok(())
+    }
+
+    /// Other answers of this session that are being settled on the same node, and what they ask of
+    /// the jar.
+    fn settling_along(&self, writer: usize, key: RecordKey) -> Vec<(usize, Vec<Edit>)> {
+        let node = self.exchanges[writer].node;
+        let others = self.exchanges.iter().enumerate().filter(|(id, exchange)| {
+            *id != writer
+                && exchange.node == node
+                && exchange.future.is_some()
+                && exchange.tie == Some(Tie::Live(key))
+        });
+        let edits = others.map(|(id, exchange)| {
+            (id, exchange.seat.lock().expect("no panic while it is held").edits.clone())
+        });
+        edits.filter(|(_, edits)| !edits.is_empty()).collect()
     }
 
     pub(super) fn name_of(&self, ticket: &Carried) -> String {
