@@ -13,7 +13,9 @@ use crate::proxy::lease::{self, Held as Turn};
 use crate::proxy::opened::Opened;
 use crate::proxy::shared::Shared;
 use crate::proxy::touches;
-use crate::session::decide::{Claim, Facts, Refusal, Verdict, decide, successor, without_ticket};
+use crate::session::decide::{
+    Claim, Facts, Gate, Patience, Refusal, Turns, Verdict, decide, successor, without_ticket,
+};
 use crate::session::event::{Cause, Event, OutOfTurn};
 use crate::session::exchange::{Bond, Held};
 use crate::session::order::Serialize;
@@ -67,7 +69,7 @@ pub async fn admit(
         return Ok(Admitted { bond, pass: None, turn: None, at });
     };
     let key = *key;
-    if facts.is_login {
+    if facts.is_login() {
         facts.attempt = random::bytes().map(u64::from_ne_bytes).map_err(|error| {
             tracing::error!(%error, "no randomness: the login is refused");
             Refusal::StoreDown
@@ -76,9 +78,9 @@ pub async fn admit(
     facts.node = shared.touches.node;
     let mut waits = Waits::begin(policy, facts);
     // Its turn comes first: who waits for it is not inside the gate.
-    let turn = match facts.takes_turns {
-        true => Box::pin(waits.for_turn(shared, policy, ticket, key, &mut heard)).await,
-        false => None,
+    let turn = match facts.turns {
+        Turns::Takes => Box::pin(waits.for_turn(shared, policy, ticket, key, &mut heard)).await,
+        Turns::None => None,
     };
     let mut pass = waits.enter(shared, ticket).await;
     let mut is_alone = policy.serialize.requests == Serialize::Off;
@@ -89,7 +91,7 @@ pub async fn admit(
     loop {
         let now = shared.clock.now();
         let begun = first.take().unwrap_or_else(Instant::now);
-        facts.is_beside_login = pass.is_beside_login();
+        facts.gate = if pass.is_beside_login() { Gate::Login } else { Gate::Open };
         // Who waited did so for somebody who may have written the record, on another node perhaps,
         // which a node hears of a moment later (rule 33).
         let lookup = if turn.is_some() || waits.waited || pass.has_waited() {
@@ -125,8 +127,8 @@ pub async fn admit(
                     waits.waited = true;
                     drop(pass);
                     pass = waits.enter(shared, ticket).await;
-                    facts.has_waited = waits.are_over();
-                    is_alone = facts.has_waited;
+                    facts.patience = waits.patience_left();
+                    is_alone = facts.patience == Patience::Over;
                 }
             },
             Verdict::Suspend { held, pending } => {
@@ -168,7 +170,7 @@ pub async fn admit(
                 drop(pass);
                 sleep(POLL.min(waits.deadline.saturating_duration_since(Instant::now()))).await;
                 pass = waits.enter(shared, ticket).await;
-                facts.has_waited = waits.are_over();
+                facts.patience = waits.patience_left();
             }
             Verdict::End { held, ended, cause } => {
                 tries += 1;
@@ -206,8 +208,10 @@ impl Waits {
             Serialize::Login => order.wait,
             Serialize::Off | Serialize::Unsafe | Serialize::All => PATIENCE,
         };
-        let (wait, grace) =
-            if facts.takes_turns { (order.wait, order.wait) } else { (patience, Duration::ZERO) };
+        let (wait, grace) = match facts.turns {
+            Turns::Takes => (order.wait, order.wait),
+            Turns::None => (patience, Duration::ZERO),
+        };
         Self { begun, deadline: begun + wait, grace, patience, waited: false }
     }
 
@@ -250,8 +254,8 @@ impl Waits {
         pass
     }
 
-    fn are_over(&self) -> bool {
-        Instant::now() >= self.deadline
+    fn patience_left(&self) -> Patience {
+        if Instant::now() >= self.deadline { Patience::Over } else { Patience::Left }
     }
 
     fn over(

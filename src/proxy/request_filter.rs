@@ -28,14 +28,14 @@ use crate::routing::host::Host;
 use crate::routing::path::NormalPath;
 use crate::session::binding::Bearer;
 use crate::session::carried::{Carried, Presented};
-use crate::session::decide::{Facts, Refusal, may_make};
+use crate::session::decide::{Access, Facts, Intent, Origin, Refusal, Turns, may_make};
 use crate::session::event::{Event, Reject};
 use crate::session::exchange::{self, Bond, Silence};
 use crate::session::matching::Attempt;
 use crate::session::order::Nature;
 use crate::session::outage::WithoutStore;
 use crate::session::outcome::RecordKey;
-use crate::session::policy::Policy;
+use crate::session::policy::{CrossSite, Policy};
 use crate::session::subject::body::Copied;
 use crate::telemetry::labels::RouteKind;
 
@@ -256,16 +256,22 @@ async fn join_session(
         is_stream: streams::is_wanted(headers),
     });
     let matters = writes || opened.is_none();
+    let is_cross_site = matters && fetch::is_cross_site(headers, target.host.as_bytes());
     let facts = Facts {
-        is_login,
-        is_logout,
-        refuses_cross_site: is_login
-            && !fetch::is_document_by_get(method, headers)
-            && policy.refuses_cross_site_login(method, &target.path),
-        is_cross_site: matters && fetch::is_cross_site(headers, target.host.as_bytes()),
-        is_preflight,
-        requires_login: route.require == Require::Login,
-        takes_turns,
+        intent: match attempt {
+            _ if is_preflight => Intent::Preflight,
+            Attempt::Stays | Attempt::Moves => {
+                Intent::Login(cross_site_login(policy, session, target))
+            }
+            Attempt::None if is_logout => Intent::Logout,
+            Attempt::None => Intent::Use,
+        },
+        origin: if is_cross_site { Origin::CrossSite } else { Origin::Own },
+        access: match route.require {
+            Require::Login => Access::LoggedIn,
+            Require::Nothing => Access::Anybody,
+        },
+        turns: if takes_turns { Turns::Takes } else { Turns::None },
         bearer: policy.knows_clients().then(|| bearer(ctx, target, headers)),
         on_store_down: route.on_store_down,
         ..Facts::default()
@@ -323,7 +329,7 @@ async fn join_session(
         method: method.clone(),
         attempt,
         is_logout,
-        is_cross_site: facts.is_cross_site,
+        is_cross_site,
         bearer: facts.bearer,
         is_forwarded: false,
         is_settled: false,
@@ -331,6 +337,17 @@ async fn join_session(
     ctx.cookie = line;
     ctx.exchange = Some(exchange);
     Ok(())
+}
+
+/// Whether other sites may send this login: where a rule says so, or they only lead a visitor to it.
+fn cross_site_login(policy: &Policy, session: &Session, target: &Target) -> CrossSite {
+    let request = session.req_header();
+    let is_led = fetch::is_document_by_get(&request.method, &request.headers);
+    if !is_led && policy.refuses_cross_site_login(&request.method, &target.path) {
+        CrossSite::Deny
+    } else {
+        CrossSite::Allow
+    }
 }
 
 /// Admits a request. One to log in that comes too late for its record, on the connection that the next
@@ -348,7 +365,7 @@ async fn admit_following(
         let heard = |event| ctx.tell(shared, session, policy, &event);
         let admitted = admit::admit(shared, policy, opened.as_ref(), facts, heard).await?;
         let next = match admitted.bond {
-            Bond::Silent(Silence::Moved(old)) if facts.is_login && follows < FOLLOWS_MAX => {
+            Bond::Silent(Silence::Moved(old)) if facts.is_login() && follows < FOLLOWS_MAX => {
                 successor(shared, session, ctx, old)
             }
             _ => None,

@@ -10,38 +10,97 @@ use crate::session::event::{Cause, Event, NotMade, Reject};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
 use crate::session::outage::{self, OnStoreDown};
 use crate::session::outcome::{Lookup, RecordKey};
-use crate::session::policy::{OnReuse, Policy, Timeouts};
+use crate::session::policy::{CrossSite, OnReuse, Policy, Timeouts};
 use crate::session::record::{Age, Record, State, Touch, UNSETTLED, idle_step};
 use crate::session::ticket::Ticket;
+
+/// What a request asks of its session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intent {
+    /// To be served with it.
+    #[default]
+    Use,
+    /// The request part of a login rule fits; whether other sites may send it (rule 24).
+    Login(CrossSite),
+    /// The request part of a logout rule fits, and of no login rule.
+    Logout,
+    /// Nothing: it is a CORS preflight (rule 31).
+    Preflight,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Not from another site, as far as is known. Nobody asks of requests with a ticket that write
+    /// nothing.
+    #[default]
+    Own,
+    CrossSite,
+}
+
+/// Whom a route is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    #[default]
+    Anybody,
+    /// `require: login` (rule 31).
+    LoggedIn,
+}
+
+/// Whether a request takes turns with others of its session (rule 32).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turns {
+    #[default]
+    None,
+    Takes,
+}
+
+/// Whether a request may wait for a login any longer (rule 18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patience {
+    #[default]
+    Left,
+    Over,
+}
+
+/// What goes on at the gate of the session on this node (rule 18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gate {
+    #[default]
+    Open,
+    /// A login is about to suspend the record, and did not let this request wait any longer.
+    Login,
+}
 
 /// What is known of a request besides its ticket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
-    /// The request part of a login rule fits.
-    pub is_login: bool,
-    /// The request part of a logout rule fits.
-    pub is_logout: bool,
-    /// … and no such rule allows cross-site requests.
-    pub refuses_cross_site: bool,
-    /// Known of requests that write and of those without a ticket: nobody asks of others.
-    pub is_cross_site: bool,
-    pub is_preflight: bool,
-    /// The route requires a login.
-    pub requires_login: bool,
-    /// It takes turns with others of its session (rule 32).
-    pub takes_turns: bool,
+    pub intent: Intent,
+    pub origin: Origin,
+    pub access: Access,
+    pub turns: Turns,
     /// A random number that tells this login from all others.
     pub attempt: u64,
-    /// It has waited for a login as long as it may.
-    pub has_waited: bool,
-    /// A login on this node is about to suspend its record (rule 18).
-    pub is_beside_login: bool,
+    pub patience: Patience,
+    pub gate: Gate,
     /// Whoever presents the ticket; given where that matters to the policy.
     pub bearer: Option<Bearer>,
     /// The node's number, by which it moves idle deadlines at other times than others do.
     pub node: u16,
     /// What the route wants while the store does not answer.
     pub on_store_down: OnStoreDown,
+}
+
+impl Facts {
+    /// Whether it tries to log in.
+    pub fn is_login(&self) -> bool {
+        matches!(self.intent, Intent::Login(_))
+    }
+
+    /// Whether it is a login that comes from where it must not.
+    fn is_foreign_login(&self) -> bool {
+        self.intent == Intent::Login(CrossSite::Deny) && self.origin == Origin::CrossSite
+    }
 }
 
 /// A ticket that opened and the record that it selects.
@@ -125,9 +184,9 @@ pub fn without_ticket(facts: Facts) -> Result<Bond, Refusal> {
 
 /// What needs no look at a session.
 fn beforehand(facts: Facts) -> Option<Result<Bond, Refusal>> {
-    if facts.is_preflight {
+    if facts.intent == Intent::Preflight {
         Some(Ok(Bond::Silent(Silence::Preflight)))
-    } else if facts.is_login && facts.is_cross_site && facts.refuses_cross_site {
+    } else if facts.is_foreign_login() {
         Some(Err(Refusal::CrossSiteLogin))
     } else {
         None
@@ -135,7 +194,10 @@ fn beforehand(facts: Facts) -> Option<Result<Bond, Refusal>> {
 }
 
 fn free(facts: Facts) -> Result<Bond, Refusal> {
-    if facts.requires_login { Err(Refusal::LoginRequired) } else { Ok(Bond::Free) }
+    match facts.access {
+        Access::Anybody => Ok(Bond::Free),
+        Access::LoggedIn => Err(Refusal::LoginRequired),
+    }
 }
 
 /// Decides on a request whose record was moved a while ago, once its successor was looked up
@@ -158,13 +220,13 @@ pub fn successor(
 /// Whether the application may make a session in answer to a request without a ticket: not where
 /// `SameSite` may have held the ticket back, which a new one would overwrite (rule 10).
 pub fn may_make(same_site: SameSite, is_safe: bool, facts: Facts) -> Result<(), NotMade> {
-    let withheld = facts.is_cross_site
+    let withheld = facts.origin == Origin::CrossSite
         && match same_site {
             SameSite::Strict => true,
             SameSite::Lax => !is_safe,
             SameSite::None => false,
         };
-    if withheld && !facts.is_login { Err(NotMade::CrossSite) } else { Ok(()) }
+    if withheld && !facts.is_login() { Err(NotMade::CrossSite) } else { Ok(()) }
 }
 
 fn forward(bond: Bond) -> Verdict {
@@ -179,7 +241,7 @@ fn end(held: Held, cause: Cause) -> Verdict {
 fn require(verdict: Verdict, facts: Facts) -> Verdict {
     match &verdict {
         Verdict::Forward { bond, .. }
-            if facts.requires_login
+            if facts.access == Access::LoggedIn
                 && bond.record().is_none_or(|record| record.logged_in().is_none()) =>
         {
             Verdict::Refuse(Refusal::LoginRequired)
@@ -219,7 +281,7 @@ fn on_claim(
         State::Pending { since, .. } if now.since(since) > UNSETTLED => {
             ended(Cause::PendingTimedOut)
         }
-        State::Pending { .. } if facts.has_waited => {
+        State::Pending { .. } if facts.patience == Patience::Over => {
             (forward(Bond::Silent(Silence::Pending(key))), None)
         }
         State::Pending { .. } => (Verdict::Wait(key), None),
@@ -280,10 +342,10 @@ fn on_live(
     }
     let written = || Touch::Now(Box::new(Record::clone(&held.record)));
     let touch = touch.or_else(|| is_overdue.then(written));
-    if facts.is_beside_login {
+    if facts.gate == Gate::Login {
         return (forward(Bond::Silent(Silence::Pending(held.key))), None);
     }
-    if facts.is_login {
+    if facts.is_login() {
         let pending =
             touch.map_or_else(|| Record::clone(&held.record), |touch| *touch.into_record());
         let state = State::Pending { since: now, by: facts.attempt };
@@ -309,21 +371,18 @@ mod tests {
     const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
     const NEXT: RecordKey = RecordKey { tag: [3; 8], id: [4; 16], has_subject: false };
     const PLAIN: Facts = Facts {
-        is_login: false,
-        is_logout: false,
-        refuses_cross_site: true,
-        is_cross_site: false,
-        is_preflight: false,
-        requires_login: false,
+        intent: Intent::Use,
+        origin: Origin::Own,
+        access: Access::Anybody,
+        turns: Turns::None,
         attempt: 7,
-        takes_turns: false,
-        has_waited: false,
-        is_beside_login: false,
+        patience: Patience::Left,
+        gate: Gate::Open,
         bearer: None,
         node: 0,
         on_store_down: OnStoreDown::Reject,
     };
-    const LOGIN: Facts = Facts { is_login: true, ..PLAIN };
+    const LOGIN: Facts = Facts { intent: Intent::Login(CrossSite::Deny), ..PLAIN };
 
     fn record() -> Record {
         let timeouts = policy().timeouts;
@@ -389,7 +448,7 @@ mod tests {
             assert!(is_forwarded(decide(Some(on_mismatch), bound(None), from(thief))), "unbound");
         }
         assert!(is_forwarded(decide(None, bound(alice), from(None))), "no longer asked for");
-        for facts in [from(thief), from(None), Facts { is_login: true, ..from(thief) }] {
+        for facts in [from(thief), from(None), Facts { intent: LOGIN.intent, ..from(thief) }] {
             let (verdict, event) = decide(Some(OnMismatch::Deny), bound(alice), facts);
             assert_eq!(verdict, Verdict::Refuse(Refusal::BindingMismatch));
             assert_eq!(event, mismatch);
@@ -405,7 +464,7 @@ mod tests {
     fn without_a_ticket_there_is_no_session() {
         assert_eq!(without_ticket(PLAIN), Ok(Bond::Free));
         assert_eq!(without_ticket(LOGIN), Ok(Bond::Free));
-        let required = Facts { requires_login: true, ..PLAIN };
+        let required = Facts { access: Access::LoggedIn, ..PLAIN };
         assert_eq!(without_ticket(required), Err(Refusal::LoginRequired));
     }
 
@@ -578,9 +637,9 @@ mod tests {
         assert_eq!(on(pending(), PLAIN, 1), Verdict::Wait(KEY));
         assert_eq!(on(pending(), LOGIN, 1), Verdict::Wait(KEY), "a second login waits too");
         let silent = forward(Bond::Silent(Silence::Pending(KEY)));
-        assert_eq!(on(record(), Facts { is_beside_login: true, ..PLAIN }, 1), silent);
-        assert_eq!(on(record(), Facts { is_beside_login: true, ..LOGIN }, 1), silent);
-        let waited = Facts { has_waited: true, ..PLAIN };
+        assert_eq!(on(record(), Facts { gate: Gate::Login, ..PLAIN }, 1), silent);
+        assert_eq!(on(record(), Facts { gate: Gate::Login, ..LOGIN }, 1), silent);
+        let waited = Facts { patience: Patience::Over, ..PLAIN };
         assert_eq!(on(pending(), waited, 3), forward(Bond::Silent(Silence::Pending(KEY))));
         assert_eq!(on(pending(), PLAIN, 31), forward(Bond::Free));
     }
@@ -613,7 +672,7 @@ mod tests {
                 (Ok(Bond::Free), ends),
                 "{lookup:?}"
             );
-            let required = Facts { requires_login: true, ..PLAIN };
+            let required = Facts { access: Access::LoggedIn, ..PLAIN };
             assert_eq!(successor(&lookup, required).0, Err(Refusal::LoginRequired));
         }
         for (on_store_down, expected) in [
@@ -636,20 +695,20 @@ mod tests {
     /// PROTOCOL 31: only a record that logged in satisfies `require: login`.
     #[test]
     fn require_needs_a_login() {
-        let required = Facts { requires_login: true, ..PLAIN };
+        let required = Facts { access: Access::LoggedIn, ..PLAIN };
         let refused = Verdict::Refuse(Refusal::LoginRequired);
         assert!(matches!(on(record(), required, 1), Verdict::Forward { .. }));
         let anonymous = Record { authenticated: None, ..record() };
         assert_eq!(on(anonymous, required, 1), refused);
         assert_eq!(on(state(State::Moved { successor: NEXT, at: NOW }), required, 1), refused);
-        let preflight = Facts { is_preflight: true, ..required };
+        let preflight = Facts { intent: Intent::Preflight, ..required };
         assert_eq!(on(record(), preflight, 1), forward(Bond::Silent(Silence::Preflight)));
     }
 
     /// PROTOCOL 29: a session that is kept aside is nobody's; one that nobody saw to ends.
     #[test]
     fn a_parked_session_is_anonymous_and_does_not_stay() {
-        let required = Facts { requires_login: true, ..PLAIN };
+        let required = Facts { access: Access::LoggedIn, ..PLAIN };
         let refused = Verdict::Refuse(Refusal::LoginRequired);
         let parked = || record().park(NOW);
         let Verdict::Forward { bond: Bond::Live(held, _), touch: None } = on(parked(), PLAIN, 15)
@@ -682,14 +741,14 @@ mod tests {
     /// PROTOCOL 24 and 10.
     #[test]
     fn cross_site_requests_neither_log_in_nor_make_sessions() {
-        let login = Facts { is_cross_site: true, ..LOGIN };
+        let login = Facts { origin: Origin::CrossSite, ..LOGIN };
         let refused = Verdict::Refuse(Refusal::CrossSiteLogin);
         assert_eq!(on(record(), login, 1), refused);
         assert_eq!(without_ticket(login), Err(Refusal::CrossSiteLogin));
-        let allowed = Facts { refuses_cross_site: false, ..login };
+        let allowed = Facts { intent: Intent::Login(CrossSite::Allow), ..login };
         assert_eq!(without_ticket(allowed), Ok(Bond::Free));
 
-        let foreign = Facts { is_cross_site: true, ..PLAIN };
+        let foreign = Facts { origin: Origin::CrossSite, ..PLAIN };
         let check = |same_site, is_safe, facts, expected| {
             assert_eq!(may_make(same_site, is_safe, facts), expected, "{same_site:?} {is_safe}");
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::session::decide::{Facts, Refusal, Verdict};
+use crate::session::decide::{Access, Facts, Gate, Intent, Refusal, Verdict};
 use crate::session::exchange::{Bond, Held, Silence};
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
@@ -65,7 +65,7 @@ impl WithoutStore {
 /// is open to the anonymous.
 pub fn verdict(facts: Facts) -> Verdict {
     match facts.on_store_down {
-        OnStoreDown::Stale(max) if !(facts.is_login || facts.is_logout) => Verdict::Recall(max),
+        OnStoreDown::Stale(max) if !changes_session(facts) => Verdict::Recall(max),
         OnStoreDown::Stale(_) | OnStoreDown::Reject | OnStoreDown::Anonymous => {
             match without_record(facts) {
                 Ok(bond) => Verdict::Forward { bond, touch: None },
@@ -80,12 +80,20 @@ pub fn verdict(facts: Facts) -> Verdict {
 /// # Errors
 /// The request is refused.
 pub fn without_record(facts: Facts) -> Result<Bond, Refusal> {
-    let is_refused = facts.is_login || facts.is_logout || facts.requires_login;
+    let is_refused = changes_session(facts) || facts.access == Access::LoggedIn;
     match facts.on_store_down {
         OnStoreDown::Anonymous if !is_refused => Ok(Bond::Silent(Silence::Outage)),
         OnStoreDown::Anonymous | OnStoreDown::Reject | OnStoreDown::Stale(_) => {
             Err(Refusal::StoreDown)
         }
+    }
+}
+
+/// A login or a logout would have to be written down.
+fn changes_session(facts: Facts) -> bool {
+    match facts.intent {
+        Intent::Login(_) | Intent::Logout => true,
+        Intent::Use | Intent::Preflight => false,
     }
 }
 
@@ -111,7 +119,7 @@ pub fn recalled(
         return Err(Refusal::StoreDown);
     };
     // A ticket never belongs to a session that logs in later: that one has another.
-    if facts.requires_login && record.logged_in().is_none() {
+    if facts.access == Access::LoggedIn && record.logged_in().is_none() {
         return Err(Refusal::LoginRequired);
     }
     Ok(Bond::Stale(Held { key, version, record }))
@@ -136,14 +144,16 @@ fn is_beyond_doubt(
         && ticket.secret.proves(&record.secret(ticket.counter))
         && record.age_of(ticket.counter, policy.timeouts.grace, now) != Age::Reused
         && is_its_client
-        && !facts.is_beside_login
+        && facts.gate == Gate::Open
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::session::binding::{Bearer, Bind, Binding, OnMismatch, Ties};
+    use crate::session::decide::{Origin, Patience, Turns};
     use crate::session::jar::Jar;
+    use crate::session::policy::CrossSite;
     use crate::session::record::{Seed, Standing};
     use crate::session::tests::policy;
     use crate::session::ticket::{Secret, Selector};
@@ -154,16 +164,13 @@ mod tests {
     const ANONYMOUS: Facts = Facts { on_store_down: OnStoreDown::Anonymous, ..PLAIN };
     const STALE: Facts = Facts { on_store_down: OnStoreDown::Stale(MAX), ..PLAIN };
     const PLAIN: Facts = Facts {
-        is_login: false,
-        is_logout: false,
-        refuses_cross_site: false,
-        is_cross_site: false,
-        is_preflight: false,
-        requires_login: false,
-        takes_turns: false,
+        intent: Intent::Use,
+        origin: Origin::Own,
+        access: Access::Anybody,
+        turns: Turns::None,
         attempt: 0,
-        has_waited: false,
-        is_beside_login: false,
+        patience: Patience::Left,
+        gate: Gate::Open,
         bearer: None,
         node: 0,
         on_store_down: OnStoreDown::Reject,
@@ -179,13 +186,13 @@ mod tests {
         let silent = Verdict::Forward { bond: Bond::Silent(Silence::Outage), touch: None };
         check(PLAIN, refused());
         check(ANONYMOUS, silent);
-        check(Facts { requires_login: true, ..ANONYMOUS }, refused());
-        check(Facts { is_login: true, ..ANONYMOUS }, refused());
-        check(Facts { is_logout: true, ..ANONYMOUS }, refused());
+        check(Facts { access: Access::LoggedIn, ..ANONYMOUS }, refused());
+        check(Facts { intent: Intent::Login(CrossSite::Deny), ..ANONYMOUS }, refused());
+        check(Facts { intent: Intent::Logout, ..ANONYMOUS }, refused());
         check(STALE, Verdict::Recall(MAX));
-        check(Facts { requires_login: true, ..STALE }, Verdict::Recall(MAX));
-        check(Facts { is_login: true, ..STALE }, refused());
-        check(Facts { is_logout: true, ..STALE }, refused());
+        check(Facts { access: Access::LoggedIn, ..STALE }, Verdict::Recall(MAX));
+        check(Facts { intent: Intent::Login(CrossSite::Deny), ..STALE }, refused());
+        check(Facts { intent: Intent::Logout, ..STALE }, refused());
     }
 
     fn record() -> Record {
@@ -250,7 +257,7 @@ mod tests {
         for state in [pending, State::Moved { successor: KEY, at: NOW }, State::Ended] {
             check(record().into_state(state), &ticket(5), STALE, 1, false);
         }
-        check(record(), &ticket(5), Facts { is_beside_login: true, ..STALE }, 1, false);
+        check(record(), &ticket(5), Facts { gate: Gate::Login, ..STALE }, 1, false);
     }
 
     #[test]
@@ -262,7 +269,7 @@ mod tests {
     /// PROTOCOL 31.
     #[test]
     fn what_is_remembered_may_be_logged_in() {
-        let required = Facts { requires_login: true, ..STALE };
+        let required = Facts { access: Access::LoggedIn, ..STALE };
         assert!(serves(record(), &ticket(5), required, 1));
         let anonymous = Some((9, Arc::new(Record { authenticated: None, ..record() })));
         let recalled = recalled(&policy(), &ticket(5), KEY, anonymous, required, NOW);

@@ -16,13 +16,13 @@ use crate::proxy::admit::{self, Admitted};
 use crate::proxy::settling::{carry_out, expiry_field, since, ticket_field};
 use crate::proxy::shared::Shared;
 use crate::routing::path::NormalPath;
-use crate::session::decide::Facts;
+use crate::session::decide::{Facts, Intent};
 use crate::session::event::Event;
 use crate::session::exchange::Bond;
 use crate::session::jar::Edit;
 use crate::session::matching::{Attempt, Head as AnswerHead};
 use crate::session::outcome::RecordKey;
-use crate::session::policy::Policy;
+use crate::session::policy::{CrossSite, Policy};
 use crate::session::settle::{Answer, Happened, Settle, TicketEffect};
 
 /// Where all clients come from.
@@ -134,8 +134,11 @@ pub async fn run(
     let ticket =
         request.ticket.as_ref().and_then(|value| shared.open(value.as_bytes(), &policy, HOST).ok());
     let policy = &*policy;
-    let is_login = policy.attempt(&method, &path) != Attempt::None;
-    let facts = Facts { is_login, ..Facts::default() };
+    let intent = match policy.attempt(&method, &path) {
+        Attempt::None => Intent::Use,
+        Attempt::Stays | Attempt::Moves => Intent::Login(CrossSite::Deny),
+    };
+    let facts = Facts { intent, ..Facts::default() };
     let heard = |event| lock(&seat).events.push(event);
     let admitted = admit::admit(&shared, policy, ticket.as_ref(), facts, heard).await;
     let Ok(Admitted { bond, pass, turn: _turn, at: _ }) = admitted else { return Head::ours() };
