@@ -24,7 +24,7 @@ use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::guards::Guards;
 use crate::proxy::opened::OpenedTickets;
 use crate::proxy::replaced_seals::ReplacedSeals;
-use crate::proxy::settings::{Require, Route};
+use crate::proxy::settings::Route;
 use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::successions::Successions;
 use crate::proxy::touches::Touches;
@@ -278,14 +278,17 @@ fn namespaces(config: &Config) -> Vec<String> {
 }
 
 fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
-    let route = |route: &Route| RouteEntry {
-        prefix: route.path.clone(),
-        folded: route.require == Require::Login && !route.exact,
-        payload: Arc::new(route.clone()),
-    };
-    let servers = config.servers.iter().map(|server| ServerEntry {
-        names: server.names.clone(),
-        routes: server.routes.iter().map(route).collect(),
+    let servers = config.servers.iter().map(|server| {
+        let is_smaller = |route: &Route| server.routes.iter().any(|o| route.is_smaller_than(o));
+        let route = |route: &Route| RouteEntry {
+            prefix: route.path.clone(),
+            folded: (route.restricts() || is_smaller(route)) && !route.exact,
+            payload: Arc::new(route.clone()),
+        };
+        ServerEntry {
+            names: server.names.clone(),
+            routes: server.routes.iter().map(route).collect(),
+        }
     });
     Table::build(servers.collect())
         .map_err(|mistakes| BuildError(mistakes.iter().map(ToString::to_string).collect()))

@@ -12,7 +12,11 @@ use crate::admin::{Address, Settings};
 /// A bound socket, not yet served. Non-blocking.
 #[derive(Debug)]
 pub enum Listener {
-    Tcp(TcpListener),
+    /// With the names that it may be called by.
+    Tcp {
+        listener: TcpListener,
+        names: Vec<String>,
+    },
     Unix(UnixListener),
 }
 
@@ -20,7 +24,7 @@ impl Listener {
     /// The TCP address that was bound, with the port that the system chose for port 0.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp { listener, .. } => listener.local_addr().ok(),
             Self::Unix(_) => None,
         }
     }
@@ -49,7 +53,7 @@ pub fn bind(settings: &Settings) -> Result<Listener, BindError> {
             let fail = |error| BindError::Tcp { address: *address, error };
             let listener = TcpListener::bind(address).map_err(fail)?;
             listener.set_nonblocking(true).map_err(fail)?;
-            Ok(Listener::Tcp(listener))
+            Ok(Listener::Tcp { listener, names: settings.names.clone() })
         }
         Address::Unix(path) => {
             make_way(path)?;
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
 
     fn unix(path: &Path) -> Settings {
-        Settings { address: Address::Unix(path.to_owned()) }
+        Settings { address: Address::Unix(path.to_owned()), names: Vec::new() }
     }
 
     #[test]
@@ -151,8 +155,8 @@ mod tests {
     fn a_taken_port_and_a_missing_directory_are_errors() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("an address");
-        let error =
-            bind(&Settings { address: Address::Inet(address) }).expect_err("the port is taken");
+        let error = bind(&Settings { address: Address::Inet(address), names: Vec::new() })
+            .expect_err("the port is taken");
         assert!(error.to_string().starts_with("admin: cannot listen on 127.0.0.1:"), "{error}");
         let error = bind(&unix(Path::new("/nonexistent/admin.sock"))).expect_err("no directory");
         let said = error.to_string();

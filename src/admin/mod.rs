@@ -26,4 +26,6 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub address: Address,
+    /// Names beside its addresses that it may be called by, in lower case.
+    pub names: Vec<String>,
 }

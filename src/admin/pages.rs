@@ -58,6 +58,13 @@ pub(super) fn answer(method: &Method, path: &str, state: &State) -> Response<Str
     page(state)
 }
 
+/// The answer to somebody who calls the listener by a name that it does not know.
+pub(super) fn misdirected() -> Response<String> {
+    let body =
+        "call this listener by its address or as localhost, or list the name in `admin.names`\n";
+    page(StatusCode::MISDIRECTED_REQUEST, TEXT, body.to_owned())
+}
+
 fn metrics(state: &State) -> Response<String> {
     page(StatusCode::OK, EXPOSITION, state.metrics.render())
 }

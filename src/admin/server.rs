@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::admin::guard::Way;
+use crate::admin::guard::{Way, is_ours};
 use crate::admin::{Listener, State, pages, sessions};
 
 /// A probe and a few scrapers; more than this is a mistake, and must not eat descriptors.
@@ -46,10 +46,10 @@ pub async fn serve(
 ) -> io::Result<()> {
     let state = Arc::new(state);
     match listener {
-        Listener::Tcp(listener) => {
+        Listener::Tcp { listener, names } => {
             let listener = TcpListener::from_std(listener)?;
             let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(s, _)| s);
-            run(accept, Way::Tcp, state, shutdown).await;
+            run(accept, Way::Tcp(names.into()), state, shutdown).await;
         }
         Listener::Unix(listener) => {
             let listener = UnixListener::from_std(listener)?;
@@ -82,7 +82,8 @@ async fn run<S>(
             Ok(stream) => {
                 // One too many is closed at once.
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let (state, closed) = (Arc::clone(&state), closed.clone());
+                    let (way, state) = (way.clone(), Arc::clone(&state));
+                    let closed = closed.clone();
                     connections.spawn(async move {
                         connection(stream, way, state, closed).await;
                         drop(place);
@@ -111,9 +112,9 @@ async fn connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let state = state.clone();
+        let (way, state) = (way.clone(), state.clone());
         async move {
-            let answer = answer(request, way, &state).await;
+            let answer = answer(request, &way, &state).await;
             let answer: Response<Full<Bytes>> = answer.map(|body| Full::new(Bytes::from(body)));
             Ok::<_, Infallible>(answer)
         }
@@ -139,10 +140,13 @@ async fn connection<S>(
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve).await;
 }
 
-async fn answer(request: Request<Incoming>, way: Way, state: &State) -> Response<String> {
+async fn answer(request: Request<Incoming>, way: &Way, state: &State) -> Response<String> {
+    if !is_ours(&request, way) {
+        return pages::misdirected();
+    }
     match &state.sessions {
         Some(known) if sessions::is_here(request.uri().path()) => {
-            sessions::answer(request, way, known, &state.metrics).await
+            sessions::answer(request, known, &state.metrics).await
         }
         _ => pages::answer(request.method(), request.uri().path(), state),
     }
@@ -169,7 +173,7 @@ mod tests {
     }
 
     fn start(address: Address) -> Running {
-        let listener = bind(&Settings { address }).expect("bound");
+        let listener = bind(&Settings { address, names: Vec::new() }).expect("bound");
         let address = listener.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         let state = State {
@@ -203,7 +207,7 @@ mod tests {
     #[tokio::test]
     async fn answers_over_tcp_without_naming_itself() {
         let running = start(any_port());
-        let request = "GET /readyz?now HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let request = "GET /readyz?now HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let answer = exchange(connect(&running).await, request).await;
         assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
         assert!(answer.ends_with("\r\n\r\nnot ready\n- draining\n"), "{answer}");
@@ -217,7 +221,7 @@ mod tests {
         let _running = start(Address::Unix(path.clone()));
         assert!(path.metadata().expect("it is there").file_type().is_socket());
         let stream = UnixStream::connect(&path).await.expect("connected");
-        let request = "HEAD /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let request = "HEAD /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let answer = exchange(stream, request).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.ends_with("\r\n\r\n"), "{answer}");
@@ -225,9 +229,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pages_are_for_who_calls_by_address() {
+        let running = start(any_port());
+        let request = "GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+        let answer = exchange(connect(&running).await, request).await;
+        assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+        let answer = exchange(connect(&running).await, "GET /livez HTTP/1.0\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+    }
+
+    #[tokio::test]
     async fn an_oversized_head_is_refused() {
         let running = start(any_port());
-        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(20_000));
         let answer = exchange(connect(&running).await, &request).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
     }
@@ -239,11 +254,14 @@ mod tests {
         for _ in 0..CONNECTIONS_MAX {
             let mut stream = connect(&running).await;
             // An answer says that the connection has its place.
-            stream.write_all(b"HEAD /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+            stream
+                .write_all(b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .await
+                .expect("written");
             assert_ne!(stream.read(&mut [0; 512]).await.expect("an answer"), 0);
             held.push(stream);
         }
-        let request = "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let request = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         assert_eq!(exchange(connect(&running).await, request).await, "");
     }
 
@@ -251,7 +269,7 @@ mod tests {
     async fn shutdown_closes_idle_connections_at_once() {
         let running = start(any_port());
         let mut idle = connect(&running).await;
-        idle.write_all(b"HEAD /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+        idle.write_all(b"HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("written");
         assert_ne!(idle.read(&mut [0; 512]).await.expect("an answer"), 0);
         running.stop.send(()).expect("it runs");
         running.task.await.expect("no panic").expect("served");

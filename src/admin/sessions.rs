@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::admin::guard::{Suspicion, Way, suspicion};
+use crate::admin::guard::{Suspicion, suspicion};
 use crate::clock::{Clock, UnixMillis};
 use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::shown::{Shown, is_live};
@@ -91,7 +91,6 @@ pub(super) fn is_here(path: &str) -> bool {
 /// Answers a request for one of these paths.
 pub(super) async fn answer<B>(
     request: Request<B>,
-    way: Way,
     sessions: &Sessions,
     metrics: &Metrics,
 ) -> Response<String>
@@ -99,7 +98,7 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let asked = match read(request, way).await {
+    let asked = match read(request).await {
         Ok(asked) => asked,
         Err(problem) => return problem.response(),
     };
@@ -110,7 +109,7 @@ where
     done.unwrap_or_else(Problem::response)
 }
 
-async fn read<B>(request: Request<B>, way: Way) -> Result<Asked, Problem>
+async fn read<B>(request: Request<B>) -> Result<Asked, Problem>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -122,7 +121,7 @@ where
     if *request.method() != method {
         return Err(Problem::Method(allowed));
     }
-    if let Some(suspicion) = suspicion(&request, way) {
+    if let Some(suspicion) = suspicion(&request) {
         return Err(Problem::Suspicious(suspicion));
     }
     if method == Method::GET {
@@ -291,11 +290,6 @@ impl Problem {
                 S::FORBIDDEN,
                 "browser",
                 "this request comes from a browser; use `cloakroom sessions`, or curl",
-            ),
-            Self::Suspicious(Suspicion::Host) => (
-                S::MISDIRECTED_REQUEST,
-                "host",
-                "call this listener by its address or as localhost, not by a name",
             ),
             Self::Suspicious(Suspicion::Form) => (
                 S::UNSUPPORTED_MEDIA_TYPE,

@@ -493,6 +493,7 @@ pub struct CrossSite {
 #[serde(deny_unknown_fields)]
 pub struct Admin {
     pub address: Text,
+    pub names: List<String>,
 }
 
 /// `log`

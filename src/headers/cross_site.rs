@@ -29,13 +29,35 @@ pub struct Exceptions {
 }
 
 impl CrossSite {
-    /// Whether a request for `path` (normalised) at `host` is refused.
-    pub fn refuses(&self, method: &Method, headers: &HeaderMap, host: &[u8], path: &[u8]) -> bool {
+    /// Whether a request at `host` is refused. `paths` are the normalised path's readings: an
+    /// exception must cover all of them.
+    pub fn refuses<'a>(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        host: &[u8],
+        mut paths: impl Iterator<Item = &'a [u8]>,
+    ) -> bool {
         let Self::DenyUnsafe(exceptions) = self else { return false };
         is_unsafe(method, headers)
             && is_cross_site(headers, host)
-            && !exceptions.covers_path(path)
+            && !paths.all(|path| exceptions.covers_path(path))
             && !exceptions.covers_origin(headers)
+    }
+}
+
+impl CrossSite {
+    /// What refuses whatever either of the two refuses.
+    pub fn joined(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Allow, one) | (one, Self::Allow) => one.clone(),
+            (Self::DenyUnsafe(one), Self::DenyUnsafe(other)) => {
+                let mut both = one.clone();
+                both.paths.retain(|path| other.paths.contains(path));
+                both.origins.retain(|origin| other.origins.contains(origin));
+                Self::DenyUnsafe(both)
+            }
+        }
     }
 }
 
@@ -86,9 +108,9 @@ mod tests {
         for (name, value) in fields {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let got = policy().refuses(&method, &headers, HOST, path.as_bytes());
+        let got = policy().refuses(&method, &headers, HOST, [path.as_bytes()].into_iter());
         assert_eq!(got, refused, "{method} {path} {fields:?}");
-        assert!(!CrossSite::Allow.refuses(&method, &headers, HOST, path.as_bytes()));
+        assert!(!CrossSite::Allow.refuses(&method, &headers, HOST, [path.as_bytes()].into_iter()));
     }
 
     #[test]

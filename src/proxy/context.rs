@@ -17,7 +17,7 @@ use crate::proxy::open_streams::Watched;
 use crate::proxy::patient::Lent;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
-use crate::routing::path::NormalPath;
+use crate::routing::target::RequestTarget;
 use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
 use crate::session::exchange::{Bond, Presented};
@@ -56,7 +56,7 @@ pub struct Target {
     pub client: Client,
     /// Lower-case, without port.
     pub host: String,
-    pub path: NormalPath,
+    pub requested: RequestTarget,
     pub route: Arc<Route>,
 }
 

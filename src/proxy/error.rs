@@ -7,6 +7,8 @@ use http::StatusCode;
 pub enum RequestError {
     /// The target can't be normalised, or the host is no host.
     BadRequest,
+    /// TRACE.
+    MethodNotAllowed,
     /// The client took too long.
     RequestTimeout,
     /// The head is too large.
@@ -50,6 +52,7 @@ impl RequestError {
     pub fn status(self) -> Option<StatusCode> {
         Some(match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -75,6 +78,7 @@ impl RequestError {
     pub fn name(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
+            Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::HeadTooLarge => "head_too_large",
             Self::BodyTooLarge => "body_too_large",

@@ -147,7 +147,8 @@ fn seal(
         took: now.since(guarded.at),
         is_replaced: &|id| shared.replaced_seals.has(id, now),
     };
-    let leaving = leaving(place, &guarded.brought, &set, target.path.as_bytes(), &occasion, now);
+    let leaving =
+        leaving(place, &guarded.brought, &set, target.requested.path.as_bytes(), &occasion, now);
     shared.replaced_seals.note(replaced(&guarded.brought, &leaving), now);
     let ring = shared.ring.current();
     let written = write(&ring, place, &leaving, guarded.takes_none, now, random::bytes);

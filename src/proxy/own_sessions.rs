@@ -68,14 +68,12 @@ pub fn read(session: &Session, ctx: &Context) -> Result<Asked, Json> {
         return Err(Json::error(StatusCode::INTERNAL_SERVER_ERROR, "internal"));
     };
     let method = &request.method;
-    let asked =
-        Asked::read(method, target.path.as_bytes(), request.uri.query()).map_err(|refused| {
-            match refused {
-                Refused::Nothing => Json::error(StatusCode::NOT_FOUND, "not_found"),
-                Refused::NotSaid => Json::error(StatusCode::BAD_REQUEST, "others_expected"),
-                Refused::Method(allowed) => {
-                    Json::error(StatusCode::METHOD_NOT_ALLOWED, "method").with(ALLOW, allowed)
-                }
+    let asked = Asked::read(method, target.requested.path.as_bytes(), request.uri.query())
+        .map_err(|refused| match refused {
+            Refused::Nothing => Json::error(StatusCode::NOT_FOUND, "not_found"),
+            Refused::NotSaid => Json::error(StatusCode::BAD_REQUEST, "others_expected"),
+            Refused::Method(allowed) => {
+                Json::error(StatusCode::METHOD_NOT_ALLOWED, "method").with(ALLOW, allowed)
             }
         })?;
     let authority = target.client.host.as_ref().map(|host| host.as_bytes()).unwrap_or_default();

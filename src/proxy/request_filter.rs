@@ -25,7 +25,8 @@ use crate::proxy::shared::Shared;
 use crate::proxy::streams;
 use crate::proxy::successions::is_ones_own;
 use crate::routing::host::Host;
-use crate::routing::path::NormalPath;
+use crate::routing::table::Ambiguous;
+use crate::routing::target::RequestTarget;
 use crate::session::binding::Bearer;
 use crate::session::carried::{Carried, Presented};
 use crate::session::decide::{Access, Facts, Intent, Origin, Refusal, Turns, may_make};
@@ -135,12 +136,22 @@ fn route(
     if request.raw_path() == b"*" && request.method != Method::OPTIONS {
         return Err(RequestError::BadRequest.into());
     }
+    // They repeat what came to whoever asks, the session included.
+    if matches!(request.method.as_str(), "TRACE" | "TRACK") {
+        return Err(RequestError::MethodNotAllowed.into());
+    }
+    let came = request.raw_path();
+    let requested = RequestTarget::read(came).map_err(|_| RequestError::BadRequest)?;
     let connection = ctx.connection.as_deref();
     if let Some(port) = connection.and_then(crate::listen::Info::redirect_to_https) {
         ctx.kind = RouteKind::Redirect;
-        return Err(to_https(request.method.clone(), host.as_str(), port, request.raw_path()));
+        return Err(to_https(
+            request.method.clone(),
+            host.as_str(),
+            port,
+            requested.forwarded(came),
+        ));
     }
-    let path = NormalPath::from_target(request.raw_path()).map_err(|_| RequestError::BadRequest)?;
     let tls = connection.and_then(crate::listen::Info::tls);
     if tls.is_some_and(|tls| tls.server_name.is_some() && !tls.names.covers(host.as_str())) {
         return Err(RequestError::Misdirected.into());
@@ -155,19 +166,20 @@ fn route(
         &shared.trusted,
         &request.headers,
     );
-    let found = shared.table.find_host(&host, &path);
-    let route = found.route.cloned().ok_or(RequestError::NoRoute)?;
-    Ok(Target { client, host: host.as_str().to_owned(), path, route })
+    let server = shared.table.server(&host);
+    let route = shared.table.route(server, &requested.path);
+    let route = route.map_err(|Ambiguous| RequestError::BadRequest)?;
+    let route = route.ok_or(RequestError::NoRoute)?;
+    Ok(Target { client, host: host.as_str().to_owned(), requested, route })
 }
 
 /// `redirect_to_https`: the method and body survive a 308, which GET and HEAD do not need.
 fn to_https(method: Method, host: &str, port: u16, target: &[u8]) -> Answer {
-    // An absolute-form target (RFC 9112, 3.2.2) carries an authority of its own.
-    let target = match target.first() {
-        Some(b'/') => String::from_utf8_lossy(target).into_owned(),
-        _ => "/".to_owned(),
+    let target = match target {
+        b"*" => "/".into(),
+        target => String::from_utf8_lossy(target),
     };
-    if host.is_empty() || target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+    if host.is_empty() {
         return RequestError::BadRequest.into();
     }
     let port = if port == 443 { String::new() } else { format!(":{port}") };
@@ -207,15 +219,17 @@ fn refuse_cross_site(
 ) -> std::result::Result<(), Answer> {
     let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
     let request = session.req_header();
-    let (method, path) = (&request.method, &target.path);
+    let (method, path) = (&request.method, &target.requested.path);
     let policy = route.session.as_deref();
     let refuses =
-        route.cross_site.refuses(method, &request.headers, target.host.as_bytes(), path.as_bytes());
+        route.cross_site.refuses(method, &request.headers, target.host.as_bytes(), path.readings());
     let is_welcome = || {
-        policy.is_some_and(|policy| {
-            policy.attempt(method, path) != Attempt::None
-                && !policy.refuses_cross_site_login(method, path)
-        })
+        // What opens a route must do so for every worker.
+        path.has_one_reading()
+            && policy.is_some_and(|policy| {
+                policy.attempt(method, path) != Attempt::None
+                    && !policy.refuses_cross_site_login(method, path)
+            })
     };
     if !refuses || is_welcome() {
         return Ok(());
@@ -245,9 +259,9 @@ async fn join_session(
     let request = session.req_header();
     let (method, headers) = (&request.method, &request.headers);
     let opened = open_ticket(shared, session, ctx, policy, &carried);
-    let attempt = policy.attempt(method, &target.path);
+    let attempt = policy.attempt(method, &target.requested.path);
     let is_login = attempt != Attempt::None;
-    let is_logout = policy.is_logout(method, &target.path);
+    let is_logout = policy.is_logout(method, &target.requested.path);
     let is_preflight = fetch::is_preflight(method, headers);
     let writes = !method.is_safe() || is_login || is_logout;
     let takes_turns = policy.serialize.requests.covers(|| Nature {
@@ -303,7 +317,7 @@ async fn join_session(
     }
     let line = cookie_line(&carried, |field| {
         if let Some(record) = admitted.bond.record() {
-            record.jar.write(field, &target.host, target.path.as_bytes(), admitted.at);
+            record.jar.write(field, &target.host, target.requested.path.as_bytes(), admitted.at);
         }
     });
     let may_make = match admitted.bond {
@@ -321,7 +335,7 @@ async fn join_session(
             selector: ticket.selector,
             counter: ticket.counter,
         }),
-        body: policy.wants_body(method, &target.path, headers).map(Copied::new),
+        body: policy.wants_body(method, &target.requested.path, headers).map(Copied::new),
         pass: admitted.pass,
         turn: admitted.turn,
         watched: None,
@@ -343,7 +357,7 @@ async fn join_session(
 fn cross_site_login(policy: &Policy, session: &Session, target: &Target) -> CrossSite {
     let request = session.req_header();
     let is_led = fetch::is_document_by_get(&request.method, &request.headers);
-    if !is_led && policy.refuses_cross_site_login(&request.method, &target.path) {
+    if !is_led && policy.refuses_cross_site_login(&request.method, &target.requested.path) {
         CrossSite::Deny
     } else {
         CrossSite::Allow

@@ -341,9 +341,11 @@ fn answer(
     let edits: Vec<Edit> = parsed
         .iter()
         .filter(|cookie| policy.owns(cookie.name()))
-        .filter_map(|cookie| Edit::read(cookie, &target.host, target.path.as_bytes(), now))
+        .filter_map(|cookie| {
+            Edit::read(cookie, &target.host, target.requested.path.as_bytes(), now)
+        })
         .collect();
-    let (method, path) = (&exchange.method, &target.path);
+    let (method, path) = (&exchange.method, &target.requested.path);
     let mut answer = Answer {
         attempt: exchange.attempt,
         edits,

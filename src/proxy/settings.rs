@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::headers::cross_site::CrossSite;
+use crate::headers::cross_site::{CrossSite, Exceptions};
+use crate::routing::table::{Ambiguous, Restricts};
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
 
@@ -39,7 +40,7 @@ pub enum Denied {
 pub struct Route {
     /// Its path as configured; the longest prefix wins.
     pub path: String,
-    /// Its `require` counts for the path in exactly this spelling only.
+    /// What it restricts counts for the path in exactly this spelling only.
     pub exact: bool,
     pub target: Target,
     pub session: Option<Arc<Policy>>,
@@ -53,6 +54,59 @@ pub struct Route {
     pub on_store_down: OnStoreDown,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
+}
+
+impl Route {
+    /// Whether it keeps anybody from anything. A limit on bodies is compared with those of others.
+    pub fn restricts(&self) -> bool {
+        self.require != Require::Nothing
+            || self.cross_site != CrossSite::Allow
+            || self.session.is_some()
+    }
+
+    /// Whether it takes smaller bodies than another one.
+    pub fn is_smaller_than(&self, other: &Self) -> bool {
+        let limit = |route: &Self| match route.body_bytes_max {
+            0 => u64::MAX,
+            limit => limit,
+        };
+        limit(self) < limit(other)
+    }
+}
+
+impl Restricts for Arc<Route> {
+    fn restricts_at_least(&self, other: &Self) -> bool {
+        let policy = |route: &Route| route.session.as_ref().map(|policy| policy.name.clone());
+        let is_welcoming = |route: &Route| match &route.cross_site {
+            CrossSite::Allow => true,
+            CrossSite::DenyUnsafe(exceptions) => *exceptions != Exceptions::default(),
+        };
+        Arc::ptr_eq(self, other)
+            || (self.require == Require::Login || other.require == Require::Nothing)
+                && (other.session.is_none() || policy(self) == policy(other))
+                && (other.cross_site == CrossSite::Allow
+                    || self.cross_site == other.cross_site
+                    || !is_welcoming(self))
+                && !other.is_smaller_than(self)
+    }
+
+    /// The one that leads on is the one that asks for a login, else the one with a session of its own,
+    /// else `self`; it keeps visitors from what either does.
+    fn joined(&self, other: &Self) -> Result<Self, Ambiguous> {
+        let name = |route: &Route| route.session.as_ref().map(|policy| policy.name.clone());
+        let rank = |route: &Route| (route.require == Require::Login, route.session.is_some());
+        if rank(self) == rank(other) && self.require == Require::Login && name(self) != name(other)
+        {
+            return Err(Ambiguous);
+        }
+        let (leads, aside) = if rank(other) > rank(self) { (other, self) } else { (self, other) };
+        let mut joined = Route::clone(leads);
+        joined.cross_site = leads.cross_site.joined(&aside.cross_site);
+        if aside.is_smaller_than(leads) {
+            joined.body_bytes_max = aside.body_bytes_max;
+        }
+        Ok(Arc::new(joined))
+    }
 }
 
 /// A virtual host.

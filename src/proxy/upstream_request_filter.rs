@@ -28,7 +28,11 @@ pub fn run(
         return raise(ctx, RequestError::Cut);
     }
     let Some(target) = &ctx.target else { return raise(ctx, RequestError::Internal) };
-    to_origin_form(request)?;
+    let came = request.raw_path();
+    if target.requested.forwarded(came) != came {
+        let forwarded = target.requested.forwarded(came).to_vec();
+        request.set_raw_path(&forwarded)?;
+    }
     let received = &session.req_header().headers;
     apply(target.client.edits(received), request)?;
 
@@ -61,23 +65,6 @@ fn identity<'a>(shared: &Shared, exchange: &'a Exchange) -> Option<Identity<'a>>
         created: told.created.then_some(record.created),
         authenticated: record.logged_in().filter(|_| told.authenticated),
     })
-}
-
-/// A server is asked for a path (RFC 9112, section 3.2.1), a proxy like us perhaps for a whole URI.
-/// The path stays as it was spelled.
-fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
-    let target = request.raw_path();
-    if target.starts_with(b"/") || target == b"*" {
-        return Ok(());
-    }
-    let Some(scheme) = target.windows(3).position(|three| three == b"://") else { return Ok(()) };
-    let rest = &target[scheme + 3..];
-    let path = match rest.iter().position(|byte| matches!(byte, b'/' | b'?')) {
-        Some(begin) if rest[begin] == b'/' => rest[begin..].to_vec(),
-        Some(begin) => [b"/", &rest[begin..]].concat(),
-        None => b"/".to_vec(),
-    };
-    request.set_raw_path(&path)
 }
 
 fn apply(edits: Edits, request: &mut RequestHeader) -> Result<()> {

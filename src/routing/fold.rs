@@ -19,12 +19,18 @@ pub(super) fn starts_with(path: &[u8], prefix: &[u8]) -> bool {
         }
 }
 
-/// Whether `path` is `rule` (itself folded), one trailing slash aside on either.
+/// Whether `path` is `rule` (itself folded), one trailing slash aside on either, or a format that is
+/// asked for by name (`/login.json`: Rails takes it for every route).
 pub(super) fn equals(path: &[u8], rule: &[u8]) -> bool {
     let rule = rule.strip_suffix(b"/").unwrap_or(rule);
     let mut folded = Folded::new(path);
     rule.iter().all(|wanted| folded.next() == Some(*wanted))
-        && matches!((folded.next(), folded.next()), (None, _) | (Some(b'/'), None))
+        && match folded.next() {
+            None => true,
+            Some(b'/') => folded.next().is_none(),
+            Some(b'.') => !rule.is_empty() && folded.all(|byte| byte.is_ascii_alphanumeric()),
+            Some(_) => false,
+        }
 }
 
 /// The folded bytes of a path.
@@ -106,6 +112,11 @@ mod tests {
             ("/login/x", "/login", false),
             ("/logi", "/login", false),
             ("/loginx", "/login", false),
+            ("/login.json", "/login", true),
+            ("/LOGIN.JSON;v=1", "/login/", true),
+            ("/login.json/", "/login", false),
+            ("/login.d/x", "/login", false),
+            ("/.json", "/", false),
             ("/", "/", true),
             ("/x", "/", false),
         ] {

@@ -6,4 +6,5 @@ mod normalise;
 pub mod path;
 mod reference;
 pub mod table;
+pub mod target;
 mod text;

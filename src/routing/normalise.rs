@@ -31,7 +31,7 @@ fn is_plain(path: &[u8]) -> bool {
     !path.contains(&b'%') && !path.windows(2).any(|pair| matches!(pair, [b'/', b'/' | b'.']))
 }
 
-fn decode(path: &[u8], source: Source) -> Result<Vec<u8>, BadPath> {
+pub(super) fn decode(path: &[u8], source: Source) -> Result<Vec<u8>, BadPath> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
     while let [byte, tail @ ..] = rest {
@@ -65,7 +65,7 @@ fn hex_digit(digit: u8) -> u8 {
 }
 
 /// Removes empty and dot segments from a decoded path.
-fn resolve(path: &[u8], source: Source) -> Result<Vec<u8>, BadPath> {
+pub(super) fn resolve(path: &[u8], source: Source) -> Result<Vec<u8>, BadPath> {
     let mut resolved = Vec::with_capacity(path.len());
     let mut ends_in_slash = true;
     // The first piece is the nothing before the leading slash.

@@ -1,18 +1,39 @@
 //! Where the path is in a request target and in a URI reference (RFC 3986 section 4.1).
 
-/// The path of a request target in origin-form or absolute-form (RFC 9112 section 3.2).
-pub(super) fn path_of_target(target: &[u8]) -> Option<&[u8]> {
+/// The parts of a request target that matter to whoever serves it.
+pub(super) struct Parts<'a> {
+    /// Begins with `/`.
+    pub path: &'a [u8],
+    /// With its `?`; may be empty.
+    pub query: &'a [u8],
+    /// Path and query are all that there was.
+    pub is_whole: bool,
+}
+
+/// Finds the parts of a target in origin-form or absolute-form (RFC 9112 section 3.2). A fragment,
+/// which a target has not, is left out.
+pub(super) fn parts_of_target(target: &[u8]) -> Option<Parts<'_>> {
     if target.starts_with(b"/") {
         // `//host/p` too: a path with an empty segment, not an authority.
-        return Some(without_query(target));
+        let (path, query) = path_and_query(target);
+        return Some(Parts { path, query, is_whole: path.len() + query.len() == target.len() });
     }
     let (_, rest) = split_scheme(target)?;
     let rest = rest.strip_prefix(b"//")?;
-    let (authority, path) = rest.split_at(authority_length(rest));
+    let (authority, rest) = rest.split_at(authority_length(rest));
     if authority.is_empty() {
         return None;
     }
-    Some(if path.starts_with(b"/") { without_query(path) } else { b"/" })
+    let (path, query) = path_and_query(rest);
+    let path = if path.is_empty() { b"/" } else { path };
+    Some(Parts { path, query, is_whole: false })
+}
+
+fn path_and_query(text: &[u8]) -> (&[u8], &[u8]) {
+    let path = without_query(text);
+    let rest = &text[path.len()..];
+    let end = rest.iter().position(|byte| *byte == b'#').unwrap_or(rest.len());
+    (path, &rest[..end])
 }
 
 /// The path of a URI reference (RFC 3986 section 4.1). `None` where it has none, as in `mailto:`.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::fold;
-use super::host::{BadHost, Host, is_name};
+use super::host::{Host, is_name};
 use super::path::{BadPath, NormalPath};
 
 /// What a table is built from: one virtual host.
@@ -26,8 +26,8 @@ pub struct RouteEntry<T> {
     /// As written in the configuration; begins with `/`.
     pub prefix: String,
     /// Whether it also matches without regard to ASCII case and to path parameters, and where a
-    /// path lacks just the prefix's trailing slash: for routes that `require` something and are
-    /// not `exact`. Matching too much costs a login there, too little lets somebody in.
+    /// path lacks just the prefix's trailing slash: for routes that restrict anything and are not
+    /// `exact`. Matching too much costs a login there, too little lets somebody in.
     pub folded: bool,
     pub payload: T,
 }
@@ -43,18 +43,26 @@ pub struct Table<T> {
 #[derive(Clone, Debug)]
 struct Route<T> {
     prefix: Box<[u8]>,
-    folded: bool,
+    /// In lower case, where it also matches loosely.
+    folded: Option<Box<[u8]>>,
     payload: T,
 }
 
-/// Who answers.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Found<'t, T> {
-    /// The server's index in the list that the table was built from.
-    pub server: usize,
-    /// `None` where the server has no route for the path: 404.
-    pub route: Option<&'t T>,
+/// What a route keeps visitors from.
+pub trait Restricts: Sized {
+    /// Whether whoever `self` lets in, `other` would let in too.
+    fn restricts_at_least(&self, other: &Self) -> bool;
+
+    /// What restricts at least as much as both, for readings of which none is the strictest.
+    ///
+    /// # Errors
+    /// [`Ambiguous`], where one request cannot meet both.
+    fn joined(&self, other: &Self) -> Result<Self, Ambiguous>;
 }
+
+/// A path whose readings lead to routes that exclude each other: 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
 
 impl<T> Table<T> {
     /// Compiles servers.
@@ -79,34 +87,52 @@ impl<T> Table<T> {
         if mistakes.is_empty() { Ok(Self { names, servers: compiled }) } else { Err(mistakes) }
     }
 
-    /// Finds who answers for a `Host` field (or `:authority`) and a path.
-    ///
-    /// # Errors
-    /// [`BadHost`]: 400.
-    pub fn find(&self, host: &[u8], path: &NormalPath) -> Result<Found<'_, T>, BadHost> {
-        Ok(self.find_host(&Host::parse(host)?, path))
-    }
-
-    /// The same, for a host that was parsed before.
-    pub fn find_host(&self, host: &Host<'_>, path: &NormalPath) -> Found<'_, T> {
-        let server = self.names.find(host.as_str());
-        Found { server, route: self.route(server, path) }
-    }
-
-    /// The route of a server for a path.
-    pub fn route(&self, server: usize, path: &NormalPath) -> Option<&T> {
-        let path = path.as_bytes();
-        let routes = self.servers.get(server)?;
-        routes.iter().find(|route| route.matches(path)).map(|route| &route.payload)
+    /// The server for a host, by its index in the list that the table was built from.
+    pub fn server(&self, host: &Host<'_>) -> usize {
+        self.names.find(host.as_str())
     }
 }
 
-impl<T> Route<T> {
-    fn matches(&self, path: &[u8]) -> bool {
-        if self.folded {
-            return fold::starts_with(path, &self.prefix);
-        }
-        path.starts_with(&self.prefix)
+impl<T: Restricts + Clone> Table<T> {
+    /// The route of a server for a path; `None` where there is none: 404.
+    ///
+    /// As nginx finds it, by the longest prefix, byte for byte. But no reading of the path leads past
+    /// a route that restricts more: one that every reading meets, and each longer one that some reading
+    /// meets loosely, have their say.
+    ///
+    /// # Errors
+    /// [`Ambiguous`].
+    pub fn route(&self, server: usize, path: &NormalPath) -> Result<Option<T>, Ambiguous> {
+        let routes = self.servers.get(server).map(Vec::as_slice).unwrap_or_default();
+        let is_first = |route: &&Route<T>| path.as_bytes().starts_with(&route.prefix);
+        let is_each =
+            |route: &Route<T>| path.readings().all(|reading| reading.starts_with(&route.prefix));
+        let is_loose = |route: &&Route<T>| {
+            let folded = route.folded.as_deref();
+            folded.is_some_and(|prefix| {
+                path.readings().any(|reading| fold::starts_with(reading, prefix))
+            })
+        };
+        // The longest come first.
+        let base = routes.iter().position(is_each);
+        let (longer, rest) = routes.split_at(base.unwrap_or(routes.len()));
+        let base = rest.first();
+        let found = longer.iter().chain(base).find(is_first);
+        let mut candidates = longer.iter().filter(is_loose).chain(base);
+        let Some(first) = found.or_else(|| candidates.next()) else { return Ok(None) };
+        let strictest = candidates.try_fold(first.payload.clone(), |strictest, other| {
+            let is_beside = other.prefix.len() <= first.prefix.len() && !std::ptr::eq(other, first);
+            match &other.payload {
+                other if strictest.restricts_at_least(other) => Ok(strictest),
+                other if other.restricts_at_least(&strictest) => Ok(other.clone()),
+                // What the operator wrote out for this very spelling.
+                _ if is_beside && base.is_some_and(|base| std::ptr::eq(base, first)) => {
+                    Ok(strictest)
+                }
+                other => strictest.joined(other),
+            }
+        });
+        strictest.map(Some)
     }
 }
 
@@ -127,21 +153,20 @@ fn compile_routes<T>(
                 continue;
             }
         };
-        let mut prefix: Box<[u8]> = normal.as_bytes().into();
-        if folded {
-            if prefix.contains(&b';') {
-                mistakes.push(mistake(BadPath::Parameters));
-                continue;
-            }
-            prefix.make_ascii_lowercase();
+        let prefix: Box<[u8]> = normal.as_bytes().into();
+        if folded && prefix.contains(&b';') {
+            mistakes.push(mistake(BadPath::Parameters));
+            continue;
         }
-        if routes.iter().any(|other| other.prefix == prefix && other.folded == folded) {
+        let folded: Option<Box<[u8]>> = folded.then(|| prefix.to_ascii_lowercase().into());
+        let is_twin = |other: &Route<T>| other.prefix == prefix && other.folded == folded;
+        if routes.iter().any(is_twin) {
             mistakes.push(Mistake::DuplicateRoute { server, route: index, path: written });
             continue;
         }
         routes.push(Route { prefix, folded, payload });
     }
-    routes.sort_by_key(|route| (std::cmp::Reverse(route.prefix.len()), !route.folded));
+    routes.sort_by_key(|route| (std::cmp::Reverse(route.prefix.len()), route.folded.is_none()));
     routes
 }
 
@@ -259,10 +284,9 @@ mod tests {
     fn check_server(names: &[&[&str]], cases: &[(&str, usize)]) {
         let table = Table::build(names.iter().map(|names| server(names, &[])).collect())
             .expect("good servers");
-        let path = NormalPath::from_target(b"/").expect("a good path");
         for (host, expected) in cases {
-            let found = table.find(host.as_bytes(), &path).expect("a good host");
-            assert_eq!(found.server, *expected, "{host}");
+            let host = Host::parse(host.as_bytes()).expect("a good host");
+            assert_eq!(table.server(&host), *expected, "{}", host.as_str());
         }
     }
 
@@ -311,11 +335,18 @@ mod tests {
         check_server(&[&["a.example"], &["b.example"]], &[("c.example", 0), ("", 0)]);
     }
 
-    #[test]
-    fn a_bad_host_is_no_server() {
-        let table = Table::build(vec![server(&["_"], &[("/", false)])]).expect("a good server");
-        let path = NormalPath::from_target(b"/").expect("a good path");
-        assert_eq!(table.find(b"a/b", &path), Err(BadHost));
+    impl Restricts for String {
+        /// Folded routes restrict; a `+` restricts something else.
+        fn restricts_at_least(&self, other: &Self) -> bool {
+            (self.contains("folded") || !other.contains("folded"))
+                && (self.contains('+') || !other.contains('+'))
+        }
+
+        fn joined(&self, other: &Self) -> Result<Self, Ambiguous> {
+            let mut both = [self.as_str(), other];
+            both.sort_unstable();
+            if both.concat().contains('!') { Err(Ambiguous) } else { Ok(both.join(" & ")) }
+        }
     }
 
     #[track_caller]
@@ -323,8 +354,8 @@ mod tests {
         let table = Table::build(vec![server(&["_"], routes)]).expect("good routes");
         for (target, expected) in cases {
             let path = NormalPath::from_target(target.as_bytes()).expect("a good target");
-            let found = table.find(b"h", &path).expect("a good host");
-            assert_eq!(found.route.map(String::as_str), *expected, "{target}");
+            let route = table.route(0, &path).expect("one of them restricts most");
+            assert_eq!(route.as_deref(), *expected, "{target}");
         }
     }
 
@@ -340,7 +371,7 @@ mod tests {
                 ("/static/x", Some("/static/")),
                 ("/static/imgs", Some("/static/img")),
                 ("/static/../x", Some("/")),
-                ("/x/%2e%2e/static%2fimg", Some("/static/img")),
+                ("/x/%2e%2e/static/img", Some("/static/img")),
                 ("/a%20b", Some("/a%20b")),
             ],
         );
@@ -360,7 +391,6 @@ mod tests {
                 ("/Account/x", folded),
                 ("//account/x", folded),
                 ("/account;v=1/x", folded),
-                ("/;/account/x", folded),
                 ("/%61ccount/x", folded),
                 ("/account/help/x", Some("/account/help/")),
                 ("/ACCOUNT/help/x", folded),
@@ -368,6 +398,63 @@ mod tests {
                 ("/accounting", Some("/")),
                 ("/open", Some("/")),
                 ("/Open", Some("/Open")),
+            ],
+        );
+    }
+
+    /// No reading of a path leads past a guard that another reading meets.
+    #[test]
+    fn the_strictest_reading_counts() {
+        let folded = Some("/account/ folded");
+        check_route(
+            &[("/", false), ("/account/", true), ("/account/open/", false)],
+            &[
+                ("/account/open/x", Some("/account/open/")),
+                ("/account%2Fx", folded),
+                ("/account/open%2Fx", folded),
+                ("/account/%6fpen/x", folded),
+                ("/account//open/x", folded),
+                ("/account/open/a%20b", Some("/account/open/")),
+                ("/x%2Faccount", Some("/")),
+            ],
+        );
+    }
+
+    /// What is open inside a guarded path is so in its own spelling, although it restricts too.
+    #[test]
+    fn restrictions_of_several_routes_are_joined() {
+        let route = |prefix: &str, payload: &str| RouteEntry {
+            prefix: prefix.to_owned(),
+            folded: true,
+            payload: payload.to_owned(),
+        };
+        let table = |inner: &str| {
+            let routes = vec![route("/a/", "folded"), route("/a/b/", inner)];
+            let names = vec!["_".to_owned()];
+            Table::build(vec![ServerEntry { names, routes }]).expect("good routes")
+        };
+        let find = |inner: &str, target: &[u8]| {
+            table(inner).route(0, &NormalPath::from_target(target).expect("a good target"))
+        };
+        assert_eq!(find("+", b"/a/b/x"), Ok(Some("+".to_owned())));
+        for target in [&b"/a/B/x"[..], b"/a/b", b"/a/b%2Fx", b"/a//b/x", b"/a/b;v/x"] {
+            let found = find("+", target);
+            assert_eq!(found, Ok(Some("+ & folded".to_owned())), "{}", target.escape_ascii());
+            assert_eq!(find("+!", target), Err(Ambiguous), "{}", target.escape_ascii());
+        }
+    }
+
+    /// Two that differ by case and restrict in different ways are told apart by it.
+    #[test]
+    fn what_is_written_out_wins_over_what_is_meant_loosely() {
+        let routes = [("/Api/", true), ("/api+/", true), ("/Api+/", true), ("/api/", true)];
+        check_route(
+            &routes,
+            &[
+                ("/Api/x", Some("/Api/ folded")),
+                ("/api/x", Some("/api/ folded")),
+                ("/API/x", Some("/Api/ folded")),
+                ("/api+/x", Some("/api+/ folded")),
             ],
         );
     }

@@ -393,7 +393,7 @@ async fn egg_with_its_redis_session_cannot_be_fixated() {
     a_failed_login_changes_only_the_ticket(&stage).await;
     a_login_that_is_not_recognised_is_no_fixation(&stage).await;
     two_logins_at_once_stay_apart(&stage).await;
-    let spellings = [("/login/", 302), ("/LOGIN", 404), ("//login", 404), ("/%6cogin", 404)];
+    let spellings = [("/login/", 302), ("/LOGIN", 404), ("//login", 302), ("/%6cogin", 404)];
     spelled_otherwise_it_is_a_login(&stage, &spellings).await;
 }
 
@@ -413,9 +413,9 @@ async fn express_cannot_be_fixated() {
         ("/LOGIN", 302),
         ("/login/", 302),
         ("/LogIn/?", 302),
-        ("//login", 404),
+        ("//login", 302),
         ("/%6cogin", 404),
-        ("/x/../login", 404),
+        ("/x/../login", 302),
     ];
     spelled_otherwise_it_is_a_login(&stage, &spellings).await;
 }

@@ -602,7 +602,7 @@ async fn plain_requests_are_sent_to_https() {
             ("HEAD", "/", 301, "/"),
             ("POST", "/login", 308, "/login"),
             ("DELETE", "/x?y", 308, "/x?y"),
-            ("OPTIONS", "http://shop.example.com/p", 308, "/"),
+            ("OPTIONS", "http://shop.example.com/p", 308, "/p"),
         ] {
             let sent = request(method, target, HOST, &[], b"");
             let answer = plain.connect().await.exchange(sent).await.expect(status);

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::config::schema::File;
 use crate::config::value::address::{Place, endpoint, network};
 use crate::config::value::unit::{Zero, duration, size};
-use crate::config::value::{Flaw, Parsed, choice};
+use crate::config::value::{Flaw, Parsed, choice, name};
 use crate::{admin, listen, telemetry};
 
 use super::{Checker, at, items};
@@ -210,7 +210,14 @@ impl Checker<'_> {
             }
             self.public_admin(inet, place);
         }
-        Some(admin::Settings { address })
+        let mut names = Vec::new();
+        for (index, given) in items(&given.value.names).iter().enumerate() {
+            match name::host(&given.value) {
+                Ok(name) => names.push(name),
+                Err(flaw) => self.error(at(given), &format!("admin.names[{index}]"), flaw),
+            }
+        }
+        Some(admin::Settings { address, names })
     }
 
     fn public_admin(

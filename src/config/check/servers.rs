@@ -156,12 +156,16 @@ impl Checker<'_> {
         let cross_site = self.cross_site(&route.cross_site, &format!("{path}.cross_site"));
         let body_bytes_max =
             self.or(&route.body_bytes_max, &format!("{path}.body_bytes_max"), BODY_BYTES_MAX, size);
-        if let (Some(exact), Require::Nothing) = (&route.exact, require)
+        let restricts = require != Require::Nothing
+            || session.is_some()
+            || cross_site != CrossSite::Allow
+            || route.body_bytes_max.is_some();
+        if let (Some(exact), false) = (&route.exact, restricts)
             && exact.value
         {
             let flaw = Flaw::new(
-                "has no effect without `require`",
-                "it says how `require` compares the path: leave it out",
+                "has no effect on a route that restricts nothing",
+                "it says how the path of one that does is compared: leave it out",
             );
             self.warning(at(exact), &format!("{path}.exact"), flaw);
         }
