@@ -247,6 +247,11 @@ impl Keyring {
         self.in_use().find(|key| key.id() == id)
     }
 
+    /// Whether a sealing key of this name is in the file, out of use or not.
+    pub fn has(&self, id: KeyId) -> bool {
+        self.entries.iter().any(|entry| entry.about.kid == id && entry.about.usage == Usage::Seal)
+    }
+
     /// The keys that open, the sealing one first.
     pub fn in_use(&self) -> impl Iterator<Item = &SealKey> {
         std::iter::once(&self.primary).chain(&self.accepted)

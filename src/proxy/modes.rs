@@ -40,7 +40,7 @@ pub struct Guarded {
 }
 
 /// Takes in what a request carries. Gives the pairs for the worker.
-pub fn join(
+pub async fn join(
     shared: &Shared,
     session: &Session,
     ctx: &mut Context,
@@ -52,7 +52,7 @@ pub fn join(
     let (brought, pairs, rejected) = match &policy.mode {
         Mode::Seal(guise) => {
             let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
-            let brought = open(shared, Place { policy, guise, host }, carried);
+            let brought = open(shared, Place { policy, guise, host }, carried).await;
             let pairs = brought.iter().filter_map(Brought::pair).collect();
             let rejected = brought.iter().filter_map(Brought::rejected).collect();
             (brought, pairs, rejected)
@@ -71,12 +71,12 @@ pub fn join(
 }
 
 /// Opens sealed cookies, after reading the ring again where a key is missing (PROTOCOL.md 4).
-fn open(shared: &Shared, place: Place<'_>, carried: &Carried<'_>) -> Vec<Brought> {
+async fn open(shared: &Shared, place: Place<'_>, carried: &Carried<'_>) -> Vec<Brought> {
     let now = shared.clock.now();
     let brought = bring(&shared.ring.current(), place, &carried.own, now);
     let misses = |one: &Brought| one.rejected() == Some(Reject::UnknownKey);
     if brought.iter().any(misses) {
-        shared.ring.reread(now);
+        Box::pin(shared.ring.reread(now)).await;
         return bring(&shared.ring.current(), place, &carried.own, now);
     }
     brought

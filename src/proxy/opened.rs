@@ -8,7 +8,6 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, TryLockError};
 
-use crate::clock::UnixMillis;
 use crate::crypto::keyring::{KeyId, Keyring};
 use crate::crypto::ring_source::RingSource;
 use crate::crypto::seal::{self, Purpose};
@@ -45,7 +44,7 @@ struct Known {
 }
 
 impl OpenedTickets {
-    /// Opens a ticket, after reading the ring again where a key is missing.
+    /// Opens a ticket with the ring as it is.
     ///
     /// # Errors
     /// The reason why it is "no session" (rule 5).
@@ -55,7 +54,6 @@ impl OpenedTickets {
         value: &[u8],
         policy: &Arc<Policy>,
         host: &str,
-        now: impl Fn() -> UnixMillis,
     ) -> Result<Opened, Reject> {
         let scope = scope(policy, host);
         let text = Text::read(value);
@@ -66,15 +64,8 @@ impl OpenedTickets {
         {
             return Ok(opened);
         }
-        let ticket = match Ticket::open(&current, value, &scope) {
-            Err(Reject::UnknownKey) => {
-                ring.reread(now());
-                // Also where it was not read now: another request may just have done so.
-                Ticket::open(&ring.current(), value, &scope)?
-            }
-            opened => opened?,
-        };
-        let key = ticket.key(&ring.current());
+        let ticket = Ticket::open(&current, value, &scope)?;
+        let key = ticket.key(&current);
         let opened = Opened { ticket, key };
         if let (Some(text), Some(sealed_by)) = (text, ticket::sealed_by(value)) {
             self.remember(Known {
@@ -172,6 +163,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::clock::UnixMillis;
     use crate::session::tests::policy;
     use crate::session::ticket::{Secret, Selector};
 
@@ -215,7 +207,7 @@ mod tests {
         }
 
         fn open_at(&self, text: &str, policy: &Arc<Policy>, host: &str) -> Result<u8, Reject> {
-            let opened = self.tickets.open(&self.ring, text.as_bytes(), policy, host, || NOW)?;
+            let opened = self.tickets.open(&self.ring, text.as_bytes(), policy, host)?;
             assert_eq!(opened.key, opened.ticket.key(&self.ring.current()));
             Ok(opened.ticket.selector.0[0])
         }

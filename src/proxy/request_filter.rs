@@ -252,13 +252,13 @@ async fn join_session(
     }
     let carried = carried(shared, session, Some(policy));
     if !policy.has_tickets() {
-        let pairs = modes::join(shared, session, ctx, policy, &carried);
+        let pairs = modes::join(shared, session, ctx, policy, &carried).await;
         ctx.cookie = cookie_line(&carried, |field| pairs.iter().for_each(|pair| field.push(pair)));
         return Ok(());
     }
     let request = session.req_header();
     let (method, headers) = (&request.method, &request.headers);
-    let opened = open_ticket(shared, session, ctx, policy, &carried);
+    let opened = open_ticket(shared, session, ctx, policy, &carried).await;
     let attempt = policy.attempt(method, &target.requested.path);
     let is_login = attempt != Attempt::None;
     let is_logout = policy.is_logout(method, &target.requested.path);
@@ -412,7 +412,7 @@ fn bearer(ctx: &Context, target: &Target, headers: &HeaderMap) -> Bearer {
 }
 
 /// A ticket that does not open is "no session", counted by reason (PROTOCOL.md 5).
-fn open_ticket(
+async fn open_ticket(
     shared: &Shared,
     session: &Session,
     ctx: &Context,
@@ -422,7 +422,7 @@ fn open_ticket(
     let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
     let opened = match carried.ticket {
         Presented::None => return None,
-        Presented::One(value) => shared.open(value, policy, host),
+        Presented::One(value) => shared.open(value, policy, host).await,
         Presented::Duplicate => Err(Reject::Duplicate),
     };
     opened

@@ -81,12 +81,25 @@ impl Shared {
         self.tickets.iter().any(|ticket| ticket.as_bytes() == cookie_name)
     }
 
-    /// Opens a ticket.
+    /// Opens a ticket, after reading the ring again where a key is missing (PROTOCOL.md 4).
     ///
     /// # Errors
     /// The reason why it is "no session" (PROTOCOL.md 5).
-    pub fn open(&self, value: &[u8], policy: &Arc<Policy>, host: &str) -> Result<Opened, Reject> {
-        self.opened.open(&self.ring, value, policy, host, || self.clock.now())
+    pub async fn open(
+        &self,
+        value: &[u8],
+        policy: &Arc<Policy>,
+        host: &str,
+    ) -> Result<Opened, Reject> {
+        match self.opened.open(&self.ring, value, policy, host) {
+            Err(Reject::UnknownKey) => {
+                // In a box: every request has to make room for what is awaited here, and few need it.
+                Box::pin(self.ring.reread(self.clock.now())).await;
+                // Also where it was not read now: another request may just have done so.
+                self.opened.open(&self.ring, value, policy, host)
+            }
+            opened => opened,
+        }
     }
 
     /// Looks a record up, in the cache first (ADR 17): where any write that follows fails if the

@@ -25,6 +25,7 @@ use crate::store::ends::Ends;
 use crate::store::era::Era;
 use crate::store::flights::{Followed, Seat};
 use crate::store::mending::Mending;
+use crate::store::throttle::Throttle;
 use crate::store::{Keep, SharedStore, Stored};
 
 const FIRST_VERSION: u64 = 1;
@@ -54,6 +55,8 @@ pub struct Records {
     mending: Arc<Mending>,
     cache: Option<Arc<Cache>>,
     epochs_kept: Duration,
+    /// Records that this node has no key for: one line says so.
+    lacking: Arc<Throttle>,
 }
 
 impl Records {
@@ -70,6 +73,7 @@ impl Records {
             mending: Arc::default(),
             cache: None,
             epochs_kept,
+            lacking: Arc::default(),
         }
     }
 
@@ -86,7 +90,8 @@ impl Records {
     }
 
     /// Reads a record and its version. A record that does not open is not there: it was sealed
-    /// with a retired key, or is not ours.
+    /// with a retired key, or is not ours. One whose key this node has never heard of is
+    /// unavailable: other nodes have it, and its user is to stay logged in (PROTOCOL.md 4).
     ///
     /// It may be one that was read before, as far as no change was heard of (ADR 17); what this
     /// node itself has written is always seen.
@@ -312,8 +317,13 @@ impl Records {
             Some(_) => self.store.load_watched(key).await,
             None => (self.store.load(key).await, None),
         };
+        if let Lookup::Found(stored) = &lookup
+            && self.lacks(stored).is_some()
+        {
+            self.ring.reread(now).await;
+        }
         let (answer, opens) = match lookup {
-            Lookup::Found(stored) => match self.open(key, &stored, now) {
+            Lookup::Found(stored) => match self.open(key, &stored) {
                 Some(record) if !is_of_epoch(&record, stored.epoch) => {
                     // Another stands in its place: it was replaced, and is over wherever this node
                     // meets it. That there is none says nothing about what there was.
@@ -331,10 +341,7 @@ impl Records {
                     let found = Lookup::Found((stored.version, Arc::new(record)));
                     (self.judged(key, found, now), true)
                 }
-                None => {
-                    tracing::error!(session = ?key, "a record in the store does not open");
-                    (Lookup::NotFound, false)
-                }
+                None => (self.unopened(key, &stored), false),
             },
             Lookup::NotFound => (Lookup::NotFound, true),
             Lookup::Revoked => (Lookup::Revoked, true),
@@ -347,6 +354,24 @@ impl Records {
             _ => None,
         };
         Landed { answer, entry }
+    }
+
+    /// What is to be said of a record that does not open.
+    fn unopened(&self, key: RecordKey, stored: &Stored) -> Answer {
+        let Some(lacking) = self.lacks(stored) else {
+            tracing::error!(session = ?key, "a record in the store does not open");
+            return Lookup::NotFound;
+        };
+        if let Some(suppressed) = self.lacking.admit() {
+            tracing::error!(
+                session = ?key,
+                key = %lacking,
+                suppressed,
+                "a record was sealed with a key that this node lacks: bring the same key ring to all \
+                 nodes; until then the session is unavailable here"
+            );
+        }
+        Lookup::Unavailable
     }
 
     /// Keeps the answer to a look-up.
@@ -391,12 +416,15 @@ impl Records {
         Some([&sealing.id().0[..], &nonce, &sealed].concat())
     }
 
-    fn open(&self, key: RecordKey, stored: &Stored, now: UnixMillis) -> Option<Record> {
+    /// The key that a record needs and the ring has never had: one that is retired is no such.
+    fn lacks(&self, stored: &Stored) -> Option<KeyId> {
+        let id = KeyId(*stored.sealed.first_chunk()?);
+        (!self.ring.current().has(id)).then_some(id)
+    }
+
+    fn open(&self, key: RecordKey, stored: &Stored) -> Option<Record> {
         let (id, rest) = stored.sealed.split_first_chunk::<4>()?;
         let id = KeyId(*id);
-        if self.ring.current().opening(id).is_none() {
-            self.ring.reread(now);
-        }
         let (nonce, sealed) = rest.split_first_chunk::<24>()?;
         let ring: &Keyring = &self.ring.current();
         let bound = associated_data(id, key, stored.version);

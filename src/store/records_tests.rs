@@ -266,6 +266,42 @@ async fn records_are_sealed_with_the_key_of_the_day_when_written() {
     assert_eq!(records.load(KEY, NOW).await, Lookup::Found((2, Arc::new(record))));
 }
 
+/// PROTOCOL 4: a node that was forgotten in a roll-out logs nobody out.
+#[tokio::test]
+async fn a_record_whose_key_a_node_lacks_is_unavailable_and_with_a_retired_key_not_there() {
+    const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
+    let directory = tempfile::tempdir().expect("a directory");
+    let (here, there) = (directory.path().join("here.json"), directory.path().join("there.json"));
+    let mut ring = Keyring::generate(NOW).expect("randomness");
+    ring.save_new(&there).expect("a new file");
+    let added = ring.rotate(NOW).expect("randomness");
+    ring.promote(added).expect("it is in the ring");
+    ring.save_new(&here).expect("a new file");
+    let store: SharedStore = Arc::new(MemoryStore::new(Clock::System));
+    let node = |path: &std::path::Path| {
+        let source = Arc::new(RingSource::open(path.to_owned()).expect("just written"));
+        (Records::new(store.clone(), source.clone(), HOUR), source)
+    };
+    let ((here_records, _), (there_records, there_ring)) = (node(&here), node(&there));
+    assert_eq!(here_records.create(KEY, &record(3), NOW).await, Created::Created);
+
+    assert_eq!(there_records.load(KEY, NOW).await, Lookup::Unavailable);
+    assert_eq!(there_ring.reads(), 2, "it looked whether the key had come");
+    assert_eq!(there_records.reload(KEY, NOW).await, Lookup::Unavailable);
+    assert_eq!(there_ring.reads(), 2, "once a second");
+
+    ring.replace(&there).expect("the file is ours");
+    let later = NOW.plus(Duration::from_secs(1));
+    assert_eq!(there_records.load(KEY, later).await, Lookup::Found((1, Arc::new(record(3)))));
+
+    let last = ring.rotate(NOW).expect("randomness");
+    ring.promote(last).expect("it is in the ring");
+    ring.retire(added).expect("it seals no more");
+    ring.replace(&there).expect("the file is ours");
+    there_ring.reload().expect("just written");
+    assert_eq!(there_records.load(KEY, later).await, Lookup::NotFound);
+}
+
 /// PROTOCOL 25: what was admitted before a revocation writes nothing after it.
 #[tokio::test]
 async fn a_write_does_not_outlive_a_revocation() {

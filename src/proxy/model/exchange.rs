@@ -131,8 +131,10 @@ pub async fn run(
 ) -> Head {
     let (method, path) = target(request.ask);
     // Hook request_filter.
-    let ticket =
-        request.ticket.as_ref().and_then(|value| shared.open(value.as_bytes(), &policy, HOST).ok());
+    let ticket = match &request.ticket {
+        Some(value) => shared.open(value.as_bytes(), &policy, HOST).await.ok(),
+        None => None,
+    };
     let policy = &*policy;
     let intent = match policy.attempt(&method, &path) {
         Attempt::None => Intent::Use,
