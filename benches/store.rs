@@ -36,6 +36,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     absolute: DAY,
     renew_every: Duration::from_secs(900),
     grace: Duration::from_secs(60),
+    anonymous: Duration::from_secs(900),
 };
 
 /// A server of its own, killed when dropped.

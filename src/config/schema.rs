@@ -258,6 +258,8 @@ pub struct Session {
     pub serialize: Given<ShortOr<Serialize>>,
     pub jar: Option<Jar>,
     pub anonymous_per_minute: Given<u32>,
+    pub anonymous_life: Text,
+    pub anonymous_waiting: Given<u32>,
     pub login_attempts_per_minute: Given<u32>,
     pub bind: Given<Bind>,
     pub users: Text,

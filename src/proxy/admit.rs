@@ -112,6 +112,9 @@ pub async fn admit(
                     tries += 1;
                     continue;
                 }
+                if is_first && bond.record().is_some_and(|record| record.authenticated.is_none()) {
+                    shared.limiter.came_back(&policy.name);
+                }
                 if let (true, Some(held)) = (is_first, bond.held())
                     && joined(shared, policy, held, &mut heard).await? == Place::Ended
                 {

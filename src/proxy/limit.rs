@@ -2,9 +2,10 @@
 //! logins always find room in the store (PROTOCOL.md 9). And how many attempts to log in that are no
 //! success one network has in a minute, each of which leaves something in the store (PROTOCOL.md 19).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,6 +24,7 @@ const NETWORKS: usize = 65_536;
 pub struct Limiter {
     sessions: Mutex<Counts>,
     attempts: Mutex<Counts>,
+    waiting: Mutex<HashMap<String, VecDeque<UnixMillis>>>,
     under_way: Semaphore,
 }
 
@@ -31,6 +33,7 @@ impl Default for Limiter {
         Self {
             sessions: Mutex::default(),
             attempts: Mutex::default(),
+            waiting: Mutex::default(),
             under_way: Semaphore::new(UNDER_WAY),
         }
     }
@@ -53,6 +56,28 @@ impl Limiter {
     ) -> Option<SemaphorePermit<'_>> {
         let permit = self.under_way.try_acquire().ok()?;
         lock(&self.sessions).count(policy, client, per_minute, now).then_some(permit)
+    }
+
+    /// Lets one more anonymous session wait for its ticket to come back, for `life` at most, where
+    /// fewer than `most` of a policy do.
+    pub fn may_wait(&self, policy: &str, most: u32, life: Duration, now: UnixMillis) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = waiting.entry(policy.to_owned()).or_default();
+        while waiting.front().is_some_and(|until| *until <= now) {
+            waiting.pop_front();
+        }
+        let has_room = waiting.len() < usize::try_from(most).unwrap_or(usize::MAX);
+        if has_room {
+            waiting.push_back(now.plus(life));
+        }
+        has_room
+    }
+
+    /// The ticket of an anonymous session came back. Which one does not matter for their number: the
+    /// oldest stands for it, so that none is counted for longer than it waits.
+    pub fn came_back(&self, policy: &str) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get_mut(policy).and_then(VecDeque::pop_front);
     }
 
     /// Counts an attempt to log in that was no success.
@@ -140,6 +165,24 @@ mod tests {
         assert!(admit("192.0.2.1", 120), "another minute");
         let other = limiter.admit("other", "192.0.3.1".parse().unwrap(), 1, UnixMillis(120_000));
         assert!(other.is_some());
+    }
+
+    /// PROTOCOL 9: their number is bounded, however many networks there are.
+    #[test]
+    fn so_many_sessions_wait_for_their_tickets_and_no_more() {
+        const LIFE: Duration = Duration::from_secs(900);
+        let limiter = Limiter::default();
+        let may =
+            |policy: &str, secs: u64| limiter.may_wait(policy, 2, LIFE, UnixMillis(secs * 1000));
+        assert!(may("shop", 60) && may("shop", 70));
+        assert!(!may("shop", 80), "two wait");
+        assert!(may("other", 80));
+        limiter.came_back("shop");
+        assert!(may("shop", 90), "one came back");
+        assert!(!may("shop", 969), "until then two wait");
+        assert!(may("shop", 970), "one is over");
+        assert!(!may("shop", 971));
+        limiter.came_back("nobody's");
     }
 
     /// PROTOCOL 19: what a guesser costs the store is bounded, and is no other network's affair.

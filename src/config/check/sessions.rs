@@ -23,8 +23,10 @@ const TIMEOUTS: Timeouts = Timeouts {
     absolute: Duration::from_secs(12 * 60 * 60),
     renew_every: Duration::from_secs(15 * 60),
     grace: Duration::from_secs(60),
+    anonymous: Duration::from_secs(15 * 60),
 };
 const ANONYMOUS_PER_MINUTE: u32 = 300;
+const ANONYMOUS_WAITING: u32 = 100_000;
 const LOGIN_ATTEMPTS_PER_MINUTE: u32 = 600;
 /// Node.js refuses request heads beyond 16 KiB, Apache and gunicorn single fields beyond 8 KiB.
 const JAR_BYTES_SANE: usize = 16 * 1024;
@@ -121,7 +123,10 @@ impl Checker<'_> {
             app_cookies,
             app_cookies_hold: self
                 .app_cookies_hold(&session.app_cookies_hold, &format!("{path}.app_cookies_hold")),
-            timeouts,
+            timeouts: Timeouts {
+                anonymous: self.anonymous_life(session, &timeouts, path),
+                ..timeouts
+            },
             on_reuse: self.on_reuse(&session.on_reuse, &format!("{path}.on_reuse")),
             on_app_delete: self.on_app_delete(session, &format!("{path}.on_app_delete")),
             login,
@@ -132,6 +137,12 @@ impl Checker<'_> {
                 &session.anonymous_per_minute,
                 &format!("{path}.anonymous_per_minute"),
                 ANONYMOUS_PER_MINUTE,
+                "nobody could begin a session",
+            ),
+            anonymous_waiting: self.positive(
+                &session.anonymous_waiting,
+                &format!("{path}.anonymous_waiting"),
+                ANONYMOUS_WAITING,
                 "nobody could begin a session",
             ),
             login_attempts_per_minute: self.positive(
@@ -284,6 +295,7 @@ impl Checker<'_> {
             grace: self.or(&given.grace, &format!("{path}.grace"), TIMEOUTS.grace, |text| {
                 duration(text, Zero::Allowed)
             }),
+            anonymous: TIMEOUTS.anonymous,
         };
         if timeouts.idle > timeouts.absolute {
             let (key, place) = first_given(&[("idle", &given.idle), ("absolute", &given.absolute)]);
@@ -311,6 +323,19 @@ impl Checker<'_> {
             );
         }
         timeouts
+    }
+
+    fn anonymous_life(&mut self, session: &Session, timeouts: &Timeouts, path: &str) -> Duration {
+        let path = format!("{path}.anonymous_life");
+        let life = self.duration(&session.anonymous_life, &path, TIMEOUTS.anonymous);
+        if let Some(given) = &session.anonymous_life
+            && life > timeouts.idle
+        {
+            let problem = format!("{life:?} is longer than `timeouts.idle` ({:?})", timeouts.idle);
+            let remedy = "no session waits longer than that for its next request: lengthen `idle`";
+            self.warning(at(given), &path, Flaw::new(problem, remedy));
+        }
+        life
     }
 
     fn on_reuse(&mut self, given: &Text, path: &str) -> OnReuse {

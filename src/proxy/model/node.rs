@@ -123,6 +123,7 @@ pub fn policy() -> Policy {
             absolute: Duration::from_secs(600),
             renew_every: Duration::from_secs(6),
             grace: Duration::from_secs(4),
+            anonymous: Duration::from_secs(120),
         },
         on_reuse: OnReuse::Revoke,
         // The guard has no word in the model: deletions apply at once.
@@ -134,6 +135,7 @@ pub fn policy() -> Policy {
             clear_site_data: Vec::new(),
         }],
         anonymous_per_minute: 10_000,
+        anonymous_waiting: 10_000,
         login_attempts_per_minute: 10_000,
         ..crate::session::tests::policy()
     }
