@@ -5,6 +5,28 @@
 //! views on macOS 10.14, it is taken for `Strict`. Without the attribute all of them send the
 //! cookie everywhere, which is what `None` asks for. The list is closed: later browsers know it.
 
+use std::borrow::Cow;
+
+use super::enforce::SameSite;
+use super::pieces;
+use super::response::{Attribute, Kind};
+
+/// Leaves `SameSite=None` out of a `Set-Cookie` field, for a browser that misunderstands it; with it go
+/// the other `SameSite` attributes, which do not count.
+///
+/// This is for every cookie, whoever made it: the application, or we.
+pub fn without_none(field: &[u8]) -> Cow<'_, [u8]> {
+    let of = |piece: &[u8]| {
+        let attribute = Attribute::read(piece);
+        (attribute.kind == Kind::SameSite).then(|| SameSite::read(attribute.value))
+    };
+    if pieces(field).skip(1).filter_map(of).last() != Some(Some(SameSite::None)) {
+        return Cow::Borrowed(field);
+    }
+    let kept = pieces(field).enumerate().filter(|(at, piece)| *at == 0 || of(piece).is_none());
+    Cow::Owned(kept.map(|(_, piece)| piece).collect::<Vec<_>>().join(&b';'))
+}
+
 /// Longer ones are cut: the parts that count stand at the beginning.
 const LOOKED_AT: usize = 512;
 
@@ -182,6 +204,26 @@ mod tests {
         let firefox = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.14; rv:70.0) Gecko/20100101 \
                        Firefox/70.0";
         check(firefox, true);
+    }
+
+    #[test]
+    fn same_site_none_is_left_out_of_a_field() {
+        for (field, expected) in [
+            ("a=b; Path=/; SameSite=None; Secure", "a=b; Path=/; Secure"),
+            ("a=b; samesite = NONE", "a=b"),
+            ("a=b; SameSite=None; Path=/;SameSite=none", "a=b; Path=/"),
+            ("a=b;SameSite=None;", "a=b;"),
+            // The last one counts.
+            ("a=b; SameSite=None; SameSite=Lax", "a=b; SameSite=None; SameSite=Lax"),
+            ("a=b; SameSite=Lax; SameSite=None; Path=/", "a=b; Path=/"),
+            ("a=b; SameSite=Lax; Secure", "a=b; SameSite=Lax; Secure"),
+            ("a=b; SameSite=Nonesuch", "a=b; SameSite=Nonesuch"),
+            ("SameSite=None", "SameSite=None"),
+            ("a=SameSite=None; Path=/", "a=SameSite=None; Path=/"),
+        ] {
+            let found = without_none(field.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&found), expected, "{field}");
+        }
     }
 
     #[test]

@@ -143,7 +143,7 @@ pub enum Wish {
 }
 
 /// What is demanded of one cookie. The default changes nothing but what browsers demand anyway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Demand<'a> {
     /// `None` leaves the application's choice alone.
     pub secure: Option<bool>,
@@ -153,21 +153,6 @@ pub struct Demand<'a> {
     pub partitioned: bool,
     /// In place of the application's.
     pub domain: Option<&'a str>,
-    /// Whether the browser understands `SameSite=None`; where it does not, that is left out.
-    pub takes_none: bool,
-}
-
-impl Default for Demand<'_> {
-    fn default() -> Self {
-        Self {
-            secure: None,
-            http_only: None,
-            same_site: Wish::Own,
-            partitioned: false,
-            domain: None,
-            takes_none: true,
-        }
-    }
 }
 
 impl Demand<'_> {
@@ -210,7 +195,6 @@ impl Demand<'_> {
             http_only: Edit::between(found.http_only, http_only),
             partitioned: Edit::between(found.partitioned, partitioned),
             same_site: match same_site {
-                Some(SameSite::None) if !self.takes_none => Rewrite::Remove,
                 Some(wanted) if found.same_site != Some(wanted) => Rewrite::Write(wanted.as_str()),
                 _ => Rewrite::Keep,
             },

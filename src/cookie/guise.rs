@@ -44,9 +44,8 @@ impl Guise {
         own.into_iter().chain(behind.filter(|name| Some(*name) != own))
     }
 
-    /// Dresses a `Set-Cookie` field that has a name. `takes_none` says whether the browser
-    /// understands `SameSite=None` ([`super::agent::takes_same_site_none`]).
-    pub fn dress<'a>(&self, field: &'a [u8], takes_none: bool) -> Cow<'a, [u8]> {
+    /// Dresses a `Set-Cookie` field that has a name.
+    pub fn dress<'a>(&self, field: &'a [u8]) -> Cow<'a, [u8]> {
         let demand = Demand {
             secure: Some(self.secure),
             http_only: Some(true),
@@ -56,7 +55,6 @@ impl Guise {
             },
             partitioned: self.partitioned,
             domain: self.domain.as_deref(),
-            takes_none,
         };
         match self.renamed(field) {
             Cow::Borrowed(field) => demand.rewrite(field, self.secure),
@@ -86,9 +84,9 @@ mod tests {
 
     #[track_caller]
     fn check(guise: &Guise, field: &str, expected: &str) {
-        let dressed = guise.dress(field.as_bytes(), true);
+        let dressed = guise.dress(field.as_bytes());
         assert_eq!(String::from_utf8_lossy(&dressed), expected, "from {field:?}");
-        let again = guise.dress(&dressed, true);
+        let again = guise.dress(&dressed);
         if guise.prefix != Prefix::Plain {
             assert_eq!(again, dressed, "twice is once: {field:?}");
         }
@@ -151,23 +149,6 @@ mod tests {
         guise.partitioned = true;
         check(&guise, "a=b", "a=b; Secure; HttpOnly; SameSite=None; Partitioned");
         check(&guise, "a=b; partitioned", "a=b; partitioned; Secure; HttpOnly; SameSite=None");
-    }
-
-    /// What some browsers would take for `Strict`, or drop, is left out for them.
-    #[test]
-    fn same_site_none_is_left_out_where_it_is_misunderstood() {
-        let check = |same_site, field: &str, expected: &str| {
-            let guise = Guise { same_site, ..guise(Prefix::Host) };
-            let dressed = guise.dress(field.as_bytes(), false);
-            assert_eq!(String::from_utf8_lossy(&dressed), expected, "from {field:?}");
-        };
-        check(SameSite::None, "a=b", "__Host-a=b; Path=/; Secure; HttpOnly");
-        check(
-            SameSite::None,
-            "a=b; SameSite=None; Path=/; SameSite=None",
-            "__Host-a=b; Path=/; Secure; HttpOnly",
-        );
-        check(SameSite::Lax, "a=b; Path=/", "__Host-a=b; Path=/; Secure; HttpOnly; SameSite=Lax");
     }
 
     /// Over plain HTTP a browser refuses prefix, `Secure` and whatever demands it.

@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE, USER_AGENT};
+use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use crate::clock::UnixMillis;
-use crate::cookie::agent::takes_same_site_none;
 use crate::cookie::guise::Guise;
 use crate::cookie::response::{SetCookie, name_of};
 use crate::crypto::random;
@@ -33,8 +32,6 @@ pub struct Guarded {
     pub policy: Arc<Policy>,
     /// When it came.
     at: UnixMillis,
-    /// Whether the browser understands `SameSite=None`.
-    takes_none: bool,
     /// The sealed cookies that came.
     brought: Vec<Brought>,
 }
@@ -47,8 +44,6 @@ pub async fn join(
     policy: &Arc<Policy>,
     carried: &Carried<'_>,
 ) -> Vec<Vec<u8>> {
-    let agent = session.req_header().headers.get(USER_AGENT);
-    let takes_none = agent.is_none_or(|agent| takes_same_site_none(agent.as_bytes()));
     let (brought, pairs, rejected) = match &policy.mode {
         Mode::Seal(guise) => {
             let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
@@ -66,7 +61,7 @@ pub async fn join(
         ctx.tell(shared, session, policy, &Event::TicketRejected { reason });
     }
     let at = shared.clock.now();
-    ctx.guarded = Some(Guarded { policy: policy.clone(), at, takes_none, brought });
+    ctx.guarded = Some(Guarded { policy: policy.clone(), at, brought });
     pairs
 }
 
@@ -98,8 +93,7 @@ pub fn respond(
         match &policy.mode {
             Mode::Seal(_) if policy.owns(name) => {}
             Mode::Harden { guise, report_only } if policy.owns(name) => {
-                let takes_none = guarded.takes_none;
-                let hardened = harden(guise, *report_only, field, &target.host, takes_none);
+                let hardened = harden(guise, *report_only, field, &target.host);
                 let found = Found {
                     policy: &policy.name,
                     host: &target.host,
@@ -151,7 +145,7 @@ fn seal(
         leaving(place, &guarded.brought, &set, target.requested.path.as_bytes(), &occasion, now);
     shared.replaced_seals.note(replaced(&guarded.brought, &leaving), now);
     let ring = shared.ring.current();
-    let written = write(&ring, place, &leaving, guarded.takes_none, now, random::bytes);
+    let written = write(&ring, place, &leaving, now, random::bytes);
     let written = match written {
         Ok(written) => written,
         Err(error) => {

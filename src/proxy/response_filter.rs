@@ -1,5 +1,6 @@
 //! Hook `response_filter`: the answer is held here until its session is settled.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HOST, SET_COOKIE, UPGRADE, USER_AGENT};
@@ -9,6 +10,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use crate::clock::UnixMillis;
+use crate::cookie::agent::{takes_same_site_none, without_none};
 use crate::cookie::response::{Lifetime, SetCookie, is_clean, name_of};
 use crate::headers::{fetch, identity};
 use crate::proxy::context::{Context, Exchange, Target};
@@ -41,6 +43,18 @@ const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// Rewrites the head of an answer.
 pub async fn run(
+    shared: &Arc<Shared>,
+    session: &Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Context,
+) -> Result<()> {
+    let reports_only = ctx.guarded.as_ref().filter(|guarded| guarded.policy.only_reports());
+    let reports_only = reports_only.map(|guarded| guarded.policy.clone());
+    rewrite(shared, session, response, ctx).await?;
+    spare_old_browsers(session, response, reports_only.as_deref())
+}
+
+async fn rewrite(
     shared: &Arc<Shared>,
     session: &Session,
     response: &mut ResponseHeader,
@@ -85,6 +99,34 @@ pub async fn run(
         None => Ok(()),
         Some(policy) => settle(shared, session, response, ctx, &policy, &fields, said).await,
     }
+}
+
+/// Leaves `SameSite=None` out of all that this browser would misunderstand: tickets, sealed and
+/// hardened cookies, the application's others. Only where a policy reports, its cookies stay.
+fn spare_old_browsers(
+    session: &Session,
+    response: &mut ResponseHeader,
+    reports_only: Option<&Policy>,
+) -> Result<()> {
+    let fields = || response.headers.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes);
+    let is_spared = |field: &[u8]| {
+        reports_only.is_none_or(|policy| !policy.owns(name_of(field)))
+            && matches!(without_none(field), Cow::Owned(_))
+    };
+    if !fields().any(is_spared) {
+        return Ok(());
+    }
+    let agent = session.req_header().headers.get(USER_AGENT);
+    if agent.is_none_or(|agent| takes_same_site_none(agent.as_bytes())) {
+        return Ok(());
+    }
+    let kept = |field| if is_spared(field) { without_none(field) } else { Cow::Borrowed(field) };
+    let kept: Vec<_> = fields().map(|field| kept(field).into_owned()).collect();
+    response.remove_header(&SET_COOKIE);
+    for field in kept {
+        response.append_header(SET_COOKIE, field)?;
+    }
+    Ok(())
 }
 
 /// What the application says of its session, where the route allows it to (PROTOCOL.md 30).

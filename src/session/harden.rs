@@ -29,15 +29,9 @@ impl fmt::Debug for Hardened<'_> {
 }
 
 /// Decides what leaves in place of one of the policy's cookies, in an answer of `host` (lower-case,
-/// no port). `takes_none` is about the browser ([`Guise::dress`]).
-pub fn harden<'a>(
-    guise: &Guise,
-    report_only: bool,
-    field: &'a [u8],
-    host: &str,
-    takes_none: bool,
-) -> Hardened<'a> {
-    let dressed = guise.dress(field, takes_none);
+/// no port).
+pub fn harden<'a>(guise: &Guise, report_only: bool, field: &'a [u8], host: &str) -> Hardened<'a> {
+    let dressed = guise.dress(field);
     let loses_domain = guise.prefix == Prefix::Host
         && SetCookie::parse_up_to(field, usize::MAX)
             .is_some_and(|cookie| cookie.domain().is_some());
@@ -70,7 +64,7 @@ mod tests {
 
     #[track_caller]
     fn check(prefix: Prefix, field: &str, expected: &str, findings: &[Finding]) {
-        let hardened = harden(&guise(prefix), false, field.as_bytes(), "shop.example.com", true);
+        let hardened = harden(&guise(prefix), false, field.as_bytes(), "shop.example.com");
         assert_eq!(String::from_utf8_lossy(&hardened.field), expected);
         assert_eq!((&hardened.findings[..], hardened.instead), (findings, None));
     }
@@ -118,7 +112,7 @@ mod tests {
         #[track_caller]
         fn check(field: &str, findings: &[Finding], instead: Option<&str>) {
             let guise = guise(Prefix::Host);
-            let hardened = harden(&guise, true, field.as_bytes(), "shop.example.com", true);
+            let hardened = harden(&guise, true, field.as_bytes(), "shop.example.com");
             assert_eq!(hardened.field, Cow::Borrowed(field.as_bytes()));
             assert_eq!(hardened.findings, findings);
             assert_eq!(hardened.instead.as_deref(), instead);

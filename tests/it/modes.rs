@@ -239,17 +239,50 @@ async fn policies_choose_prefix_domain_and_partition() {
     }
 }
 
+/// In every mode, for tickets, for exceptions, and where the application says it itself.
 #[tokio::test]
 async fn same_site_none_is_left_out_for_browsers_that_misunderstand_it() {
-    let origin = sets(&["EGG_SESS=x; Path=/"]).await;
-    let policy = "mode: harden, cookie: { same_site: none }";
-    let node = Modes::at(origin.address, policy).start();
-    let ios_12 = "Mozilla/5.0 (iPhone; CPU iPhone OS 12_4 like Mac OS X) AppleWebKit/605.1.15 \
-                  (KHTML, like Gecko) Version/12.1.2 Mobile/15E148 Safari/604.1";
-    let found = set_cookies(&node, &[("User-Agent", ios_12)]).await;
-    assert_eq!(found, ["__Host-EGG_SESS=x; Path=/; Secure; HttpOnly"]);
-    let found = set_cookies(&node, &[("User-Agent", "curl/8.5.0")]).await;
-    assert_eq!(found, ["__Host-EGG_SESS=x; Path=/; Secure; HttpOnly; SameSite=None"]);
+    const IOS_12: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 12_4 like Mac OS X) \
+                          AppleWebKit/605.1.15 (KHTML, like Gecko) Version/12.1.2 Mobile/15E148 \
+                          Safari/604.1";
+    let origin =
+        sets(&["EGG_SESS=x; Path=/", "embed=1; Path=/", "own=1; Secure; SameSite=None"]).await;
+    let exceptions = "cookies: { defaults: { secure: true, http_only: false }, \
+                      exceptions: { embed: { same_site: none } } }";
+    for policy in [
+        "mode: vault, cookie: { name: p, same_site: none }",
+        "mode: seal, cookie: { same_site: none }",
+        "mode: harden, cookie: { same_site: none }",
+    ] {
+        let node = Modes::at(origin.address, policy).top(exceptions).start();
+        for (agent, expected) in [(IOS_12, 0), ("curl/8.5.0", 3)] {
+            let found = set_cookies(&node, &[("User-Agent", agent)]).await;
+            assert_eq!(found.len(), 3, "{policy}: {found:?}");
+            let with_none = found.iter().filter(|field| field.contains("SameSite=None")).count();
+            assert_eq!(with_none, expected, "{policy}, {agent}: {found:?}");
+            let without = found.iter().filter(|field| !field.contains("SameSite")).count();
+            assert_eq!(without, 3 - expected, "{policy}, {agent}: {found:?}");
+        }
+        // Where there is no session.
+        let mut connection = Dial::to(node.address()).tls(HOST).connect().await;
+        let answer = connection.get(HOST, "/plain/", &[("User-Agent", IOS_12)]).await.expect(200);
+        assert_eq!(
+            answer.set_cookies(),
+            ["EGG_SESS=x; Path=/; Secure", "embed=1; Path=/; Secure", "own=1; Secure"],
+            "{policy}"
+        );
+    }
+}
+
+/// A report changes nothing, whoever asks.
+#[tokio::test]
+async fn a_report_leaves_same_site_none_where_it_is() {
+    let line = "EGG_SESS=x; Path=/; Secure; SameSite=None";
+    let origin = sets(&[line]).await;
+    let node = Modes::at(origin.address, "mode: harden, report_only: true").start();
+    let ios_12 = "Mozilla/5.0 (iPad; CPU OS 12_3_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, \
+                  like Gecko) CriOS/80.0.3987.95 Mobile/15E148 Safari/604.1";
+    assert_eq!(set_cookies(&node, &[("User-Agent", ios_12)]).await, [line]);
 }
 
 /// For development: a browser would refuse prefix and `Secure`.

@@ -246,8 +246,7 @@ pub struct Fields {
     pub left_out: Vec<(Vec<u8>, NotMade)>,
 }
 
-/// Seals what leaves and writes it down. `nonce` draws a random one for each cookie; `takes_none` is
-/// about the browser ([`Guise::dress`]).
+/// Seals what leaves and writes it down. `nonce` draws a random one for each cookie.
 ///
 /// # Errors
 /// Those of `nonce`: then nothing may leave.
@@ -255,14 +254,13 @@ pub fn write<E>(
     ring: &Keyring,
     place: Place<'_>,
     leaving: &[Leaving],
-    takes_none: bool,
     now: UnixMillis,
     mut nonce: impl FnMut() -> Result<[u8; NONCE_LEN], E>,
 ) -> Result<Fields, E> {
     let mut written = Fields::default();
     let mut push = |name: &[u8], piece, value: &str, kept: &Kept, end| {
         let field = field(&pieces::name(name, piece), value, kept, end, now);
-        written.fields.push(place.guise.dress(&field, takes_none).into_owned());
+        written.fields.push(place.guise.dress(&field).into_owned());
     };
     let mut left_out = Vec::new();
     for one in leaving {

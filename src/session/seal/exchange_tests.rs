@@ -94,7 +94,7 @@ impl Bench {
         self.nonce += 1;
         let nonce = [self.nonce; 24];
         let drawn = || Ok::<_, ()>(nonce);
-        write(&self.ring, self.place(), &leaving, true, now, drawn).expect("randomness")
+        write(&self.ring, self.place(), &leaving, now, drawn).expect("randomness")
     }
 
     /// The same, taken in by the browser. Gives the names that were set and those that were expired,
@@ -379,7 +379,7 @@ fn without_randomness_nothing_is_written() {
     let set = [SetCookie::parse(b"EGG_SESS=a").expect("readable")];
     let leaving = leaving(bench.place(), &[], &set, b"/", &DOCUMENT, NOW);
     assert!(matches!(leaving[..], [Leaving::Sealed { .. }]));
-    let written = write(&bench.ring, bench.place(), &leaving, true, NOW, || Err("none"));
+    let written = write(&bench.ring, bench.place(), &leaving, NOW, || Err("none"));
     assert_eq!(written, Err("none"));
 }
 
