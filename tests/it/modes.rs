@@ -248,7 +248,7 @@ async fn same_site_none_is_left_out_for_browsers_that_misunderstand_it() {
     let origin =
         sets(&["EGG_SESS=x; Path=/", "embed=1; Path=/", "own=1; Secure; SameSite=None"]).await;
     let exceptions = "cookies: { defaults: { secure: true, http_only: false }, \
-                      exceptions: { embed: { same_site: none } } }";
+                      exceptions: { embed: { same_site: none }, own: { same_site: none } } }";
     for policy in [
         "mode: vault, cookie: { name: p, same_site: none }",
         "mode: seal, cookie: { same_site: none }",
@@ -268,7 +268,11 @@ async fn same_site_none_is_left_out_for_browsers_that_misunderstand_it() {
         let answer = connection.get(HOST, "/plain/", &[("User-Agent", IOS_12)]).await.expect(200);
         assert_eq!(
             answer.set_cookies(),
-            ["EGG_SESS=x; Path=/; Secure", "embed=1; Path=/; Secure", "own=1; Secure"],
+            [
+                "EGG_SESS=x; Path=/; Secure; SameSite=Lax",
+                "embed=1; Path=/; Secure",
+                "own=1; Secure"
+            ],
             "{policy}"
         );
     }
