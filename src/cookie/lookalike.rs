@@ -4,8 +4,14 @@
 //! literally can be given an unguarded cookie under another spelling, planted from a sibling
 //! domain: `\u{2000}__Host-sid` (servers that trim Unicode white space), `__%48ost-sid` (servers
 //! that decode names), `..Host-sid` (PHP writes `_` for `.`), a nameless cookie whose value is
-//! `__Host-sid=…`, `$Version=1,__Host-sid=…` (RFC 2109 readers split at commas). A worker must see
-//! none of these, and they are worth a count: nobody sends them by accident.
+//! `__Host-sid=…`, `$Version=1,__Host-sid=…` (RFC 2109 readers split at commas), `a=b __Host-sid=…`
+//! (Python's at blanks, WebOb at almost anything). A worker must see none of these, and they are worth a
+//! count: nobody sends them by accident.
+//!
+//! So a name may begin after whatever no name has, and ends at every `=`. That is more than any one
+//! reader takes; what is lost by it is a cookie whose value holds the session's very name and `=`.
+
+use super::request::Pair;
 
 /// How close a cookie comes to the ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +28,8 @@ pub enum Likeness {
 ///
 /// A cookie that carries a guarded prefix openly, under another name, is [`Likeness::Other`]:
 /// applications have such cookies too.
-pub fn likeness(name: &[u8], value: &[u8], ticket_name: &[u8]) -> Likeness {
+pub fn likeness(pair: &Pair<'_>, ticket_name: &[u8]) -> Likeness {
+    let Pair { raw, name, value } = *pair;
     if name == ticket_name {
         return Likeness::Same;
     }
@@ -32,33 +39,60 @@ pub fn likeness(name: &[u8], value: &[u8], ticket_name: &[u8]) -> Likeness {
             let leading = until(value, b'=');
             reads_as(leading, ticket_name) || is_guarded(leading)
         })
-        || value
-            .split(|byte| *byte == b',')
-            .skip(1)
-            .any(|inner| reads_as(until(inner, b'='), ticket_name));
+        || inner_names(raw).any(|inner| reads_exactly(inner, ticket_name));
     if planted { Likeness::Lookalike } else { Likeness::Other }
 }
 
 /// Whether some reader takes a cookie for one that is named `pattern`, of which a trailing `*`
 /// matches any rest: what a vault keeps must not come from outside in any spelling.
-pub fn passes_for(name: &[u8], value: &[u8], pattern: &[u8]) -> bool {
+pub fn passes_for(pair: &Pair<'_>, pattern: &[u8]) -> bool {
+    let Pair { raw, name, value } = *pair;
     let reads = |name: &[u8]| match pattern.strip_suffix(b"*") {
         Some(start) => begins_as(name, start),
         None => reads_as(name, pattern),
     };
     reads(name)
         || (name.is_empty() && reads(until(value, b'=')))
-        || value.split(|byte| *byte == b',').skip(1).any(|inner| reads(until(inner, b'=')))
+        || inner_names(raw).any(|inner| match pattern.strip_suffix(b"*") {
+            Some(start) => begins_as(inner, start),
+            None => reads_exactly(inner, pattern),
+        })
+}
+
+/// Where some reader may see a name inside a cookie: in front of every `=`, from whatever follows a
+/// byte that no name has (RFC 9110 section 5.6.2); behind the last one, words between blanks and commas,
+/// which aiohttp takes for cookies without a value.
+///
+/// Each slice ends where its name would. Most cookies have none, and are only looked through.
+fn inner_names(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let last = raw.iter().rposition(|byte| *byte == b'=');
+    let (named, words) = raw.split_at(last.unwrap_or(0));
+    let names = named.split(|byte| *byte == b'=').enumerate().flat_map(|(number, segment)| {
+        let begins = move |at: &usize| {
+            let before = at.checked_sub(1).and_then(|before| segment.get(before));
+            segment.get(*at).is_some_and(|byte| is_name_byte(*byte))
+                && before.map_or(number > 0, |byte| !is_name_byte(*byte))
+        };
+        (0..segment.len()).filter(begins).filter_map(|at| segment.get(at..))
+    });
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | 0x0b);
+    names.chain(words.split(is_blank).skip(1))
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether some reader takes `name` for `wanted`, to its last byte.
+fn reads_exactly(name: &[u8], wanted: &[u8]) -> bool {
+    let mut readers = [Reader::Trimming, Reader::Php].into_iter();
+    readers.any(|reader| reader.read(name).eq(reader.read(wanted)))
 }
 
 /// Whether some reader takes `name` for `ticket_name`.
 fn reads_as(name: &[u8], ticket_name: &[u8]) -> bool {
-    [Reader::Trimming, Reader::Php].into_iter().any(|reader| {
-        // PHP makes an array `a` of a cookie named `a[b]`.
-        [name, until(name, b'[')]
-            .into_iter()
-            .any(|name| reader.read(name).eq(reader.read(ticket_name)))
-    })
+    // PHP makes an array `a` of a cookie named `a[b]`.
+    [name, until(name, b'[')].into_iter().any(|name| reads_exactly(name, ticket_name))
 }
 
 /// Whether some reader sees a guarded prefix.
@@ -164,7 +198,7 @@ mod tests {
     fn check(field: impl AsRef<[u8]>, expected: Likeness) {
         let field = field.as_ref();
         let pair = pairs(field).next().expect("a cookie");
-        let found = likeness(pair.name, pair.value, b"__Host-shop");
+        let found = likeness(&pair, b"__Host-shop");
         assert_eq!(found, expected, "{}", field.escape_ascii());
     }
 
@@ -254,8 +288,43 @@ mod tests {
         check("a=b,c,\u{2000}__Host-shop=evil,d", Lookalike);
         check("$Version=1", Other);
         check("a=b,c=d", Other);
-        check("a=__Host-shop=t", Other);
         check("a={\"x\":1,\"__Host-shopping\":2}", Other);
+    }
+
+    /// Python's readers begin a name after a blank, WebOb after almost anything; some take a word without
+    /// `=` for a cookie.
+    #[test]
+    fn hidden_behind_anything_that_no_name_has() {
+        for mark in [
+            " ", "\t", "\u{b}", "\u{c}", "\r", "\n", "\u{a0}", "\"", "[", "]", "{", "\\", "=", "/",
+            ":",
+        ] {
+            check(format!("a=b{mark}__Host-shop=evil"), Lookalike);
+            check(format!("a=b{mark} __host-shop =evil"), Lookalike);
+            check(format!("a{mark}__Host-shop=evil"), Lookalike);
+            check(format!("a=b{mark}%5F_Host-shop=evil=x"), Lookalike);
+            check(format!("a=b{mark}..Host-shop=evil"), Lookalike);
+        }
+        check("a=b __Host-shop", Lookalike);
+        check("a=b __Host-shop c", Lookalike);
+        check("a=b x__Host-shop=evil", Other);
+        check("a=b __Host-shopx=evil", Other);
+        check("a=b __Host-shop:evil", Other);
+        check("a=x&__Host-shop=evil", Other);
+        check("a=YmFzZTY0==", Other);
+        check("a={\"x\":1,\"__Host-shop\":2}", Other);
+    }
+
+    /// Were each place looked at from each other, this would not end.
+    #[test]
+    fn long_cookies_are_looked_through_once() {
+        for piece in
+            ["s\u{a0}", "__Host-shop\u{a0}", " _", "=_", "%5", "[s", "__Host-sho \u{a0}\u{a0}"]
+        {
+            let field = format!("a={}", piece.repeat(60_000 / piece.len()));
+            check(&field, Other);
+            check(format!("{field}Z=x"), Other);
+        }
     }
 
     #[test]
@@ -280,7 +349,7 @@ mod tests {
     fn cookies_that_pass_for_the_application_s_session() {
         let check = |pattern: &str, field: &[u8], expected| {
             let pair = pairs(field).next().expect("a cookie");
-            let found = passes_for(pair.name, pair.value, pattern.as_bytes());
+            let found = passes_for(&pair, pattern.as_bytes());
             assert_eq!(found, expected, "{pattern}: {}", field.escape_ascii());
         };
         for field in [
@@ -296,10 +365,16 @@ mod tests {
             b"=connect.sid=x",
             b"connect.sid",
             b"$Version=1, connect.sid=x",
+            b"a=b connect.sid=x",
+            b"a=b\tConnect%2Esid=x",
+            b"a=b connect.sid",
+            b"a=\"connect.sid=x\"",
+            b"a=connect.sid=x",
+            b"a connect.sid=x",
         ] {
             check("connect.sid", field, true);
         }
-        for field in [&b"connect.sid2=x"[..], b"connect=x", b"a=connect.sid=x", b"a=b,c=d", b"="] {
+        for field in [&b"connect.sid2=x"[..], b"connect=x", b"a=b,c=d", b"="] {
             check("connect.sid", field, false);
         }
         check("wp_*", b"wp_1=x", true);
@@ -312,7 +387,9 @@ mod tests {
     #[test]
     fn a_ticket_without_prefix_has_lookalikes_too() {
         let check = |name: &[u8], value: &[u8], expected| {
-            assert_eq!(likeness(name, value, b"shop.v1"), expected, "{}", name.escape_ascii());
+            let raw = [name, b"=", value].concat();
+            let pair = Pair { raw: &raw, name, value };
+            assert_eq!(likeness(&pair, b"shop.v1"), expected, "{}", name.escape_ascii());
         };
         check(b"shop.v1", b"t", Same);
         check(b"Shop.v1", b"t", Lookalike);

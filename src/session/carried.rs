@@ -68,7 +68,7 @@ impl<'a> Carried<'a> {
         for pair in fields.flat_map(request::pairs) {
             let ticket = tickets
                 .iter()
-                .map(|name| (name, likeness(pair.name, pair.value, name.as_bytes())))
+                .map(|name| (name, likeness(&pair, name.as_bytes())))
                 .find(|(_, likeness)| *likeness != Likeness::Other);
             match ticket {
                 Some((name, Likeness::Same))
@@ -137,7 +137,7 @@ fn own<'a>(policy: &Policy, guise: &Guise, pair: &request::Pair<'a>) -> Option<O
 }
 
 fn is_session(policy: &Policy, pair: &request::Pair<'_>) -> bool {
-    policy.app_cookies.iter().any(|name| passes_for(pair.name, pair.value, name.as_bytes()))
+    policy.app_cookies.iter().any(|name| passes_for(pair, name.as_bytes()))
 }
 
 #[cfg(test)]

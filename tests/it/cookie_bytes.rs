@@ -155,6 +155,11 @@ async fn no_way_around_a_prefix_reaches_a_worker() {
         b"EGG_SESS=mine".to_vec(),
         b"EGG_SESS.sig=mine".to_vec(),
         b"EGG.SESS[a]=mine".to_vec(),
+        b"a=b EGG_SESS=mine".to_vec(),
+        b"a=b\tegg%5Fsess=mine".to_vec(),
+        b"a=\"EGG_SESS=mine\"".to_vec(),
+        b"a=b EGG_SESS".to_vec(),
+        b"a b EGG_SESS=mine=x".to_vec(),
     ];
     for blank in [
         &b"\x85"[..],
