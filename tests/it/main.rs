@@ -30,6 +30,7 @@ mod operations;
 mod order;
 mod outage;
 mod own_sessions;
+mod path_readers;
 mod polled;
 mod proxying;
 mod remember;
