@@ -251,6 +251,7 @@ pub struct Session {
     pub app_cookies: List<String>,
     pub app_cookies_hold: Text,
     pub timeouts: Option<SessionTimeouts>,
+    pub idle_counts_streams: Given<bool>,
     pub on_reuse: Text,
     pub on_app_delete: Text,
     pub login: List<Login>,
@@ -477,6 +478,7 @@ pub struct Route {
     pub denied: Text,
     pub cross_site: Given<CrossSite>,
     pub on_store_down: Given<ShortOr<OnStoreDown>>,
+    pub stream: Given<bool>,
     pub body_bytes_max: Text,
 }
 

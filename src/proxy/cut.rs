@@ -22,6 +22,7 @@ use crate::AtomicWaker;
 pub struct Cut {
     cut: AtomicBool,
     is_stream: AtomicBool,
+    has_traffic: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -45,6 +46,19 @@ impl Cut {
     /// Whether nobody waits for its end.
     pub fn is_stream(&self) -> bool {
         self.is_stream.load(Ordering::Acquire)
+    }
+
+    /// Notes that something went over a stream.
+    pub fn note_traffic(&self) {
+        // Most notes find one: reading leaves the line where it is.
+        if !self.has_traffic.load(Ordering::Relaxed) {
+            self.has_traffic.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something has since this was asked last.
+    pub fn take_traffic(&self) -> bool {
+        self.has_traffic.load(Ordering::Relaxed) && self.has_traffic.swap(false, Ordering::Relaxed)
     }
 
     /// Whether the exchange was ended; else the task is woken when it is.

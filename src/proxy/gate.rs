@@ -186,6 +186,17 @@ impl Pass {
         &self.cut
     }
 
+    /// Says that nobody has to wait for this exchange: it is a stream. A login that has closed the
+    /// gate meanwhile would have cut it then, so it ends here.
+    pub fn mark_stream(&self) {
+        let inner = lock(&self.gate.inner);
+        self.cut.mark_stream();
+        if inner.closed && !self.closes && !self.beside_login {
+            self.cut.cut();
+            self.gate.changed.notify_waiters();
+        }
+    }
+
     /// Whether it had to wait for a login, or as a login for others.
     pub fn has_waited(&self) -> bool {
         self.has_waited
@@ -336,14 +347,32 @@ mod tests {
     async fn streams_are_cut_at_once() {
         let gates = Arc::new(Gates::default());
         let stream = gates.enter(SESSION, soon(), NONE).await;
-        stream.cut().mark_stream();
+        stream.mark_stream();
         let other = gates.enter(Selector([2; 16]), soon(), NONE).await;
-        other.cut().mark_stream();
+        other.mark_stream();
         let mut login = gates.enter(SESSION, soon(), NONE).await;
         let begun = Instant::now();
         assert_eq!(login.close(PATIENCE).await, Closed::Alone);
         assert!(stream.cut().is_cut() && begun.elapsed().is_zero());
         assert!(!other.cut().is_cut(), "another session's stream goes on");
+    }
+
+    /// It is known to be one only when its endpoint is chosen, and a login may come before that.
+    #[tokio::test(start_paused = true)]
+    async fn what_turns_out_to_be_a_stream_is_waited_for_no_longer() {
+        let gates = Arc::new(Gates::default());
+        let stream = gates.enter(SESSION, soon(), NONE).await;
+        let mut login = gates.enter(SESSION, soon(), NONE).await;
+        let begun = Instant::now();
+        let turns_out = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            stream.mark_stream();
+        };
+        let (closed, ()) = tokio::join!(login.close(PATIENCE), turns_out);
+        assert_eq!((closed, begun.elapsed().as_millis()), (Closed::Alone, 5));
+        assert!(stream.cut().is_cut() && !login.cut().is_cut());
+        login.mark_stream();
+        assert!(!login.cut().is_cut(), "it waits for nobody but itself");
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,7 +33,7 @@ use crate::session::decide::{Access, Facts, Intent, Origin, Refusal, Turns, may_
 use crate::session::event::{Event, Reject};
 use crate::session::exchange::{self, Bond, Silence};
 use crate::session::matching::Attempt;
-use crate::session::order::Nature;
+use crate::session::order::{Nature, Stream};
 use crate::session::outage::WithoutStore;
 use crate::session::outcome::RecordKey;
 use crate::session::policy::{CrossSite, Policy};
@@ -267,7 +267,11 @@ async fn join_session(
     let takes_turns = policy.serialize.requests.covers(|| Nature {
         writes,
         is_preflight,
-        is_stream: streams::is_wanted(headers),
+        stream: match streams::is_wanted(headers) {
+            _ if route.stream && !is_login && !is_logout => Stream::Declared,
+            true => Stream::Wanted,
+            false => Stream::No,
+        },
     });
     let matters = writes || opened.is_none();
     let is_cross_site = matters && fetch::is_cross_site(headers, target.host.as_bytes());

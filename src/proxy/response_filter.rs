@@ -261,7 +261,7 @@ async fn settle(
         && held != Some(issue.key)
     {
         // From here on it belongs to the session that its own answer has made.
-        exchange.watched = Some(shared.streams.watch(issue.key, pass.cut()));
+        exchange.watched = Some(shared.streams.watch(issue.key, pass.cut(), policy.stream_idle()));
     }
     if has_absorbed || field.is_some() || is_makeshift {
         response.insert_header(CACHE_CONTROL, NOT_KEPT)?;

@@ -52,6 +52,8 @@ pub struct Route {
     pub cross_site: CrossSite,
     /// What becomes of requests with a ticket while the store does not answer.
     pub on_store_down: OnStoreDown,
+    /// Its exchanges are streams, whatever their heads look like: long polls.
+    pub stream: bool,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
 }

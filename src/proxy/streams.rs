@@ -119,7 +119,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Cuttable<S> {
         if self.cut.poll_cut(cx).is_ready() {
             return Poll::Ready(Err(ended()));
         }
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.cut.note_traffic();
+        }
+        polled
     }
 }
 
@@ -132,7 +137,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cuttable<S> {
         if self.cut.is_cut() {
             return Poll::Ready(Err(ended()));
         }
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if matches!(polled, Poll::Ready(Ok(1..))) {
+            self.cut.note_traffic();
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

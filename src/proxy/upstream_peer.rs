@@ -24,6 +24,7 @@ use crate::proxy::settings;
 use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::streams;
 use crate::session::exchange::Bond;
+use crate::session::matching::Attempt;
 use crate::telemetry::labels::UpstreamFailure;
 use crate::upstream::group::Hint;
 use crate::upstream::{Address, Settings};
@@ -105,23 +106,34 @@ pub fn select(shared: &Shared, session: &Session, ctx: &mut Context) -> Result<B
     upstream.metrics.attempted();
     let mut peer = upstream.peers[pick.index].clone();
     let active = upstream.group.started(pick.index);
-    if let Some(cut) = ctx.cut().cloned()
-        && streams::is_wanted(&session.req_header().headers)
+    if let Some(pass) = ctx.exchange.as_ref().and_then(|exchange| exchange.pass.as_ref())
+        && (streams::is_wanted(&session.req_header().headers) || is_declared_stream(ctx))
     {
-        cut.mark_stream();
+        pass.mark_stream();
+        let cut = pass.cut().clone();
         peer.group_key |= STREAMS;
         peer.options.custom_l4 = Some(streams::Connector::new(cut.clone()));
         peer.options.idle_timeout = Some(Duration::from_millis(1));
         if let Some(exchange) = &mut ctx.exchange
             && let Bond::Live(held, _) | Bond::Stale(held) = &exchange.bond
         {
-            exchange.watched = Some(shared.streams.watch(held.key, &cut));
+            let idle = exchange.policy.stream_idle();
+            exchange.watched = Some(shared.streams.watch(held.key, &cut, idle));
         }
     }
     ctx.attempts.active = Some(active);
     ctx.attempts.tried.push(pick.index);
     ctx.attempts.begun = Some(std::time::Instant::now());
     Ok(Box::new(peer))
+}
+
+/// Whether the route says that it is a stream. Logins and logouts are none, wherever they are.
+fn is_declared_stream(ctx: &Context) -> bool {
+    ctx.target.as_ref().is_some_and(|target| target.route.stream)
+        && ctx
+            .exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.attempt == Attempt::None && !exchange.is_logout)
 }
 
 /// The upstream of a request.
@@ -133,8 +145,22 @@ pub fn upstream<'a>(shared: &'a Shared, ctx: &'a Context) -> Option<(&'a Target,
     }
 }
 
+/// An exchange that was ended from outside: its endpoint is not to blame, and nobody else is asked.
+fn was_cut(ctx: &mut Context) -> bool {
+    let is_cut = ctx.cut().is_some_and(|cut| cut.is_cut());
+    if is_cut {
+        ctx.error = Some(RequestError::Cut);
+        finished(ctx);
+    }
+    is_cut
+}
+
 /// No connection came about: nothing was sent, so another endpoint may have any request.
 pub fn not_connected(shared: &Shared, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    if was_cut(ctx) {
+        error.set_retry(false);
+        return error;
+    }
     failed(shared, ctx, &error);
     let others = upstream(shared, ctx)
         .is_some_and(|(_, upstream)| ctx.attempts.tried.len() < upstream.peers.len());
@@ -150,6 +176,10 @@ pub fn broken_off(
     mut error: Box<Error>,
     is_reused: bool,
 ) -> Box<Error> {
+    if was_cut(ctx) {
+        error.set_retry(false);
+        return error;
+    }
     let is_ours = matches!(error.etype(), ErrorType::HTTPStatus(_));
     let may_repeat = session.req_header().method.is_idempotent()
         && !session.as_downstream().retry_buffer_truncated()

@@ -65,6 +65,7 @@ pub(crate) mod tests {
                 anonymous: Duration::from_secs(900),
             },
             app_cookies_hold: CookiesHold::Content,
+            idle_counts_streams: true,
             on_reuse: OnReuse::Revoke,
             on_app_delete: OnAppDelete::Guard,
             login: vec![LoginRule {

@@ -33,8 +33,18 @@ pub struct Nature {
     /// An unsafe method, a login or a logout.
     pub writes: bool,
     pub is_preflight: bool,
+    pub stream: Stream,
+}
+
+/// Whether a request is one that may be answered for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stream {
+    #[default]
+    No,
     /// It asks for a WebSocket or an event stream.
-    pub is_stream: bool,
+    Wanted,
+    /// Its route says so, whatever it asks for, and it is neither login nor logout.
+    Declared,
 }
 
 impl Serialize {
@@ -44,11 +54,12 @@ impl Serialize {
             Self::Off | Self::Login => false,
             Self::Unsafe => {
                 let nature = nature();
-                nature.writes && !nature.is_preflight
+                nature.writes && !nature.is_preflight && nature.stream != Stream::Declared
             }
             Self::All => {
                 let nature = nature();
-                !nature.is_preflight && (nature.writes || !nature.is_stream)
+                let may_turn_out = nature.stream == Stream::Wanted && nature.writes;
+                !nature.is_preflight && (nature.stream == Stream::No || may_turn_out)
             }
         }
     }
@@ -68,9 +79,11 @@ mod tests {
 
     #[test]
     fn who_takes_turns() {
-        const PAGE: Nature = Nature { writes: false, is_preflight: false, is_stream: false };
+        const PAGE: Nature = Nature { writes: false, is_preflight: false, stream: Stream::No };
         const WRITE: Nature = Nature { writes: true, ..PAGE };
-        const STREAM: Nature = Nature { is_stream: true, ..PAGE };
+        const STREAM: Nature = Nature { stream: Stream::Wanted, ..PAGE };
+        const POLL: Nature = Nature { stream: Stream::Declared, ..PAGE };
+        const WRITING_POLL: Nature = Nature { writes: true, ..POLL };
         // Of a `POST` with `Accept: text/event-stream` nobody knows yet what it will be.
         const WRITING_STREAM: Nature = Nature { writes: true, ..STREAM };
         const PREFLIGHT: Nature = Nature { is_preflight: true, ..PAGE };
@@ -86,6 +99,8 @@ mod tests {
         check(PAGE, &[Serialize::All]);
         check(WRITE, &[Serialize::Unsafe, Serialize::All]);
         check(STREAM, &[]);
+        check(POLL, &[]);
+        check(WRITING_POLL, &[]);
         check(WRITING_STREAM, &[Serialize::Unsafe, Serialize::All]);
         check(PREFLIGHT, &[]);
         check(LOGIN_PREFLIGHT, &[]);

@@ -213,6 +213,8 @@ pub struct Policy {
     pub app_cookies: Vec<String>,
     pub app_cookies_hold: CookiesHold,
     pub timeouts: Timeouts,
+    /// Whether traffic on streams is use of the session, as requests are.
+    pub idle_counts_streams: bool,
     pub on_reuse: OnReuse,
     pub on_app_delete: OnAppDelete,
     pub login: Vec<LoginRule>,
@@ -279,6 +281,11 @@ impl Policy {
     /// Whether sessions are records that a ticket leads to.
     pub fn has_tickets(&self) -> bool {
         matches!(self.mode, Mode::Vault)
+    }
+
+    /// The idle time that traffic on a stream keeps a session for; none where it does not count.
+    pub fn stream_idle(&self) -> Option<Duration> {
+        self.idle_counts_streams.then_some(self.timeouts.idle)
     }
 
     /// Whether session cookies leave sealed.

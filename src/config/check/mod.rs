@@ -21,6 +21,7 @@ mod sessions;
 mod store;
 #[cfg(test)]
 mod store_tests;
+mod stream;
 mod subjects;
 mod upstreams;
 

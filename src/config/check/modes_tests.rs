@@ -50,6 +50,7 @@ fn keys_have_a_meaning_in_some_modes_only() {
         ("cookie: { remember: true }", "cookie.remember"),
         ("timeouts: { renew_every: 5m }", "timeouts.renew_every"),
         ("timeouts: { grace: 5s }", "timeouts.grace"),
+        ("idle_counts_streams: false", "idle_counts_streams"),
         ("on_reuse: log", "on_reuse"),
         ("login: [{ request: POST /login, success: { location: / } }]", "login"),
         ("logout: [{ request: POST /logout }]", "logout"),

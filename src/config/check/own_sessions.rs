@@ -56,6 +56,7 @@ impl Checker<'_> {
             cross_site: CrossSite::default(),
             // Without the store there is nothing to tell.
             on_store_down: OnStoreDown::Reject,
+            stream: false,
             body_bytes_max: BODY_BYTES_MAX,
         })
     }

@@ -175,11 +175,12 @@ impl Checker<'_> {
             exact: on(&route.exact),
             target: target?,
             session_header: self.session_header(route, path, session.as_deref()),
-            session,
             require,
             denied,
             cross_site,
             on_store_down,
+            stream: self.stream(route, path, session.as_deref()),
+            session,
             body_bytes_max,
         })
     }

@@ -127,6 +127,7 @@ impl Checker<'_> {
                 anonymous: self.anonymous_life(session, &timeouts, path),
                 ..timeouts
             },
+            idle_counts_streams: session.idle_counts_streams.as_ref().is_none_or(|on| on.value),
             on_reuse: self.on_reuse(&session.on_reuse, &format!("{path}.on_reuse")),
             on_app_delete: self.on_app_delete(session, &format!("{path}.on_app_delete")),
             login,

@@ -125,6 +125,7 @@ pub fn policy() -> Policy {
             grace: Duration::from_secs(4),
             anonymous: Duration::from_secs(120),
         },
+        idle_counts_streams: true,
         on_reuse: OnReuse::Revoke,
         // The guard has no word in the model: deletions apply at once.
         on_app_delete: OnAppDelete::End,
