@@ -120,7 +120,7 @@ async fn a_request_that_waited_for_a_login_goes_on_as_soon_as_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_login_that_fails_gives_the_record_back_to_who_waits() {
+async fn a_login_that_fails_moves_the_record_away_from_who_waits() {
     for node in [0, 1] {
         let mut scene = Scene::of(2).await;
         let mut visitor = scene.visitor().await;
@@ -128,10 +128,12 @@ async fn a_login_that_fails_gives_the_record_back_to_who_waits() {
         let forwarded = scene.origin.next().await;
         let page = send(visitor.node(node), Ask::get("/cart"));
         forwarded.respond(ok(&["EGG_SESS=failed-once; Path=/"])).await;
-        silent(&login.kept(&mut visitor).await.expect(200), "the ticket is the same");
+        let answer = login.kept(&mut visitor).await.expect(200);
+        assert_eq!(answer.set_cookies().len(), 1, "rule 19: whatever the answer says");
         let waited = scene.origin.answer(ok(&[])).await;
-        assert_eq!(lent(&waited), "EGG_SESS=failed-once", "rule 19: pending, then live");
-        page.kept(&mut visitor).await.expect(200);
+        assert_eq!(lent(&waited), "", "rule 22: a moved record lends no jar");
+        silent(&page.response().await.expect(200), "of the old ticket");
+        assert_eq!(scene.lent(&mut visitor).await, "EGG_SESS=failed-once");
     }
 }
 
