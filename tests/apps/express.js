@@ -24,10 +24,13 @@ function primary() {
     listening += 1;
     if (listening === count) shared.ready(address.port);
   });
-  cluster.on('exit', () => {
+  // A worker leaves the list with the later of its two events.
+  const leaveWithTheLast = () => {
     if (!stopping) process.exit(1);
     if (Object.keys(cluster.workers).length === 0) process.exit(0);
-  });
+  };
+  cluster.on('exit', leaveWithTheLast);
+  cluster.on('disconnect', leaveWithTheLast);
   shared.onEnd(() => {
     stopping = true;
     for (const worker of Object.values(cluster.workers)) worker.process.kill('SIGTERM');
