@@ -66,6 +66,10 @@ impl Route {
             || self.session.is_some()
     }
 
+    fn policy_name(&self) -> Option<&str> {
+        self.session.as_ref().map(|policy| policy.name.as_str())
+    }
+
     /// Whether it takes smaller bodies than another one.
     pub fn is_smaller_than(&self, other: &Self) -> bool {
         let limit = |route: &Self| match route.body_bytes_max {
@@ -78,14 +82,13 @@ impl Route {
 
 impl Restricts for Arc<Route> {
     fn restricts_at_least(&self, other: &Self) -> bool {
-        let policy = |route: &Route| route.session.as_ref().map(|policy| policy.name.clone());
         let is_welcoming = |route: &Route| match &route.cross_site {
             CrossSite::Allow => true,
             CrossSite::DenyUnsafe(exceptions) => *exceptions != Exceptions::default(),
         };
         Arc::ptr_eq(self, other)
             || (self.require == Require::Login || other.require == Require::Nothing)
-                && (other.session.is_none() || policy(self) == policy(other))
+                && (other.session.is_none() || self.policy_name() == other.policy_name())
                 && (other.cross_site == CrossSite::Allow
                     || self.cross_site == other.cross_site
                     || !is_welcoming(self))
@@ -95,9 +98,10 @@ impl Restricts for Arc<Route> {
     /// The one that leads on is the one that asks for a login, else the one with a session of its own,
     /// else `self`; it keeps visitors from what either does.
     fn joined(&self, other: &Self) -> Result<Self, Ambiguous> {
-        let name = |route: &Route| route.session.as_ref().map(|policy| policy.name.clone());
         let rank = |route: &Route| (route.require == Require::Login, route.session.is_some());
-        if rank(self) == rank(other) && self.require == Require::Login && name(self) != name(other)
+        if rank(self) == rank(other)
+            && self.require == Require::Login
+            && self.policy_name() != other.policy_name()
         {
             return Err(Ambiguous);
         }
