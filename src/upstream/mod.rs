@@ -1,8 +1,11 @@
-//! Endpoints and how one is chosen: pure on (event, now). Opens no connections.
+//! Endpoints, how one is chosen, and what its failures mean: pure on (event, now). Connections are
+//! opened in `way` alone.
 
 pub mod balance;
 pub mod group;
 pub mod health;
+pub mod verdict;
+pub mod way;
 
 use std::fmt;
 use std::time::Duration;

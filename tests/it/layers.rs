@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("session", &["cookie", "crypto", "routing", "uniform"]),
     ("uniform", &[]),
     ("wire", &[]),
-    ("upstream", &[]),
+    ("upstream", &["wire"]),
     ("store", &["session"]),
     ("telemetry", &["session"]),
     ("listen", &[]),

@@ -1,0 +1,237 @@
+//! What follows from a failure on the way to a worker or back: whose fault, what next, which status.
+//!
+//! One closed table. A request is sent again only where no worker can have carried it out, or where
+//! carrying it out twice does no harm (RFC 9110 section 9.2.2). An endpoint is blamed for what it
+//! did: not for a client that stalls or leaves, a kept connection it had given up, or our own lack
+//! of descriptors.
+
+/// How far an exchange had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No connection yet: nothing was sent.
+    Connect,
+    SendHead,
+    SendBody,
+    /// All was sent, and no final answer has begun.
+    AwaitHead,
+    /// The head of the answer has come.
+    ReadBody,
+    /// An upgraded connection.
+    Tunnel,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nobody listens there, or there is no way there.
+    Refused,
+    /// The worker took too long to accept, to take our bytes or to send its own.
+    TimedOut,
+    Tls,
+    /// Ours, not the worker's: descriptors, local ports, memory.
+    OutOfDescriptors,
+    /// A kept connection was closed before a byte of the answer.
+    ClosedReused,
+    Closed,
+    /// An answer that is none.
+    Flaw,
+    ClientGone,
+    /// The client takes too long to send its body, or to take the answer.
+    ClientStalled,
+    /// The exchange was ended from outside: its session has ended.
+    Cut,
+    /// The request's body is larger than it may be.
+    TooLarge,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub blame: Blame,
+    pub retry: Retry,
+    /// What the client is told where nothing is tried again and no answer has begun.
+    pub status: Status,
+}
+
+/// Who is marked as failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    Endpoint,
+    Nobody,
+}
+
+/// What is tried next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    No,
+    /// Nothing was sent: any request may go to another endpoint.
+    AnotherEndpoint,
+    /// The kept connection was closed: an idempotent request whose body, if it has one, is still
+    /// held may go to the same endpoint over a fresh connection.
+    SameEndpointFresh,
+}
+
+/// What an exchange ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    BadGateway,
+    UpstreamTimeout,
+    RequestTimeout,
+    BodyTooLarge,
+    /// The exchange was cut.
+    Cut,
+    Internal,
+    /// Nobody is there to read an answer.
+    ClientGone,
+    /// An upgraded connection that ended: no error, and 101 was its status.
+    Ended,
+}
+
+impl Status {
+    /// The status as a number, where somebody can read it.
+    pub const fn code(self) -> Option<u16> {
+        match self {
+            Self::BadGateway => Some(502),
+            Self::UpstreamTimeout => Some(504),
+            Self::RequestTimeout => Some(408),
+            Self::BodyTooLarge => Some(413),
+            Self::Cut => Some(503),
+            Self::Internal => Some(500),
+            Self::ClientGone | Self::Ended => None,
+        }
+    }
+}
+
+/// The table.
+pub const fn verdict(phase: Phase, failure: Failure) -> Verdict {
+    use Phase::{AwaitHead, Connect, ReadBody, SendBody, SendHead, Tunnel};
+    match failure {
+        // The session's end, or ours, whatever else was going on.
+        Failure::Cut => nobody(Retry::No, Status::Cut),
+        Failure::OutOfDescriptors => nobody(Retry::No, Status::Internal),
+        Failure::ClientGone => match phase {
+            Connect | SendHead | SendBody | AwaitHead | ReadBody => {
+                nobody(Retry::No, Status::ClientGone)
+            }
+            Tunnel => ENDED,
+        },
+        Failure::ClientStalled => match phase {
+            Connect | SendHead | SendBody | AwaitHead | ReadBody => {
+                nobody(Retry::No, Status::RequestTimeout)
+            }
+            Tunnel => ENDED,
+        },
+        Failure::TooLarge => match phase {
+            Connect | SendHead | SendBody | AwaitHead | ReadBody => {
+                nobody(Retry::No, Status::BodyTooLarge)
+            }
+            Tunnel => ENDED,
+        },
+        Failure::ClosedReused => match phase {
+            Connect | SendHead | SendBody | AwaitHead => {
+                nobody(Retry::SameEndpointFresh, Status::BadGateway)
+            }
+            // The answer had begun, so the worker had taken the request.
+            ReadBody => endpoint(Retry::No, Status::BadGateway),
+            Tunnel => ENDED,
+        },
+        Failure::TimedOut => match phase {
+            Connect => endpoint(Retry::AnotherEndpoint, Status::UpstreamTimeout),
+            SendHead | SendBody | AwaitHead | ReadBody => {
+                endpoint(Retry::No, Status::UpstreamTimeout)
+            }
+            Tunnel => ENDED,
+        },
+        Failure::Refused | Failure::Tls | Failure::Closed | Failure::Flaw => match phase {
+            Connect => endpoint(Retry::AnotherEndpoint, Status::BadGateway),
+            SendHead | SendBody | AwaitHead | ReadBody => endpoint(Retry::No, Status::BadGateway),
+            Tunnel => ENDED,
+        },
+    }
+}
+
+/// Upgraded connections end one way or the other.
+const ENDED: Verdict = nobody(Retry::No, Status::Ended);
+
+const fn nobody(retry: Retry, status: Status) -> Verdict {
+    Verdict { blame: Blame::Nobody, retry, status }
+}
+
+const fn endpoint(retry: Retry, status: Status) -> Verdict {
+    Verdict { blame: Blame::Endpoint, retry, status }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure::{
+        ClientGone, ClientStalled, Closed, ClosedReused, Cut, Flaw, OutOfDescriptors, Refused,
+        TimedOut, Tls, TooLarge,
+    };
+    use super::*;
+
+    const PHASES: [Phase; 6] = [
+        Phase::Connect,
+        Phase::SendHead,
+        Phase::SendBody,
+        Phase::AwaitHead,
+        Phase::ReadBody,
+        Phase::Tunnel,
+    ];
+
+    /// A row for each failure, a column for each phase: blame (`E`ndpoint or nobody, `-`), retry
+    /// (`a`nother endpoint, `f`resh connection or none, `-`), status.
+    const TABLE: [(Failure, [&str; 6]); 11] = [
+        //                  Connect   SendHead  SendBody  AwaitHead ReadBody  Tunnel
+        (Refused, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
+        (TimedOut, ["Ea 504", "E- 504", "E- 504", "E- 504", "E- 504", "-- end"]),
+        (Tls, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
+        (OutOfDescriptors, ["-- 500", "-- 500", "-- 500", "-- 500", "-- 500", "-- 500"]),
+        (ClosedReused, ["-f 502", "-f 502", "-f 502", "-f 502", "E- 502", "-- end"]),
+        (Closed, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
+        (Flaw, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
+        (ClientGone, ["-- 499", "-- 499", "-- 499", "-- 499", "-- 499", "-- end"]),
+        (ClientStalled, ["-- 408", "-- 408", "-- 408", "-- 408", "-- 408", "-- end"]),
+        (Cut, ["-- 503", "-- 503", "-- 503", "-- 503", "-- 503", "-- 503"]),
+        (TooLarge, ["-- 413", "-- 413", "-- 413", "-- 413", "-- 413", "-- end"]),
+    ];
+
+    fn shown(verdict: Verdict) -> String {
+        let blame = match verdict.blame {
+            Blame::Endpoint => 'E',
+            Blame::Nobody => '-',
+        };
+        let retry = match verdict.retry {
+            Retry::AnotherEndpoint => 'a',
+            Retry::SameEndpointFresh => 'f',
+            Retry::No => '-',
+        };
+        let status = match (verdict.status, verdict.status.code()) {
+            (Status::ClientGone, None) => "499".to_owned(),
+            (Status::Ended, None) => "end".to_owned(),
+            (_, code) => code.expect("a status that can be read").to_string(),
+        };
+        format!("{blame}{retry} {status}")
+    }
+
+    #[test]
+    fn every_failure_in_every_phase_has_its_verdict() {
+        for (failure, row) in TABLE {
+            for (phase, expected) in PHASES.into_iter().zip(row) {
+                assert_eq!(shown(verdict(phase, failure)), expected, "{failure:?} in {phase:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_was_sent_once_is_sent_again_over_a_fresh_connection_only() {
+        for (failure, _) in TABLE {
+            for phase in PHASES {
+                let retry = verdict(phase, failure).retry;
+                assert!(
+                    retry != Retry::AnotherEndpoint || phase == Phase::Connect,
+                    "{failure:?} in {phase:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The way to a worker: connections over TCP, unix sockets and TLS, and the pool that keeps them.
+//!
+//! Bytes only. What they mean is `wire`'s to read; deadlines of reading and writing are the
+//! exchange's, and so is what follows from a failure (`upstream::verdict`).
+
+mod connect;
+mod io;
+mod link;
+mod pool;
+mod stash;
+mod trust;
+mod ways;
+
+pub use connect::ConnectError;
+pub use link::Link;
+pub use pool::Pool;
+pub use trust::TrustError;
+pub use ways::{WayError, WayFlaw, Ways};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! The kept connections of one worker runtime.
+//!
+//! They belong to the runtime that made them, so the lock is never contended. The newest one is
+//! taken first: it is the likeliest to be good, and the others may go idle.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connect::{self, ConnectError};
+use super::io::Io;
+use super::link::{INPUT_MAX, Link};
+use super::stash::Stash;
+use super::ways::Ways;
+
+/// Connections to workers: new ones, and those that are kept. An endpoint is told by the index of its
+/// upstream and its own, as the settings have them; another index panics.
+pub struct Pool {
+    ways: Arc<Ways>,
+    keepalive: usize,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    /// By upstream and endpoint; the longest idle first.
+    idle: Vec<Vec<VecDeque<Idle>>>,
+    /// How many there are.
+    count: usize,
+    stash: Stash,
+}
+
+struct Idle {
+    io: Io,
+    since: Instant,
+}
+
+impl Pool {
+    /// Keeps up to `keepalive` idle connections, over all endpoints.
+    pub fn new(ways: Arc<Ways>, keepalive: usize) -> Self {
+        let idle = ways.sizes().map(|size| (0..size).map(|_| VecDeque::new()).collect()).collect();
+        let kept = Kept { idle, count: 0, stash: Stash::default() };
+        Self { ways, keepalive, kept: Mutex::new(kept) }
+    }
+
+    /// A kept connection that is still good. Others are dropped on the way: closed by the worker,
+    /// with bytes that nobody asked for, or idle for too long.
+    pub fn take(&self, upstream: usize, endpoint: usize, now: Instant) -> Option<Link> {
+        let idle_max = self.ways.upstream(upstream).timeouts.keepalive;
+        let mut kept = self.lock();
+        while let Some(mut idle) = kept.idle[upstream][endpoint].pop_back() {
+            kept.count -= 1;
+            if !idle.is_older(idle_max, now) && idle.io.is_quiet() {
+                let (input, output) = (kept.stash.take(), kept.stash.take());
+                return Some(Link::new(idle.io, input, output, true));
+            }
+        }
+        None
+    }
+
+    /// A new connection. The socket may take `timeouts.connect`, and so may the handshake.
+    ///
+    /// # Errors
+    /// No connection came about; nothing was sent.
+    pub async fn connect(&self, upstream: usize, endpoint: usize) -> Result<Link, ConnectError> {
+        let way = self.ways.upstream(upstream);
+        let io = connect::connect(&way.endpoints[endpoint], way.timeouts.connect).await?;
+        let mut kept = self.lock();
+        Ok(Link::new(io, kept.stash.take(), kept.stash.take(), false))
+    }
+
+    /// Keeps a connection, if nothing is unread or unwritten. Where there are too many, the longest
+    /// idle one goes.
+    pub fn give_back(&self, upstream: usize, endpoint: usize, link: Link, now: Instant) {
+        let Some((io, buffers)) = link.into_idle() else { return };
+        let mut kept = self.lock();
+        for buffer in buffers {
+            kept.stash.give_back(buffer, INPUT_MAX);
+        }
+        if self.keepalive == 0 {
+            return;
+        }
+        if kept.count == self.keepalive {
+            kept.evict();
+        }
+        kept.idle[upstream][endpoint].push_back(Idle { io, since: now });
+        kept.count += 1;
+    }
+
+    /// Drops what is idle for too long or no longer good, and buffers that nobody needs.
+    pub fn sweep(&self, now: Instant) {
+        let mut kept = self.lock();
+        kept.stash.sweep();
+        let mut dropped = 0;
+        for (upstream, endpoints) in kept.idle.iter_mut().enumerate() {
+            let idle_max = self.ways.upstream(upstream).timeouts.keepalive;
+            for idle in endpoints {
+                let before = idle.len();
+                idle.retain_mut(|idle| !idle.is_older(idle_max, now) && idle.io.is_quiet());
+                dropped += before - idle.len();
+            }
+        }
+        kept.count -= dropped;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // What a panic left behind is whole: every change is one step.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_count(&self) -> usize {
+        self.lock().count
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("keepalive", &self.keepalive).finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    /// Drops the longest idle one.
+    fn evict(&mut self) {
+        let longest = self
+            .idle
+            .iter_mut()
+            .flatten()
+            .filter(|idle| !idle.is_empty())
+            .min_by_key(|idle| idle.front().map(|front| front.since));
+        if let Some(idle) = longest {
+            idle.pop_front();
+            self.count -= 1;
+        }
+    }
+}
+
+impl Idle {
+    fn is_older(&self, than: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) > than
+    }
+}
