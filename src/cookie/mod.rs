@@ -11,6 +11,7 @@ pub mod guise;
 pub mod lookalike;
 pub mod request;
 pub mod response;
+pub mod worker_clock;
 
 /// Removes SP and HTAB from both ends. Other white space is part of a name or value: servers that
 /// trim it can be given a `__Host-` cookie that the browser never checked.

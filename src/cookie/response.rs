@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::enforce::SameSite;
+use super::worker_clock::WorkerClock;
 use super::{date, pieces, split_pair, trim};
 use crate::clock::UnixMillis;
 
@@ -99,6 +100,11 @@ impl<'a> SetCookie<'a> {
             Kind::Partitioned => self.partitioned = true,
             Kind::Other => {}
         }
+    }
+
+    /// The same cookie with its `Expires`, a time of the worker's clock, on ours. To be called once.
+    pub(super) fn by(self, clock: WorkerClock) -> Self {
+        Self { expires: self.expires.map(|at| clock.in_our_time(at)), ..self }
     }
 
     /// The whole field, unknown attributes included.

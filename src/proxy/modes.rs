@@ -13,7 +13,8 @@ use pingora_proxy::Session;
 
 use crate::clock::UnixMillis;
 use crate::cookie::guise::Guise;
-use crate::cookie::response::{SetCookie, name_of};
+use crate::cookie::response::name_of;
+use crate::cookie::worker_clock;
 use crate::crypto::random;
 use crate::headers::fetch::is_document;
 use crate::proxy::context::Context;
@@ -130,11 +131,8 @@ fn seal(
     let Some(target) = &ctx.target else { return raise(ctx, RequestError::Internal) };
     let (policy, now) = (&guarded.policy, shared.clock.now());
     let place = Place { policy, guise, host: &target.host };
-    let set: Vec<SetCookie<'_>> = fields
-        .iter()
-        .filter(|field| policy.owns(name_of(field)))
-        .filter_map(|field| SetCookie::parse_up_to(field, usize::MAX))
-        .collect();
+    let own = fields.iter().map(Vec::as_slice).filter(|field| policy.owns(name_of(field)));
+    let set = worker_clock::cookies(own, &response.headers, now);
     let request = session.req_header();
     let occasion = Occasion {
         is_document: is_document(&request.method, &request.headers, &response.headers),

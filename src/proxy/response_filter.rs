@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use crate::clock::UnixMillis;
 use crate::cookie::agent::{takes_same_site_none, without_none};
 use crate::cookie::response::{Lifetime, SetCookie, is_clean, name_of};
+use crate::cookie::worker_clock;
 use crate::headers::{fetch, identity};
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
@@ -377,9 +378,8 @@ fn answer(
     now: UnixMillis,
 ) -> (Answer, Vec<SiteData>) {
     let policy = &exchange.policy;
-    let parsed: Vec<SetCookie<'_>> =
-        // Whether a cookie is too large is the jar's to say.
-        fields.iter().filter_map(|field| SetCookie::parse_up_to(field, usize::MAX)).collect();
+    // Whether a cookie is too large is the jar's to say.
+    let parsed = worker_clock::cookies(fields.iter().map(Vec::as_slice), &response.headers, now);
     let edits: Vec<Edit> = parsed
         .iter()
         .filter(|cookie| policy.owns(cookie.name()))

@@ -46,3 +46,4 @@ mod theft;
 mod tls;
 mod upstream_tls;
 mod users;
+mod worker_clock;
