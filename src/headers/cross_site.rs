@@ -4,10 +4,11 @@
 //! without a session, and covers WebSocket handshakes, which no CORS check guards. A client that
 //! says nothing about where its request comes from is no browser of this decade, and passes.
 
-use http::header::{ORIGIN, UPGRADE};
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::fetch::is_cross_site;
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// A route's policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,15 +35,15 @@ impl CrossSite {
     pub fn refuses<'a>(
         &self,
         method: &Method,
-        headers: &HeaderMap,
+        head: &Fields,
         host: &[u8],
         mut paths: impl Iterator<Item = &'a [u8]>,
     ) -> bool {
         let Self::DenyUnsafe(exceptions) = self else { return false };
-        is_unsafe(method, headers)
-            && is_cross_site(headers, host)
+        is_unsafe(method, head)
+            && is_cross_site(head, host)
             && !paths.all(|path| exceptions.covers_path(path))
-            && !exceptions.covers_origin(headers)
+            && !exceptions.covers_origin(head)
     }
 }
 
@@ -68,28 +69,21 @@ impl Exceptions {
         })
     }
 
-    fn covers_origin(&self, headers: &HeaderMap) -> bool {
-        let mut origins = headers.get_all(ORIGIN).iter();
-        match (origins.next(), origins.next()) {
-            (Some(origin), None) => {
-                self.origins.iter().any(|known| known.as_bytes() == origin.as_bytes())
-            }
-            _ => false,
-        }
+    fn covers_origin(&self, head: &Fields) -> bool {
+        let origin = head.only(Name::Origin);
+        origin.is_some_and(|origin| self.origins.iter().any(|known| known.as_bytes() == origin))
     }
 }
 
 /// Whether a request may change something: its method is not safe (RFC 9110, section 9.2.1), or it
 /// opens another protocol, through which anything may be asked (cross-site WebSocket hijacking).
 /// Over HTTP/2 that is CONNECT (RFC 8441), which is not safe by itself.
-pub fn is_unsafe(method: &Method, headers: &HeaderMap) -> bool {
-    !method.is_safe() || headers.contains_key(UPGRADE)
+pub fn is_unsafe(method: &Method, head: &Fields) -> bool {
+    !method.is_safe() || head.has(Name::Upgrade)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
 
     const HOST: &[u8] = b"shop.example";
@@ -103,14 +97,11 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(method: Method, path: &str, fields: &[(&'static str, &'static str)], refused: bool) {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        let got = policy().refuses(&method, &headers, HOST, [path.as_bytes()].into_iter());
+    fn check(method: Method, path: &str, fields: &[(&str, &str)], refused: bool) {
+        let head = Fields::of(fields);
+        let got = policy().refuses(&method, &head, HOST, [path.as_bytes()].into_iter());
         assert_eq!(got, refused, "{method} {path} {fields:?}");
-        assert!(!CrossSite::Allow.refuses(&method, &headers, HOST, [path.as_bytes()].into_iter()));
+        assert!(!CrossSite::Allow.refuses(&method, &head, HOST, [path.as_bytes()].into_iter()));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! For rules 10 and 24 (cross-site requests) and 31 (navigations are redirected). `Referer` is not
 //! consulted: pages may withhold it.
 
-use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN};
-use http::{HeaderMap, Method};
+use http::Method;
+
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// How the site that a request comes from relates to ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +26,13 @@ pub enum Site {
 /// browser sent it, and it counts as cross-site. Otherwise `Origin` decides: with our host, any
 /// scheme and any port, the site is the same; every other one, and `null`, is cross-site. A sibling
 /// domain is cross-site then, since registrable domains are not known here: refused too much.
-pub fn site(headers: &HeaderMap, host: &[u8]) -> Site {
-    let mut values = headers.get_all("sec-fetch-site").iter();
+pub fn site(head: &Fields, host: &[u8]) -> Site {
+    let mut values = head.all(Name::SecFetchSite);
     if let Some(value) = values.next() {
         if values.next().is_some() {
             return Site::CrossSite;
         }
-        match value.as_bytes() {
+        match value {
             b"same-origin" => return Site::SameOrigin,
             b"same-site" => return Site::SameSite,
             b"cross-site" => return Site::CrossSite,
@@ -39,19 +41,19 @@ pub fn site(headers: &HeaderMap, host: &[u8]) -> Site {
             _ => {}
         }
     }
-    let mut origins = headers.get_all(ORIGIN).iter().peekable();
+    let mut origins = head.all(Name::Origin).peekable();
     if origins.peek().is_none() {
         return Site::Unknown;
     }
-    match origins.all(|origin| is_origin_of(origin.as_bytes(), host)) {
+    match origins.all(|origin| is_origin_of(origin, host)) {
         true => Site::SameSite,
         false => Site::CrossSite,
     }
 }
 
 /// Whether a request is known to come from another site.
-pub fn is_cross_site(headers: &HeaderMap, host: &[u8]) -> bool {
-    site(headers, host) == Site::CrossSite
+pub fn is_cross_site(head: &Fields, host: &[u8]) -> bool {
+    site(head, host) == Site::CrossSite
 }
 
 /// Whether a request comes from a page of the very origin that it goes to; `None` where it does not
@@ -59,18 +61,18 @@ pub fn is_cross_site(headers: &HeaderMap, host: &[u8]) -> bool {
 ///
 /// `authority` is the request's `Host` (or `:authority`), with its port where that is not the
 /// scheme's own.
-pub fn same_origin(headers: &HeaderMap, authority: &[u8], https: bool) -> Option<bool> {
-    let mut sites = headers.get_all("sec-fetch-site").iter().peekable();
+pub fn same_origin(head: &Fields, authority: &[u8], https: bool) -> Option<bool> {
+    let mut sites = head.all(Name::SecFetchSite).peekable();
     if sites.peek().is_some() {
-        return Some(sites.all(|site| site == "same-origin"));
+        return Some(sites.all(|site| site == b"same-origin"));
     }
     let (scheme, port): (&[u8], &[u8]) =
         if https { (b"https://", b":443") } else { (b"http://", b":80") };
     let ours = authority.strip_suffix(port).unwrap_or(authority);
-    let mut origins = headers.get_all(ORIGIN).iter().peekable();
+    let mut origins = head.all(Name::Origin).peekable();
     origins.peek()?;
     Some(origins.all(|origin| {
-        let theirs = origin.as_bytes().strip_prefix(scheme).unwrap_or_default();
+        let theirs = origin.strip_prefix(scheme).unwrap_or_default();
         !theirs.is_empty() && theirs.eq_ignore_ascii_case(ours)
     }))
 }
@@ -78,54 +80,50 @@ pub fn same_origin(headers: &HeaderMap, authority: &[u8], https: bool) -> Option
 /// Whether a browser will show the answer as a page, so that it can be redirected to a login form:
 /// `Sec-Fetch-Mode: navigate`, or without Fetch Metadata a GET or HEAD that asks for HTML and is not
 /// marked as a script's.
-pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    if let Some(mode) = headers.get("sec-fetch-mode") {
-        return mode == "navigate";
+pub fn is_navigation(method: &Method, head: &Fields) -> bool {
+    if let Some(mode) = head.get(Name::SecFetchMode) {
+        return mode == b"navigate";
     }
     matches!(*method, Method::GET | Method::HEAD)
-        && !headers.contains_key("x-requested-with")
-        && headers.get_all(ACCEPT).iter().any(|accept| names_html(accept.as_bytes()))
+        && !head.has(Name::XRequestedWith)
+        && head.all(Name::Accept).any(names_html)
 }
 
 /// Whether an answer is a page by itself, in a tab or a frame, and no part of one: by
 /// `Sec-Fetch-Dest`, or without Fetch Metadata HTML in answer to a GET.
-pub fn is_document(method: &Method, headers: &HeaderMap, answer: &HeaderMap) -> bool {
-    if let Some(destination) = headers.get("sec-fetch-dest") {
-        return matches!(destination.as_bytes(), b"document" | b"iframe" | b"frame");
+pub fn is_document(method: &Method, head: &Fields, answer: &Fields) -> bool {
+    if let Some(destination) = head.get(Name::SecFetchDest) {
+        return matches!(destination, b"document" | b"iframe" | b"frame");
     }
     *method == Method::GET
-        && !headers.contains_key("x-requested-with")
-        && answer.get(CONTENT_TYPE).is_some_and(|media_type| names_html(media_type.as_bytes()))
+        && !head.has(Name::XRequestedWith)
+        && answer.get(Name::ContentType).is_some_and(names_html)
 }
 
 /// Whether the user's browser goes to this page, by a link or a redirect from wherever: a GET for a
 /// document of its own, which no frame, form post or script is. Only Fetch Metadata says so.
-pub fn is_document_by_get(method: &Method, headers: &HeaderMap) -> bool {
-    let says_only = |name: &str, value: &str| {
-        let mut values = headers.get_all(name).iter();
-        values.next().is_some_and(|first| first == value) && values.next().is_none()
-    };
+pub fn is_document_by_get(method: &Method, head: &Fields) -> bool {
     *method == Method::GET
-        && says_only("sec-fetch-mode", "navigate")
-        && says_only("sec-fetch-dest", "document")
+        && head.only(Name::SecFetchMode) == Some(b"navigate")
+        && head.only(Name::SecFetchDest) == Some(b"document")
 }
 
 /// Whether a browser is about to leave the page that it shows for the answer.
-pub fn leaves_page(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
+pub fn leaves_page(head: &Fields) -> bool {
+    head.get(Name::SecFetchMode) == Some(b"navigate")
 }
 
 /// Whether a script says that it will read the answer, so that nobody is shown it.
-pub fn is_of_script(headers: &HeaderMap) -> bool {
-    headers.contains_key("x-requested-with")
-        || headers.get("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
+pub fn is_of_script(head: &Fields) -> bool {
+    head.has(Name::XRequestedWith)
+        || head.get(Name::SecFetchMode).is_some_and(|mode| mode != b"navigate")
 }
 
 /// Whether a request is a CORS preflight (Fetch standard, section 4.8), which carries no cookies.
-pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+pub fn is_preflight(method: &Method, head: &Fields) -> bool {
     *method == Method::OPTIONS
-        && headers.contains_key(ORIGIN)
-        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        && head.has(Name::Origin)
+        && head.has(Name::AccessControlRequestMethod)
 }
 
 fn names_html(accept: &[u8]) -> bool {
@@ -158,17 +156,7 @@ fn without_port(authority: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
-
-    fn head(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        headers
-    }
 
     /// The code flow of OpenID Connect comes back like this, from another site.
     #[test]
@@ -186,15 +174,19 @@ mod tests {
             (Method::GET, &[navigate, document, ("sec-fetch-dest", "iframe")], false),
             (Method::GET, &[], false),
         ] {
-            assert_eq!(is_document_by_get(&method, &head(fields)), expected, "{method} {fields:?}");
+            assert_eq!(
+                is_document_by_get(&method, &Fields::of(fields)),
+                expected,
+                "{method} {fields:?}"
+            );
         }
     }
 
     #[track_caller]
-    fn check(fields: &[(&'static str, &'static str)], host: &str, expected: Site) {
-        let headers = head(fields);
-        assert_eq!(site(&headers, host.as_bytes()), expected, "{fields:?} at {host}");
-        assert_eq!(is_cross_site(&headers, host.as_bytes()), expected == Site::CrossSite);
+    fn check(fields: &[(&str, &str)], host: &str, expected: Site) {
+        let head = Fields::of(fields);
+        assert_eq!(site(&head, host.as_bytes()), expected, "{fields:?} at {host}");
+        assert_eq!(is_cross_site(&head, host.as_bytes()), expected == Site::CrossSite);
     }
 
     #[test]
@@ -264,7 +256,11 @@ mod tests {
             (Method::GET, &[html, ("x-requested-with", "XMLHttpRequest")], false),
             (Method::GET, &[], false),
         ] {
-            assert_eq!(is_navigation(&method, &head(fields)), expected, "{method} {fields:?}");
+            assert_eq!(
+                is_navigation(&method, &Fields::of(fields)),
+                expected,
+                "{method} {fields:?}"
+            );
         }
     }
 
@@ -286,7 +282,7 @@ mod tests {
             (Method::POST, &[], &[html], false),
             (Method::GET, &[("x-requested-with", "XMLHttpRequest")], &[html], false),
         ] {
-            let is = is_document(&method, &head(fields), &head(answer));
+            let is = is_document(&method, &Fields::of(fields), &Fields::of(answer));
             assert_eq!(is, expected, "{method} {fields:?} {answer:?}");
         }
     }
@@ -314,7 +310,7 @@ mod tests {
             (&[origin("https://")], b"", Some(false)),
             (&[origin("https://shop.example.com:8443"), origin("null")], host, Some(false)),
         ] {
-            assert_eq!(same_origin(&head(fields), host, true), expected, "{fields:?}");
+            assert_eq!(same_origin(&Fields::of(fields), host, true), expected, "{fields:?}");
         }
     }
 
@@ -328,7 +324,7 @@ mod tests {
             (Method::OPTIONS, &[asks], false),
             (Method::GET, &[origin, asks], false),
         ] {
-            assert_eq!(is_preflight(&method, &head(fields)), expected, "{method} {fields:?}");
+            assert_eq!(is_preflight(&method, &Fields::of(fields)), expected, "{method} {fields:?}");
         }
     }
 }

@@ -5,27 +5,27 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
-use super::{Edits, spelling};
+use super::spelling;
 use crate::clock::UnixMillis;
+use crate::wire::fields::{Fields, Unwritable};
+use crate::wire::name::Name;
 
 /// The hashed identifier of the session: stable while the record lives, useless as a ticket.
-pub const SESSION_ID: &str = "X-Session-Id";
+pub const SESSION_ID: &[u8] = b"X-Session-Id";
 /// The subject that the application confirmed (rule 23), in UTF-8.
-pub const SESSION_SUBJECT: &str = "X-Session-Subject";
+pub const SESSION_SUBJECT: &[u8] = b"X-Session-Subject";
 /// Whole seconds since the session began.
-pub const SESSION_AGE: &str = "X-Session-Age";
+pub const SESSION_AGE: &[u8] = b"X-Session-Age";
 /// When the session began, in Unix seconds.
-pub const SESSION_CREATED: &str = "X-Session-Created";
+pub const SESSION_CREATED: &[u8] = b"X-Session-Created";
 /// When its last login was, in Unix seconds; absent before the first.
-pub const SESSION_AUTHENTICATED: &str = "X-Session-Authenticated";
+pub const SESSION_AUTHENTICATED: &[u8] = b"X-Session-Authenticated";
 /// What an application says in a response about its session; never passed on, in either direction.
-pub const COMMAND: HeaderName = HeaderName::from_static("cloakroom-session");
+pub const COMMAND: Name = Name::CloakroomSession;
 
 /// Whether a field name, of a head or a trailer, belongs to Cloakroom: every `X-Session-…` and
 /// `Cloakroom-Session`, in any case and with any other mark for `-`.
-pub fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &[u8]) -> bool {
     spelling::begins(name, "x-session-") || spelling::is(name, "cloakroom-session")
 }
 
@@ -42,27 +42,37 @@ pub struct Identity<'a> {
 }
 
 /// Takes the reserved fields out of a request's head, and puts those of its session in.
-pub fn edits(headers: &HeaderMap, identity: &Identity<'_>) -> Edits {
-    let remove = headers.keys().filter(|name| is_reserved(name.as_str())).cloned().collect();
-    let seconds = |moment: UnixMillis| HeaderValue::from(moment.as_secs());
-    let parts = [
-        (SESSION_ID, identity.id.and_then(|id| HeaderValue::from_bytes(&id).ok())),
-        (SESSION_SUBJECT, identity.subject.and_then(subject_value)),
-        (SESSION_AGE, identity.age.map(|age| age.as_secs().into())),
-        (SESSION_CREATED, identity.created.map(seconds)),
-        (SESSION_AUTHENTICATED, identity.authenticated.map(seconds)),
+///
+/// # Errors
+/// [`Unwritable`] where the head has no room for more.
+pub fn write(identity: &Identity<'_>, fields: &mut Fields) -> Result<(), Unwritable> {
+    fields.retain(|field| !is_reserved(field.name));
+    let Identity { id, subject, age, created, authenticated } = identity;
+    if let Some(id) = id {
+        fields.set(SESSION_ID, id)?;
+    }
+    if let Some(subject) = subject.and_then(subject_value) {
+        fields.set(SESSION_SUBJECT, subject)?;
+    }
+    let moments = [
+        (SESSION_AGE, age.map(|age| age.as_secs())),
+        (SESSION_CREATED, created.map(UnixMillis::as_secs)),
+        (SESSION_AUTHENTICATED, authenticated.map(UnixMillis::as_secs)),
     ];
-    let set = parts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    Edits { remove, set }
+    for (name, seconds) in moments {
+        if let Some(seconds) = seconds {
+            fields.set_displayed(name, seconds)?;
+        }
+    }
+    Ok(())
 }
 
 /// The subject as a field value, where a worker is sure to read what we wrote: a value that it would
 /// trim (RFC 9110 section 5.5) might be another user's name.
-fn subject_value(subject: &str) -> Option<HeaderValue> {
-    if subject.is_empty() || subject.trim() != subject || subject.contains(char::is_control) {
-        return None;
-    }
-    HeaderValue::from_bytes(subject.as_bytes()).ok()
+fn subject_value(subject: &str) -> Option<&[u8]> {
+    let is_safe =
+        !subject.is_empty() && subject.trim() == subject && !subject.contains(char::is_control);
+    is_safe.then_some(subject.as_bytes())
 }
 
 #[cfg(test)]
@@ -93,34 +103,38 @@ mod tests {
             ("cloakroom-sessio", false),
             ("", false),
         ] {
-            assert_eq!(is_reserved(name), expected, "{name}");
+            assert_eq!(is_reserved(name.as_bytes()), expected, "{name}");
         }
     }
 
-    fn claimed() -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn claimed() -> Fields {
+        let mut head = Fields::new();
         for name in [
             "x-session-subject",
             "x_session_subject",
             "x-session.subject",
             "x'session*subject",
+            "X-SESSION-Subject",
             "cloakroom_session",
             "x-other",
         ] {
-            let name = HeaderName::from_static(name);
-            headers.append(name.clone(), HeaderValue::from_static("mallory"));
-            headers.append(name, HeaderValue::from_static("mallory"));
+            for _ in 0..2 {
+                head.push(name.as_bytes(), b"mallory").expect("it is writable");
+            }
         }
-        headers
+        head
     }
 
-    /// The fields of a head that claims everything, after the edits.
+    /// The fields of a head that claims everything, as they are written.
     fn sent(identity: &Identity<'_>) -> Vec<String> {
-        let mut headers = claimed();
-        edits(&headers, identity).apply(&mut headers);
-        let mut sent: Vec<String> = headers
+        let mut head = claimed();
+        write(identity, &mut head).expect("there is room");
+        let mut sent: Vec<String> = head
             .iter()
-            .map(|(name, value)| format!("{name}: {}", value.as_bytes().escape_ascii()))
+            .map(|field| {
+                let name = field.name.to_ascii_lowercase();
+                format!("{}: {}", name.escape_ascii(), field.value.escape_ascii())
+            })
             .collect();
         sent.sort();
         sent
@@ -168,8 +182,7 @@ mod tests {
             ("a\0", None),
             ("a\u{85}b", None),
         ] {
-            let value = subject_value(subject);
-            assert_eq!(value.as_ref().map(HeaderValue::as_bytes), expected, "{subject:?}");
+            assert_eq!(subject_value(subject), expected, "{subject:?}");
         }
     }
 }

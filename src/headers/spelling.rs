@@ -5,22 +5,22 @@
 //! letter nor digit. They would hand `X-Session.Subject` over under the name of our own.
 
 /// Whether `name` is a spelling of `wanted`, which is in lower case with `-`.
-pub(super) fn is(name: &str, wanted: &str) -> bool {
+pub(super) fn is(name: &[u8], wanted: &str) -> bool {
     name.len() == wanted.len() && begins(name, wanted)
 }
 
 /// Whether `name` begins with a spelling of `prefix`, which is in lower case with `-`.
-pub(super) fn begins(name: &str, prefix: &str) -> bool {
+pub(super) fn begins(name: &[u8], prefix: &str) -> bool {
     name.len() >= prefix.len()
-        && name.bytes().zip(prefix.bytes()).all(|(byte, wanted)| match wanted {
+        && name.iter().zip(prefix.bytes()).all(|(byte, wanted)| match wanted {
             b'-' => !byte.is_ascii_alphanumeric(),
             _ => byte.to_ascii_lowercase() == wanted,
         })
 }
 
 /// Whether a name is spelled with letters, digits and `-` alone, as everybody reads it the same.
-pub(super) fn is_plain(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+pub(super) fn is_plain(name: &[u8]) -> bool {
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
 }
 
 #[cfg(test)]
@@ -46,9 +46,9 @@ mod tests {
             for &second in MARKS {
                 let name = format!("X{}Session{}Subject", char::from(first), char::from(second));
                 assert!(readings(&name).contains(&"X_SESSION_SUBJECT".to_owned()), "{name}");
-                assert!(is(&name, "x-session-subject"), "{name}");
-                assert!(begins(&name, "x-session-"), "{name}");
-                assert_eq!(is_plain(&name), first == b'-' && second == b'-', "{name}");
+                assert!(is(name.as_bytes(), "x-session-subject"), "{name}");
+                assert!(begins(name.as_bytes(), "x-session-"), "{name}");
+                assert_eq!(is_plain(name.as_bytes()), first == b'-' && second == b'-', "{name}");
             }
         }
     }
@@ -57,7 +57,7 @@ mod tests {
     fn letters_and_digits_stand_for_themselves() {
         for name in ["x1session-subject", "xxsession-subject", "x-session-subjec", "x--session-id"]
         {
-            assert!(!is(name, "x-session-subject"), "{name}");
+            assert!(!is(name.as_bytes(), "x-session-subject"), "{name}");
         }
     }
 }

@@ -29,11 +29,14 @@ use crate::telemetry::audit::{self, AuditContext};
 use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::InFlight;
 use crate::upstream::group::Active;
+use crate::wire::fields::Fields;
 
 /// One request on its way.
 pub struct Context {
     pub begun: Instant,
     pub connection: Option<Arc<Info>>,
+    /// What came, from `request_filter` on.
+    pub head: Fields,
     pub target: Option<Target>,
     pub exchange: Option<Exchange>,
     /// In place of `exchange` where the policy has no tickets.
@@ -107,6 +110,7 @@ impl Context {
         Self {
             begun: Instant::now(),
             connection: None,
+            head: Fields::new(),
             target: None,
             exchange: None,
             guarded: None,

@@ -107,7 +107,7 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        upstream_request_filter::run(&self.shared, session, request, ctx)?;
+        upstream_request_filter::run(&self.shared, request, ctx)?;
         if ctx.is_login() {
             ctx.lent.wait(session);
         }

@@ -4,27 +4,29 @@
 //! they were not shown. Its user did nothing but click twice. She is led to the form again, where a
 //! token waits that is good. Scripts get the application's own answer.
 
-use http::header::{CACHE_CONTROL, LOCATION, REFERER};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{CACHE_CONTROL, LOCATION};
+use http::{Method, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 
 use crate::headers::fetch;
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// The login form that a request came from: the page in `Referer` if that is ours, else the request's
 /// own path. `None` where its answer is to be left as it is.
 pub fn form(
     method: &Method,
-    headers: &HeaderMap,
+    head: &Fields,
     authority: Option<&[u8]>,
     target: &[u8],
     status: StatusCode,
 ) -> Option<String> {
     let is_error = status.is_client_error() || status.is_server_error();
-    if !is_error || method.is_safe() || fetch::is_of_script(headers) {
+    if !is_error || method.is_safe() || fetch::is_of_script(head) {
         return None;
     }
-    let page = headers.get(REFERER).map(HeaderValue::as_bytes);
+    let page = head.get(Name::Referer);
     let page = page.zip(authority).and_then(|(page, authority)| path_at(page, authority));
     page.or_else(|| local(target))
 }
@@ -57,18 +59,13 @@ fn local(path: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
 
     #[track_caller]
-    fn check(fields: &[(&'static str, &'static str)], target: &str, expected: Option<&str>) {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
+    fn check(fields: &[(&str, &str)], target: &str, expected: Option<&str>) {
+        let head = Fields::of(fields);
         let form = |method, status| {
-            form(method, &headers, Some(b"shop.example.com"), target.as_bytes(), status)
+            form(method, &head, Some(b"shop.example.com"), target.as_bytes(), status)
         };
         assert_eq!(form(&Method::POST, StatusCode::FORBIDDEN).as_deref(), expected, "{fields:?}");
         assert_eq!(form(&Method::GET, StatusCode::FORBIDDEN), None, "it would lead to itself");

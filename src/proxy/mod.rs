@@ -3,6 +3,7 @@
 
 mod admit;
 mod body_filters;
+mod bridge;
 mod context;
 mod crowd;
 pub mod cut;

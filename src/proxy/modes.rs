@@ -17,6 +17,7 @@ use crate::cookie::response::name_of;
 use crate::cookie::worker_clock;
 use crate::crypto::random;
 use crate::headers::fetch::is_document;
+use crate::proxy::bridge::fields_of;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
@@ -133,9 +134,12 @@ fn seal(
     let place = Place { policy, guise, host: &target.host };
     let own = fields.iter().map(Vec::as_slice).filter(|field| policy.owns(name_of(field)));
     let set = worker_clock::cookies(own, &response.headers, now);
-    let request = session.req_header();
     let occasion = Occasion {
-        is_document: is_document(&request.method, &request.headers, &response.headers),
+        is_document: is_document(
+            &session.req_header().method,
+            &ctx.head,
+            &fields_of(&response.headers),
+        ),
         took: now.since(guarded.at),
         is_replaced: &|id| shared.replaced_seals.has(id, now),
     };

@@ -76,8 +76,8 @@ pub fn read(session: &Session, ctx: &Context) -> Result<Asked, Json> {
                 Json::error(StatusCode::METHOD_NOT_ALLOWED, "method").with(ALLOW, allowed)
             }
         })?;
-    let authority = target.client.host.as_ref().map(|host| host.as_bytes()).unwrap_or_default();
-    let is_ours = match fetch::same_origin(&request.headers, authority, target.client.https) {
+    let authority = target.client.host.as_deref().unwrap_or_default();
+    let is_ours = match fetch::same_origin(&ctx.head, authority, target.client.https) {
         Some(is_ours) => is_ours,
         // A program, or a browser that says nothing about a GET: it can only be read by its own.
         None => matches!(*method, Method::GET | Method::HEAD),

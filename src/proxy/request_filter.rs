@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora_core::Result;
 use pingora_proxy::Session;
 
@@ -14,6 +14,7 @@ use crate::cookie::request::Field;
 use crate::headers::fetch;
 use crate::headers::forwarded::{Client, Connection};
 use crate::proxy::admit::{self, Admitted};
+use crate::proxy::bridge;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::modes;
@@ -39,12 +40,15 @@ use crate::session::outcome::RecordKey;
 use crate::session::policy::{CrossSite, Policy};
 use crate::session::subject::body::Copied;
 use crate::telemetry::labels::RouteKind;
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// How many sessions a login follows, each of which another login has just moved.
 const FOLLOWS_MAX: u32 = 4;
 
 /// Says whether the request was answered.
 pub async fn run(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    ctx.head = bridge::fields_of(&session.req_header().headers);
     match admit_request(shared, session, ctx).await {
         Ok(()) => Ok(false),
         // In a box: every request has to make room for what is awaited here.
@@ -164,7 +168,7 @@ fn route(
             host: authority,
         },
         &shared.trusted,
-        &request.headers,
+        &ctx.head,
     );
     let server = shared.table.server(&host);
     let route = shared.table.route(server, &requested.path);
@@ -222,7 +226,7 @@ fn refuse_cross_site(
     let (method, path) = (&request.method, &target.requested.path);
     let policy = route.session.as_deref();
     let refuses =
-        route.cross_site.refuses(method, &request.headers, target.host.as_bytes(), path.readings());
+        route.cross_site.refuses(method, &ctx.head, target.host.as_bytes(), path.readings());
     let is_welcome = || {
         // What opens a route must do so for every worker.
         path.has_one_reading()
@@ -257,29 +261,29 @@ async fn join_session(
         return Ok(());
     }
     let request = session.req_header();
-    let (method, headers) = (&request.method, &request.headers);
+    let (method, head) = (&request.method, &ctx.head);
     let opened = open_ticket(shared, session, ctx, policy, &carried).await;
     let attempt = policy.attempt(method, &target.requested.path);
     let is_login = attempt != Attempt::None;
     let is_logout = policy.is_logout(method, &target.requested.path);
-    let is_preflight = fetch::is_preflight(method, headers);
+    let is_preflight = fetch::is_preflight(method, head);
     let writes = !method.is_safe() || is_login || is_logout;
     let takes_turns = policy.serialize.requests.covers(|| Nature {
         writes,
         is_preflight,
-        stream: match streams::is_wanted(headers) {
+        stream: match streams::is_wanted(&request.headers) {
             _ if route.stream && !is_login && !is_logout => Stream::Declared,
             true => Stream::Wanted,
             false => Stream::No,
         },
     });
     let matters = writes || opened.is_none();
-    let is_cross_site = matters && fetch::is_cross_site(headers, target.host.as_bytes());
+    let is_cross_site = matters && fetch::is_cross_site(head, target.host.as_bytes());
     let facts = Facts {
         intent: match attempt {
             _ if is_preflight => Intent::Preflight,
             Attempt::Stays | Attempt::Moves => {
-                Intent::Login(cross_site_login(policy, session, target))
+                Intent::Login(cross_site_login(policy, method, head, target))
             }
             Attempt::None if is_logout => Intent::Logout,
             Attempt::None => Intent::Use,
@@ -290,7 +294,7 @@ async fn join_session(
             Require::Nothing => Access::Anybody,
         },
         turns: if takes_turns { Turns::Takes } else { Turns::None },
-        bearer: policy.knows_clients().then(|| bearer(ctx, target, headers)),
+        bearer: policy.knows_clients().then(|| bearer(ctx, target)),
         on_store_down: route.on_store_down,
         ..Facts::default()
     };
@@ -312,7 +316,7 @@ async fn join_session(
                     }
                     Refusal::BindingMismatch | Refusal::LoginRequired => {}
                 }
-                return Err(refused(refusal, route, session));
+                return Err(refused(refusal, route, method, head));
             }
         };
     if let Some(action) = WithoutStore::of(&admitted.bond) {
@@ -339,7 +343,7 @@ async fn join_session(
             selector: ticket.selector,
             counter: ticket.counter,
         }),
-        body: policy.wants_body(method, &target.requested.path, headers).map(Copied::new),
+        body: policy.wants_body(method, &target.requested.path, head).map(Copied::new),
         pass: admitted.pass,
         turn: admitted.turn,
         watched: None,
@@ -358,10 +362,9 @@ async fn join_session(
 }
 
 /// Whether other sites may send this login: where a rule says so, or they only lead a visitor to it.
-fn cross_site_login(policy: &Policy, session: &Session, target: &Target) -> CrossSite {
-    let request = session.req_header();
-    let is_led = fetch::is_document_by_get(&request.method, &request.headers);
-    if !is_led && policy.refuses_cross_site_login(&request.method, &target.requested.path) {
+fn cross_site_login(policy: &Policy, method: &Method, head: &Fields, target: &Target) -> CrossSite {
+    let is_led = fetch::is_document_by_get(method, head);
+    if !is_led && policy.refuses_cross_site_login(method, &target.requested.path) {
         CrossSite::Deny
     } else {
         CrossSite::Allow
@@ -396,8 +399,7 @@ async fn admit_following(
 
 fn successor(shared: &Shared, session: &Session, ctx: &Context, old: RecordKey) -> Option<Opened> {
     let connection = ctx.connection.as_ref()?;
-    let request = session.req_header();
-    if !is_ones_own(connection, request.version, &request.headers, &shared.trusted) {
+    if !is_ones_own(connection, session.req_header().version, &ctx.head, &shared.trusted) {
         return None;
     }
     shared.successions.of(connection, old, shared.clock.now())
@@ -409,10 +411,13 @@ fn is_out_of_attempts(shared: &Shared, policy: &Policy, client: IpAddr) -> bool 
 }
 
 /// What a policy may bind a session to.
-fn bearer(ctx: &Context, target: &Target, headers: &HeaderMap) -> Bearer {
+fn bearer(ctx: &Context, target: &Target) -> Bearer {
     let tls = ctx.connection.as_deref().and_then(crate::listen::Info::tls);
-    let user_agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes);
-    Bearer::new(user_agent, target.client.ip, tls.and_then(|tls| tls.client_certificate))
+    Bearer::new(
+        ctx.head.get(Name::UserAgent),
+        target.client.ip,
+        tls.and_then(|tls| tls.client_certificate),
+    )
 }
 
 /// A ticket that does not open is "no session", counted by reason (PROTOCOL.md 5).
@@ -436,17 +441,16 @@ async fn open_ticket(
         .ok()
 }
 
-fn refused(refusal: Refusal, route: &Route, session: &Session) -> Answer {
-    let request = session.req_header();
+fn refused(refusal: Refusal, route: &Route, method: &Method, head: &Fields) -> Answer {
     match (refusal, &route.denied) {
         (Refusal::StoreDown, _) => RequestError::StoreDown.into(),
         (Refusal::CrossSiteLogin, _) => RequestError::CrossSiteLogin.into(),
         (Refusal::BindingMismatch, _) => RequestError::BindingMismatch.into(),
         (Refusal::LoginRequired, Denied::Redirect(location))
-            if fetch::is_navigation(&request.method, &request.headers) =>
+            if fetch::is_navigation(method, head) =>
         {
             // 303: a form that was sent without a session is not sent again to the login page.
-            let status = match request.method {
+            let status = match *method {
                 Method::GET | Method::HEAD => StatusCode::FOUND,
                 _ => StatusCode::SEE_OTHER,
             };

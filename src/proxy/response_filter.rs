@@ -14,6 +14,7 @@ use crate::cookie::agent::{takes_same_site_none, without_none};
 use crate::cookie::response::{Lifetime, SetCookie, is_clean, name_of};
 use crate::cookie::worker_clock;
 use crate::headers::{fetch, identity};
+use crate::proxy::bridge::fields_of;
 use crate::proxy::context::{Context, Exchange, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
@@ -36,6 +37,7 @@ use crate::session::policy::{Policy, SiteData};
 use crate::session::settle::{Answer, Happened, Settle, TicketEffect};
 use crate::session::subject::Client;
 use crate::upstream::Balance;
+use crate::wire::fields::Fields;
 
 /// PROTOCOL.md 12.
 const NOT_KEPT: &str = "private, no-store";
@@ -133,7 +135,7 @@ fn spare_old_browsers(
 /// What the application says of its session, where the route allows it to (PROTOCOL.md 30).
 fn said(response: &ResponseHeader, ctx: &Context) -> std::result::Result<Command, Ignored> {
     let is_heard = ctx.target.as_ref().is_some_and(|target| target.route.session_header);
-    let lines = response.headers.get_all(identity::COMMAND);
+    let lines = response.headers.get_all(identity::COMMAND.as_str());
     Command::read(lines.iter().filter(|_| is_heard).map(HeaderValue::as_bytes))
 }
 
@@ -158,7 +160,7 @@ fn keep_private(response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
 }
 
 fn reserved(headers: &HeaderMap) -> Vec<http::HeaderName> {
-    headers.keys().filter(|name| identity::is_reserved(name.as_str())).cloned().collect()
+    headers.keys().filter(|name| identity::is_reserved(name.as_str().as_bytes())).cloned().collect()
 }
 
 /// Takes the cookies out. One with a control character goes no further (RFC 6265bis, section 5.6): the
@@ -189,7 +191,7 @@ async fn settle(
     let now = shared.clock.now();
     let (mut answer, cleared) = answer(exchange, target, response, fields, endpoint, now);
     obey(&mut answer, said.unwrap_or_default(), exchange);
-    answer.leaves_page = fetch::leaves_page(&session.req_header().headers);
+    answer.leaves_page = fetch::leaves_page(&ctx.head);
     if answer.subject.is_some() {
         let agent = session.req_header().headers.get(USER_AGENT).map(HeaderValue::as_bytes);
         let network = network_text(target.client.ip);
@@ -215,7 +217,7 @@ async fn settle(
     let settling = Settle::begin(policy, bond, exchange.may_make, answer, now);
     let effect = carry_out(shared, policy, target.client.ip, settling).await;
     exchange.is_settled = true;
-    if is_left_behind && let Some(form) = login_form(session, response.status) {
+    if is_left_behind && let Some(form) = login_form(session, &ctx.head, response.status) {
         login_again::lead_to(response, &form)?;
     }
     if effect.is_nothing() && !has_absorbed && !is_makeshift && cleared.is_empty() {
@@ -248,12 +250,7 @@ async fn settle(
         (&effect.ticket, held, &ctx.connection)
         && exchange.attempt != Attempt::None
         && effect.ticket.replaces(old)
-        && is_ones_own(
-            connection,
-            session.req_header().version,
-            &session.req_header().headers,
-            &shared.trusted,
-        )
+        && is_ones_own(connection, session.req_header().version, &ctx.head, &shared.trusted)
     {
         shared.successions.note(connection, old, opened(*issue, now), now);
     }
@@ -295,11 +292,11 @@ async fn settle(
     Ok(())
 }
 
-fn login_form(session: &Session, status: StatusCode) -> Option<String> {
+fn login_form(session: &Session, head: &Fields, status: StatusCode) -> Option<String> {
     let request = session.req_header();
     let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
     let authority = authority.or_else(|| request.headers.get(HOST).map(HeaderValue::as_bytes));
-    login_again::form(&request.method, &request.headers, authority, request.raw_path(), status)
+    login_again::form(&request.method, head, authority, request.raw_path(), status)
 }
 
 /// A stream may never end (PROTOCOL.md 32).
@@ -404,7 +401,8 @@ fn answer(
         .filter(|cookie| cookie.lifetime(now) != Lifetime::Expired)
         .map(SetCookie::name)
         .collect();
-    let head = Head { status: response.status.as_u16(), headers: &response.headers, cookies: &set };
+    let fields = fields_of(&response.headers);
+    let head = Head { status: response.status.as_u16(), fields: &fields, cookies: &set };
     answer.happened = Happened::by_rules(policy, exchange.attempt, method, path, head);
     answer.subject = policy.subject_of(method, path, head, exchange.body.as_ref());
     (answer, policy.clears(method, path, head))

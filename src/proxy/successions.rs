@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use http::{HeaderMap, Version};
+use http::Version;
 use ipnet::IpNet;
 
 use crate::clock::UnixMillis;
@@ -16,11 +16,13 @@ use crate::listen::Info;
 use crate::proxy::opened::Opened;
 use crate::session::outcome::RecordKey;
 use crate::session::record::UNSETTLED;
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// Successions remembered at most, for half a minute each.
 const MAX: usize = 4096;
 /// What proxies add.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+const FORWARDED: [Name; 4] = [Name::Forwarded, Name::XForwardedFor, Name::XRealIp, Name::Via];
 
 /// The last ones on this node.
 #[derive(Default)]
@@ -61,14 +63,9 @@ impl Successions {
 }
 
 /// Whether a connection belongs to one browser, as far as anybody can tell.
-pub fn is_ones_own(
-    connection: &Info,
-    version: Version,
-    headers: &HeaderMap,
-    trusted: &[IpNet],
-) -> bool {
+pub fn is_ones_own(connection: &Info, version: Version, head: &Fields, trusted: &[IpNet]) -> bool {
     let peer = connection.peer().ip().to_canonical();
     version == Version::HTTP_2
         && !trusted.iter().any(|network| network.contains(&peer))
-        && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+        && !FORWARDED.iter().any(|name| head.has(*name))
 }

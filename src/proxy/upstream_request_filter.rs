@@ -7,10 +7,9 @@
 use http::header::COOKIE;
 use pingora_core::Result;
 use pingora_http::RequestHeader;
-use pingora_proxy::Session;
 
-use crate::headers::Edits;
 use crate::headers::identity::{self, Identity};
+use crate::proxy::bridge;
 use crate::proxy::context::{Context, Exchange};
 use crate::proxy::error::RequestError;
 use crate::proxy::fail_to_proxy::raise;
@@ -18,12 +17,7 @@ use crate::proxy::shared::Shared;
 use crate::session::subject::Subject;
 
 /// Rewrites the head.
-pub fn run(
-    shared: &Shared,
-    session: &Session,
-    request: &mut RequestHeader,
-    ctx: &mut Context,
-) -> Result<()> {
+pub fn run(shared: &Shared, request: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
     if ctx.cut().is_some_and(|cut| cut.is_cut()) {
         return raise(ctx, RequestError::Cut);
     }
@@ -33,11 +27,15 @@ pub fn run(
         let forwarded = target.requested.forwarded(came).to_vec();
         request.set_raw_path(&forwarded)?;
     }
-    let received = &session.req_header().headers;
-    apply(target.client.edits(received), request)?;
-
     let identity = ctx.exchange.as_ref().and_then(|exchange| identity(shared, exchange));
-    apply(identity::edits(received, &identity.unwrap_or_default()), request)?;
+    let mut fields = bridge::fields_of(&request.headers);
+    let written = target.client.write(&mut fields);
+    let written =
+        written.and_then(|()| identity::write(&identity.unwrap_or_default(), &mut fields));
+    if written.is_err() {
+        return raise(ctx, RequestError::Internal);
+    }
+    bridge::write_back(&fields, request)?;
 
     match &ctx.cookie {
         Some(cookie) => request.insert_header("Cookie", cookie)?,
@@ -65,14 +63,4 @@ fn identity<'a>(shared: &Shared, exchange: &'a Exchange) -> Option<Identity<'a>>
         created: told.created.then_some(record.created),
         authenticated: record.logged_in().filter(|_| told.authenticated),
     })
-}
-
-fn apply(edits: Edits, request: &mut RequestHeader) -> Result<()> {
-    for name in &edits.remove {
-        request.remove_header(name);
-    }
-    for (name, value) in edits.set {
-        request.insert_header(name, value)?;
-    }
-    Ok(())
 }

@@ -1,7 +1,6 @@
 //! Which requests are logins and logouts, and which answers a success (PROTOCOL.md 17, 21, 24).
 
-use http::header::LOCATION;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderName, Method};
 
 use crate::routing::path::{NormalPath, PathRule};
 use crate::session::policy::{
@@ -11,12 +10,14 @@ use crate::session::policy::{
 use crate::session::subject::Subject;
 use crate::session::subject::body::Copied;
 use crate::session::subject::source::{Format, Source};
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// What a success part looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     pub status: u16,
-    pub headers: &'a HeaderMap,
+    pub fields: &'a Fields,
     /// The names of the cookies that it sets (not deletes).
     pub cookies: &'a [&'a [u8]],
 }
@@ -43,13 +44,13 @@ impl RequestPart {
 impl SuccessPart {
     /// Whether an answer to a request for `path` fits.
     pub fn matches(&self, path: &NormalPath, answer: Head<'_>) -> bool {
-        let Head { status, headers, cookies } = answer;
+        let Head { status, fields, cookies } = answer;
         (self.status.is_empty() || self.status.contains(&status))
             && self.location.as_ref().is_none_or(|rule| leads_to(rule, path, answer))
             && self.header.as_ref().is_none_or(|(name, wanted)| {
-                headers.get_all(name).iter().any(|value| {
-                    wanted.as_ref().is_none_or(|wanted| value.as_bytes() == wanted.as_bytes())
-                })
+                fields
+                    .all_named(name.as_str().as_bytes())
+                    .any(|value| wanted.as_ref().is_none_or(|wanted| value == wanted.as_bytes()))
             })
             && self.sets_cookie.as_ref().is_none_or(|name| cookies.contains(&name.as_bytes()))
     }
@@ -76,8 +77,8 @@ impl FailurePart {
 }
 
 fn leads_to(rule: &PathRule, path: &NormalPath, answer: Head<'_>) -> bool {
-    let location = answer.headers.get(LOCATION);
-    location.is_some_and(|value| rule.matches_location_from(value.as_bytes(), path))
+    let location = answer.fields.get(Name::Location);
+    location.is_some_and(|location| rule.matches_location_from(location, path))
 }
 
 impl LoginRule {
@@ -148,12 +149,7 @@ impl Policy {
 
     /// The format of a request body that may say who logs in; `None` where nobody wants to know
     /// (rule 23).
-    pub fn wants_body(
-        &self,
-        method: &Method,
-        path: &NormalPath,
-        headers: &HeaderMap,
-    ) -> Option<Format> {
+    pub fn wants_body(&self, method: &Method, path: &NormalPath, head: &Fields) -> Option<Format> {
         let mut wanted = self
             .login
             .iter()
@@ -161,7 +157,7 @@ impl Policy {
             .filter_map(|rule| rule.subject.as_ref()?.format())
             .peekable();
         wanted.peek()?;
-        Format::of(headers).filter(|format| wanted.any(|wanted| wanted == *format))
+        Format::of(head).filter(|format| wanted.any(|wanted| wanted == *format))
     }
 
     /// Who logged in, by the first login rule that holds for the answer and says so (rule 23).
@@ -175,9 +171,9 @@ impl Policy {
         let holds = |rule: &&LoginRule| rule.may_begin(method, path) && rule.succeeds(path, answer);
         self.login.iter().filter(holds).find_map(|rule| match rule.subject.as_ref()? {
             Source::Header(name) => {
-                let mut values = answer.headers.get_all(name).iter();
+                let mut values = answer.fields.all_named(name.as_str().as_bytes());
                 let (value, None) = (values.next()?, values.next()) else { return None };
-                Subject::confirmed(std::str::from_utf8(value.as_bytes()).ok()?)
+                Subject::confirmed(std::str::from_utf8(value).ok()?)
             }
             source => Subject::claimed(&body?.find(source)?),
         })
@@ -245,11 +241,8 @@ mod tests {
         let policy = policy();
         let login = path("/login");
         let check = |status, location: Option<&'static str>, expected: bool| {
-            let mut headers = HeaderMap::new();
-            if let Some(location) = location {
-                headers.insert(LOCATION, location.parse().expect("a header value"));
-            }
-            let answer = Head { status, headers: &headers, cookies: &[] };
+            let fields: Vec<_> = location.iter().map(|location| ("location", *location)).collect();
+            let answer = Head { status, fields: &Fields::of(&fields), cookies: &[] };
             let got = policy.has_logged_in(&Method::POST, &login, answer);
             assert_eq!(got, expected, "{status} {location:?}");
         };
@@ -277,9 +270,8 @@ mod tests {
             let is_any = success.is_empty();
             policy.login[0].success = success;
             let check = |status, location: &'static str, expected: bool| {
-                let mut headers = HeaderMap::new();
-                headers.insert(LOCATION, location.parse().expect("a header value"));
-                let answer = Head { status, headers: &headers, cookies: &[] };
+                let fields = Fields::of(&[("location", location)]);
+                let answer = Head { status, fields: &fields, cookies: &[] };
                 let got = policy.has_logged_in(&Method::POST, &login, answer);
                 assert_eq!(got, expected, "{status} {location}, any: {is_any}");
             };
@@ -311,18 +303,17 @@ mod tests {
 
     #[test]
     fn a_success_may_be_a_header_or_a_cookie() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-auth", "ok".parse().expect("a header value"));
+        let fields = Fields::of(&[("X-Auth", "ok")]);
         let header = |value: Option<&str>| SuccessPart {
-            header: Some((http::HeaderName::from_static("x-auth"), value.map(str::to_owned))),
+            header: Some((HeaderName::from_static("x-auth"), value.map(str::to_owned))),
             ..SuccessPart::default()
         };
         let at = path("/x");
-        let answer = Head { status: 200, headers: &headers, cookies: &[] };
+        let answer = Head { status: 200, fields: &fields, cookies: &[] };
         assert!(header(None).matches(&at, answer));
         assert!(header(Some("ok")).matches(&at, answer));
         assert!(!header(Some("no")).matches(&at, answer));
-        assert!(!header(None).matches(&at, Head { headers: &HeaderMap::new(), ..answer }));
+        assert!(!header(None).matches(&at, Head { fields: &Fields::new(), ..answer }));
         let cookie = SuccessPart { sets_cookie: Some("user".to_owned()), ..SuccessPart::default() };
         assert!(cookie.matches(&at, Head { cookies: &[b"other", b"user"], ..answer }));
         assert!(!cookie.matches(&at, Head { cookies: &[b"User"], ..answer }));
@@ -337,15 +328,11 @@ mod tests {
             policy.login[0].subject = Some(source);
             policy
         };
-        let found = |policy: &Policy, body: &[u8], fields: &[(&'static str, &str)]| {
-            let mut headers = HeaderMap::new();
-            headers.insert(LOCATION, "/account/".parse().expect("a header value"));
-            for (name, value) in fields {
-                headers.append(*name, value.parse().expect("a header value"));
-            }
+        let found = |policy: &Policy, body: &[u8], fields: &[(&str, &str)]| {
+            let fields = [&[("location", "/account/")], fields].concat();
             let mut copied = Copied::new(Format::Form);
             copied.pass(body, true);
-            let answer = Head { status: 302, headers: &headers, cookies: &[] };
+            let answer = Head { status: 302, fields: &Fields::of(&fields), cookies: &[] };
             policy.subject_of(&Method::POST, &path("/login"), answer, Some(&copied))
         };
         let form = with(Source::Form("user".to_owned()));
@@ -353,10 +340,16 @@ mod tests {
         assert_eq!(found(&form, b"user=alice&user=bob", &[]), None);
         let header = with(Source::Header(HeaderName::from_static("x-user")));
         assert_eq!(found(&header, b"", &[("x-user", "Alice")]), Subject::confirmed("Alice"));
-        assert_eq!(found(&header, b"", &[("x-user", "a"), ("x-user", "b")]), None);
+        assert_eq!(found(&header, b"", &[("X-User", "Alice")]), Subject::confirmed("Alice"));
+        assert_eq!(found(&header, b"", &[("x-user", "a"), ("X-User", "b")]), None);
         assert_eq!(found(&header, b"", &[]), None);
         assert_eq!(found(&policy(), b"user=alice", &[("x-user", "alice")]), None);
-        let failed = Head { status: 200, headers: &HeaderMap::new(), cookies: &[] };
+        let mut fields = Fields::of(&[("location", "/account/")]);
+        fields.push(b"x-user", b"al\xffice").expect("it is writable");
+        let answer = Head { status: 302, fields: &fields, cookies: &[] };
+        let nobody = header.subject_of(&Method::POST, &path("/login"), answer, None);
+        assert_eq!(nobody, None, "it is not UTF-8");
+        let failed = Head { status: 200, fields: &Fields::new(), cookies: &[] };
         let mut copied = Copied::new(Format::Form);
         copied.pass(b"user=alice", true);
         let nobody = form.subject_of(&Method::POST, &path("/login"), failed, Some(&copied));
@@ -367,17 +360,15 @@ mod tests {
     fn only_what_a_rule_looks_for_is_copied() {
         let mut policy = policy();
         let login = path("/login");
-        let mut headers = HeaderMap::new();
-        let form = "application/x-www-form-urlencoded".parse().expect("a header value");
-        headers.insert(http::header::CONTENT_TYPE, form);
-        assert_eq!(policy.wants_body(&Method::POST, &login, &headers), None);
+        let head = Fields::of(&[("content-type", "application/x-www-form-urlencoded")]);
+        assert_eq!(policy.wants_body(&Method::POST, &login, &head), None);
         policy.login[0].subject = Some(Source::Form("user".to_owned()));
-        let wanted = policy.wants_body(&Method::POST, &login, &headers);
+        let wanted = policy.wants_body(&Method::POST, &login, &head);
         assert_eq!(wanted, Some(Format::Form));
-        assert_eq!(policy.wants_body(&Method::POST, &login, &HeaderMap::new()), None);
-        assert_eq!(policy.wants_body(&Method::POST, &path("/upload"), &headers), None);
+        assert_eq!(policy.wants_body(&Method::POST, &login, &Fields::new()), None);
+        assert_eq!(policy.wants_body(&Method::POST, &path("/upload"), &head), None);
         policy.login[0].subject = Some(Source::Json(vec!["user".to_owned()]));
-        assert_eq!(policy.wants_body(&Method::POST, &login, &headers), None);
+        assert_eq!(policy.wants_body(&Method::POST, &login, &head), None);
     }
 
     #[test]
@@ -385,7 +376,7 @@ mod tests {
         let policy = policy();
         let logout = path("/logout");
         let check = |status, expected| {
-            let answer = Head { status, headers: &HeaderMap::new(), cookies: &[] };
+            let answer = Head { status, fields: &Fields::new(), cookies: &[] };
             assert_eq!(policy.has_logged_out(&Method::POST, &logout, answer), expected);
             let cleared = if expected { vec![SiteData::Cache, SiteData::Storage] } else { vec![] };
             assert_eq!(policy.clears(&Method::POST, &logout, answer), cleared);

@@ -5,6 +5,7 @@
 //! making a map, and what is written again is what came.
 
 use std::fmt;
+use std::io::{self, Write as _};
 
 use thiserror::Error;
 
@@ -77,14 +78,20 @@ impl Fields {
     }
 
     /// The values of all fields of this name.
-    pub fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+    pub fn all(&self, name: Name) -> impl DoubleEndedIterator<Item = &[u8]> {
         debug_assert_ne!(name, Name::Other, "others are found by their text");
         let of_name = self.list.iter().filter(move |entry| entry.known == name);
         of_name.map(|entry| self.span(entry.value))
     }
 
+    /// The value of the only field of this name; nothing where there are several.
+    pub fn only(&self, name: Name) -> Option<&[u8]> {
+        let mut values = self.all(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+
     /// The values of all fields of a name that need not have a number.
-    pub fn all_named<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    pub fn all_named<'a>(&'a self, name: &'a [u8]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let known = Name::of(name);
         self.iter()
             .filter(move |field| field.known == known && field.name.eq_ignore_ascii_case(name))
@@ -95,16 +102,17 @@ impl Fields {
         self.get(name).is_some()
     }
 
+    pub fn has_named(&self, name: &[u8]) -> bool {
+        self.all_named(name).next().is_some()
+    }
+
     /// Adds a field behind the others.
     ///
     /// # Errors
     /// [`Unwritable`], and then nothing is added: whoever puts a client's text into a field must not
     /// be able to begin another one with it.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Unwritable> {
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) || !is_value(value) {
-            return Err(Unwritable);
-        }
-        let entry = self.append(Name::of(name), name, value)?;
+        let entry = self.append(name, |text| text.write_all(value))?;
         self.list.push(entry);
         Ok(())
     }
@@ -114,15 +122,22 @@ impl Fields {
     /// # Errors
     /// As [`Fields::push`].
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Unwritable> {
-        self.push(name, value)?;
-        let Some(new) = self.list.pop() else { return Ok(()) };
-        let Self { text, list } = self;
-        let is_same = |entry: &Entry| {
-            entry.known == new.known && entry.name.of(text).eq_ignore_ascii_case(name)
-        };
-        let place = list.iter().position(is_same);
-        list.retain(|entry| !is_same(entry));
-        list.insert(place.unwrap_or(list.len()), new);
+        let new = self.append(name, |text| text.write_all(value))?;
+        self.replace(new);
+        Ok(())
+    }
+
+    /// Sets a field to what is displayed, without a string in between.
+    ///
+    /// # Errors
+    /// As [`Fields::push`].
+    pub fn set_displayed(
+        &mut self,
+        name: &[u8],
+        value: impl fmt::Display,
+    ) -> Result<(), Unwritable> {
+        let new = self.append(name, |text| write!(text, "{value}"))?;
+        self.replace(new);
         Ok(())
     }
 
@@ -156,13 +171,39 @@ impl Fields {
         span.of(&self.text)
     }
 
-    fn append(&mut self, known: Name, name: &[u8], value: &[u8]) -> Result<Entry, Unwritable> {
+    /// Writes a field behind the text; what cannot stand in one leaves no trace.
+    fn append(
+        &mut self,
+        name: &[u8],
+        write_value: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> Result<Entry, Unwritable> {
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            return Err(Unwritable);
+        }
         let begin = self.text.len();
-        let name_span = Span::new(begin, name.len()).ok_or(Unwritable)?;
-        let value_span = Span::new(begin + name.len(), value.len()).ok_or(Unwritable)?;
         self.text.extend_from_slice(name);
-        self.text.extend_from_slice(value);
-        Ok(Entry { known, name: name_span, value: value_span })
+        let written = write_value(&mut self.text);
+        let entry = match self.text.get(begin + name.len()..) {
+            Some(value) if written.is_ok() && is_value(value) => {
+                Entry::at(begin, name, value.len())
+            }
+            _ => None,
+        };
+        if entry.is_none() {
+            self.text.truncate(begin);
+        }
+        entry.ok_or(Unwritable)
+    }
+
+    /// Puts a field in the place of the first of its name, or behind all others.
+    fn replace(&mut self, new: Entry) {
+        let Self { text, list } = self;
+        let is_same = |entry: &Entry| {
+            entry.known == new.known && entry.name.of(text).eq_ignore_ascii_case(new.name.of(text))
+        };
+        let place = list.iter().position(is_same);
+        list.retain(|entry| !is_same(entry));
+        list.insert(place.unwrap_or(list.len()), new);
     }
 
     fn field(&self, entry: &Entry) -> Field<'_> {
@@ -183,6 +224,12 @@ impl Span {
 }
 
 impl Entry {
+    /// A field whose name begins at `begin` and is followed by its value.
+    fn at(begin: usize, name: &[u8], value_length: usize) -> Option<Self> {
+        let value = Span::new(begin + name.len(), value_length)?;
+        Some(Self { known: Name::of(name), name: Span::new(begin, name.len())?, value })
+    }
+
     fn field<'a>(&self, text: &'a [u8]) -> Field<'a> {
         Field { known: self.known, name: self.name.of(text), value: self.value.of(text) }
     }
@@ -207,16 +254,20 @@ fn is_value(value: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fields(pairs: &[(&str, &str)]) -> Fields {
-        let mut fields = Fields::new();
+impl Fields {
+    /// These fields, which can be written.
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        let mut fields = Self::new();
         for (name, value) in pairs {
             fields.push(name.as_bytes(), value.as_bytes()).expect("it is writable");
         }
         fields
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn text(fields: &Fields) -> String {
         let line = |field: Field<'_>| {
@@ -227,24 +278,37 @@ mod tests {
 
     #[test]
     fn order_spelling_and_doubles_stay() {
-        let fields = fields(&[("B", "1"), ("hOST", "h"), ("b", "2"), ("Cookie", "")]);
+        let fields = Fields::of(&[("B", "1"), ("hOST", "h"), ("b", "2"), ("Cookie", "")]);
         assert_eq!(text(&fields), "B: 1, hOST: h, b: 2, Cookie: ");
         assert_eq!(fields.get(Name::Host), Some(&b"h"[..]));
         assert_eq!(fields.get(Name::Cookie), Some(&b""[..]));
         assert_eq!(fields.get(Name::Via), None);
         assert_eq!(fields.all_named(b"b").collect::<Vec<_>>(), [b"1", b"2"]);
         assert_eq!(fields.all_named(b"HOST").collect::<Vec<_>>(), [b"h"]);
+        assert_eq!(fields.all_named(b"b").next_back(), Some(&b"2"[..]));
+        assert!(fields.has_named(b"COOKIE") && fields.has_named(b"B"));
+        assert!(!fields.has_named(b"via") && !fields.has_named(b"c"));
+    }
+
+    #[test]
+    fn a_doubled_field_is_not_the_only_one() {
+        let fields = Fields::of(&[("Origin", "a"), ("host", "h"), ("ORIGIN", "a")]);
+        assert_eq!(fields.only(Name::Host), Some(&b"h"[..]));
+        assert_eq!(fields.only(Name::Origin), None);
+        assert_eq!(fields.only(Name::Via), None);
     }
 
     #[test]
     fn a_field_is_set_in_its_place() {
-        let mut fields = fields(&[("a", "1"), ("X-Y", "2"), ("b", "3"), ("x-y", "4")]);
+        let mut fields = Fields::of(&[("a", "1"), ("X-Y", "2"), ("b", "3"), ("x-y", "4")]);
         fields.set(b"x-Y", b"5").expect("it is writable");
         fields.set(b"c", b"6").expect("it is writable");
         assert_eq!(text(&fields), "a: 1, x-Y: 5, b: 3, c: 6");
         assert!(!fields.remove(Name::Via));
         fields.retain(|field| field.value != b"3");
         assert_eq!(text(&fields), "a: 1, x-Y: 5, c: 6");
+        fields.set_displayed(b"X-y", 8080).expect("it is writable");
+        assert_eq!(text(&fields), "a: 1, X-y: 8080, c: 6");
     }
 
     /// A value from a client's text must not end its line (RFC 9110 section 5.5).
@@ -254,18 +318,19 @@ mod tests {
         for value in ["a\r\nb: c", "a\nb", "a\rb", "a\0b", "\x7f", "\x01"] {
             assert_eq!(fields.push(b"a", value.as_bytes()), Err(Unwritable), "{value:?}");
             assert_eq!(fields.set(b"a", value.as_bytes()), Err(Unwritable), "{value:?}");
+            assert_eq!(fields.set_displayed(b"a", value), Err(Unwritable), "{value:?}");
         }
         for name in ["", "a b", "a:", "a\r\n", "ä", ":path"] {
             assert_eq!(fields.push(name.as_bytes(), b"x"), Err(Unwritable), "{name:?}");
         }
-        assert!(fields.is_empty());
+        assert!(fields.is_empty() && fields.text.is_empty());
         fields.push(b"a", b"\tt\xe4b ").expect("it is writable");
         assert_eq!(fields.len(), 1);
     }
 
     #[test]
     fn debug_output_shows_no_value() {
-        let fields = fields(&[("Cookie", "sid=secret")]);
+        let fields = Fields::of(&[("Cookie", "sid=secret")]);
         assert_eq!(format!("{fields:?}"), "[Cookie: [redacted]]");
     }
 }

@@ -66,7 +66,8 @@ names! {
     16: ContentEncoding "content-encoding" ContentLanguage "content-language"
         ContentLocation "content-location" ProxyConnection "proxy-connection"
         WwwAuthenticate "www-authenticate" XForwardedHost "x-forwarded-host"
-        XForwardedPort "x-forwarded-port" XAccelRedirect "x-accel-redirect";
+        XForwardedPort "x-forwarded-port" XAccelRedirect "x-accel-redirect"
+        XRequestedWith "x-requested-with";
     17: IfModifiedSince "if-modified-since" TransferEncoding "transfer-encoding"
         CloakroomSession "cloakroom-session" XForwardedProto "x-forwarded-proto"
         XAccelBuffering "x-accel-buffering";
@@ -74,6 +75,7 @@ names! {
     19: ContentDisposition "content-disposition" IfUnmodifiedSince "if-unmodified-since"
         ProxyAuthorization "proxy-authorization";
     25: StrictTransportSecurity "strict-transport-security";
+    29: AccessControlRequestMethod "access-control-request-method";
 }
 
 impl Name {

@@ -171,7 +171,7 @@ fn header(text: &str) -> Parsed<Source> {
         let message = format!("`{text}` has a value, which is what the field has to tell");
         return Err(Flaw::new(message, HELP));
     }
-    if identity::is_reserved(name.as_str()) {
+    if identity::is_reserved(name.as_str().as_bytes()) {
         let message = format!("`{name}` is removed from every answer");
         return Err(Flaw::new(message, HELP));
     }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use tokio::sync::oneshot;
 
 use super::application::{Grant, Reply};
@@ -24,6 +24,7 @@ use crate::session::matching::{Attempt, Head as AnswerHead};
 use crate::session::outcome::RecordKey;
 use crate::session::policy::{CrossSite, Policy};
 use crate::session::settle::{Answer, Happened, Settle, TicketEffect};
+use crate::wire::fields::Fields;
 
 /// Where all clients come from.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -225,14 +226,14 @@ fn read(
         .filter(|cookie| cookie.lifetime(now) != Lifetime::Expired)
         .map(SetCookie::name)
         .collect();
-    let mut headers = HeaderMap::new();
+    let mut said = Vec::new();
     if reply.to_account {
-        headers.insert(http::header::LOCATION, HeaderValue::from_static(ACCOUNT));
+        said.push(("location", ACCOUNT));
     }
     if reply.late_login {
-        headers.insert(LATE_LOGIN_HEADER, HeaderValue::from_static("1"));
+        said.push((LATE_LOGIN_HEADER, "1"));
     }
-    let head = AnswerHead { status: reply.status, headers: &headers, cookies: &set };
+    let head = AnswerHead { status: reply.status, fields: &Fields::of(&said), cookies: &set };
     let attempt = policy.attempt(method, path);
     Answer {
         attempt,

@@ -5,9 +5,11 @@
 
 use std::fmt;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// Where a login rule finds who logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +32,13 @@ pub enum Format {
 impl Format {
     /// What a request head says about its body; `None` where it is neither of the two in UTF-8, or
     /// encoded.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    pub fn of(head: &Fields) -> Option<Self> {
+        let mut codings = head.all(Name::ContentEncoding);
+        if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
             return None;
         }
-        let mut types = headers.get_all(CONTENT_TYPE).iter();
-        let (given, None) = (types.next()?.to_str().ok()?, types.next()) else { return None };
+        let given = head.only(Name::ContentType).filter(|given| given.is_ascii())?;
+        let given = std::str::from_utf8(given).ok()?;
         let mut parts = given.split(';').map(str::trim);
         let essence = parts.next()?.to_ascii_lowercase();
         let is_utf8 = |part: &str| {
@@ -176,7 +178,6 @@ impl<'de> Visitor<'de> for Member<'_> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -253,12 +254,7 @@ mod tests {
     #[test]
     fn the_head_says_what_a_body_is_written_in() {
         let check = |fields: &[(&str, &str)], expected: Option<Format>| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in fields {
-                let name = HeaderName::from_bytes(name.as_bytes()).expect("a field name");
-                headers.append(name, HeaderValue::from_str(value).expect("a field value"));
-            }
-            assert_eq!(Format::of(&headers), expected, "{fields:?}");
+            assert_eq!(Format::of(&Fields::of(fields)), expected, "{fields:?}");
         };
         let form = "application/x-www-form-urlencoded";
         check(&[("content-type", form)], Some(Format::Form));
@@ -274,6 +270,7 @@ mod tests {
         check(&[("content-type", "multipart/form-data; boundary=x")], None);
         check(&[("content-type", "application/json; charset=utf-16")], None);
         check(&[("content-type", form), ("content-type", form)], None);
+        check(&[("content-type", "application/json; charset=\u{fc}tf-8")], None);
         check(&[("content-type", form), ("content-encoding", "gzip")], None);
         check(&[("content-type", form), ("content-encoding", "identity, gzip")], None);
     }
