@@ -13,6 +13,7 @@ use tokio::time;
 use super::io::{Io, Socket};
 use super::ways::{Endpoint, Tls};
 use crate::upstream::Address;
+use crate::upstream::verdict::Failure;
 
 /// Why no connection came about. Nothing of a request was sent.
 #[derive(Debug, Error)]
@@ -33,6 +34,18 @@ pub enum ConnectError {
     /// This process or this machine has no more of them, which is no endpoint's fault.
     #[error("no descriptor, port or memory is left for a connection: {0}")]
     OutOfDescriptors(io::Error),
+}
+
+impl ConnectError {
+    /// What it is to the table of verdicts.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Refused | Self::Unreachable(_) => Failure::Refused,
+            Self::TimedOut | Self::HandshakeTimedOut => Failure::TimedOut,
+            Self::Tls(_) => Failure::Tls,
+            Self::OutOfDescriptors(_) => Failure::OutOfDescriptors,
+        }
+    }
 }
 
 pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Io, ConnectError> {
@@ -92,7 +105,7 @@ async fn shake_hands(tls: &Tls, socket: Socket, limit: Duration) -> Result<Io, C
 
 /// Whose fault it is.
 fn classify(error: io::Error) -> ConnectError {
-    /// The same on every Unix.
+    // Linux's numbers; the kinds of the standard library leave these out.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     const ENOBUFS: i32 = 105;

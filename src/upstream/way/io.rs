@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
@@ -38,6 +38,24 @@ impl Io {
                 let mut byte = ReadBuf::new(&mut byte);
                 Pin::new(&mut **stream).poll_read(cx, &mut byte).is_pending()
             }
+        }
+    }
+
+    /// Waits for something to read, without a buffer. There may be nothing after all.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(Socket::Tcp(stream)) => stream.poll_read_ready(cx),
+            Self::Plain(Socket::Unix(stream)) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_fill_buf(cx).map_ok(|_| ()),
+        }
+    }
+
+    /// Ends an idle connection in the way of its transport. A worker that does not take that at
+    /// once goes without.
+    pub(super) fn say_goodbye(&mut self) {
+        if let Self::Tls(stream) = self {
+            let cx = &mut Context::from_waker(Waker::noop());
+            let _ = Pin::new(&mut **stream).poll_shutdown(cx);
         }
     }
 

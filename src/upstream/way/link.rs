@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::io::Io;
+use crate::upstream::verdict::Failure;
 
 /// Most answers fit.
 const INPUT_FIRST: usize = 8 * 1024;
@@ -154,27 +155,18 @@ impl Link {
         if matches!(self.reading, Reading::Ended | Reading::Truncated) {
             return Poll::Ready(Ok(0));
         }
+        if self.input.capacity() == 0 {
+            let readable = ready!(self.io.poll_readable(cx));
+            if readable.is_err() {
+                return Poll::Ready(self.note_end(readable.map(|()| 0)));
+            }
+        }
         self.make_room()?;
         let room = self.input.capacity() - self.input.len();
         // This future holds nothing between two polls.
         let read = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx));
-        Poll::Ready(match read {
-            Ok(read) => {
-                self.is_eager = read == room;
-                if read == 0 {
-                    self.reading = Reading::Ended;
-                }
-                Ok(read)
-            }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.reading = Reading::Truncated;
-                Ok(0)
-            }
-            Err(error) => {
-                self.reading = Reading::Broken;
-                Err(error)
-            }
-        })
+        self.is_eager = matches!(read, Ok(read) if read == room);
+        Poll::Ready(self.note_end(read))
     }
 
     /// What was read and is not consumed yet.
@@ -199,6 +191,36 @@ impl Link {
     /// have been cut.
     pub fn is_truncated(&self) -> bool {
         self.reading == Reading::Truncated
+    }
+
+    /// Gives up buffers that hold nothing, as a tunnel or a stream should where nothing moves. The
+    /// next bytes bring new ones.
+    pub fn release_buffers(&mut self) {
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+        if self.pending_output() == 0 {
+            self.output = Vec::new();
+            self.written = 0;
+        }
+    }
+
+    /// What an error of this connection means.
+    pub fn failure(&self, error: &io::Error, has_answered: bool) -> Failure {
+        match error.kind() {
+            // The system has asked in vain whether the worker is still there.
+            io::ErrorKind::TimedOut => Failure::TimedOut,
+            // Bytes that TLS does not believe.
+            io::ErrorKind::InvalidData => Failure::Tls,
+            // More than `input` holds, and still nothing that could be consumed.
+            io::ErrorKind::QuotaExceeded => Failure::Flaw,
+            _ => self.closed(has_answered),
+        }
+    }
+
+    /// What the end of this connection means, where more was to come.
+    pub fn closed(&self, has_answered: bool) -> Failure {
+        if self.is_reused && !has_answered { Failure::ClosedReused } else { Failure::Closed }
     }
 
     /// The transport and both buffers, where another exchange may use the connection.
@@ -228,12 +250,27 @@ impl Link {
         self.input.drain(..self.consumed);
         self.consumed = 0;
         if self.input.len() >= INPUT_MAX {
-            return Err(io::Error::other("64 KiB were read that nobody consumes"));
+            let kind = io::ErrorKind::QuotaExceeded;
+            return Err(io::Error::new(kind, "64 KiB were read that nobody consumes"));
         }
         if self.input.len() > capacity / 2 && capacity < INPUT_MAX {
             self.input.reserve_exact((capacity * 2).min(INPUT_MAX) - self.input.len());
         }
         Ok(())
+    }
+
+    /// Notes an end or an error.
+    fn note_end(&mut self, read: io::Result<usize>) -> io::Result<usize> {
+        match &read {
+            Ok(0) => self.reading = Reading::Ended,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.reading = Reading::Truncated;
+                return Ok(0);
+            }
+            Err(_) => self.reading = Reading::Broken,
+        }
+        read
     }
 
     fn progress(&mut self, written: io::Result<usize>) -> io::Result<usize> {

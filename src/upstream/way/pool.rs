@@ -27,7 +27,9 @@ struct Kept {
     idle: Vec<Vec<VecDeque<Idle>>>,
     /// How many there are.
     count: usize,
-    stash: Stash,
+    /// Apart from each other: room for a request's head is too little to read an answer into.
+    inputs: Stash,
+    outputs: Stash,
 }
 
 struct Idle {
@@ -39,7 +41,7 @@ impl Pool {
     /// Keeps up to `keepalive` idle connections, over all endpoints.
     pub fn new(ways: Arc<Ways>, keepalive: usize) -> Self {
         let idle = ways.sizes().map(|size| (0..size).map(|_| VecDeque::new()).collect()).collect();
-        let kept = Kept { idle, count: 0, stash: Stash::default() };
+        let kept = Kept { idle, count: 0, inputs: Stash::default(), outputs: Stash::default() };
         Self { ways, keepalive, kept: Mutex::new(kept) }
     }
 
@@ -50,9 +52,8 @@ impl Pool {
         let mut kept = self.lock();
         while let Some(mut idle) = kept.idle[upstream][endpoint].pop_back() {
             kept.count -= 1;
-            if !idle.is_older(idle_max, now) && idle.io.is_quiet() {
-                let (input, output) = (kept.stash.take(), kept.stash.take());
-                return Some(Link::new(idle.io, input, output, true));
+            if idle.is_good(idle_max, now) {
+                return Some(kept.link(idle.io, true));
             }
         }
         None
@@ -65,19 +66,18 @@ impl Pool {
     pub async fn connect(&self, upstream: usize, endpoint: usize) -> Result<Link, ConnectError> {
         let way = self.ways.upstream(upstream);
         let io = connect::connect(&way.endpoints[endpoint], way.timeouts.connect).await?;
-        let mut kept = self.lock();
-        Ok(Link::new(io, kept.stash.take(), kept.stash.take(), false))
+        Ok(self.lock().link(io, false))
     }
 
     /// Keeps a connection, if nothing is unread or unwritten. Where there are too many, the longest
     /// idle one goes.
     pub fn give_back(&self, upstream: usize, endpoint: usize, link: Link, now: Instant) {
-        let Some((io, buffers)) = link.into_idle() else { return };
+        let Some((mut io, [input, output])) = link.into_idle() else { return };
         let mut kept = self.lock();
-        for buffer in buffers {
-            kept.stash.give_back(buffer, INPUT_MAX);
-        }
+        kept.inputs.give_back(input, INPUT_MAX);
+        kept.outputs.give_back(output, INPUT_MAX);
         if self.keepalive == 0 {
+            io.say_goodbye();
             return;
         }
         if kept.count == self.keepalive {
@@ -90,13 +90,14 @@ impl Pool {
     /// Drops what is idle for too long or no longer good, and buffers that nobody needs.
     pub fn sweep(&self, now: Instant) {
         let mut kept = self.lock();
-        kept.stash.sweep();
+        kept.inputs.sweep();
+        kept.outputs.sweep();
         let mut dropped = 0;
         for (upstream, endpoints) in kept.idle.iter_mut().enumerate() {
             let idle_max = self.ways.upstream(upstream).timeouts.keepalive;
             for idle in endpoints {
                 let before = idle.len();
-                idle.retain_mut(|idle| !idle.is_older(idle_max, now) && idle.io.is_quiet());
+                idle.retain_mut(|idle| idle.is_good(idle_max, now));
                 dropped += before - idle.len();
             }
         }
@@ -121,6 +122,10 @@ impl fmt::Debug for Pool {
 }
 
 impl Kept {
+    fn link(&mut self, io: Io, is_reused: bool) -> Link {
+        Link::new(io, self.inputs.take(), self.outputs.take(), is_reused)
+    }
+
     /// Drops the longest idle one.
     fn evict(&mut self) {
         let longest = self
@@ -129,15 +134,20 @@ impl Kept {
             .flatten()
             .filter(|idle| !idle.is_empty())
             .min_by_key(|idle| idle.front().map(|front| front.since));
-        if let Some(idle) = longest {
-            idle.pop_front();
+        if let Some(mut idle) = longest.and_then(VecDeque::pop_front) {
+            idle.io.say_goodbye();
             self.count -= 1;
         }
     }
 }
 
 impl Idle {
-    fn is_older(&self, than: Duration, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) > than
+    /// Whether it may be used. One that is not is to be dropped.
+    fn is_good(&mut self, idle_max: Duration, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) > idle_max {
+            self.io.say_goodbye();
+            return false;
+        }
+        self.io.is_quiet()
     }
 }

@@ -1,13 +1,16 @@
 //! Real sockets: TCP and unix.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::*;
+use super::{ConnectError, Link, Pool, Ways};
+use crate::upstream::verdict::Failure;
 use crate::upstream::{Address, Balance, EndpointSettings, Settings, Timeouts, TlsSettings};
 
 mod pooling;

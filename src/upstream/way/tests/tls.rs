@@ -74,7 +74,7 @@ impl Worker {
         Self::new(&authority, &authority, NAME).await
     }
 
-    async fn connect(&self) -> (std::io::Result<TlsStream<TcpStream>>, Result<Link, ConnectError>) {
+    async fn connect(&self) -> (io::Result<TlsStream<TcpStream>>, Result<Link, ConnectError>) {
         let accepting = async {
             let (tcp, _) = self.listener.accept().await.expect("a connection");
             self.acceptor.accept(tcp).await
@@ -259,4 +259,44 @@ fn authorities_that_cannot_be_used_are_an_error_at_start() {
         assert!(error.starts_with("upstreams.shop: "), "{error}");
         assert!(expected.iter().all(|part| error.contains(part)), "{expected:?}: {error}");
     }
+}
+
+#[tokio::test]
+async fn over_tls_a_worker_that_ended_its_side_still_hears_us() {
+    let worker = Worker::good().await;
+    let (mut there, mut link) = worker.pair().await;
+    there.shutdown().await.expect("shut");
+    assert_eq!(fill(&mut link).await, 0);
+    send(&mut link, b"still here").await;
+    let mut heard = [0; 10];
+    there.read_exact(&mut heard).await.expect("sent");
+    assert_eq!(&heard, b"still here");
+}
+
+#[tokio::test]
+async fn a_quiet_connection_over_tls_holds_no_buffer() {
+    let worker = Worker::good().await;
+    let (mut there, mut link) = worker.pair().await;
+    exchange(&mut there, &mut link).await;
+    link.release_buffers();
+    let waiting = poll_fn(|cx| Poll::Ready(link.poll_fill(cx).is_pending())).await;
+    assert!(waiting && link.input_capacity() == 0, "nothing came yet");
+    exchange(&mut there, &mut link).await;
+    link.release_buffers();
+    let (tcp, _) = there.into_inner();
+    drop(tcp);
+    assert_eq!(fill(&mut link).await, 0);
+    assert!(link.is_truncated());
+}
+
+#[tokio::test]
+async fn idle_connections_end_with_a_closing_word() {
+    let worker = Worker::good().await;
+    let now = Instant::now();
+    let (mut there, mut link) = worker.pair().await;
+    exchange(&mut there, &mut link).await;
+    worker.pool.give_back(0, 0, link, now);
+    worker.pool.sweep(now + 2 * Timeouts::default().keepalive);
+    let mut heard = Vec::new();
+    there.read_to_end(&mut heard).await.expect("an end that is told");
 }

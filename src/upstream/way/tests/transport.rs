@@ -170,10 +170,88 @@ async fn unread_input_has_a_limit() {
         }
     };
     assert_eq!(error.to_string(), "64 KiB were read that nobody consumes");
+    assert_eq!(link.failure(&error, false), Failure::Flaw);
     assert_eq!(link.input().len(), 64 * 1024);
     link.consume(1);
     fill(&mut link).await;
     assert_eq!(link.input().len(), 64 * 1024, "there is room for one");
     drop(link);
     let _ = writing.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_worker_that_ended_its_side_still_hears_us() {
+    let (listener, pool) = worker(8).await;
+    let (mut there, mut link) = pair(&listener, &pool).await;
+    there.shutdown().await.expect("shut");
+    assert_eq!(fill(&mut link).await, 0);
+    send(&mut link, b"still here").await;
+    let mut heard = [0; 10];
+    there.read_exact(&mut heard).await.expect("sent");
+    assert_eq!(&heard, b"still here");
+}
+
+#[tokio::test]
+async fn an_answer_is_read_though_the_worker_slams_the_door() {
+    let (listener, pool) = worker(8).await;
+    let (mut there, mut link) = pair(&listener, &pool).await;
+    send(&mut link, b"POST / HTTP/1.1\r\ncontent-length: 9000000\r\n\r\n").await;
+    there.readable().await.expect("something came");
+    there.write_all(b"HTTP/1.1 413 \r\n\r\n").await.expect("written");
+    // With bytes unread, this resets the connection.
+    drop(there);
+    let piece = vec![0; 1_000_000];
+    let broken = loop {
+        if let Err(error) = poll_fn(|cx| link.poll_write(cx, &piece)).await {
+            break error;
+        }
+    };
+    assert_eq!(link.failure(&broken, false), Failure::Closed);
+    fill_to(&mut link, 16).await;
+    assert_eq!(link.input(), b"HTTP/1.1 413 \r\n\r\n");
+}
+
+#[tokio::test]
+async fn a_quiet_connection_holds_no_buffer() {
+    let (listener, pool) = worker(8).await;
+    let (mut there, mut link) = pair(&listener, &pool).await;
+    let waiting = poll_fn(|cx| Poll::Ready(link.poll_fill(cx).is_pending())).await;
+    assert!(waiting && link.input_capacity() == 0, "nothing came yet");
+    there.write_all(b"ab").await.expect("written");
+    fill_to(&mut link, 2).await;
+    link.consume(1);
+    link.release_buffers();
+    assert_eq!(link.input(), b"b", "what is unread stays");
+    link.consume(1);
+    link.release_buffers();
+    assert_eq!(link.input_capacity(), 0);
+    there.write_all(b"cd").await.expect("written");
+    fill_to(&mut link, 2).await;
+    assert_eq!(link.input(), b"cd");
+    link.consume(2);
+    link.release_buffers();
+    drop(there);
+    assert_eq!(fill(&mut link).await, 0);
+}
+
+#[tokio::test]
+async fn what_broke_is_named_for_the_table() {
+    let (listener, pool) = worker(8).await;
+    let now = Instant::now();
+    let (_there, link) = pair(&listener, &pool).await;
+    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+    assert_eq!(link.failure(&reset, false), Failure::Closed, "a new one");
+    pool.give_back(0, 0, link, now);
+    let link = pool.take(0, 0, now).expect("kept");
+    for (kind, has_answered, expected) in [
+        (io::ErrorKind::ConnectionReset, false, Failure::ClosedReused),
+        (io::ErrorKind::BrokenPipe, false, Failure::ClosedReused),
+        (io::ErrorKind::ConnectionReset, true, Failure::Closed),
+        (io::ErrorKind::TimedOut, false, Failure::TimedOut),
+        (io::ErrorKind::InvalidData, false, Failure::Tls),
+    ] {
+        assert_eq!(link.failure(&kind.into(), has_answered), expected, "{kind}");
+    }
+    assert_eq!(link.closed(false), Failure::ClosedReused);
+    assert_eq!(link.closed(true), Failure::Closed);
 }
