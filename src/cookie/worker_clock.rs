@@ -6,22 +6,21 @@
 
 use std::time::UNIX_EPOCH;
 
-use http::HeaderMap;
-use http::header::{AGE, DATE};
-
 use super::response::SetCookie;
 use crate::clock::UnixMillis;
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// Reads the cookies of an answer that came `now`, of any size, with their times on our clock.
 pub fn cookies<'a>(
     fields: impl Iterator<Item = &'a [u8]>,
-    headers: &HeaderMap,
+    head: &Fields,
     now: UnixMillis,
 ) -> Vec<SetCookie<'a>> {
     let mut clock = None;
     fields
         .filter_map(|field| SetCookie::parse_up_to(field, usize::MAX))
-        .map(|cookie| cookie.by(*clock.get_or_insert_with(|| WorkerClock::read(headers, now))))
+        .map(|cookie| cookie.by(*clock.get_or_insert_with(|| WorkerClock::read(head, now))))
         .collect()
 }
 
@@ -39,12 +38,10 @@ impl WorkerClock {
     /// Reads the head of an answer that came `now`. The clocks count as one where there is not
     /// exactly one `Date` that can be read, where that is more than a day off, and where the answer
     /// has been kept by a cache since then (`Age`).
-    fn read(headers: &HeaderMap, now: UnixMillis) -> Self {
-        let mut dates = headers.get_all(DATE).iter();
-        let (Some(date), None, None) = (dates.next(), dates.next(), headers.get(AGE)) else {
-            return Self::default();
-        };
-        let date = date.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
+    fn read(head: &Fields, now: UnixMillis) -> Self {
+        let date = head.only(Name::Date).filter(|_| !head.has(Name::Age));
+        let date = date.and_then(|date| std::str::from_utf8(date).ok());
+        let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
         let date = date
             .and_then(|date| i64::try_from(date.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok());
         let behind = date.zip(i64::try_from(now.0).ok()).map(|(date, now)| now - date);
@@ -65,12 +62,10 @@ mod tests {
     /// 1,795,462,335 is Mon, 23 Nov 2026 19:32:15 GMT.
     const NOW: UnixMillis = UnixMillis(1_795_462_335_250);
 
-    fn clock(dates: &[&str], more: &[(&'static str, &str)]) -> WorkerClock {
-        let mut headers = HeaderMap::new();
-        for (name, value) in dates.iter().map(|date| ("date", *date)).chain(more.iter().copied()) {
-            headers.append(name, value.parse().expect("a value"));
-        }
-        WorkerClock::read(&headers, NOW)
+    fn clock(dates: &[&str], more: &[(&str, &str)]) -> WorkerClock {
+        let dates = dates.iter().map(|date| ("date", *date));
+        let head: Vec<_> = dates.chain(more.iter().copied()).collect();
+        WorkerClock::read(&Fields::of(&head), NOW)
     }
 
     #[test]

@@ -133,13 +133,10 @@ fn seal(
     let (policy, now) = (&guarded.policy, shared.clock.now());
     let place = Place { policy, guise, host: &target.host };
     let own = fields.iter().map(Vec::as_slice).filter(|field| policy.owns(name_of(field)));
-    let set = worker_clock::cookies(own, &response.headers, now);
+    let answer = fields_of(&response.headers);
+    let set = worker_clock::cookies(own, &answer, now);
     let occasion = Occasion {
-        is_document: is_document(
-            &session.req_header().method,
-            &ctx.head,
-            &fields_of(&response.headers),
-        ),
+        is_document: is_document(&session.req_header().method, &ctx.head, &answer),
         took: now.since(guarded.at),
         is_replaced: &|id| shared.replaced_seals.has(id, now),
     };

@@ -376,7 +376,8 @@ fn answer(
 ) -> (Answer, Vec<SiteData>) {
     let policy = &exchange.policy;
     // Whether a cookie is too large is the jar's to say.
-    let parsed = worker_clock::cookies(fields.iter().map(Vec::as_slice), &response.headers, now);
+    let head = fields_of(&response.headers);
+    let parsed = worker_clock::cookies(fields.iter().map(Vec::as_slice), &head, now);
     let edits: Vec<Edit> = parsed
         .iter()
         .filter(|cookie| policy.owns(cookie.name()))
@@ -401,8 +402,7 @@ fn answer(
         .filter(|cookie| cookie.lifetime(now) != Lifetime::Expired)
         .map(SetCookie::name)
         .collect();
-    let fields = fields_of(&response.headers);
-    let head = Head { status: response.status.as_u16(), fields: &fields, cookies: &set };
+    let head = Head { status: response.status.as_u16(), fields: &head, cookies: &set };
     answer.happened = Happened::by_rules(policy, exchange.attempt, method, path, head);
     answer.subject = policy.subject_of(method, path, head, exchange.body.as_ref());
     (answer, policy.clears(method, path, head))

@@ -13,7 +13,7 @@ use std::path::Path;
 /// as well.
 const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
-    ("cookie", &[]),
+    ("cookie", &["wire"]),
     ("crypto", &[]),
     ("routing", &["cookie"]),
     ("headers", &["cookie", "wire"]),
