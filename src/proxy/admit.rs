@@ -112,9 +112,6 @@ pub async fn admit(
                     tries += 1;
                     continue;
                 }
-                if is_first && bond.record().is_some_and(|record| record.authenticated.is_none()) {
-                    shared.limiter.came_back(&policy.name);
-                }
                 if let (true, Some(held)) = (is_first, bond.held())
                     && joined(shared, policy, held, &mut heard).await? == Place::Ended
                 {
@@ -288,13 +285,21 @@ async fn replace(
     Box::pin(shared.replace(key, version, record, durability)).await
 }
 
-/// As [`crowd::joined`], in a box.
+/// The ticket of a session has come back for the first time, and that was written down. What its
+/// user's limit on sessions says to that is asked in a box.
 async fn joined(
     shared: &Arc<Shared>,
     policy: &Policy,
     held: &Held,
     heard: &mut impl FnMut(Event),
 ) -> Result<Place, Refusal> {
+    if !held.record.was_seen() {
+        // It could not be: the next request is the first.
+        return Ok(Place::Kept);
+    }
+    if held.record.authenticated.is_none() {
+        shared.limiter.came_back(&policy.name);
+    }
     Box::pin(crowd::joined(shared, policy, held, heard)).await
 }
 

@@ -17,7 +17,7 @@ use crate::support::browser::{Ask, Browser};
 use crate::support::client::Response;
 use crate::support::http::message;
 use crate::support::in_process::TestClock;
-use crate::support::origin::{Origin, Request};
+use crate::support::origin::{Origin, Request, Responder};
 use crate::support::proxy::{Binary, Proxy};
 use crate::support::redis::Redis;
 use crate::support::shop::{ALICE, Shop, TICKET, browser};

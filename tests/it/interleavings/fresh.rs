@@ -28,6 +28,24 @@ async fn an_anonymous_session_whose_ticket_came_back_lives_as_long_as_others() {
     assert_eq!(scene.lent(&mut visitor).await, "", "rule 26: idle");
 }
 
+/// The limit is on those whose ticket has not come back.
+#[tokio::test]
+async fn a_ticket_that_comes_back_with_a_login_makes_room_for_the_next_visitor() {
+    let origin = Responder::start(|request| match request.target.as_str() {
+        "/login" => welcome(&["EGG_SESS=alice; Path=/"]),
+        _ => ok(&["EGG_SESS=form; Path=/"]),
+    })
+    .await;
+    let node = [Shop::at(origin.address).in_memory().policy("anonymous_waiting: 1").start()];
+    let (mut alice, mut next, mut late) = (browser(&node), browser(&node), browser(&node));
+    alice.get("/form").await.expect(200);
+    alice.send(login()).await.expect(302);
+    for (visitor, has_session) in [(&mut next, true), (&mut late, false)] {
+        visitor.get("/form").await.expect(200);
+        assert_eq!(visitor.cookie(TICKET).is_some(), has_session);
+    }
+}
+
 #[tokio::test]
 async fn cookies_are_settled_once_with_the_final_head() {
     let mut scene = Scene::of(1).await;
