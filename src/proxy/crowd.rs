@@ -10,10 +10,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::proxy::shared::Shared;
-use crate::session::decide::Refusal;
 use crate::session::event::{Cause, Event};
 use crate::session::exchange::Held;
-use crate::session::limit::SessionLimit;
+use crate::session::limit::{Place, SessionLimit};
 use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::policy::Policy;
 use crate::session::record::{Record, UNSETTLED};
@@ -22,46 +21,32 @@ use crate::session::subject::User;
 /// Between two tries.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
-/// What became of a session whose ticket has come back for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// It goes on.
-    Kept,
-    /// It was one too many.
-    Ended,
-}
-
 /// The limit that a record is under, and the name that counts.
 fn limit_of(policy: &Policy, record: &Record) -> Option<(SessionLimit, String)> {
     let subject = record.subject.as_ref().filter(|subject| subject.confirmed)?;
     Some((policy.session_limit?, subject.name.clone()))
 }
 
-/// Looks at the sessions of a record's subject, once its ticket has come back for the first time.
-///
-/// # Errors
-/// The store does not answer; it is asked again in the background, or the limit would be passed.
+/// Looks at the sessions of a record's subject, once its ticket has come back for the first time and
+/// that is written. Where the store does not answer it is asked again in the background, or the limit
+/// would be passed.
 pub async fn joined(
     shared: &Arc<Shared>,
     policy: &Policy,
     held: &Held,
     heard: &mut impl FnMut(Event),
-) -> Result<Place, Refusal> {
-    // Where that could not be written, the next request is the first.
-    let Some((limit, name)) = limit_of(policy, &held.record).filter(|_| held.record.was_seen())
-    else {
-        return Ok(Place::Kept);
-    };
+) -> Place {
+    let Some((limit, name)) = limit_of(policy, &held.record) else { return Place::Kept };
     match enforce(shared, limit, policy.user(&name)).await {
         Some(ended) => {
             for id in &ended {
                 heard(Event::Ended { id: *id, cause: Cause::TooMany });
             }
-            Ok(if ended.contains(&held.key) { Place::Ended } else { Place::Kept })
+            if ended.contains(&held.key) { Place::Ended } else { Place::Kept }
         }
         None => {
             tokio::spawn(again(shared.clone(), limit, policy.users.clone(), name));
-            Err(Refusal::StoreDown)
+            Place::Unknown
         }
     }
 }

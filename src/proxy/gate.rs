@@ -16,13 +16,10 @@ use tokio::time::{Instant, timeout_at};
 
 pub use crate::proxy::cut::Cut;
 use crate::proxy::turn::Wake;
+use crate::session::admission::Closed;
 use crate::session::ticket::Selector;
 use crate::session::turns::Turns;
 use crate::uniform::Uniform;
-
-/// How long a login waits for what is in flight, and others for a login, unless the policy says
-/// otherwise (PROTOCOL.md 18).
-pub const PATIENCE: Duration = Duration::from_secs(2);
 
 const SHARDS: usize = 32;
 /// Gates of a shard that wait for another session, so that few requests have to make one …
@@ -77,15 +74,6 @@ pub struct Pass {
     has_waited: bool,
     /// It was let in for its patience, beside a login that still has the gate closed.
     beside_login: bool,
-}
-
-/// What became of closing a gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// Only this exchange is inside.
-    Alone,
-    /// Another login closed it first.
-    Taken,
 }
 
 impl Gates {
@@ -285,6 +273,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::order::PATIENCE;
 
     const SESSION: Selector = Selector([1; 16]);
 

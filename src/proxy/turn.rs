@@ -91,7 +91,8 @@ mod tests {
     use tokio::time::{sleep, sleep_until, timeout};
 
     use super::*;
-    use crate::proxy::gate::{Closed, PATIENCE};
+    use crate::session::admission::Closed;
+    use crate::session::order::PATIENCE;
     use crate::session::turns::WAITING_MAX;
 
     const SESSION: Selector = Selector([1; 16]);

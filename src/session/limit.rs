@@ -29,6 +29,17 @@ pub enum Beyond {
     EndOldest,
 }
 
+/// What became of a session whose ticket has come back for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It goes on.
+    Kept,
+    /// It was one too many.
+    Ended,
+    /// The store does not answer.
+    Unknown,
+}
+
 impl SessionLimit {
     /// Asks for those that leave no room for one more session besides `replaced`.
     pub fn at_login(self, replaced: Option<RecordKey>) -> Room {

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// How long a login waits for what is in flight, and others for a login, unless the policy says
+/// otherwise (PROTOCOL.md 18).
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Which requests of one session take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serialize {
@@ -25,6 +29,16 @@ pub struct Order {
     pub wait: Duration,
     /// The turn is taken on all nodes, through the store.
     pub fleet: bool,
+}
+
+impl Order {
+    /// How long a login lets others finish, and others wait for a login.
+    pub fn patience(self) -> Duration {
+        match self.requests {
+            Serialize::Login => self.wait,
+            Serialize::Off | Serialize::Unsafe | Serialize::All => PATIENCE,
+        }
+    }
 }
 
 /// What of a request decides whether it takes turns.
