@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::clock::Clock;
+use crate::crypto::keyring::{KeyId, Keyring};
 use crate::session::jar::Jar;
 use crate::session::policy::Timeouts;
 use crate::session::record::{Seed, Standing, State};
 use crate::session::subject::{Subject, User};
 use crate::session::ticket::{Selector, record_key, user_record_key};
+use crate::store::Stored;
 use crate::store::era;
 use crate::store::memory::MemoryStore;
 use crate::store::watched::{Gate, Watched};
