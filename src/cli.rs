@@ -3,6 +3,7 @@
 //! Arguments become a [`Command`]; `main` acts on it. Usage mistakes end with code 2, everything
 //! else that fails with code 1, as nginx's do.
 
+pub mod ask;
 pub mod check;
 pub mod demo;
 pub mod keys;
@@ -164,7 +165,7 @@ enum Sub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sessions::Place;
+    use crate::cli::ask::Place;
     use crate::crypto::keyring::KeyId;
 
     fn check(line: &str, expected: Result<Command, ErrorKind>) {
