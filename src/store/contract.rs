@@ -2,6 +2,7 @@
 //!
 //! `suite!(bench)` makes the tests; `bench` builds an engine with nothing in it.
 
+pub(super) mod announced;
 pub(super) mod beside;
 
 use std::any::Any;
@@ -97,6 +98,14 @@ macro_rules! suite {
             the_era_only_grows,
             eras_made_at_once_are_all_different
         );
+        $crate::store::contract::suite!(@$how announced $on
+            what_a_node_announces_is_read_by_all,
+            an_announcement_takes_the_place_of_the_node_s_earlier_one,
+            of_announcements_at_once_none_is_lost,
+            an_announcement_is_over_with_its_time,
+            an_announcement_is_bounded,
+            more_nodes_than_are_told_of_harm_nobody
+        );
     };
     (@each tests ($bench:path) $($name:ident),+) => {
         $(
@@ -115,6 +124,25 @@ macro_rules! suite {
                 let bench = $bench().await;
                 $crate::store::contract::beside::$name(&bench).await;
                 drop(bench.keep_alive);
+            }
+        )+
+    };
+    (@each announced ($bench:path) $($name:ident),+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let bench = $bench().await;
+                $crate::store::contract::announced::$name(&bench).await;
+                drop(bench.keep_alive);
+            }
+        )+
+    };
+    (@turn announced ($started:ident) $($name:ident),+) => {
+        $(
+            {
+                println!("{}", stringify!($name));
+                let bench = $started.bench().await;
+                $crate::store::contract::announced::$name(&bench).await;
             }
         )+
     };

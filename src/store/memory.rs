@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{BEYOND_MAX, Carry, KEEP_MAX, Keep, LISTED_MAX, Listed, SessionStore, Stored, fits};
+use super::{
+    ANNOUNCED_MAX, ANNOUNCEMENT_KEEP_MAX, Announcement, BEYOND_MAX, Carry, KEEP_MAX, Keep,
+    LISTED_MAX, Listed, SessionStore, Stored, fits, is_short,
+};
 use crate::clock::{Clock, UnixMillis};
 use crate::session::outcome::{
     Carried, Created, Durability, Epoch, Leased, Listing, Lookup, RecordKey, Removed, Replaced,
@@ -34,6 +37,7 @@ pub struct MemoryStore {
     /// By record; the value is the owner.
     leases: Vec<Mutex<Expiring<RecordKey, [u8; 16]>>>,
     era: AtomicU32,
+    announced: Mutex<Vec<Announced>>,
     records_per_shard_max: usize,
     clock: Clock,
 }
@@ -50,6 +54,7 @@ impl MemoryStore {
             epochs: (0..SHARDS).map(|_| Mutex::default()).collect(),
             leases: (0..SHARDS).map(|_| Mutex::default()).collect(),
             era: AtomicU32::new(0),
+            announced: Mutex::default(),
             records_per_shard_max: records_max.div_ceil(SHARDS),
             clock,
         }
@@ -299,6 +304,29 @@ impl SessionStore for MemoryStore {
         }
     }
 
+    async fn announce(&self, announcement: &Announcement, keep: Duration) -> Lookup<UnixMillis> {
+        if !is_short(announcement) {
+            return Lookup::Unavailable;
+        }
+        let (now, mut announced) = (self.clock.now(), lock(&self.announced));
+        announced.retain(|other| other.said.node != announcement.node && now < other.keep_until);
+        if announced.len() >= ANNOUNCED_MAX {
+            return Lookup::Unavailable;
+        }
+        if !keep.is_zero() {
+            let keep_until = now.plus(keep.min(ANNOUNCEMENT_KEEP_MAX));
+            announced.push(Announced { said: announcement.clone(), keep_until });
+        }
+        Lookup::Found(now)
+    }
+
+    async fn announced(&self) -> Lookup<Vec<Announcement>> {
+        let now = self.clock.now();
+        let announced = lock(&self.announced);
+        let live = announced.iter().filter(|announced| now < announced.keep_until);
+        Lookup::Found(live.map(|announced| announced.said.clone()).collect())
+    }
+
     async fn ping(&self) -> bool {
         true
     }
@@ -306,6 +334,12 @@ impl SessionStore for MemoryStore {
 
 fn until(now: UnixMillis, keep: Duration) -> UnixMillis {
     now.plus(keep.min(KEEP_MAX))
+}
+
+/// What a node says of itself.
+struct Announced {
+    said: Announcement,
+    keep_until: UnixMillis,
 }
 
 #[derive(Default)]

@@ -29,7 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::session::outcome::{
     Carried, Created, Durability, Epoch, Leased, Listing, Lookup, RecordKey, Removed, Replaced,
     Room,
@@ -49,6 +49,15 @@ pub const LISTED_MAX: usize = 1000;
 
 /// The most records that [`SessionStore::beyond`] tells of at a time.
 pub const BEYOND_MAX: usize = 64;
+
+/// The most nodes that [`SessionStore::announced`] tells of.
+pub const ANNOUNCED_MAX: usize = 256;
+
+/// The longest announcement that an engine takes, or tells of, in bytes.
+pub const ANNOUNCEMENT_BYTES_MAX: usize = 512;
+
+/// The longest time that one is kept. What claims to be kept for longer is none of ours.
+pub const ANNOUNCEMENT_KEEP_MAX: Duration = Duration::from_secs(60);
 
 /// A node whose clock is further off the store's says so, and removes nothing there (PROTOCOL.md
 /// 33).
@@ -79,6 +88,13 @@ pub struct Listed {
     pub ids: Vec<[u8; 16]>,
     /// How many there are.
     pub total: usize,
+}
+
+/// What a node says of itself to the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    pub node: [u8; 16],
+    pub text: Vec<u8>,
 }
 
 /// A record that goes on in a new epoch of its tag, which ends all others.
@@ -183,6 +199,15 @@ pub trait SessionStore: Send + Sync + Debug {
 
     /// Gives the lease up where `owner` has it. What does not reach the store ends by itself.
     async fn release(&self, key: RecordKey, owner: [u8; 16]);
+
+    /// Puts an announcement in place of the node's earlier one, for `keep` by the store's clock (at
+    /// most [`ANNOUNCEMENT_KEEP_MAX`]); with no time at all it is taken back. A repeat is harmless.
+    /// The store's time; never [`Lookup::NotFound`].
+    async fn announce(&self, announcement: &Announcement, keep: Duration) -> Lookup<UnixMillis>;
+
+    /// The announcements of nodes, at most [`ANNOUNCED_MAX`], in no order. What no node can have put
+    /// there is left out. None at all is an empty list, never [`Lookup::NotFound`].
+    async fn announced(&self) -> Lookup<Vec<Announcement>>;
 
     /// How many writes with the durability of a revocation no replica has confirmed, though there
     /// was one. They stand on the master.
@@ -300,6 +325,11 @@ pub async fn open(
     })
 }
 
+/// Whether an engine takes an announcement of this size.
+fn is_short(announcement: &Announcement) -> bool {
+    announcement.text.len() <= ANNOUNCEMENT_BYTES_MAX
+}
+
 /// Whether an engine takes a record of this size; says so in the log where not.
 fn fits(key: RecordKey, sealed: &[u8]) -> bool {
     let fits = sealed.len() <= SEALED_BYTES_MAX;
@@ -315,6 +345,7 @@ enum About {
     Record(RecordKey),
     Tag([u8; 8]),
     Era,
+    Nodes,
 }
 
 impl Debug for About {
@@ -323,6 +354,7 @@ impl Debug for About {
             Self::Record(key) => key.fmt(f),
             Self::Tag([a, b, ..]) => write!(f, "tag {a:02x}{b:02x}.."),
             Self::Era => f.write_str("era"),
+            Self::Nodes => f.write_str("nodes"),
         }
     }
 }

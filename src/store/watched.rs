@@ -11,7 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::changes::{Changes, Link};
 use super::memory::MemoryStore;
-use super::{Carry, Keep, Listed, SessionStore, Stored};
+use super::{Announcement, Carry, Keep, Listed, SessionStore, Stored};
+use crate::clock::UnixMillis;
 use crate::session::outcome::{
     Carried, Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced, Room,
 };
@@ -201,6 +202,20 @@ impl SessionStore for Watched {
 
     async fn release(&self, key: RecordKey, owner: [u8; 16]) {
         self.memory.release(key, owner).await;
+    }
+
+    async fn announce(&self, announcement: &Announcement, keep: Duration) -> Lookup<UnixMillis> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return Lookup::Unavailable;
+        }
+        self.memory.announce(announcement, keep).await
+    }
+
+    async fn announced(&self) -> Lookup<Vec<Announcement>> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return Lookup::Unavailable;
+        }
+        self.memory.announced().await
     }
 
     async fn ping(&self) -> bool {

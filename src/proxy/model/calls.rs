@@ -15,11 +15,12 @@ use tokio::sync::oneshot;
 
 use super::engine::Engine;
 use super::schedule::Fault;
+use crate::clock::UnixMillis;
 use crate::session::outcome::{
     Carried, Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced, Room,
 };
 use crate::store::changes::{Changes, Link};
-use crate::store::{Carry, Keep, Listed, SessionStore, SharedStore, Stored};
+use crate::store::{Announcement, Carry, Keep, Listed, SessionStore, SharedStore, Stored};
 
 /// A place in the order of all that happens in a case.
 pub type Turn = u64;
@@ -346,6 +347,18 @@ impl SessionStore for Line {
     async fn release(&self, key: RecordKey, owner: [u8; 16]) {
         let work = move |store: SharedStore| async move { store.release(key, owner).await };
         self.call(What::Beside, key, Changed::Nothing, (), work).await;
+    }
+
+    async fn announce(&self, announcement: &Announcement, keep: Duration) -> Lookup<UnixMillis> {
+        let announcement = announcement.clone();
+        let work =
+            move |store: SharedStore| async move { store.announce(&announcement, keep).await };
+        self.call(What::Beside, beside([0; 8]), Changed::Nothing, Lookup::Unavailable, work).await
+    }
+
+    async fn announced(&self) -> Lookup<Vec<Announcement>> {
+        let work = |store: SharedStore| async move { store.announced().await };
+        self.call(What::Beside, beside([0; 8]), Changed::Nothing, Lookup::Unavailable, work).await
     }
 
     async fn ping(&self) -> bool {

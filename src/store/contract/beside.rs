@@ -41,7 +41,7 @@ async fn listed(bench: &Bench, tag: u8) -> BTreeSet<u8> {
 }
 
 /// Lets [`SHORT`] pass, and waits until that shows.
-async fn until(bench: &Bench, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(bench: &Bench, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     bench.elapse.pass(SHORT);
     let began = Instant::now();
     while !is_so().await {

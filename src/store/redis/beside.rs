@@ -1,5 +1,5 @@
 //! What is read of a record, and what lies beside records in the server: epochs, indexes, leases,
-//! the era.
+//! the era, what nodes say of themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,15 @@ use redis::{Cmd, FromRedisValue, ScriptInvocation};
 use super::calls::Missed;
 use super::tracking::Writing;
 use super::{RedisStore, keep_ms, layout};
+use crate::clock::UnixMillis;
 use crate::session::outcome::{
     Carried, Durability, Epoch, Leased, Lookup, RecordKey, Room, Surplus,
 };
 use crate::store::changes::Link;
-use crate::store::{About, BEYOND_MAX, Carry, LISTED_MAX, Listed, Stored, fits};
+use crate::store::{
+    ANNOUNCED_MAX, ANNOUNCEMENT_BYTES_MAX, ANNOUNCEMENT_KEEP_MAX, About, Announcement, BEYOND_MAX,
+    Carry, LISTED_MAX, Listed, Stored, fits, is_short,
+};
 
 impl RedisStore {
     /// A record that has no subject.
@@ -175,7 +179,7 @@ impl RedisStore {
     pub(super) async fn list_of(&self, tag: [u8; 8]) -> Lookup<Listed> {
         let mut script = self.scripts.list.key(self.namespace.index(tag));
         script.arg(LISTED_MAX);
-        match self.ask_index::<(usize, Vec<Vec<u8>>)>(tag, &script).await {
+        match self.ask::<(usize, Vec<Vec<u8>>)>(About::Tag(tag), &script).await {
             Some((total, members)) => match self.read_members(tag, members) {
                 Lookup::Found(ids) => Lookup::Found(Listed { total: total.max(ids.len()), ids }),
                 Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => Lookup::Unavailable,
@@ -195,20 +199,20 @@ impl RedisStore {
         if let Some(besides) = room.besides.filter(|besides| besides.tag == tag) {
             script.arg(&besides.id[..]);
         }
-        match self.ask_index(tag, &script).await {
+        match self.ask(About::Tag(tag), &script).await {
             Some(members) => self.read_members(tag, members),
             None => Lookup::Unavailable,
         }
     }
 
     /// Not where what is read is tracked: nobody keeps it.
-    async fn ask_index<T: FromRedisValue>(
+    async fn ask<T: FromRedisValue>(
         &self,
-        tag: [u8; 8],
+        about: About,
         script: &ScriptInvocation<'_>,
     ) -> Option<T> {
         let deadline = self.deadlines.lookup;
-        self.run(About::Tag(tag), deadline, deadline, |route| async move {
+        self.run(about, deadline, deadline, |route| async move {
             let mut wire = route.over(&route.connections.write);
             Ok(script.invoke_async::<T>(&mut wire).await?)
         })
@@ -276,6 +280,42 @@ impl RedisStore {
         script.arg(&owner[..]);
         // Whether it was there makes no difference, and what failed is in the log.
         let _ = self.call::<i64>(About::Record(key), &script, Durability::Master).await;
+    }
+
+    pub(super) async fn put_announcement(
+        &self,
+        announcement: &Announcement,
+        keep: Duration,
+    ) -> Lookup<UnixMillis> {
+        if !is_short(announcement) {
+            return Lookup::Unavailable;
+        }
+        let mut script = self.scripts.announce.key(self.namespace.nodes());
+        let keep = keep.min(ANNOUNCEMENT_KEEP_MAX);
+        script.arg(&announcement.node[..]).arg(&announcement.text[..]);
+        script
+            .arg(if keep.is_zero() { 0 } else { keep_ms(keep) })
+            .arg(keep_ms(ANNOUNCEMENT_KEEP_MAX));
+        match self.call::<u64>(About::Nodes, &script, Durability::Master).await {
+            Some(now) => Lookup::Found(UnixMillis(now)),
+            None => Lookup::Unavailable,
+        }
+    }
+
+    pub(super) async fn read_announcements(&self) -> Lookup<Vec<Announcement>> {
+        let mut script = self.scripts.announced.key(self.namespace.nodes());
+        script
+            .arg(ANNOUNCED_MAX)
+            .arg(16 + ANNOUNCEMENT_BYTES_MAX)
+            .arg(keep_ms(ANNOUNCEMENT_KEEP_MAX));
+        let Some(members) = self.ask::<Vec<Vec<u8>>>(About::Nodes, &script).await else {
+            return Lookup::Unavailable;
+        };
+        let announcements = members.iter().filter_map(|member| {
+            let (node, text) = member.split_first_chunk()?;
+            Some(Announcement { node: *node, text: text.to_vec() })
+        });
+        Lookup::Found(announcements.collect())
     }
 
     /// Runs a script that writes something whatever it finds.

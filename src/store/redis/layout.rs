@@ -10,7 +10,9 @@
 //! `<namespace>:{<tag>}:c`, a ZSET of those among them that count for a limit, by the time since when
 //! (Unix milliseconds of the node that wrote it first). Beside any record:
 //! `<namespace>:{<tag>}:l:<id>`, a STRING, who has its lease (16 bytes). In a slot of its own:
-//! `<namespace>:era`, a STRING, a decimal number; and `<namespace>:beat`, a STRING that says nothing;
+//! `<namespace>:era`, a STRING, a decimal number; `<namespace>:nodes`, a ZSET of what nodes say of
+//! themselves (16 bytes name the node) by the time at which that is over (Unix milliseconds of the
+//! server); and `<namespace>:beat`, a STRING that says nothing;
 //! in a cluster that is `<namespace>:{<some tag>}:b`, one for each master.
 
 use base64::Engine as _;
@@ -65,6 +67,10 @@ impl Namespace {
 
     pub(super) fn era(&self) -> String {
         format!("{}:era", self.0)
+    }
+
+    pub(super) fn nodes(&self) -> String {
+        format!("{}:nodes", self.0)
     }
 
     /// What the heartbeat reads in a cluster, in the slot of `tag`: nothing is there.
@@ -176,6 +182,12 @@ pub(super) struct Scripts {
     pub(super) lease: Script,
     /// KEYS: lease. ARGV: owner. How many were removed.
     pub(super) release: Script,
+    /// KEYS: nodes. ARGV: node, its announcement, milliseconds to keep, the most there can be. The
+    /// server's time.
+    pub(super) announce: Script,
+    /// KEYS: nodes. ARGV: how many at most, bytes of each at most, the most milliseconds that are left
+    /// of one. Nodes with their announcements.
+    pub(super) announced: Script,
 }
 
 impl Scripts {
@@ -192,6 +204,8 @@ impl Scripts {
             move_era: Script::new(MOVE_ERA),
             lease: Script::new(LEASE),
             release: Script::new(RELEASE),
+            announce: Script::new(ANNOUNCE),
+            announced: Script::new(ANNOUNCED),
         }
     }
 }
@@ -341,6 +355,36 @@ const RELEASE: &str = "\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('UNLINK', KEYS[1])";
 
+/// What is over goes, and what claims to end later than anything of ours, and what the node has said
+/// before.
+const ANNOUNCE: &str = "\
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local late = string.format('(%d', now + ARGV[4])
+for _, range in ipairs({{'-inf', now}, {late, '+inf'}}) do
+  local garbage = redis.call('ZRANGEBYSCORE', KEYS[1], range[1], range[2], 'LIMIT', 0, 1000)
+  if #garbage > 0 then redis.call('ZREM', KEYS[1], unpack(garbage)) end
+end
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'LIMIT', 0, 1000)) do
+  if string.sub(member, 1, 16) == ARGV[1] then redis.call('ZREM', KEYS[1], member) end
+end
+if tonumber(ARGV[3]) > 0 then
+  redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1] .. ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+return now";
+
+const ANNOUNCED: &str = "\
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local members = redis.call('ZRANGE', KEYS[1], string.format('%d', now + ARGV[3]),
+  string.format('(%d', now), 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[1])
+local short = {}
+for _, member in ipairs(members) do
+  if #member <= tonumber(ARGV[2]) then short[#short + 1] = member end
+end
+return short";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,6 +401,7 @@ mod tests {
         assert_eq!(namespace.index(key.tag), "cloakroom:{-_v7-_v7-_s}:i");
         assert_eq!(namespace.counted(key.tag), "cloakroom:{-_v7-_v7-_s}:c");
         assert_eq!(namespace.era(), "cloakroom:era");
+        assert_eq!(namespace.nodes(), "cloakroom:nodes");
     }
 
     #[test]

@@ -59,7 +59,10 @@ use super::changes::{Changes, Link};
 use super::credentials::Login;
 use super::health::Health;
 use super::throttle::Throttle;
-use super::{About, Carry, KEEP_MAX, Keep, Listed, SessionStore, StoreError, Stored, fits};
+use super::{
+    About, Announcement, Carry, KEEP_MAX, Keep, Listed, SessionStore, StoreError, Stored, fits,
+};
+use crate::clock::UnixMillis;
 use crate::session::outcome::{
     Carried, Created, Durability, Epoch, Leased, Lookup, RecordKey, Removed, Replaced, Room,
 };
@@ -316,6 +319,14 @@ impl SessionStore for RedisStore {
 
     async fn release(&self, key: RecordKey, owner: [u8; 16]) {
         self.give_lease_up(key, owner).await;
+    }
+
+    async fn announce(&self, announcement: &Announcement, keep: Duration) -> Lookup<UnixMillis> {
+        self.put_announcement(announcement, keep).await
+    }
+
+    async fn announced(&self) -> Lookup<Vec<Announcement>> {
+        self.read_announcements().await
     }
 
     fn unconfirmed(&self) -> u64 {

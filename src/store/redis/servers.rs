@@ -127,6 +127,7 @@ fn slot(names: &Namespace, about: About) -> u16 {
         About::Record(key) => slot_of(names.epoch(key.tag).as_bytes()),
         About::Tag(tag) => slot_of(names.epoch(tag).as_bytes()),
         About::Era => slot_of(names.era().as_bytes()),
+        About::Nodes => slot_of(names.nodes().as_bytes()),
     }
 }
 
@@ -146,6 +147,7 @@ mod tests {
             ),
             (About::Tag(key.tag), vec![names.index(key.tag), names.epoch(key.tag)]),
             (About::Era, vec![names.era()]),
+            (About::Nodes, vec![names.nodes()]),
         ] {
             for name in keys {
                 assert_eq!(slot_of(name.as_bytes()), slot(&names, about), "{name}");

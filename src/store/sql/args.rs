@@ -61,6 +61,12 @@ args! {
         tag: [u8; 8] = bytes, id: [u8; 16] = bytes, owner: [u8; 16] = bytes, hold: i64 = integer,
         now: i64 = integer
     }
+    /// What a node says of itself.
+    Announcement {
+        node: [u8; 16] = bytes, text: Vec<u8> = bytes, keep: i64 = integer, now: i64 = integer
+    }
+    /// What nodes say of themselves in so many bytes at most, and for no longer than `keep` from now.
+    Announced { limit: i64 = integer, bytes: i64 = integer, keep: i64 = integer, now: i64 = integer }
     Batch { limit: i64 = integer, now: i64 = integer }
     /// Changes with a higher number.
     Above { seq: i64 = integer, limit: i64 = integer }

@@ -10,10 +10,11 @@ use tokio::time::timeout;
 use super::args::{self, EraStep, Key, Lease, NewEpoch, NewRecord, NewVersion};
 use super::engine::Engine;
 use super::operations::{
-    Beyond, CarryOn, Create, List, Load, MakeEpoch, MoveEra, ReadEra, Release, Remove, Replace,
-    Revoke, TakeLease,
+    Announce, Beyond, CarryOn, Create, List, Load, MakeEpoch, MoveEra, Operation, ReadAnnounced,
+    ReadEra, Release, Remove, Replace, Revoke, TakeLease,
 };
 use super::{START_PATIENCE, SqlStore, Use, group, millis};
+use crate::clock::UnixMillis;
 use crate::session::outcome::{
     Carried, Created, Durability, Epoch, Leased, Listing, Lookup, RecordKey, Removed, Replaced,
     Room,
@@ -21,12 +22,35 @@ use crate::session::outcome::{
 use crate::store::changes::{Changes, Link};
 use crate::store::health::Health;
 use crate::store::{
-    About, BEYOND_MAX, Carry, KEEP_MAX, Keep, LISTED_MAX, Listed, SessionStore, Stored, fits,
+    ANNOUNCED_MAX, ANNOUNCEMENT_BYTES_MAX, ANNOUNCEMENT_KEEP_MAX, About, Announcement, BEYOND_MAX,
+    Carry, KEEP_MAX, Keep, LISTED_MAX, Listed, SessionStore, Stored, fits, is_short,
 };
 
 impl<E: Engine> SqlStore<E> {
     fn now(&self) -> i64 {
         millis(self.inner.hearing.clock.now())
+    }
+
+    /// Carries out what is asked for again and again, by nobody's request. It is for the calls of
+    /// requests to say whether the store is up, since a file that cannot be written may well be read.
+    async fn in_background<O: Operation>(
+        &self,
+        about: About,
+        usage: Use,
+        operation: O,
+    ) -> Lookup<O::Answer> {
+        if E::IS_SERVER && self.health().current() != Health::Up {
+            return Lookup::Unavailable;
+        }
+        let inner = self.inner.clone();
+        let call = async move { inner.perform(usage, &operation).await };
+        match self.attempt(usage, call).await {
+            Ok(answer) => Lookup::Found(answer),
+            Err(error) => {
+                tracing::debug!(?about, error, "a call in the background failed");
+                Lookup::Unavailable
+            }
+        }
     }
 
     async fn move_era(&self, known: u32, step: i64) -> Lookup<u32> {
@@ -203,20 +227,7 @@ impl<E: Engine> SessionStore for SqlStore<E> {
     }
 
     async fn era(&self) -> Lookup<u32> {
-        if E::IS_SERVER && self.health().current() != Health::Up {
-            return Lookup::Unavailable;
-        }
-        let inner = self.inner.clone();
-        // Read several times a second in the background: it is for the calls of requests to say
-        // whether the store is up, since a file that cannot be written may well be read.
-        let call = async move { inner.perform(Use::Read, &ReadEra).await };
-        match self.attempt(Use::Read, call).await {
-            Ok(era) => Lookup::Found(era),
-            Err(error) => {
-                tracing::debug!(error, "the era was not read");
-                Lookup::Unavailable
-            }
-        }
+        self.in_background(About::Era, Use::Read, ReadEra).await
     }
 
     async fn next_era(&self, known: u32) -> Lookup<u32> {
@@ -241,6 +252,29 @@ impl<E: Engine> SessionStore for SqlStore<E> {
         let usage = Use::Write(Durability::Master);
         // Whether it was there makes no difference, and what failed is in the log.
         let _ = self.call(About::Record(key), usage, Release(lease)).await;
+    }
+
+    async fn announce(&self, announcement: &Announcement, keep: Duration) -> Lookup<UnixMillis> {
+        if !is_short(announcement) {
+            return Lookup::Unavailable;
+        }
+        let announce = Announce(args::Announcement {
+            node: announcement.node,
+            text: announcement.text.clone(),
+            keep: kept(keep.min(ANNOUNCEMENT_KEEP_MAX)),
+            now: self.now(),
+        });
+        self.in_background(About::Nodes, Use::Write(Durability::Master), announce).await
+    }
+
+    async fn announced(&self) -> Lookup<Vec<Announcement>> {
+        let announced = ReadAnnounced(args::Announced {
+            limit: i64::try_from(ANNOUNCED_MAX).unwrap_or(i64::MAX),
+            bytes: i64::try_from(ANNOUNCEMENT_BYTES_MAX).unwrap_or(i64::MAX),
+            keep: kept(ANNOUNCEMENT_KEEP_MAX),
+            now: self.now(),
+        });
+        self.in_background(About::Nodes, Use::Read, announced).await
     }
 
     fn clock_ahead_ms(&self) -> Option<i64> {

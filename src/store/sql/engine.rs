@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::Row as _;
 
 use super::args::{
-    Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Statement, Surplus, Value,
+    Announced, Announcement, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion,
+    Statement, Surplus, Value,
 };
 use super::hearing::Hearing;
 
@@ -160,6 +161,11 @@ pub(super) struct Statements {
     /// A row where the lease is the caller's now.
     pub lease: Put<Lease>,
     pub release: Statement<Lease>,
+    /// The store's time. What nodes say of themselves stands among the records, at a tag that none
+    /// has, out of every list, and is removed like those.
+    pub announce: Put<Announcement>,
+    /// node, text
+    pub announced: Statement<Announced>,
     /// What follows a change of a record, or of a tag's epoch, before it is acknowledged: telling
     /// other nodes of it, or seeing that it lasts. None where the change itself does both.
     pub after_record: Option<Statement<Key>>,

@@ -3,11 +3,13 @@
 //! Rows that are garbage count as not there until the reaper has removed them.
 
 use super::args::{
-    self, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Statement,
+    self, Announced, Announcement, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord,
+    NewVersion, Statement,
 };
 use super::engine::{Cells, Driver, Engine, Put};
+use crate::clock::UnixMillis;
 use crate::session::outcome::{Carried, Created, Epoch, Leased, Replaced, Surplus};
-use crate::store::{LISTED_MAX, Listed, Stored};
+use crate::store::{self, LISTED_MAX, Listed, Stored};
 
 /// A call. It may be made again where the first try's end is not known.
 pub(super) trait Operation: Send + Sync + 'static {
@@ -335,6 +337,40 @@ impl Operation for Release {
 
     async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<()> {
         connection.execute(&E::STATEMENTS.release, &self.0).await.map(drop)
+    }
+}
+
+/// Says something of this node; the store's time.
+pub(super) struct Announce(pub Announcement);
+
+impl Operation for Announce {
+    type Answer = UnixMillis;
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(&self, connection: &mut E::Connection) -> sqlx::Result<UnixMillis> {
+        let rows = put::<E, _>(connection, &E::STATEMENTS.announce, &self.0).await?;
+        Ok(UnixMillis(first(&rows)?.integer(0)?.unsigned_abs()))
+    }
+}
+
+/// Reads what nodes say of themselves.
+pub(super) struct ReadAnnounced(pub Announced);
+
+impl Operation for ReadAnnounced {
+    type Answer = Vec<store::Announcement>;
+    const IS_TRANSACTION: bool = false;
+
+    async fn perform<E: Engine>(
+        &self,
+        connection: &mut E::Connection,
+    ) -> sqlx::Result<Self::Answer> {
+        let rows = connection.fetch(&E::STATEMENTS.announced, &self.0).await?;
+        // Who is not named by 16 bytes is no node.
+        let announcements = rows.iter().filter_map(|row| {
+            let node = sixteen(row.bytes(0).ok()?).ok()?;
+            Some(store::Announcement { node, text: row.bytes(1).ok()? })
+        });
+        Ok(announcements.collect())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::session::outcome::{
 use crate::store::contract::key;
 use crate::store::health::Health;
 use crate::store::redis::RedisStore;
-use crate::store::{Keep, SessionStore};
+use crate::store::{ANNOUNCED_MAX, ANNOUNCEMENT_BYTES_MAX, Announcement, Keep, SessionStore};
 
 const EPOCH: Epoch = Epoch([b'e'; 16]);
 const OTHER: Epoch = Epoch([b'o'; 16]);
@@ -174,4 +174,42 @@ async fn a_look_up_is_one_get_and_a_second_only_for_a_subject() {
     assert_eq!(gets(), before + 1);
     assert!(matches!(store.load(of_subject(1)).await, Lookup::Found(_)));
     assert_eq!(gets(), before + 3);
+}
+
+/// Who can write to the server can say anything; what no node says harms nobody for long.
+#[tokio::test]
+async fn what_no_node_announces_is_left_out_and_swept() {
+    let server = Server::start(IN_MEMORY);
+    let store = server.store().patient();
+    store.start().await;
+    let (nodes, long) = (store.namespace.nodes(), Duration::from_secs(60));
+    let own = Announcement { node: *b"0123456789abcdef", text: b"own".to_vec() };
+    server.cli(&["RPUSH", &nodes, "x"]);
+    assert_eq!(store.announce(&own, long).await, Lookup::Unavailable);
+    assert_eq!(store.announced().await, Lookup::Unavailable);
+    assert_eq!(*store.health().borrow(), Health::Up, "that is no outage");
+    server.cli(&["DEL", &nodes]);
+    let Lookup::Found(now) = store.announce(&own, long).await else { panic!("not taken") };
+    let soon = (now.0 + 30_000).to_string();
+    let later = (now.0 + 3_600_000).to_string();
+    let large = "x".repeat(16 + ANNOUNCEMENT_BYTES_MAX + 1);
+    for (score, member) in [
+        (&*soon, "too short"),
+        (&soon, &large),
+        (&later, "fedcba9876543210 in an hour"),
+        ("+inf", "fedcba9876543210 never"),
+        ("-inf", "fedcba9876543210 before"),
+    ] {
+        server.cli(&["ZADD", &nodes, score, member]);
+    }
+    assert_eq!(store.announced().await, Lookup::Found(vec![own.clone()]));
+    assert!(matches!(store.announce(&own, long).await, Lookup::Found(_)));
+    assert_eq!(server.cli(&["ZCARD", &nodes]), "3", "what ends soon ends by itself");
+    // As many as somebody likes: no node is told of more than it can hold.
+    let many: Vec<String> = (0..2 * ANNOUNCED_MAX).map(|n| format!("{n:016} of many")).collect();
+    let scored = many.iter().flat_map(|member| [&*soon, member]);
+    server.cli(&["ZADD", &nodes].into_iter().chain(scored).collect::<Vec<_>>());
+    let Lookup::Found(told) = store.announced().await else { panic!("no answer") };
+    assert!(told.len() <= ANNOUNCED_MAX && told.contains(&own), "{}", told.len());
+    assert!(server.cli(&["PTTL", &nodes]).parse::<u64>().is_ok_and(|left| left <= 60_000));
 }

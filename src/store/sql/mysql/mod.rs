@@ -13,8 +13,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{ConnectOptions, MySqlConnection};
 
 use super::args::{
-    Arg, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Sign, Statement,
-    Surplus,
+    Announced, Announcement, Arg, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord,
+    NewVersion, Sign, Statement, Surplus,
 };
 use super::engine::{Deadlines, Driver, Engine, Put, Role, Statements, Trouble, Unready};
 use super::hearing::Hearing;
@@ -333,6 +333,37 @@ const STATEMENTS: Statements = Statements {
     release: Statement(
         "DELETE FROM cloakroom_leases WHERE tag = ? AND id = ? AND owner = ?",
         &[Lease::tag, Lease::id, Lease::owner],
+    ),
+    announce: Put {
+        write: Statement(
+            concat!(
+                "INSERT INTO cloakroom_records (tag, id, version, sealed, keep_until, place) \
+                 VALUES (X'0000000000000000', ?, 1, ?, ? + ",
+                now!(),
+                ", -1) ON DUPLICATE KEY UPDATE \
+                 sealed = VALUES(sealed), keep_until = VALUES(keep_until)"
+            ),
+            &[Announcement::node, Announcement::text, Announcement::keep],
+        ),
+        read: Some(Statement(
+            concat!(
+                "SELECT ",
+                now!(),
+                " FROM cloakroom_records WHERE tag = X'0000000000000000' AND id = ?"
+            ),
+            &[Announcement::node],
+        )),
+    },
+    announced: Statement(
+        concat!(
+            "SELECT id, sealed FROM cloakroom_records \
+             WHERE tag = X'0000000000000000' AND keep_until > ",
+            now!(),
+            " AND keep_until <= ? + ",
+            now!(),
+            " AND LENGTH(sealed) <= ? ORDER BY keep_until DESC LIMIT ?"
+        ),
+        &[Announced::keep, Announced::bytes, Announced::limit],
     ),
     after_record: Some(Statement(
         concat!("INSERT INTO cloakroom_changes (tag, id, at) VALUES (?, ?, ", now!(), ")"),

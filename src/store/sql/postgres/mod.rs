@@ -13,8 +13,8 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, PgConnection};
 
 use super::args::{
-    Arg, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Sign, Statement,
-    Surplus,
+    Announced, Announcement, Arg, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord,
+    NewVersion, Sign, Statement, Surplus,
 };
 use super::engine::{Deadlines, Driver, Engine, Put, Role, Statements, Trouble, Unready};
 use super::hearing::Hearing;
@@ -379,6 +379,31 @@ const STATEMENTS: Statements = Statements {
     release: Statement(
         "DELETE FROM cloakroom_leases WHERE tag = $1 AND id = $2 AND owner = $3",
         &[Lease::tag, Lease::id, Lease::owner],
+    ),
+    announce: Put {
+        write: Statement(
+            concat!(
+                "INSERT INTO cloakroom_records (tag, id, version, sealed, keep_until, place) \
+                 VALUES ('\\x0000000000000000', $1, 1, $2, $3 + ",
+                now!(),
+                ", -1) ON CONFLICT (tag, id) DO UPDATE SET \
+                 sealed = excluded.sealed, keep_until = excluded.keep_until RETURNING ",
+                now!()
+            ),
+            &[Announcement::node, Announcement::text, Announcement::keep],
+        ),
+        read: None,
+    },
+    announced: Statement(
+        concat!(
+            "SELECT id, sealed FROM cloakroom_records \
+             WHERE tag = '\\x0000000000000000' AND keep_until > ",
+            now!(),
+            " AND keep_until <= $1 + ",
+            now!(),
+            " AND octet_length(sealed) <= $2::bigint ORDER BY keep_until DESC LIMIT $3"
+        ),
+        &[Announced::keep, Announced::bytes, Announced::limit],
     ),
     after_record: Some(Statement(FLUSH, &[])),
     after_tag: Some(Statement(FLUSH, &[])),

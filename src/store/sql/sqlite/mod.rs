@@ -18,7 +18,8 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::time::sleep;
 
 use super::args::{
-    Arg, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord, NewVersion, Statement, Surplus,
+    Announced, Announcement, Arg, Batch, EraStep, Key, Lease, Listing, NewEpoch, NewRecord,
+    NewVersion, Statement, Surplus,
 };
 use super::clock::StoreClock;
 use super::engine::{Deadlines, Engine, Put, Role, Statements, Trouble, Unready};
@@ -257,6 +258,20 @@ const STATEMENTS: Statements = Statements {
     release: Statement(
         "DELETE FROM leases WHERE tag = ?1 AND id = ?2 AND owner = ?3",
         &[Lease::tag, Lease::id, Lease::owner],
+    ),
+    announce: Put {
+        write: Statement(
+            "INSERT INTO records (tag, id, version, sealed, keep_until, place) \
+             VALUES (zeroblob(8), ?1, 1, ?2, ?3 + ?4, -1) ON CONFLICT (tag, id) DO UPDATE SET \
+             sealed = excluded.sealed, keep_until = excluded.keep_until RETURNING ?4",
+            &[Announcement::node, Announcement::text, Announcement::keep, Announcement::now],
+        ),
+        read: None,
+    },
+    announced: Statement(
+        "SELECT id, sealed FROM records WHERE tag = zeroblob(8) AND keep_until > ?1 \
+         AND keep_until <= ?1 + ?2 AND length(sealed) <= ?3 ORDER BY keep_until DESC LIMIT ?4",
+        &[Announced::now, Announced::keep, Announced::bytes, Announced::limit],
     ),
     after_record: None,
     after_tag: None,

@@ -15,7 +15,7 @@ use crate::session::outcome::{
 use crate::store::contract::{self, Bench, Elapse, count_up, counted, key};
 use crate::store::health::Health;
 use crate::store::sql::{open_sqlite, reaper};
-use crate::store::{SessionStore, SharedStore, StoreError, Stored};
+use crate::store::{Announcement, SessionStore, SharedStore, StoreError, Stored};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const LEASE: Duration = Duration::from_secs(1);
@@ -417,4 +417,28 @@ async fn replacements_that_wait_for_each_other_are_written_together() {
         rate(one_by_one),
         rate(began.elapsed())
     );
+}
+
+/// Who can write to the file can say anything; what no node says is nobody's.
+#[tokio::test]
+async fn what_no_node_announces_is_left_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("records.db");
+    let store = open(&path).await;
+    let own = Announcement { node: [7; 16], text: b"own".to_vec() };
+    let keep = Duration::from_secs(60);
+    let Lookup::Found(now) = store.announce(&own, keep).await else { panic!("not taken") };
+    let row = |id: &str, text: &str, keep: u64| {
+        let until = now.0 + keep;
+        sqlite3(
+            &path,
+            &format!("INSERT INTO records VALUES (zeroblob(8), {id}, 1, {text}, {until}, -1)"),
+        );
+    };
+    row("x'0102'", "x'00'", 30_000);
+    row("randomblob(16)", "zeroblob(513)", 30_000);
+    row("randomblob(16)", "x'00'", 3_600_000);
+    assert_eq!(store.announced().await, Lookup::Found(vec![own.clone()]));
+    assert!(matches!(store.announce(&own, keep).await, Lookup::Found(_)));
+    assert_eq!(sqlite3(&path, "SELECT count(*) FROM changes"), "0", "nobody has to hear of it");
 }
