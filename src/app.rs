@@ -31,10 +31,12 @@ use crate::proxy::touches::Touches;
 use crate::proxy::upstream_peer::peers;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
 use crate::store::cache::CacheStats;
+use crate::store::key_watch::KeyWatch;
+use crate::store::node_keys::Standing;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
 use crate::store::{self, SharedStore};
-use crate::telemetry::metrics::{CacheCounts, Connections, Metrics, StoreCounts};
+use crate::telemetry::metrics::{CacheCounts, Connections, FleetKeys, Metrics, StoreCounts};
 use crate::upstream::group::Group;
 
 pub use self::running::Running;
@@ -63,6 +65,7 @@ pub struct App {
     listeners: Vec<Listener>,
     admin: Option<admin::Listener>,
     store: SharedStore,
+    keys: Arc<KeyWatch>,
     shared: Arc<Shared>,
     workers: usize,
     limits: Limits,
@@ -113,6 +116,9 @@ impl App {
             clock_ahead_ms: counted.clock_ahead_ms().unwrap_or(0),
             cache: cache_counts(cached.cache_stats()),
         });
+        let keys = Arc::new(KeyWatch::new(store.clone(), ring.clone(), clock.clone()));
+        let watched = keys.clone();
+        metrics.watch_fleet(move || fleet_keys(&watched));
         let gate = listen::Gate::new(config.limits.connections);
         let counted = gate.clone();
         metrics.watch_connections(move || connections(counted.counts()));
@@ -165,6 +171,7 @@ impl App {
             listeners: opened.listeners,
             admin,
             store,
+            keys,
             shared: Arc::new(shared),
             workers: config.workers.max(1),
             limits: config.limits,
@@ -298,6 +305,16 @@ fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
 fn cache_counts(stats: CacheStats) -> CacheCounts {
     let CacheStats { hits, misses, evicted, entries, bytes } = stats;
     CacheCounts { hits, misses, evictions: evicted, entries, bytes }
+}
+
+/// The same of what is known of other nodes' keys.
+fn fleet_keys(watch: &KeyWatch) -> FleetKeys {
+    let standing = watch.standing();
+    FleetKeys {
+        nodes: watch.nodes().len(),
+        lacks: matches!(standing, Standing::Lacks(_)),
+        seals_with_another: standing != Standing::Agrees,
+    }
 }
 
 /// The same of the gate's.

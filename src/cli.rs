@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod check;
 pub mod demo;
+mod fleet_keys;
 pub mod keys;
 pub mod sessions;
 
@@ -28,8 +29,9 @@ pub enum Command {
     Run { config: PathBuf },
     /// Say whether a configuration is good.
     Check(check::Check),
-    /// Work on a key ring.
-    Keys(Keys),
+    /// Work on a key ring, or ask a running process about those of all nodes; it is found by its
+    /// configuration.
+    Keys { keys: Keys, config: PathBuf },
     /// Ask a running process about sessions; it is found by its configuration.
     Sessions { sessions: Sessions, config: PathBuf },
     /// Show the protocol at work, with an application of its own.
@@ -94,7 +96,7 @@ pub fn parse_from(
             let style = check::Style::Own;
             Command::Check(check::Check { config, style, dump, quiet, deny_warnings })
         }
-        Sub::Keys(keys) => Command::Keys(keys),
+        Sub::Keys(keys) => Command::Keys { keys, config },
         Sub::Sessions(sessions) => Command::Sessions { sessions, config },
         Sub::Demo(demo) => Command::Demo(demo),
     })
@@ -207,25 +209,27 @@ mod tests {
     #[test]
     fn key_rings_and_the_demonstration_have_their_arguments() {
         let file = PathBuf::from("ring.json");
-        check("cloakroom keys new ring.json", Ok(Command::Keys(Keys::New { file: file.clone() })));
-        check(
-            "cloakroom keys show ring.json",
-            Ok(Command::Keys(Keys::Show { file: file.clone() })),
-        );
+        let asked = |keys| Ok(Command::Keys { keys, config: PathBuf::from(CONFIG_FILE) });
+        check("cloakroom keys new ring.json", asked(Keys::New { file: file.clone() }));
+        check("cloakroom keys show ring.json", asked(Keys::Show { file: file.clone() }));
         let key = KeyId([0xa, 0, 0, 0x1f]);
+        let promote = |force, admin: Option<&str>| {
+            let place = Place { admin: admin.map(str::to_owned) };
+            asked(Keys::Promote { file: file.clone(), key, force, place })
+        };
+        check("cloakroom keys promote ring.json 0A00001f", promote(false, None));
         check(
-            "cloakroom keys promote ring.json 0A00001f",
-            Ok(Command::Keys(Keys::Promote { file: file.clone(), key })),
+            "cloakroom keys promote --force ring.json 0A00001f --admin unix:/a",
+            promote(true, Some("unix:/a")),
         );
+        check("cloakroom keys nodes", asked(Keys::Nodes { place: Place::default() }));
         check(
             "cloakroom keys retire ring.json 0a00001f",
-            Ok(Command::Keys(Keys::Retire { file: file.clone(), key })),
+            asked(Keys::Retire { file: file.clone(), key }),
         );
         check("cloakroom keys retire ring.json 0a00001", Err(ErrorKind::ValueValidation));
-        check(
-            "cloakroom keys replace-index ring.json --yes",
-            Ok(Command::Keys(Keys::ReplaceIndex { file, yes: true })),
-        );
+        let replace = Keys::ReplaceIndex { file: file.clone(), yes: true };
+        check("cloakroom keys replace-index ring.json --yes", asked(replace));
         let demo = |port: u16| Ok(Command::Demo(Demo { port }));
         check("cloakroom demo", demo(8443));
         check("cloakroom demo --port 9", demo(9));

@@ -16,7 +16,9 @@ fn main() -> ExitCode {
     let outcome = match cli::parse() {
         Command::Check(check) => return check.run(),
         Command::Run { config } => run(&config),
-        Command::Keys(keys) => keys.run(&Clock::System).map(|said| println!("{said}")),
+        Command::Keys { keys, config } => {
+            keys.run(&Clock::System, &config).map(|said| println!("{said}"))
+        }
         Command::Sessions { sessions, config } => {
             sessions.run(&config).map(|said| println!("{said}"))
         }

@@ -1,10 +1,11 @@
-//! The private listener: `/metrics`, `/livez`, `/readyz`, `/sessions`.
+//! The private listener: `/metrics`, `/livez`, `/readyz`, `/keys`, `/sessions`.
 //!
 //! For probes, scrapers and operators on the same machine or a private network. It has no
 //! authentication: whoever can connect may list and end sessions. Browsers may not. It is an HTTP server of its own (hyper) on the
 //! control runtime, so that it answers while every worker is busy.
 
 mod guard;
+mod keys;
 mod listener;
 mod pages;
 mod server;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use crate::admin::Sessions;
+use crate::admin::{Sessions, keys};
+use crate::store::key_watch::KeyWatch;
 use crate::telemetry::metrics::Metrics;
 
 /// Whether the process can do its work.
@@ -24,6 +25,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Asked at each `/readyz`; must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// What is known of the nodes' keys; where there is nothing, the page is not there.
+    pub keys: Option<Arc<KeyWatch>>,
     /// For what operators ask of sessions; where there is none, the pages are all.
     pub sessions: Option<Sessions>,
 }
@@ -36,6 +39,7 @@ impl fmt::Debug for State {
 
 /// The type of Prometheus' text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to a request. The query is ignored: some probes add one against caches.
@@ -44,6 +48,7 @@ pub(super) fn answer(method: &Method, path: &str, state: &State) -> Response<Str
         "/metrics" => metrics,
         "/livez" => livez,
         "/readyz" => readyz,
+        "/keys" if state.keys.is_some() => keys,
         _ => return page(StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
     };
     if method != Method::GET && method != Method::HEAD {
@@ -72,6 +77,12 @@ fn metrics(state: &State) -> Response<String> {
 /// Alive as long as the process runs: a store that is down is no reason to restart it.
 fn livez(_: &State) -> Response<String> {
     page(StatusCode::OK, TEXT, "alive\n".to_owned())
+}
+
+/// Which keys the live nodes have.
+fn keys(state: &State) -> Response<String> {
+    let shown = state.keys.as_deref().map(keys::shown).unwrap_or_default();
+    page(StatusCode::OK, JSON, format!("{shown}\n"))
 }
 
 fn readyz(state: &State) -> Response<String> {
@@ -108,7 +119,7 @@ mod tests {
             reasons: reasons.iter().map(|&reason| reason.to_owned()).collect(),
         };
         let readiness = Arc::new(move || readiness.clone());
-        State { metrics: Arc::new(Metrics::new()), readiness, sessions: None }
+        State { metrics: Arc::new(Metrics::new()), readiness, keys: None, sessions: None }
     }
 
     #[test]

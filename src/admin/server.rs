@@ -179,6 +179,7 @@ mod tests {
         let state = State {
             metrics: Arc::new(Metrics::new()),
             readiness: Arc::new(|| Readiness { ready: false, reasons: vec!["draining".into()] }),
+            keys: None,
             sessions: None,
         };
         let task = tokio::spawn(serve(listener, state, async {

@@ -18,14 +18,26 @@ use crate::proxy::open_streams::look_after;
 use crate::proxy::serve::{UpstreamPool, Worker};
 use crate::proxy::shared::Shared;
 use crate::store::health::Health;
+use crate::store::key_watch::{KeyWatch, Progress};
+use crate::store::node_keys::Standing;
 use crate::store::{CLOCK_SKEW_MAX_MS, SharedStore, era};
 use crate::telemetry::audit::{self, StoreState};
 
 impl App {
     /// Serves until told otherwise.
     pub(super) fn obey(self, ordered: watch::Receiver<Shutdown>) -> Result<(), BuildError> {
-        let Self { control, listeners, admin, store, shared, workers, limits, gate, drain_timeout } =
-            self;
+        let Self {
+            control,
+            listeners,
+            admin,
+            store,
+            keys,
+            shared,
+            workers,
+            limits,
+            gate,
+            drain_timeout,
+        } = self;
         control.block_on(async move {
             let (command, commanded) = watch::channel(Shutdown::Running);
             let (ended, mut ends) = mpsc::unbounded_channel();
@@ -33,8 +45,13 @@ impl App {
             store.start().await;
             shared.records.read_era().await;
             tokio::spawn(era::follow(shared.records.clone()));
+            // Once before anybody is told that this node is ready.
+            let mut progress = Progress::default();
+            keys.look(&mut progress).await;
+            let watch = keys.clone();
+            let watching = tokio::spawn(async move { watch.run(progress).await });
             if let Some(listener) = admin {
-                let state = admin_state(&shared, &store, &is_ready);
+                let state = admin_state(&shared, &store, &keys, &is_ready);
                 tokio::spawn(async move {
                     if let Err(error) = admin::serve(listener, state, std::future::pending()).await
                     {
@@ -80,6 +97,8 @@ impl App {
                 control_loop(ordered, &command, &mut ends, &is_ready, drain_timeout).await;
             command.send_replace(Shutdown::Stopped);
             while ends.recv().await.is_some() {}
+            watching.abort();
+            keys.withdraw().await;
             outcome
         })
     }
@@ -158,9 +177,11 @@ async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
 fn admin_state(
     shared: &Arc<Shared>,
     store: &SharedStore,
+    keys: &Arc<KeyWatch>,
     is_ready: &Arc<AtomicBool>,
 ) -> admin::State {
     let (health, is_ready, store) = (store.health(), is_ready.clone(), store.clone());
+    let watch = keys.clone();
     let readiness = move || {
         let mut reasons = Vec::new();
         if !is_ready.load(Ordering::Acquire) {
@@ -169,7 +190,18 @@ fn admin_state(
         if *health.borrow() == Health::Down {
             reasons.push("the store does not answer".to_owned());
         }
+        let standing = watch.standing();
+        if let Standing::Lacks(key) = standing {
+            reasons.push(format!(
+                "this node lacks the key {key}, which most nodes seal with: give it their key ring"
+            ));
+        }
         let ready = reasons.is_empty();
+        // It opens what they seal, and they may not have been told yet.
+        if let Standing::SealsWithAnother(key) = standing {
+            let own = watch.own().seals;
+            reasons.push(format!("this node seals with the key {own}, most nodes with {key}"));
+        }
         // Such a node serves, and to take it away would not put its clock right.
         if let Some(ahead_ms) = store.clock_ahead_ms()
             && ahead_ms.unsigned_abs() > CLOCK_SKEW_MAX_MS
@@ -185,7 +217,12 @@ fn admin_state(
         clock: shared.clock.clone(),
         namespaces: shared.namespaces.clone(),
     });
-    admin::State { metrics: shared.metrics.clone(), readiness: Arc::new(readiness), sessions }
+    admin::State {
+        metrics: shared.metrics.clone(),
+        readiness: Arc::new(readiness),
+        keys: Some(keys.clone()),
+        sessions,
+    }
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

@@ -1,7 +1,7 @@
 //! `cloakroom keys`: makes, lists and rolls the keys of a ring (PROTOCOL 3, 4).
 //!
-//! Each step says what comes next, since a roll-out is done when every node has it, which this
-//! program, run on one machine, cannot see.
+//! Each step says what comes next, since a roll-out is done when every node has it. Which have it a
+//! running process knows; without one, the metrics of every node say so.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 
+use super::ask::Place;
+use super::fleet_keys::FleetKeys;
 use crate::clock::Clock;
 use crate::crypto::keyring::{Description, KeyId, Keyring, KeyringError};
 
@@ -22,12 +24,22 @@ pub enum Keys {
     Show { file: PathBuf },
     /// Add a fresh key that only opens: the first step of a roll-out
     Rotate { file: PathBuf },
+    /// List the live nodes, and which keys each of them has
+    Nodes {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Let an accepted key seal, once every node accepts it: the second step
     Promote {
         file: PathBuf,
         /// Eight hex digits, as `keys show` lists them
         #[arg(value_parser = key_id)]
         key: KeyId,
+        /// Also where live nodes lack the key: they will not be ready, nor open what it seals
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        place: Place,
     },
     /// Take a key out of use, once nothing needs it any more: the last step
     Retire {
@@ -54,9 +66,15 @@ impl Keys {
     ///
     /// # Errors
     /// A text with the remedy. The file is then as it was.
-    pub fn run(&self, clock: &Clock) -> Result<String, String> {
+    pub fn run(&self, clock: &Clock, config: &Path) -> Result<String, String> {
         let now = clock.now();
         let file = self.file();
+        let known = match self {
+            Self::Promote { key, force, place, .. } => {
+                asked_before(file, *key, *force, place, config)?
+            }
+            _ => None,
+        };
         let shown = file.display();
         let text = match self {
             Self::New { .. } => {
@@ -64,11 +82,15 @@ impl Keys {
                     format!("{shown}: a new key ring; keep it secret, and give every node the same")
                 })
             }
+            Self::Nodes { place } => {
+                return FleetKeys::of(place, config).map(|fleet| fleet.list());
+            }
             Self::Show { .. } => Keyring::load(file).map(|ring| list(&ring)),
             Self::Rotate { .. } => Keyring::edit(file, |ring| ring.rotate(now)).map(|key| {
                 format!(
                     "{shown}: added {key}, which opens and does not seal yet\n\
-                     next: give every node this file and reload it (HUP); when /metrics of every \
+                     next: give every node this file and reload it (HUP); when no node lacks it in \
+                     `cloakroom keys nodes`, or /metrics of every \
                      node has\n  cloakroom_keyring_key{{key=\"{key}\",status=\"accept\"}} 1\n\
                      then: cloakroom keys promote {shown} {key}"
                 )
@@ -114,11 +136,15 @@ impl Keys {
                 })
             }
         };
-        text.map(|text| warned(file, text)).map_err(|error| with_remedy(&error))
+        let text = text.map_err(|error| with_remedy(&error))?;
+        let text = known.map_or(text.clone(), |known| format!("{text}\nnote: {known}"));
+        Ok(warned(file, text))
     }
 
+    /// The file; an empty name where it is about none.
     fn file(&self) -> &Path {
         match self {
+            Self::Nodes { .. } => Path::new(""),
             Self::New { file }
             | Self::Show { file }
             | Self::Rotate { file }
@@ -126,6 +152,53 @@ impl Keys {
             | Self::Retire { file, .. }
             | Self::ReplaceIndex { file, .. } => file,
         }
+    }
+}
+
+/// What is to be said about the nodes once a key seals; nothing where this step changes nothing, or is
+/// refused anyway.
+///
+/// # Errors
+/// Live nodes lack it, or nobody answers where somebody was named: nothing should be changed.
+fn asked_before(
+    file: &Path,
+    key: KeyId,
+    force: bool,
+    place: &Place,
+    config: &Path,
+) -> Result<Option<String>, String> {
+    let may_promote = |ring: &Keyring| ring.sealing().id() != key && ring.opening(key).is_some();
+    if !Keyring::load(file).is_ok_and(|ring| may_promote(&ring)) {
+        return Ok(None);
+    }
+    let unknown = |why: &str| {
+        format!("which nodes have {key} is not known ({why}): look at /metrics of every node")
+    };
+    if place.admin.is_none() && !config.exists() {
+        return Ok(Some(unknown("no running node was named with --admin")));
+    }
+    let fleet = match FleetKeys::of(place, config) {
+        Ok(fleet) => fleet,
+        Err(why) if place.admin.is_some() && !force => {
+            return Err(format!("{why}; nothing was changed"));
+        }
+        Err(why) => return Ok(Some(unknown(why.lines().next().unwrap_or_default()))),
+    };
+    let without = fleet.without(key);
+    match (fleet.doubt(), without.is_empty()) {
+        (_, false) if !force => Err(format!(
+            "{}: nothing was changed, since live nodes lack {key}: {}. They would not be ready, and \
+             answer 503 for what it seals: give them this file and reload them (HUP) first, or add \
+             --force",
+            file.display(),
+            without.join(", ")
+        )),
+        (_, false) => Ok(Some(format!("live nodes lack {key}: {}", without.join(", ")))),
+        (Some(doubt), true) => Ok(Some(unknown(&doubt))),
+        (None, true) => Ok(Some(format!(
+            "it opens on all {} live nodes; those of a version before this one do not count",
+            fleet.count()
+        ))),
     }
 }
 
@@ -177,6 +250,8 @@ mod tests {
     use super::*;
     use crate::crypto::keyring::{Status, Usage};
 
+    const NOWHERE: &str = "/nonexistent/config.yaml";
+
     struct Ring {
         _directory: tempfile::TempDir,
         file: PathBuf,
@@ -191,13 +266,13 @@ mod tests {
         }
 
         fn ok(&self, keys: Keys) -> String {
-            keys.run(&Clock::System).unwrap()
+            keys.run(&Clock::System, Path::new(NOWHERE)).unwrap()
         }
 
         /// Runs what must be refused, and checks that the file stays as it was.
         fn refused(&self, keys: Keys, expected: &str) {
             let before = std::fs::read(&self.file).unwrap();
-            let said = keys.run(&Clock::System).unwrap_err();
+            let said = keys.run(&Clock::System, Path::new(NOWHERE)).unwrap_err();
             assert!(said.contains(expected), "{said}");
             assert_eq!(std::fs::read(&self.file).unwrap(), before);
         }
@@ -208,7 +283,8 @@ mod tests {
         }
 
         fn promote(&self, key: KeyId) -> Keys {
-            Keys::Promote { file: self.file.clone(), key }
+            let (file, place) = (self.file.clone(), Place::default());
+            Keys::Promote { file, key, force: false, place }
         }
 
         fn retire(&self, key: KeyId) -> Keys {
@@ -239,7 +315,9 @@ mod tests {
         let said = ring.ok(ring.promote(new));
         assert_eq!(ring.primary(), new);
         assert!(said.contains(&format!("{{key=\"{new}\",status=\"primary\"}} 1")), "{said}");
-        assert!(said.ends_with(&format!("cloakroom keys retire {file} {old}")), "{said}");
+        let next =
+            format!("cloakroom keys retire {file} {old}\nnote: which nodes have {new} is not");
+        assert!(said.contains(&next), "{said}");
         let said = ring.ok(ring.retire(old));
         assert!(said.contains("reload"), "{said}");
         assert_eq!(ring.of(Usage::Seal, Status::Retired), [old]);
@@ -284,7 +362,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_told_with_its_remedy() {
         let file = PathBuf::from("/nonexistent/ring.json");
-        let said = Keys::Rotate { file }.run(&Clock::System).unwrap_err();
+        let said = Keys::Rotate { file }.run(&Clock::System, Path::new(NOWHERE)).unwrap_err();
         assert!(said.ends_with("`cloakroom keys new FILE` makes a key ring"), "{said}");
     }
 

@@ -12,8 +12,10 @@ mod ends;
 pub mod era;
 mod flights;
 pub mod health;
+pub mod key_watch;
 pub mod memory;
 mod mending;
+pub mod node_keys;
 pub mod records;
 pub mod redis;
 pub mod sql;
@@ -90,7 +92,7 @@ pub struct Listed {
     pub total: usize,
 }
 
-/// What a node says of itself to the others.
+/// What a node says of itself to the others; what it means is [`node_keys`]'s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     pub node: [u8; 16],
@@ -325,7 +327,7 @@ pub async fn open(
     })
 }
 
-/// Whether an engine takes an announcement of this size.
+/// Whether an engine takes an announcement of this size; [`node_keys`] makes no longer one.
 fn is_short(announcement: &Announcement) -> bool {
     announcement.text.len() <= ANNOUNCEMENT_BYTES_MAX
 }

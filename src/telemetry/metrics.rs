@@ -22,8 +22,8 @@ use self::store::Store;
 pub use self::store::{CacheCounts, StoreCounts};
 pub use self::upstream::UpstreamMetrics;
 use self::upstream::Upstreams;
-pub use self::watched::Connections;
 use self::watched::Watched;
+pub use self::watched::{Connections, FleetKeys};
 
 /// Seconds; from a cached static page to a report that takes a minute.
 const REQUEST_BUCKETS: &[f64] =
@@ -217,6 +217,11 @@ impl Metrics {
     /// ticket.
     pub fn watch_ring(&self, ring: Arc<RingSource>) {
         self.watched.ring(ring);
+    }
+
+    /// Says where to ask how this node's keys stand to those of others.
+    pub fn watch_fleet(&self, read: impl Fn() -> FleetKeys + Send + 'static) {
+        self.watched.fleet(read);
     }
 
     /// Says where to ask for what the store and its cache count for themselves.

@@ -45,19 +45,19 @@ impl Visitor {
 }
 
 /// Two nodes over one Redis, each with a copy of the ring that it reads when it likes.
-struct Fleet {
-    clock: TestClock,
-    nodes: Vec<Proxy>,
+pub(crate) struct Fleet {
+    pub(crate) clock: TestClock,
+    pub(crate) nodes: Vec<Proxy>,
     /// Where the operator works; the nodes' copies beside it.
-    ring: PathBuf,
+    pub(crate) ring: PathBuf,
     copies: Vec<PathBuf>,
     _directories: Vec<TempDir>,
     _app: Responder,
-    _redis: Redis,
+    pub(crate) redis: Redis,
 }
 
 impl Fleet {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (app, redis, clock) = (application().await, Redis::start(), TestClock::default());
         let directories: Vec<TempDir> =
             (0..3).map(|_| tempfile::tempdir().expect("a directory")).collect();
@@ -66,37 +66,39 @@ impl Fleet {
         let copies: Vec<PathBuf> = rings.collect();
         keys(&["new", &ring.display().to_string()]);
         let shop = Shop::at(app.address).store(&redis).top(ADMIN);
-        let nodes = directories[1..]
-            .iter()
-            .zip(&copies)
-            .map(|(directory, copy)| {
-                std::fs::copy(&ring, copy).expect("copied");
-                shop.sharing(directory).start_at(&clock)
-            })
-            .collect();
-        Self { clock, nodes, ring, copies, _directories: directories, _app: app, _redis: redis }
+        let mut nodes = Vec::new();
+        for (directory, copy) in directories[1..].iter().zip(&copies) {
+            std::fs::copy(&ring, copy).expect("copied");
+            let node = shop.sharing(directory).start_at(&clock);
+            // One after the other: the first one is the elder.
+            while metric(&node, "cloakroom_nodes").await.is_none_or(|nodes| nodes == 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            nodes.push(node);
+        }
+        Self { clock, nodes, ring, copies, _directories: directories, _app: app, redis }
     }
 
     /// A step of the operator's; returns what it printed.
-    fn keys(&self, action: &str, rest: &[&str]) -> String {
+    pub(crate) fn keys(&self, action: &str, rest: &[&str]) -> String {
         let ring = self.ring.display().to_string();
         keys(&[&[action, &ring], rest].concat())
     }
 
     /// The key of this status, from the operator's file.
-    fn key(&self, status: &str) -> String {
+    pub(crate) fn key(&self, status: &str) -> String {
         let shown = self.keys("show", &[]);
         let of = |line: &&str| line.contains("  seal   ") && line.contains(status);
         shown.lines().find(of).expect("a key of this status")[..8].to_owned()
     }
 
     /// Hands the operator's file out to a node, which is told so.
-    fn reload(&self, node: usize) {
+    pub(crate) fn reload(&self, node: usize) {
         self.hand_out(node);
         self.nodes[node].reload();
     }
 
-    fn hand_out(&self, node: usize) {
+    pub(crate) fn hand_out(&self, node: usize) {
         // Put there in one step, as whatever distributes files does.
         let draft = self.copies[node].with_extension("draft");
         std::fs::copy(&self.ring, &draft).expect("copied");
@@ -112,7 +114,7 @@ impl Fleet {
     }
 
     /// The value of a series.
-    async fn metric(&self, node: usize, series: &str) -> Option<u64> {
+    pub(crate) async fn metric(&self, node: usize, series: &str) -> Option<u64> {
         metric(&self.nodes[node], series).await
     }
 

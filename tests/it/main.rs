@@ -17,6 +17,7 @@ mod crowded;
 mod double_click;
 mod faults;
 mod fixation;
+mod fleet_keys;
 mod guard;
 mod harness;
 mod headers;

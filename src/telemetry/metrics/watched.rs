@@ -25,6 +25,17 @@ pub struct Connections {
     pub handshakes_failed: u64,
 }
 
+/// How this node's keys stand to those of the live nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FleetKeys {
+    /// Nodes that have announced themselves, this one included.
+    pub nodes: usize,
+    /// What most of them seal with does not open here.
+    pub lacks: bool,
+    /// This node seals with another key than most.
+    pub seals_with_another: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Watched {
     connections: IntCounter,
@@ -34,6 +45,9 @@ pub(super) struct Watched {
     keyring_keys: IntGaugeVec,
     keyring_opened: IntCounterVec,
     keyring_reads: IntCounter,
+    nodes: IntGauge,
+    lacks_key: IntGauge,
+    seals_with_another: IntGauge,
     sources: Mutex<Sources>,
 }
 
@@ -43,6 +57,7 @@ struct Sources {
     connections: Option<Box<dyn Fn() -> Connections + Send>>,
     store: Option<Box<dyn Fn() -> StoreCounts + Send>>,
     ring: Option<Arc<RingSource>>,
+    fleet: Option<Box<dyn Fn() -> FleetKeys + Send>>,
 }
 
 impl fmt::Debug for Sources {
@@ -88,6 +103,21 @@ impl Watched {
                 "cloakroom_keyring_reads_total",
                 "How often the key ring was read: at the start, at reloads, for unknown keys.",
             ),
+            nodes: gauge(
+                r,
+                "cloakroom_nodes",
+                "Nodes on this store that have announced themselves lately, this one included.",
+            ),
+            lacks_key: gauge(
+                r,
+                "cloakroom_keyring_lacks_fleet_key",
+                "1 where this node lacks the key that most nodes seal with: it is not ready.",
+            ),
+            seals_with_another: gauge(
+                r,
+                "cloakroom_keyring_seals_with_another",
+                "1 where this node seals with another key than most nodes, lacking theirs or not.",
+            ),
             sources: Mutex::default(),
         }
     }
@@ -106,6 +136,9 @@ impl Watched {
         if let Some(ring) = &sources.ring {
             self.read_ring(ring);
         }
+        if let Some(read) = &sources.fleet {
+            self.read_fleet(read());
+        }
         exposed()
     }
 
@@ -119,6 +152,10 @@ impl Watched {
 
     pub(super) fn ring(&self, ring: Arc<RingSource>) {
         self.with(|sources| sources.ring = Some(ring));
+    }
+
+    pub(super) fn fleet(&self, read: impl Fn() -> FleetKeys + Send + 'static) {
+        self.with(|sources| sources.fleet = Some(Box::new(read)));
     }
 
     fn with(&self, change: impl FnOnce(&mut Sources)) {
@@ -139,6 +176,13 @@ impl Watched {
             }
         }
         raise(&self.keyring_reads, source.reads());
+    }
+
+    fn read_fleet(&self, keys: FleetKeys) {
+        let FleetKeys { nodes, lacks, seals_with_another } = keys;
+        self.nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
+        self.lacks_key.set(i64::from(lacks));
+        self.seals_with_another.set(i64::from(seals_with_another));
     }
 
     fn read_connections(&self, counts: Connections) {
@@ -178,6 +222,21 @@ mod tests {
                 ],
             );
         }
+    }
+
+    #[test]
+    fn the_fleet_is_asked_for_when_somebody_reads() {
+        let metrics = Metrics::new();
+        check(&metrics, &["cloakroom_nodes 0", "cloakroom_keyring_lacks_fleet_key 0"]);
+        metrics.watch_fleet(|| FleetKeys { nodes: 3, lacks: true, seals_with_another: true });
+        check(
+            &metrics,
+            &[
+                "cloakroom_nodes 3",
+                "cloakroom_keyring_lacks_fleet_key 1",
+                "cloakroom_keyring_seals_with_another 1",
+            ],
+        );
     }
 
     #[test]

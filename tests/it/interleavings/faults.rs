@@ -67,7 +67,11 @@ async fn check(write: usize, fault: Fault, expected: Left) {
 
     let made = usize::from((write, fault) == (3, Fault::AnswerLost));
     let probes = scene.nodes.len();
-    assert_eq!(scene.redis.keys().len(), 1 + made + probes, "records of this visitor and others");
+    assert_eq!(
+        scene.redis.records().len(),
+        1 + made + probes,
+        "records of this visitor and others"
+    );
     for node in [1, 0] {
         let lent = scene.lent(visitor.node(node)).await;
         let jar = if expected == Left::All { "EGG_SESS=before" } else { "" };

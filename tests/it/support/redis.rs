@@ -122,6 +122,11 @@ impl Redis {
         keys
     }
 
+    /// The keys of records.
+    pub fn records(&self) -> Vec<String> {
+        self.keys().into_iter().filter(|key| key.contains("}:s:")).collect()
+    }
+
     /// The number of commands that the server has run so far, this question included.
     pub fn commands_processed(&self) -> u64 {
         self.cli(&["INFO", "stats"])
