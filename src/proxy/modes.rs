@@ -135,6 +135,9 @@ fn seal(
     let own = fields.iter().map(Vec::as_slice).filter(|field| policy.owns(name_of(field)));
     let answer = fields_of(&response.headers);
     let set = worker_clock::cookies(own, &answer, now);
+    for cookie in set.iter().filter(|cookie| place.is_foreign(cookie.domain())) {
+        shared.tell_foreign_domain(policy, &target.host, cookie.name(), now);
+    }
     let occasion = Occasion {
         is_document: is_document(&session.req_header().method, &ctx.head, &answer),
         took: now.since(guarded.at),

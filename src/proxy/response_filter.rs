@@ -190,6 +190,9 @@ async fn settle(
     };
     let now = shared.clock.now();
     let (mut answer, cleared) = answer(exchange, target, response, fields, endpoint, now);
+    for name in answer.edits.iter().filter_map(Edit::foreign) {
+        shared.tell_foreign_domain(policy, &target.host, name, now);
+    }
     obey(&mut answer, said.unwrap_or_default(), exchange);
     answer.leaves_page = fetch::leaves_page(&ctx.head);
     if answer.subject.is_some() {
@@ -381,9 +384,7 @@ fn answer(
     let edits: Vec<Edit> = parsed
         .iter()
         .filter(|cookie| policy.owns(cookie.name()))
-        .filter_map(|cookie| {
-            Edit::read(cookie, &target.host, target.requested.path.as_bytes(), now)
-        })
+        .map(|cookie| Edit::read(cookie, &target.host, target.requested.path.as_bytes(), now))
         .collect();
     let (method, path) = (&exchange.method, &target.requested.path);
     let mut answer = Answer {

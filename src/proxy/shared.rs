@@ -8,6 +8,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::cookie;
+use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
 use crate::proxy::gate::Gates;
 use crate::proxy::guards::Guards;
@@ -30,7 +31,7 @@ use crate::session::subject::User;
 use crate::store::records::Records;
 use crate::store::records::users::{Others, UserSessions};
 use crate::store::throttle::Throttle;
-use crate::telemetry::findings::Findings;
+use crate::telemetry::findings::{Findings, Found};
 use crate::telemetry::labels::{StoreOp, StoreOutcome};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
@@ -79,6 +80,13 @@ impl Shared {
     /// Whether a cookie of this name is a ticket.
     pub fn is_ticket(&self, cookie_name: &[u8]) -> bool {
         self.tickets.iter().any(|ticket| ticket.as_bytes() == cookie_name)
+    }
+
+    /// Says that an application has given a cookie a `Domain` that its host is not in.
+    pub fn tell_foreign_domain(&self, policy: &Policy, host: &str, name: &[u8], now: UnixMillis) {
+        let (policy, findings) = (&policy.name, &[Finding::ForeignDomain]);
+        let found = Found { policy, host, name, findings, instead: None };
+        self.findings.tell(&self.metrics, &found, now);
     }
 
     /// Opens a ticket, after reading the ring again where a key is missing (PROTOCOL.md 4).

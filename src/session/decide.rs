@@ -725,7 +725,7 @@ mod tests {
         };
         assert_eq!((ended.state, cause), (State::Ended, Cause::AppDeleted));
         let other = SetCookie::parse(b"EGG_SESS=new").expect("a readable field");
-        let other = Edit::read(&other, "h", b"/", NOW).expect("an accepted field");
+        let other = Edit::read(&other, "h", b"/", NOW);
         let mut goes_on = parked();
         goes_on.jar.apply(&[other], policy().jar, NOW);
         let Verdict::Forward { bond: Bond::Live(held, _), touch: Some(Touch::Now(touch)) } =

@@ -1,11 +1,13 @@
 //! The vault's cookie jar: the application's session cookies, kept as a browser would keep them
 //! (RFC 6265bis, sections 5.7 and 5.8; PROTOCOL.md 7, 9, 11).
 //!
-//! `Secure` and `HttpOnly` play no part: the jar never leaves the proxy's side.
+//! `Secure` and `HttpOnly` play no part: the jar never leaves the proxy's side. A `Domain` that the host
+//! is not in, for which browsers drop a cookie, is no reason to: see [`Cookie::is_foreign`].
 
 use std::fmt;
 
 use crate::clock::UnixMillis;
+use crate::cookie::finding::covers;
 use crate::cookie::request::Field;
 use crate::cookie::response::{Lifetime, SetCookie};
 use crate::session::policy::{CookiesHold, JarLimits};
@@ -16,6 +18,7 @@ use crate::session::record::HEAP_SLACK;
 pub struct Cookie {
     name: Vec<u8>,
     value: Vec<u8>,
+    /// With a dot in front where it is foreign. Nodes that know of none such lend it to no host.
     domain: String,
     host_only: bool,
     path: Vec<u8>,
@@ -35,6 +38,35 @@ impl Cookie {
             && self.host_only == other.host_only
             && self.path == other.path
             && self.domain == other.domain
+    }
+
+    /// Whether the application has given it a `Domain` that its host is not in: that of another
+    /// environment, or of the address that the worker is known by inside. It goes wherever the ticket
+    /// goes, unless a cookie goes there that browsers would have kept under the same name.
+    fn is_foreign(&self) -> bool {
+        self.domain.starts_with('.')
+    }
+
+    /// Whether it is kept in place of the other one. Of foreign ones there is one to a name and path:
+    /// nobody can tell which of two is meant.
+    fn replaces(&self, other: &Self) -> bool {
+        let are_foreign = self.is_foreign() && other.is_foreign();
+        self.is(other) || (are_foreign && self.name == other.name && self.path == other.path)
+    }
+
+    /// Whether the other one, which a browser would have kept, has gone in its place.
+    fn is_hidden_by(&self, own: &Self) -> bool {
+        let are_alike = self.name == own.name && self.path == own.path;
+        self.is_foreign() && !own.is_foreign() && are_alike
+    }
+
+    /// Whether a request to this host, for this path, gets it.
+    fn goes_to(&self, host: &str, path: &[u8], now: UnixMillis) -> bool {
+        self.expires.is_none_or(|end| end > now)
+            && (self.domain == host
+                || self.is_foreign()
+                || (!self.host_only && is_subdomain(host, &self.domain)))
+            && path_matches(path, &self.path)
     }
 
     /// Whether it ends as the other one does, or so that it makes no difference: expiries that move
@@ -65,18 +97,15 @@ pub enum Edit {
 
 impl Edit {
     /// Reads a parsed field that answers a request for `path` on `host` (lower-case, no port).
-    ///
-    /// `None` where a browser would ignore the field: a `Domain` that the host is not in.
-    pub fn read(field: &SetCookie<'_>, host: &str, path: &[u8], now: UnixMillis) -> Option<Self> {
-        let domain = field
-            .domain()
-            .filter(|domain| !domain.is_empty())
-            .map(|domain| String::from_utf8_lossy(domain).to_ascii_lowercase());
-        let host_only = domain.as_deref().is_none_or(|domain| domain == host && is_address(host));
-        let domain = match domain {
-            Some(domain) if domain == host || is_subdomain(host, &domain) => domain,
-            Some(_) => return None,
-            None => host.to_owned(),
+    pub fn read(field: &SetCookie<'_>, host: &str, path: &[u8], now: UnixMillis) -> Self {
+        let (domain, host_only) = match field.domain() {
+            None => (host.to_owned(), true),
+            Some(domain) => {
+                let is_foreign = !covers(domain, host);
+                let dot = if is_foreign { "." } else { "" };
+                let domain = String::from_utf8_lossy(domain).to_ascii_lowercase();
+                (format!("{dot}{domain}"), is_foreign || is_address(host))
+            }
         };
         let path = match field.path() {
             Some(path) if path.first() == Some(&b'/') => path.to_vec(),
@@ -91,12 +120,30 @@ impl Edit {
             expires: None,
         };
         match field.lifetime(now) {
-            Lifetime::Expired => return Some(Self::Delete(cookie)),
+            Lifetime::Expired => return Self::Delete(cookie),
             Lifetime::Session => {}
             Lifetime::Until(end) => cookie.expires = Some(end),
         }
         cookie.value = field.value().to_vec();
-        Some(Self::Put(cookie))
+        Self::Put(cookie)
+    }
+
+    /// Whether it takes the place of that cookie, or takes it away.
+    fn meets(&self, cookie: &Cookie) -> bool {
+        match self {
+            Self::Put(new) => new.replaces(cookie),
+            Self::Delete(gone) => gone.is(cookie),
+        }
+    }
+
+    fn sets(&self, cookie: &Cookie) -> bool {
+        matches!(self, Self::Put(new) if new.is(cookie))
+    }
+
+    /// The name of its cookie, where that has a `Domain` that its host is not in.
+    pub fn foreign(&self) -> Option<&[u8]> {
+        let cookie = self.cookie();
+        cookie.is_foreign().then_some(&cookie.name)
     }
 
     fn cookie(&self) -> &Cookie {
@@ -149,9 +196,17 @@ impl Jar {
         self.cookies.retain(|cookie| cookie.expires.is_none_or(|end| end > now));
         for edit in edits {
             match edit {
-                Edit::Delete(gone) => self.cookies.retain(|cookie| !cookie.is(gone)),
+                Edit::Delete(gone) => {
+                    let is_set = |one: &Cookie| edits.iter().any(|edit| edit.sets(one));
+                    let was_there = self.cookies.iter().any(|cookie| cookie.is(gone));
+                    self.cookies.retain(|cookie| {
+                        // In a browser nothing would be left of that name.
+                        let was_hidden = was_there && cookie.is_hidden_by(gone);
+                        !cookie.is(gone) && (!was_hidden || is_set(cookie))
+                    });
+                }
                 Edit::Put(new) => {
-                    let at = self.cookies.iter().position(|cookie| cookie.is(new));
+                    let at = self.cookies.iter().position(|cookie| new.replaces(cookie));
                     let replaced = at.map_or(0, |at| self.cookies[at].bytes());
                     let bytes = self.cookies.iter().map(Cookie::bytes).sum::<usize>();
                     if bytes - replaced + new.bytes() > limits.bytes
@@ -201,14 +256,14 @@ impl Jar {
         let mut rest =
             self.cookies.iter().filter(|cookie| cookie.expires.is_none_or(|end| end > now));
         rest.all(|cookie| {
-            other.cookies.iter().any(|twin| twin.is(cookie) && twin.value == cookie.value)
+            other.cookies.iter().any(|twin| twin.replaces(cookie) && twin.value == cookie.value)
         })
     }
 
     /// Whether these edits, taken together, put another value into it or take one out.
     pub fn would_change(&self, edits: &[Edit]) -> bool {
         final_edits(edits).any(|edit| {
-            let own = self.cookies.iter().find(|own| own.is(edit.cookie()));
+            let own = self.cookies.iter().find(|own| edit.meets(own));
             match edit {
                 Edit::Delete(_) => own.is_some(),
                 Edit::Put(new) => own.is_none_or(|own| own.value != new.value),
@@ -220,10 +275,12 @@ impl Jar {
     /// moves by less than a tenth of what was left: it is not worth a write.
     pub fn has_already(&self, edits: &[Edit], now: UnixMillis) -> bool {
         final_edits(edits).all(|edit| {
-            let own = self.cookies.iter().find(|own| own.is(edit.cookie()));
+            let own = self.cookies.iter().find(|own| edit.meets(own));
             match (edit, own) {
                 (Edit::Delete(_), own) => own.is_none(),
-                (Edit::Put(new), Some(own)) => own.value == new.value && own.ends_like(new, now),
+                (Edit::Put(new), Some(own)) => {
+                    own.is(new) && own.value == new.value && own.ends_like(new, now)
+                }
                 (Edit::Put(_), None) => false,
             }
         })
@@ -232,11 +289,13 @@ impl Jar {
     /// Takes those edits out that would take a cookie of this jar away: deletions, and where
     /// cookies hold identifiers other values too.
     pub fn spare(&self, edits: &mut Vec<Edit>, hold: CookiesHold) {
-        let own = |wanted: &Cookie| self.cookies.iter().find(|cookie| cookie.is(wanted));
-        edits.retain(|edit| match edit {
-            Edit::Delete(gone) => own(gone).is_none(),
-            Edit::Put(new) => {
-                hold == CookiesHold::Content || own(new).is_none_or(|old| old.value == new.value)
+        edits.retain(|edit| {
+            let own = self.cookies.iter().find(|own| edit.meets(own));
+            match edit {
+                Edit::Delete(_) => own.is_none(),
+                Edit::Put(new) => {
+                    hold == CookiesHold::Content || own.is_none_or(|old| old.value == new.value)
+                }
             }
         });
     }
@@ -247,7 +306,7 @@ impl Jar {
         for cookie in &other.cookies {
             let fits =
                 self.cookies.len() < limits.cookies && bytes + cookie.bytes() <= limits.bytes;
-            if fits && !self.cookies.iter().any(|own| own.is(cookie)) {
+            if fits && !self.cookies.iter().any(|own| own.replaces(cookie)) {
                 bytes += cookie.bytes();
                 self.cookies.push(cookie.clone());
             }
@@ -258,11 +317,12 @@ impl Jar {
     /// Adds the cookies for a request to `host` and `path`: longer paths first, then the older
     /// cookie (RFC 6265bis, section 5.8.3).
     pub fn write(&self, field: &mut Field, host: &str, path: &[u8], now: UnixMillis) {
+        let gives_way = |foreign: &Cookie| {
+            let own = self.cookies.iter().filter(|cookie| !cookie.is_foreign());
+            own.filter(|own| own.name == foreign.name).any(|own| own.goes_to(host, path, now))
+        };
         let fits = |cookie: &&Cookie| {
-            cookie.expires.is_none_or(|end| end > now)
-                && (cookie.domain == host
-                    || (!cookie.host_only && is_subdomain(host, &cookie.domain)))
-                && path_matches(path, &cookie.path)
+            cookie.goes_to(host, path, now) && !(cookie.is_foreign() && gives_way(cookie))
         };
         // Hardly any jar has cookies of two paths: one round, and nothing to be sorted.
         let longest_below = |bound: usize| {
@@ -292,7 +352,7 @@ impl Jar {
 /// Of several edits of one cookie the last one.
 fn final_edits(edits: &[Edit]) -> impl Iterator<Item = &Edit> {
     edits.iter().enumerate().filter_map(|(index, edit)| {
-        let is_last = !edits[index + 1..].iter().any(|later| later.cookie().is(edit.cookie()));
+        let is_last = !edits[index + 1..].iter().any(|later| later.meets(edit.cookie()));
         is_last.then_some(edit)
     })
 }
@@ -323,175 +383,5 @@ fn path_matches(request_path: &[u8], cookie_path: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
-
-    fn edit(field: &str, host: &str, path: &str) -> Option<Edit> {
-        let parsed = SetCookie::parse(field.as_bytes()).expect("a readable field");
-        Edit::read(&parsed, host, path.as_bytes(), NOW)
-    }
-
-    fn jar(fields: &[&str]) -> Jar {
-        let mut jar = Jar::default();
-        for field in fields {
-            let edit = edit(field, "shop.example.com", "/a/b").expect("an accepted field");
-            jar.apply(&[edit], JarLimits::default(), NOW);
-        }
-        jar
-    }
-
-    fn sent(jar: &Jar, host: &str, path: &str, now: UnixMillis) -> String {
-        jar.written(host, path, now)
-    }
-
-    #[test]
-    fn cookies_come_back_where_they_belong() {
-        let check = |fields: &[&str], host: &str, path: &str, expected: &str| {
-            assert_eq!(sent(&jar(fields), host, path, NOW), expected, "{fields:?} {host}{path}");
-        };
-        let here = "shop.example.com";
-        check(&["a=1; path=/"], here, "/", "a=1");
-        check(&["a=1"], here, "/a/c", "a=1"); // default-path of /a/b is /a
-        check(&["a=1"], here, "/ab", "");
-        check(&["a=1; path=/x"], here, "/x", "a=1");
-        check(&["a=1; path=/x"], here, "/xy", "");
-        check(&["a=1; path=/x/"], here, "/x", "");
-        check(&["a=1; path=/x/"], here, "/x/y", "a=1");
-        check(&["a=1; path=relative"], here, "/a/", "a=1");
-        check(&["a=1; path=/", "b=2; path=/a", "c=3; path=/"], here, "/a/b", "b=2; a=1; c=3");
-        check(&["a=1; path=/", "a=2; path=/"], here, "/", "a=2");
-        check(&["a=1; path=/", "a=2; path=/a"], here, "/a", "a=2; a=1");
-        check(&["a=1; path=/", "b=2; path=/", "a=3; path=/"], here, "/", "a=3; b=2");
-        check(&["a=1; path=/; domain=example.com"], "www.example.com", "/", "a=1");
-        check(&["a=1; path=/; domain=.Example.COM"], "www.example.com", "/", "a=1");
-        check(&["a=1; path=/"], "www.example.com", "/", "");
-        check(&["a=\"quoted x\"; path=/"], here, "/", "a=\"quoted x\"");
-    }
-
-    #[test]
-    fn a_foreign_domain_is_ignored() {
-        for domain in ["example.org", "other.example.com", "com.evil", "hop.example.com"] {
-            assert_eq!(edit(&format!("a=1; domain={domain}"), "shop.example.com", "/"), None);
-        }
-        assert_eq!(edit("a=1; domain=0.0.1", "127.0.0.1", "/"), None);
-        assert!(edit("a=1; domain=127.0.0.1", "127.0.0.1", "/").is_some());
-    }
-
-    #[test]
-    fn cookies_are_deleted_and_expire() {
-        let check = |fields: &[&str], now: UnixMillis, expected: &str| {
-            assert_eq!(sent(&jar(fields), "shop.example.com", "/", now), expected, "{fields:?}");
-        };
-        check(&["a=1; path=/", "a=; path=/; max-age=0"], NOW, "");
-        check(&["a=1; path=/", "a=; path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT"], NOW, "");
-        check(&["a=1; path=/", "a=; path=/x; max-age=0"], NOW, "a=1");
-        check(&["a=1; path=/; max-age=10"], UnixMillis(NOW.0 + 9_999), "a=1");
-        check(&["a=1; path=/; max-age=10"], UnixMillis(NOW.0 + 10_000), "");
-        check(&["a=1; path=/; max-age=10; expires=Thu, 01 Jan 1970 00:00:00 GMT"], NOW, "a=1");
-    }
-
-    /// PROTOCOL 29: edits that take nothing away are left as they are.
-    #[test]
-    fn a_jar_is_spared() {
-        let check = |hold, fields: &[&str], left: usize| {
-            let read = |field: &&str| edit(field, "shop.example.com", "/").expect("accepted");
-            let mut edits: Vec<Edit> = fields.iter().map(read).collect();
-            jar(&["a=1; path=/"]).spare(&mut edits, hold);
-            assert_eq!(edits.len(), left, "{hold:?} {fields:?}");
-        };
-        for hold in [CookiesHold::Content, CookiesHold::Identifier] {
-            check(hold, &["a=; path=/; max-age=0", "b=; path=/; max-age=0", "c=3; path=/"], 2);
-            check(hold, &["a=1; path=/; max-age=60"], 1);
-        }
-        check(CookiesHold::Content, &["a=2; path=/"], 1);
-        check(CookiesHold::Identifier, &["a=2; path=/"], 0);
-    }
-
-    /// Frameworks set their cookie with every answer: as it is, or with an expiry that slides.
-    #[test]
-    fn edits_that_say_what_is_there_are_told_from_others() {
-        let jar = jar(&["a=1; path=/", "b=2; path=/; max-age=1000", "c=3"]);
-        let check = |fields: &[&str], secs: u64, expected: bool| {
-            let now = UnixMillis(NOW.0 + secs * 1000);
-            let read = |field: &&str| {
-                let parsed = SetCookie::parse(field.as_bytes()).expect("a readable field");
-                Edit::read(&parsed, "shop.example.com", b"/a/b", now).expect("accepted")
-            };
-            let edits: Vec<Edit> = fields.iter().map(read).collect();
-            assert_eq!(jar.has_already(&edits, now), expected, "{fields:?} after {secs} s");
-        };
-        check(&[], 0, true);
-        check(&["a=1; path=/", "c=3"], 0, true);
-        check(&["a=1; path=/; secure; httponly; samesite=lax"], 0, true);
-        check(&["a=2; path=/"], 0, false);
-        check(&["a=1; path=/a"], 0, false);
-        check(&["a=1; path=/; domain=shop.example.com"], 0, false);
-        check(&["d=4; path=/"], 0, false);
-        check(&["d=; path=/; max-age=0"], 0, true);
-        check(&["a=; path=/; max-age=0"], 0, false);
-        check(&["a=2; path=/", "a=1; path=/"], 0, true);
-        check(&["a=1; path=/", "a=; path=/; max-age=0"], 0, false);
-        // An expiry appears, goes, moves.
-        check(&["a=1; path=/; max-age=1000"], 0, false);
-        check(&["b=2; path=/"], 0, false);
-        check(&["b=2; path=/; max-age=1000"], 0, true);
-        check(&["b=2; path=/; max-age=1099"], 0, true);
-        check(&["b=2; path=/; max-age=1100"], 0, false);
-        check(&["b=2; path=/; max-age=901"], 0, true);
-        check(&["b=2; path=/; max-age=900"], 0, false);
-        // It slides: 1000 s of life, of which 90 and 91 have gone by.
-        check(&["b=2; path=/; max-age=1000"], 90, true);
-        check(&["b=2; path=/; max-age=1000"], 91, false);
-        check(&["b=2; path=/; max-age=1000"], 1000, false);
-    }
-
-    #[test]
-    fn the_longest_lived_of_the_named_cookies_says_how_long_a_browser_keeps_them() {
-        let soon = NOW.plus(Duration::from_secs(1800));
-        let check = |fields: &[&str], names: &[&str], expected: Option<u64>| {
-            let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
-            let until = jar(fields).lasts_until(&names, soon, NOW);
-            let expected = expected.map(|seconds| NOW.plus(Duration::from_secs(seconds)));
-            assert_eq!(until, expected, "{fields:?} by {names:?}");
-        };
-        let (session, hour, day) = ("a=1", "b=1; Max-Age=3600", "c=1; Max-Age=86400");
-        let (short, dead) = ("d=1; Max-Age=10", "e=1; Max-Age=0");
-        check(&[], &[], None);
-        check(&[session], &[], None);
-        check(&[session, hour, day], &[], Some(86_400));
-        check(&[session, hour, day], &["a", "b"], Some(3600));
-        check(&[session, hour, day], &["a"], None);
-        check(&[session, day], &["b"], None);
-        check(&[dead, hour], &["e"], None);
-        // A message that is shown once does not end the session.
-        check(&[session, short], &[], None);
-        check(&[session, short], &["d"], None);
-        check(&[short, day], &["d"], None);
-        check(&[short], &[], Some(10));
-    }
-
-    #[test]
-    fn two_jars_become_one_within_limits() {
-        let limits = JarLimits { cookies: 2, bytes: 100 };
-        let own = jar(&["a=1; path=/"]);
-        let other = jar(&["a=2; path=/", "b=2; path=/", "c=3; path=/"]);
-        assert_eq!(sent(&own.and(&other, limits), "shop.example.com", "/", NOW), "a=1; b=2");
-    }
-
-    /// PROTOCOL 9: a jar has its limits; what does not fit leaves the rest alone.
-    #[test]
-    fn a_full_jar_takes_nothing_more() {
-        let limits = JarLimits { cookies: 2, bytes: 100 };
-        let mut jar = Jar::default();
-        let put = |field: &str| edit(field, "h", "/").expect("an accepted field");
-        assert_eq!(jar.apply(&[put("a=1"), put("b=2"), put("c=3")], limits, NOW), 1);
-        assert_eq!(sent(&jar, "h", "/", NOW), "a=1; b=2");
-        assert_eq!(jar.apply(&[put(&format!("a={}", "x".repeat(100)))], limits, NOW), 1);
-        assert_eq!(jar.apply(&[put("b=new")], limits, NOW), 0, "replacing needs no new place");
-        assert_eq!(sent(&jar, "h", "/", NOW), "a=1; b=new");
-    }
-}
+#[path = "jar_tests.rs"]
+mod tests;

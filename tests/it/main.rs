@@ -18,6 +18,7 @@ mod double_click;
 mod faults;
 mod fixation;
 mod fleet_keys;
+mod foreign_domain;
 mod guard;
 mod harness;
 mod headers;

@@ -238,7 +238,7 @@ fn read(
     Answer {
         attempt,
         happened: Happened::by_rules(policy, attempt, method, path, head),
-        edits: parsed.iter().filter_map(|cookie| Edit::read(cookie, HOST, b"/", now)).collect(),
+        edits: parsed.iter().map(|cookie| Edit::read(cookie, HOST, b"/", now)).collect(),
         ..Answer::default()
     }
 }

@@ -38,6 +38,12 @@ impl Place<'_> {
         &self.policy.timeouts
     }
 
+    /// Whether the host is not in this `Domain`. Browsers would drop the cookie, so it is sealed
+    /// without; the `Domain` stays inside, for it to be told from one that was right.
+    pub fn is_foreign(&self, domain: Option<&[u8]>) -> bool {
+        domain.is_some_and(|domain| !covers(domain, self.host))
+    }
+
     fn with_scope<T>(&self, name: &[u8], act: impl FnOnce(&Scope<'_>) -> T) -> T {
         let outside = self.guise.outside(name);
         act(&Scope {
@@ -160,12 +166,11 @@ pub fn leaving(
 ) -> Vec<Leaving> {
     let mut leaving: Vec<(&[u8], Leaving)> = Vec::new();
     for cookie in set {
-        // A browser would ignore it.
-        if cookie.domain().is_some_and(|domain| !covers(domain, place.host)) {
-            continue;
-        }
         let name = cookie.name();
         let before = brought.iter().find(|brought| brought.name == name);
+        if place.is_foreign(cookie.domain()) && gives_way(place, before, cookie, set, now) {
+            continue;
+        }
         let one = set_by_worker(place, before, cookie, path, now);
         // The last one counts; the earlier one's pieces must not mix with it.
         leaving.retain(|(other, _)| *other != name);
@@ -178,6 +183,26 @@ pub fn leaving(
         .filter_map(|brought| left_alone(place.timeouts(), brought, occasion, now))
         .collect();
     leaving.into_iter().map(|(_, one)| one).chain(renewed).collect()
+}
+
+/// Whether a cookie with a foreign `Domain` changes nothing, as in a browser: there is one of the same
+/// name with a better one, or what it deletes is another one.
+fn gives_way(
+    place: Place<'_>,
+    before: Option<&Brought>,
+    foreign: &SetCookie<'_>,
+    set: &[SetCookie<'_>],
+    now: UnixMillis,
+) -> bool {
+    let is_set = |cookie: &SetCookie<'_>| cookie.lifetime(now) != Lifetime::Expired;
+    let is_another = |domain: Option<&[u8]>| {
+        let is_same =
+            || domain.zip(foreign.domain()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+        !place.is_foreign(domain) || !(is_set(foreign) || is_same())
+    };
+    let kept = before.and_then(Brought::valid).map(|opened| opened.kept.domain.as_deref());
+    let beside = set.iter().filter(|cookie| cookie.name() == foreign.name() && is_set(cookie));
+    kept.into_iter().chain(beside.map(SetCookie::domain)).any(is_another)
 }
 
 fn set_by_worker(
@@ -259,7 +284,8 @@ pub fn write<E>(
 ) -> Result<Fields, E> {
     let mut written = Fields::default();
     let mut push = |name: &[u8], piece, value: &str, kept: &Kept, end| {
-        let field = field(&pieces::name(name, piece), value, kept, end, now);
+        let domain = kept.domain.as_deref().filter(|domain| !place.is_foreign(Some(domain)));
+        let field = field(&pieces::name(name, piece), value, kept, domain, end, now);
         written.fields.push(place.guise.dress(&field).into_owned());
     };
     let mut left_out = Vec::new();
@@ -307,10 +333,17 @@ impl End {
 
 /// A field with the application's own attributes, as far as they are known here. Path and domain are
 /// always written: the browser's default may be another one when the cookie is sent again.
-fn field(name: &[u8], value: &str, kept: &Kept, end: End, now: UnixMillis) -> Vec<u8> {
+fn field(
+    name: &[u8],
+    value: &str,
+    kept: &Kept,
+    domain: Option<&[u8]>,
+    end: End,
+    now: UnixMillis,
+) -> Vec<u8> {
     let mut field = [name, b"=", value.as_bytes(), b"; Path=", &kept.path].concat();
-    if let Some(domain) = &kept.domain {
-        field.extend_from_slice(&[b"; Domain=", domain.as_slice()].concat());
+    if let Some(domain) = domain {
+        field.extend_from_slice(&[b"; Domain=", domain].concat());
     }
     match end {
         End::Session => {}

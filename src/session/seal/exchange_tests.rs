@@ -189,11 +189,58 @@ fn fields_have_the_policy_s_attributes_and_the_application_s_own() {
         "__Host-EGG_SESS; Path=/; Max-Age=43200; Expires=Tue, 24 Nov 2026 07:32:15 GMT; Secure; \
          HttpOnly; SameSite=Lax",
     );
-    assert_eq!(
-        Bench::new().written(&["EGG_SESS=a; Domain=example.org"], NOW).fields,
-        Vec::<Vec<u8>>::new(),
-        "a browser ignores a foreign domain"
-    );
+}
+
+/// A browser would drop it.
+#[test]
+fn a_foreign_domain_stays_inside() {
+    let secure = Guise {
+        prefix: Prefix::Secure,
+        domain: None,
+        same_site: SameSite::Lax,
+        partitioned: false,
+        secure: true,
+    };
+    let wide = Guise { domain: Some("example.com".to_owned()), ..secure.clone() };
+    let check = |guise: &Guise, attributes: &str| {
+        let mut bench = Bench::with(guise.clone());
+        let fields = bench.written(&["EGG_SESS=a; Path=/; Domain=shop.internal"], NOW).fields;
+        let text = String::from_utf8(fields.concat()).expect("text");
+        let (_, rest) = text.split_once("; ").expect("attributes");
+        assert_eq!(rest, attributes);
+    };
+    check(&secure, "Path=/; Secure; HttpOnly; SameSite=Lax");
+    check(&wide, "Path=/; Domain=example.com; Secure; HttpOnly; SameSite=Lax");
+}
+
+#[test]
+fn a_foreign_cookie_is_deleted_under_its_domain_and_gives_way_to_others() {
+    let foreign = "EGG_SESS=a; Path=/; Domain=shop.internal";
+    let check = |exchanges: &[&[&str]], expected: &[&str]| {
+        let mut bench = Bench::new();
+        for set in exchanges {
+            bench.exchange(set, NOW);
+        }
+        assert_eq!(bench.arrives(NOW), expected, "{exchanges:?}");
+    };
+    let gone = "EGG_SESS=; Path=/; Domain=.SHOP.internal; Max-Age=0";
+    let other_gone = "EGG_SESS=; Path=/; Domain=localhost; Max-Age=0";
+    let own = "EGG_SESS=b; Path=/; Domain=example.com";
+    check(&[&[foreign]], &["EGG_SESS=a"]);
+    check(&[&[foreign], &[gone]], &[]);
+    check(&[&[foreign], &[other_gone]], &["EGG_SESS=a"]);
+    check(&[&[foreign, other_gone]], &["EGG_SESS=a"]);
+    check(&[&[foreign], &[gone, other_gone]], &[]);
+    check(&[&[foreign], &["EGG_SESS=c; Domain=localhost"]], &["EGG_SESS=c"]);
+    for own in [own, "EGG_SESS=b; Path=/"] {
+        check(&[&[foreign, own]], &["EGG_SESS=b"]);
+        check(&[&[own, foreign]], &["EGG_SESS=b"]);
+        check(&[&[own], &[foreign]], &["EGG_SESS=b"]);
+        check(&[&[own], &[gone]], &["EGG_SESS=b"]);
+        check(&[&[foreign], &[own]], &["EGG_SESS=b"]);
+    }
+    // It may be at a path that this request is not in.
+    assert_eq!(Bench::new().exchange(&[gone], NOW), ["-__Host-EGG_SESS"]);
 }
 
 /// The idle time counts from the last sealing, which is renewed after half of it.
