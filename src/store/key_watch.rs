@@ -324,6 +324,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_log_says_each_change_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(Arc::new(std::fs::File::create(&path).unwrap()))
+            .finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let (scene, old) = (Scene::new(), Keyring::generate(NOW).unwrap());
+        let mut first = Node::over(&scene, &old);
+        first.look().await;
+        scene.pass(Duration::from_secs(1));
+        let other = Keyring::generate(NOW).unwrap();
+        let mut stranger = Node::over(&scene, &other);
+        for ring in [&other, &old] {
+            stranger.reload(ring);
+            for is_down in [false, true, false, false] {
+                stranger.store.goes_down(is_down);
+                stranger.look().await;
+            }
+        }
+        let log = std::fs::read_to_string(&path).unwrap();
+        let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+        let lacks = format!("lacks={}", old.sealing().id());
+        assert_eq!((lines(&lacks), lines("has the fleet's key")), (1, 1), "{log}");
+    }
+
+    #[tokio::test]
     async fn a_store_that_does_not_answer_changes_nothing() {
         let (scene, old) = (Scene::new(), Keyring::generate(NOW).unwrap());
         let mut first = Node::over(&scene, &old);
