@@ -113,10 +113,10 @@ fn classify(error: io::Error) -> ConnectError {
         return ConnectError::OutOfDescriptors(error);
     }
     match error.kind() {
-        // All local ports are in use.
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => {
-            ConnectError::OutOfDescriptors(error)
-        }
+        // All local ports are in use, or routes cannot be remembered (connect(2)).
+        io::ErrorKind::AddrNotAvailable
+        | io::ErrorKind::WouldBlock
+        | io::ErrorKind::OutOfMemory => ConnectError::OutOfDescriptors(error),
         io::ErrorKind::ConnectionRefused => ConnectError::Refused,
         // The system gave up before we did.
         io::ErrorKind::TimedOut => ConnectError::TimedOut,
@@ -136,6 +136,7 @@ mod tests {
             (105, "no descriptor"),
             (12, "no descriptor"),
             (99, "no descriptor"),
+            (11, "no descriptor"),
             (111, "connection refused"),
             (110, "connecting took too long"),
             (113, "unreachable"),

@@ -11,6 +11,16 @@ fn port(link: &Link) -> u16 {
     link.local_port()
 }
 
+#[test]
+fn pools_are_shared_and_connections_move_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    fn moved<T: Send>(_: &T) {}
+    shared::<Pool>();
+    shared::<Link>();
+    let pool = pool(upstream(Vec::new(), None), 8);
+    moved(&pool.connect(0, 0));
+}
+
 #[tokio::test]
 async fn a_kept_connection_is_used_again() {
     let (listener, pool) = worker(8).await;
