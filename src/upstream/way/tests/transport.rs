@@ -31,6 +31,7 @@ async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
     socket.bind(&socket2::SockAddr::unix(&path).expect("a path")).expect("bound");
     socket.listen(1).expect("listens");
     let mut settings = upstream(vec![Address::Unix(path)], None);
+    let patient = pool(settings.clone(), 8);
     settings.timeouts.connect = Duration::from_millis(100);
     let pool = pool(settings, 8);
     let mut queued = Vec::new();
@@ -42,7 +43,7 @@ async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
         assert!(queued.len() < 10, "the queue is never full");
     };
     assert!(matches!(error, ConnectError::TimedOut), "{error}");
-    let connecting = tokio::spawn(async move { pool.connect(0, 0).await.map(drop) });
+    let connecting = tokio::spawn(async move { patient.connect(0, 0).await.map(drop) });
     settle().await;
     let _accepted = socket.accept().expect("somebody waits");
     connecting.await.expect("no panic").expect("there is room now");
