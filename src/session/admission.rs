@@ -3,18 +3,21 @@
 //!
 //! First its turn, if it takes turns: who waits for that is not inside the gate. Then the gate, so that
 //! no exchange on this node holds a record that a login has since suspended. Then the look-up, and what
-//! [`decide`](crate::session::decide::decide) makes of it. Whatever else was written meanwhile, or may have been, is looked at again.
+//! [`decide`] makes of it. Where others may have written the record meanwhile it is looked at again.
 //!
 //! It asks for one thing after another and is told each outcome; the shell carries them out and reads
 //! the clocks. Every wait has an end, and so has every race that it can lose.
+//!
+//! [`decide`]: crate::session::decide::decide
 
 use std::mem;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::session::decide::{Facts, Gate, Patience, Refusal, Turns};
+use crate::session::decide::Refusal;
 use crate::session::event::{Cause, Event, OutOfTurn};
 use crate::session::exchange::{Bond, Held, Presented};
+use crate::session::facts::{Facts, Gate, Patience, Turns};
 use crate::session::order::Serialize;
 use crate::session::outage;
 use crate::session::outcome::RecordKey;

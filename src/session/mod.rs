@@ -9,6 +9,7 @@ pub mod command;
 pub mod decide;
 pub mod event;
 pub mod exchange;
+pub mod facts;
 pub mod guard;
 pub mod harden;
 pub mod jar;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::session::decide::{Access, Facts, Gate, Intent, Refusal, Verdict};
+use crate::session::decide::{Refusal, Verdict};
 use crate::session::exchange::{Bond, Held, Silence};
+use crate::session::facts::{Access, Facts, Gate, Intent};
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
 use crate::session::record::{Age, Record, State};
@@ -151,7 +152,7 @@ fn is_beyond_doubt(
 mod tests {
     use super::*;
     use crate::session::binding::{Bearer, Bind, Binding, OnMismatch, Ties};
-    use crate::session::decide::{Origin, Patience, Turns};
+    use crate::session::facts::{Origin, Patience, Turns};
     use crate::session::jar::Jar;
     use crate::session::policy::CrossSite;
     use crate::session::record::{Seed, Standing};

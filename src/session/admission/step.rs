@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::session::decide::{Gate, Refusal};
+use crate::session::decide::Refusal;
 use crate::session::event::OutOfTurn;
 use crate::session::exchange::{Bond, Held};
+use crate::session::facts::Gate;
 use crate::session::limit::Place;
 use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
 use crate::session::record::Record;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::session::decide::{Access, Intent};
 use crate::session::event::Reject;
+use crate::session::facts::{Access, Intent};
 use crate::session::jar::Jar;
 use crate::session::limit::Place;
 use crate::session::outage::OnStoreDown;
