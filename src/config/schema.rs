@@ -5,130 +5,9 @@
 //! reported together with every other mistake. No `flatten`, no `untagged`, no internal tags:
 //! they lose the places.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
 
-/// A value that may be missing, with its place.
-pub type Given<T> = Option<Spanned<T>>;
-/// Text that may be missing.
-pub type Text = Given<String>;
-/// A list that may be missing.
-pub type List<T> = Given<Vec<Spanned<T>>>;
-
-/// A mapping whose keys are names of the operator's, in the order of the file.
-pub struct Named<T>(pub Vec<(Spanned<String>, Spanned<T>)>);
-
-impl<T> Default for Named<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-            type Value = Named<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping from names")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Named(entries))
-            }
-        }
-
-        deserializer.deserialize_map(Entries(PhantomData))
-    }
-}
-
-/// A text, or a mapping that says more.
-pub enum ShortOr<T> {
-    Short(String),
-    Long(T),
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for ShortOr<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
-            type Value = ShortOr<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a mapping")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<ShortOr<T>, E> {
-                Ok(ShortOr::Short(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ShortOr<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(ShortOr::Long)
-            }
-
-            /// From a deserializer without data: what lists the keys asks for the mapping's.
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                deserializer: D,
-            ) -> Result<ShortOr<T>, D::Error> {
-                T::deserialize(deserializer).map(ShortOr::Long)
-            }
-        }
-
-        deserializer.deserialize_any(Either(PhantomData))
-    }
-}
-
-/// A mapping, or a list of them.
-pub struct OneOrMore<T>(pub Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
-            type Value = OneOrMore<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping or a list of them")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMore<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(|one| OneOrMore(vec![one]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore<T>, A::Error> {
-                let mut all = Vec::new();
-                while let Some(one) = list.next_element()? {
-                    all.push(one);
-                }
-                Ok(OneOrMore(all))
-            }
-
-            /// As for [`ShortOr`].
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                deserializer: D,
-            ) -> Result<OneOrMore<T>, D::Error> {
-                T::deserialize(deserializer).map(|one| OneOrMore(vec![one]))
-            }
-        }
-
-        deserializer.deserialize_any(Either(PhantomData))
-    }
-}
+pub use self::shapes::{Given, List, Named, OneOrMore, ShortOr, Text};
 
 /// The whole file.
 #[derive(Default, Deserialize)]
@@ -508,3 +387,5 @@ pub struct Log {
     pub level: Text,
     pub access: Given<bool>,
 }
+
+mod shapes;

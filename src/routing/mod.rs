@@ -2,6 +2,7 @@
 
 mod fold;
 pub mod host;
+mod names;
 mod normalise;
 pub mod path;
 mod reference;

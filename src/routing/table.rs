@@ -1,13 +1,11 @@
 //! The table of servers and routes: which one answers for a host and a path.
 //!
-//! Servers are chosen as nginx chooses them (`server_name`): the exact name, the longest name with
-//! a leading `*`, the longest with a trailing `*`, the default. Routes as nginx's prefix
-//! locations: the longest prefix, byte for byte, without regard to where segments end.
-
-use std::collections::HashMap;
+//! Servers are chosen by name (`names.rs`). Routes as nginx's prefix locations: the longest prefix, byte
+//! for byte, without regard to where segments end.
 
 use super::fold;
-use super::host::{Host, is_name};
+use super::host::Host;
+use super::names::Names;
 use super::path::{BadPath, NormalPath};
 
 /// What a table is built from: one virtual host.
@@ -188,80 +186,6 @@ pub enum Mistake {
     DuplicateRoute { server: usize, route: usize, path: String },
 }
 
-/// Server names.
-#[derive(Clone, Debug, Default)]
-struct Names {
-    exact: HashMap<Box<str>, usize>,
-    /// `*.example.com` by `.example.com`.
-    leading: HashMap<Box<str>, usize>,
-    /// `www.example.*` by `www.example.`.
-    trailing: HashMap<Box<str>, usize>,
-    default: Option<usize>,
-}
-
-impl Names {
-    fn insert(&mut self, written: &str, server: usize) -> Result<(), Mistake> {
-        let bad = || Mistake::Name { server, name: written.to_owned() };
-        let taken = |other| Mistake::DuplicateName { server, name: written.to_owned(), other };
-        let lower = written.to_ascii_lowercase();
-        if lower == "_" {
-            return match *self.default.get_or_insert(server) {
-                holder if holder == server => Ok(()),
-                holder => Err(taken(holder)),
-            };
-        }
-        let mut put =
-            |map: fn(&mut Self) -> &mut HashMap<Box<str>, usize>, key: &str| match *map(self)
-                .entry(key.into())
-                .or_insert(server)
-            {
-                holder if holder == server => Ok(()),
-                holder => Err(taken(holder)),
-            };
-        if let Some(parent) = lower.strip_prefix('.') {
-            put(|names| &mut names.exact, Some(parent).filter(|p| is_name(p)).ok_or_else(bad)?)?;
-            return put(|names| &mut names.leading, &lower);
-        }
-        if let Some(parent) = lower.strip_prefix("*.") {
-            return match is_name(parent) {
-                true => put(|names| &mut names.leading, &lower[1..]),
-                false => Err(bad()),
-            };
-        }
-        if let Some(stem) = lower.strip_suffix(".*") {
-            return match is_name(stem) {
-                true => put(|names| &mut names.trailing, &lower[..lower.len() - 1]),
-                false => Err(bad()),
-            };
-        }
-        match Host::parse(lower.as_bytes()) {
-            Ok(host) if host.port().is_none() && !lower.ends_with(':') => {
-                put(|names| &mut names.exact, host.as_str())
-            }
-            _ => Err(bad()),
-        }
-    }
-
-    fn find(&self, host: &str) -> usize {
-        if let Some(server) = self.exact.get(host) {
-            return *server;
-        }
-        let dots = || host.match_indices('.').map(|(at, _)| at);
-        // From the left, suffixes become shorter; from the right, prefixes do.
-        if !self.leading.is_empty()
-            && let Some(server) = dots().find_map(|at| self.leading.get(&host[at..]))
-        {
-            return *server;
-        }
-        if !self.trailing.is_empty()
-            && let Some(server) = dots().rev().find_map(|at| self.trailing.get(&host[..=at]))
-        {
-            return *server;
-        }
-        self.default.unwrap_or(0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,61 +202,6 @@ mod tests {
                 })
                 .collect(),
         }
-    }
-
-    #[track_caller]
-    fn check_server(names: &[&[&str]], cases: &[(&str, usize)]) {
-        let table = Table::build(names.iter().map(|names| server(names, &[])).collect())
-            .expect("good servers");
-        for (host, expected) in cases {
-            let host = Host::parse(host.as_bytes()).expect("a good host");
-            assert_eq!(table.server(&host), *expected, "{}", host.as_str());
-        }
-    }
-
-    #[test]
-    fn servers_are_chosen_in_nginx_order() {
-        check_server(
-            &[
-                &["example.com", "www.example.com"],
-                &["*.example.com"],
-                &["*.shop.example.com"],
-                &["www.example.*"],
-                &["www.*"],
-                &["_"],
-                &[".example.net"],
-                &["[::1]", "192.0.2.1"],
-                &["UPPER.example.com"],
-                &[""],
-            ],
-            &[
-                ("example.com", 0),
-                ("WWW.Example.Com:443", 0),
-                ("www.example.com.", 0),
-                ("a.example.com", 1),
-                ("a.b.example.com", 1),
-                ("shop.example.com", 1),
-                ("a.shop.example.com", 2),
-                ("a.b.shop.example.com", 2),
-                ("www.example.org", 3),
-                ("www.example.co.uk", 3),
-                ("www.else.org", 4),
-                ("www", 5),
-                ("else.org", 5),
-                ("notexample.com", 5),
-                ("example.net", 6),
-                ("a.example.net", 6),
-                ("[0:0::1]:8080", 7),
-                ("192.0.2.1", 7),
-                ("upper.example.com", 8),
-                ("", 9),
-            ],
-        );
-    }
-
-    #[test]
-    fn the_first_server_is_the_default_where_none_says_so() {
-        check_server(&[&["a.example"], &["b.example"]], &[("c.example", 0), ("", 0)]);
     }
 
     impl Restricts for String {
