@@ -3,7 +3,7 @@
 //! `suite!(bench)` makes the tests; `bench` builds an engine with nothing in it.
 
 pub(super) mod announced;
-pub(super) mod beside;
+pub(super) mod metadata;
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -75,7 +75,7 @@ macro_rules! suite {
             two_runtimes_on_two_threads_share_one_store,
             a_store_that_answers_says_so
         );
-        $crate::store::contract::suite!(@$how beside $on
+        $crate::store::contract::suite!(@$how metadata $on
             an_epoch_that_was_never_made_reads_as_none,
             an_epoch_that_is_there_wins_over_a_proposal,
             of_many_proposals_at_once_all_are_told_the_same,
@@ -117,12 +117,12 @@ macro_rules! suite {
             }
         )+
     };
-    (@each beside ($bench:path) $($name:ident),+) => {
+    (@each metadata ($bench:path) $($name:ident),+) => {
         $(
             #[tokio::test]
             async fn $name() {
                 let bench = $bench().await;
-                $crate::store::contract::beside::$name(&bench).await;
+                $crate::store::contract::metadata::$name(&bench).await;
                 drop(bench.keep_alive);
             }
         )+
@@ -155,12 +155,12 @@ macro_rules! suite {
             }
         )+
     };
-    (@turn beside ($started:ident) $($name:ident),+) => {
+    (@turn metadata ($started:ident) $($name:ident),+) => {
         $(
             {
                 println!("{}", stringify!($name));
                 let bench = $started.bench().await;
-                $crate::store::contract::beside::$name(&bench).await;
+                $crate::store::contract::metadata::$name(&bench).await;
             }
         )+
     };

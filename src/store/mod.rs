@@ -8,16 +8,16 @@ pub mod changes;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod credentials;
-mod ends;
 pub mod era;
 mod flights;
 pub mod health;
 pub mod key_watch;
 pub mod memory;
-mod mending;
 pub mod node_keys;
 pub mod records;
 pub mod redis;
+mod remembered_ends;
+mod repair;
 pub mod sql;
 pub mod throttle;
 #[cfg(test)]

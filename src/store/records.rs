@@ -6,7 +6,7 @@
 //!
 //! A record of an epoch or an era that is over is [`Lookup::Revoked`] (PROTOCOL.md 26, 27): here,
 //! so that no part of the proxy has to think of it. So is one whose end this node remembers, though
-//! the store has lost it (`ends`).
+//! the store has lost it (`remembered_ends`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::session::outcome::{
 };
 use crate::session::record::Record;
 use crate::store::cache::{self, Cache, CacheStats};
-use crate::store::ends::Ends;
 use crate::store::era::Era;
-use crate::store::mending::Mending;
+use crate::store::remembered_ends::RememberedEnds;
+use crate::store::repair::Repair;
 use crate::store::throttle::Throttle;
 use crate::store::{Keep, SharedStore};
 
@@ -36,8 +36,8 @@ pub struct Records {
     store: SharedStore,
     ring: Arc<RingSource>,
     era: Arc<Era>,
-    ends: Arc<Ends>,
-    mending: Arc<Mending>,
+    ends: Arc<RememberedEnds>,
+    repair: Arc<Repair>,
     cache: Option<Arc<Cache>>,
     epochs_kept: Duration,
     /// Records that this node has no key for: one line says so.
@@ -55,7 +55,7 @@ impl Records {
             ring,
             era: Arc::default(),
             ends: Arc::default(),
-            mending: Arc::default(),
+            repair: Arc::default(),
             cache: None,
             epochs_kept,
             lacking: Arc::default(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::beside::until;
+use super::metadata::until;
 use super::{Bench, HOUR, SHORT, key};
 use crate::session::outcome::{Created, Lookup, RecordKey};
 use crate::store::{ANNOUNCED_MAX, ANNOUNCEMENT_BYTES_MAX, ANNOUNCEMENT_KEEP_MAX, Announcement};

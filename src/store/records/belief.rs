@@ -5,7 +5,7 @@
 
 use crate::session::outcome::Epoch;
 use crate::session::record::Record;
-use crate::store::ends::Lost;
+use crate::store::remembered_ends::Lost;
 
 /// What this node knows of a record besides what the store says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! A set has two connections for look-ups, which tell of changes (`tracking`), one for writes, and
 //! one for writes that wait for a replica. redis-rs 1.8 keeps a connection on which replies time
-//! out: the heartbeat (`beat`) replaces what does not answer. `endpoint` sees to the socket, on
+//! out: the heartbeat (`heartbeat`) replaces what does not answer. `endpoint` sees to the socket, on
 //! which the kernel gives up where nobody acknowledges data.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, ServerErrorKind, Value};
 
-use super::beat::{self, Beat};
 use super::cause::Cause;
 use super::endpoint::Client;
 use super::fault::Fault;
 use super::fence::Fence;
+use super::heartbeat::{self, Heartbeat};
 use super::layout::Namespace;
 use super::probe::Probe;
 use super::tracking::Watcher;
@@ -39,9 +39,9 @@ pub(super) struct Terms {
     pub(super) namespace: Namespace,
     /// Whether connections for look-ups are tracked. Without, they have no link.
     pub(super) tracks: bool,
-    /// How many replicas must confirm, see [`beat`].
+    /// How many replicas must confirm, see [`heartbeat`].
     pub(super) require_replicas: u32,
-    pub(super) beat: Beat,
+    pub(super) beat: Heartbeat,
     pub(super) probe: Arc<Probe>,
     pub(super) fence: Arc<Fence>,
     /// Whether it was said already that the server refuses to track.
@@ -161,7 +161,7 @@ impl Connections {
         };
         let confirmed = match (&durable, terms.require_replicas) {
             (None, _) | (_, 0) => None,
-            (Some(durable), _) => Some(beat::confirm(durable, terms).await?),
+            (Some(durable), _) => Some(heartbeat::confirm(durable, terms).await?),
         };
         // A fault loses both.
         let _ = fault.links.set([&read, &other].map(Line::link));

@@ -1,13 +1,11 @@
 //! The Redis engine. The only place that names the `redis` crate.
 //!
 //! `layout` says how records lie in the server, `endpoint` and `target` where it is, `connection`
-//! how it is reached, `supervisor` and `beat` who keeps it reached, `tracking` how changes are heard
+//! how it is reached, `supervisor` and `heartbeat` who keeps it reached, `tracking` how changes are heard
 //! of, `calls` how a call is made. What is here are the operations. A caller gets an answer or
 //! `Unavailable` within its deadline, and at once while the server is known to be down.
 
 mod advice;
-mod beat;
-mod beside;
 mod calls;
 mod cause;
 mod cluster;
@@ -15,7 +13,9 @@ mod connection;
 mod endpoint;
 mod fault;
 mod fence;
+mod heartbeat;
 mod layout;
+mod metadata;
 mod probe;
 mod rights;
 mod sentinel;
@@ -41,12 +41,12 @@ use async_trait::async_trait;
 use redis::{Script, ScriptInvocation};
 use tokio::sync::watch;
 
-use self::beat::Beat;
 use self::calls::Deadlines;
 use self::cluster::Cluster;
 use self::connection::Terms;
 use self::endpoint::Endpoint;
 use self::fence::Fence;
+use self::heartbeat::Heartbeat;
 use self::layout::{Namespace, Scripts};
 use self::probe::Probe;
 use self::servers::Servers;
@@ -132,7 +132,7 @@ impl RedisStore {
             namespace: namespace.clone(),
             tracks: !lease.is_zero(),
             require_replicas: settings.require_replicas,
-            beat: Beat::of_lease(lease),
+            beat: Heartbeat::of_lease(lease),
             probe: Arc::new(Probe::Server),
             fence: fence.clone(),
             refused: Arc::new(AtomicBool::new(false)),
@@ -385,7 +385,7 @@ impl RedisStore {
         self
     }
 
-    fn beat(&mut self) -> &mut Beat {
+    fn beat(&mut self) -> &mut Heartbeat {
         let terms = match &mut self.servers {
             Servers::One(fleet) => Arc::get_mut(fleet).map(|fleet| &mut fleet.terms),
             Servers::Many(cluster) => Arc::get_mut(cluster).map(|cluster| &mut cluster.terms),

@@ -12,10 +12,10 @@ use tokio::runtime;
 use tokio::sync::{Notify, watch};
 
 use super::advice;
-use super::beat;
 use super::cause::Cause;
 use super::connection::{Connections, Purpose, Terms};
 use super::endpoint::Client;
+use super::heartbeat;
 use super::target::Target;
 use crate::store::health::{Health, Signal};
 
@@ -230,7 +230,7 @@ async fn keep_up(member: &Member, mut client: Client, connections: Connections) 
         let ended = tokio::select! {
             cause = watched.fault.raised() => Err(cause),
             cause = member.fleet.target.moved(&client) => Err(cause),
-            never = beat::watch_over(&watched, &member.fleet.terms) => match never {},
+            never = heartbeat::watch_over(&watched, &member.fleet.terms) => match never {},
             replaced = replace(member, &watched) => replaced,
         };
         match ended {

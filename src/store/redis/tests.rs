@@ -2,11 +2,11 @@
 //! up, be demoted, have replicas.
 
 mod access;
-mod beside;
 mod cluster;
 mod credentials;
 mod deployment;
 mod faults;
+mod metadata;
 mod nodes;
 mod replicas;
 mod sentinel;

@@ -35,14 +35,14 @@ const KEEP: Duration = Duration::from_secs(60);
 
 /// How often, and how long answers may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beat {
+pub(super) struct Heartbeat {
     pub(super) every: Duration,
     pub(super) patience: Duration,
     /// How old a confirmation by replicas may be, and a proof of a link.
     pub(super) lease: Duration,
 }
 
-impl Beat {
+impl Heartbeat {
     /// For links that are relied on for `lease` after a proof; zero where none are.
     pub(super) fn of_lease(lease: Duration) -> Self {
         let lease = if lease.is_zero() { LEASE_DEFAULT } else { lease };
@@ -86,7 +86,7 @@ async fn watch_read(connections: &Connections, line: &Line, terms: &Terms) {
     }
 }
 
-async fn watch_durable(connections: &Connections, line: &Line, beat: Beat) {
+async fn watch_durable(connections: &Connections, line: &Line, beat: Heartbeat) {
     loop {
         let sent = Instant::now();
         if ask(line, beat, &redis::cmd("PING")).await.is_err() {
@@ -158,7 +158,7 @@ pub(super) async fn confirm(line: &Line, terms: &Terms) -> Result<Instant, Cause
     Ok(sent)
 }
 
-async fn ask(line: &Line, beat: Beat, question: &Cmd) -> RedisResult<()> {
+async fn ask(line: &Line, beat: Heartbeat, question: &Cmd) -> RedisResult<()> {
     let mut connection = line.connection();
     let answer = timeout(beat.patience, async {
         let mut answer = std::pin::pin!(question.exec_async(&mut connection));
@@ -200,7 +200,7 @@ mod tests {
         for (lease, every, kept) in
             [(0, 250, 1000), (1, 10, 1), (100, 25, 100), (1000, 250, 1000), (60_000, 250, 60_000)]
         {
-            let beat = Beat::of_lease(Duration::from_millis(lease));
+            let beat = Heartbeat::of_lease(Duration::from_millis(lease));
             assert_eq!(beat.every, Duration::from_millis(every), "lease {lease}");
             assert_eq!(beat.lease, Duration::from_millis(kept), "lease {lease}");
         }

@@ -30,7 +30,7 @@ const COUNTERS: usize = 1 << 16;
 
 /// What is over.
 #[derive(Debug)]
-pub(super) struct Ends {
+pub(super) struct RememberedEnds {
     records: Memory<RecordKey, End>,
     epochs: Memory<[u8; 16], ()>,
 }
@@ -52,13 +52,13 @@ pub(super) enum Lost {
     Revocation(Epoch),
 }
 
-impl Default for Ends {
+impl Default for RememberedEnds {
     fn default() -> Self {
         Self { records: Memory::new(RECORDS_MAX), epochs: Memory::new(EPOCHS_MAX) }
     }
 }
 
-impl Ends {
+impl RememberedEnds {
     /// Notes what was read or written of a record: whether that is its end.
     pub(super) fn see(&self, key: RecordKey, record: &Record, now: UnixMillis) {
         if is_final(&record.state) && self.records.get(&key, now).is_none() {

@@ -1,25 +1,25 @@
 //! Writing an end again that the store has lost: so that nodes which never heard of it learn it too
-//! (PROTOCOL.md 26). Whoever remembers the end (`ends`) does so when it meets what should be over.
+//! (PROTOCOL.md 26). Whoever remembers the end (`remembered_ends`) does so when it meets what should be over.
 
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use super::SessionStore;
-use super::ends::Lost;
 use super::records::random_epoch;
+use super::remembered_ends::Lost;
 use crate::session::outcome::{Lookup, RecordKey, Removed};
 
 /// One at a time: what is left out is met again.
 #[derive(Debug, Default)]
-pub(super) struct Mending {
+pub(super) struct Repair {
     busy: Mutex<()>,
 }
 
-impl Mending {
+impl Repair {
     /// Ends it again, if it is still what was read, of this version. `kept` is how long an epoch is
     /// kept. What fails is tried the next time.
-    pub(super) async fn mend(
+    pub(super) async fn write_again(
         &self,
         store: &dyn SessionStore,
         (key, version): (RecordKey, u64),
