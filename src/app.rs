@@ -22,11 +22,11 @@ use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::guards::Guards;
-use crate::proxy::opened::OpenedTickets;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::successions::Successions;
+use crate::proxy::ticket_cache::TicketCache;
 use crate::proxy::touches::Touches;
 use crate::proxy::upstream_peer::peers;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
@@ -151,7 +151,7 @@ impl App {
             insecure_cookies: config.insecure_cookies,
             namespaces: namespaces(&config),
             ring,
-            opened: OpenedTickets::default(),
+            opened: TicketCache::default(),
             replaced_seals: ReplacedSeals::default(),
             records,
             gates: Arc::default(),

@@ -6,11 +6,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::UnixMillis;
 use crate::crypto::random;
-use crate::proxy::crowd;
 use crate::proxy::gate::Pass;
 use crate::proxy::lease::{self, Held as Turn};
-use crate::proxy::opened::Opened;
+use crate::proxy::session_limit;
 use crate::proxy::shared::Shared;
+use crate::proxy::ticket_cache::Opened;
 use crate::proxy::touches;
 use crate::session::admission::{Admission, Granted, Hold, How, Outcome, Restore, Step};
 use crate::session::decide::{Refusal, without_ticket};
@@ -116,7 +116,7 @@ pub async fn admit(
                 if held.record.authenticated.is_none() {
                     shared.limiter.came_back(&policy.name);
                 }
-                let joining = crowd::joined(shared, policy, &held, &mut heard);
+                let joining = session_limit::joined(shared, policy, &held, &mut heard);
                 Outcome::Joined(Box::pin(joining).await)
             }
             Step::Recall { max, now } => {

@@ -15,10 +15,10 @@ use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
 use crate::proxy::merging::Merges;
 use crate::proxy::open_streams::OpenStreams;
-use crate::proxy::opened::{Opened, OpenedTickets};
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::Route;
 use crate::proxy::successions::Successions;
+use crate::proxy::ticket_cache::{Opened, TicketCache};
 use crate::proxy::touches::Touches;
 use crate::routing::table::Table;
 use crate::session::event::Reject;
@@ -59,7 +59,7 @@ pub struct Shared {
     /// What policies with records have in `users`, each once (PROTOCOL.md 27).
     pub namespaces: Vec<String>,
     pub ring: Arc<RingSource>,
-    pub opened: OpenedTickets,
+    pub opened: TicketCache,
     pub replaced_seals: ReplacedSeals,
     pub records: Records,
     pub gates: Arc<Gates>,

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::clock::UnixMillis;
 use crate::listen::Info;
-use crate::proxy::opened::Opened;
+use crate::proxy::ticket_cache::Opened;
 use crate::session::outcome::RecordKey;
 use crate::session::record::UNSETTLED;
 use crate::wire::fields::Fields;

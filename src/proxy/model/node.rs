@@ -10,10 +10,10 @@ use crate::cookie::enforce;
 use crate::crypto::ring_source::RingSource;
 use crate::proxy::guards::Guards;
 use crate::proxy::limit::Limiter;
-use crate::proxy::opened::OpenedTickets;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::shared::Shared;
 use crate::proxy::successions::Successions;
+use crate::proxy::ticket_cache::TicketCache;
 use crate::proxy::touches::Touches;
 use crate::routing::path::PathRule;
 use crate::routing::table::{ServerEntry, Table};
@@ -76,7 +76,7 @@ impl Node {
             insecure_cookies: false,
             namespaces: Vec::new(),
             ring: fleet.ring.clone(),
-            opened: OpenedTickets::default(),
+            opened: TicketCache::default(),
             replaced_seals: ReplacedSeals::default(),
             records: fleet.records(Arc::new(line)).with_cache(CACHE),
             gates: Arc::default(),

@@ -28,7 +28,7 @@ pub struct Opened {
 }
 
 /// The tickets that this process has opened.
-pub struct OpenedTickets {
+pub struct TicketCache {
     places: Box<[Mutex<Option<Box<Known>>>]>,
 }
 
@@ -43,7 +43,7 @@ struct Known {
     opened: Opened,
 }
 
-impl OpenedTickets {
+impl TicketCache {
     /// Opens a ticket with the ring as it is.
     ///
     /// # Errors
@@ -117,15 +117,15 @@ impl OpenedTickets {
     }
 }
 
-impl Default for OpenedTickets {
+impl Default for TicketCache {
     fn default() -> Self {
         Self { places: (0..PLACES).map(|_| Mutex::default()).collect() }
     }
 }
 
-impl fmt::Debug for OpenedTickets {
+impl fmt::Debug for TicketCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenedTickets").finish_non_exhaustive()
+        f.debug_struct("TicketCache").finish_non_exhaustive()
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
         _folder: tempfile::TempDir,
         path: PathBuf,
         ring: RingSource,
-        tickets: OpenedTickets,
+        tickets: TicketCache,
         policy: Arc<Policy>,
     }
 
@@ -184,7 +184,7 @@ mod tests {
         Keyring::generate(NOW).expect("randomness").save_new(&path).expect("a new file");
         let ring = RingSource::open(path.clone()).expect("a ring");
         let policy = Arc::new(policy());
-        Bench { _folder: folder, path, ring, tickets: OpenedTickets::default(), policy }
+        Bench { _folder: folder, path, ring, tickets: TicketCache::default(), policy }
     }
 
     impl Bench {
