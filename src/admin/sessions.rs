@@ -16,8 +16,8 @@ use serde_json::json;
 use crate::admin::guard::{Suspicion, suspicion};
 use crate::clock::{Clock, UnixMillis};
 use crate::session::outcome::{Lookup, RecordKey, Removed};
-use crate::session::shown::{Shown, is_live};
 use crate::session::subject::{User, normalised};
+use crate::session::view::{SessionView, is_live};
 use crate::store::records::Records;
 use crate::store::records::users::UserSessions;
 use crate::telemetry::audit;
@@ -80,7 +80,7 @@ enum Problem {
 struct Entry<'a> {
     users: Option<&'a str>,
     #[serde(flatten)]
-    session: Shown,
+    session: SessionView,
 }
 
 /// Whether a path is answered here.
@@ -209,7 +209,7 @@ impl Sessions {
             let shown = listed
                 .sessions
                 .iter()
-                .filter_map(|(key, _, record)| Shown::of(*key, record, subject, now));
+                .filter_map(|(key, _, record)| SessionView::of(*key, record, subject, now));
             sessions.extend(shown.map(|session| Entry { users, session }));
             total += if listed.is_cut() { listed.total } else { sessions.len() - before };
             is_cut |= listed.is_cut();

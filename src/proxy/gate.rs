@@ -18,7 +18,7 @@ pub use crate::proxy::cut::Cut;
 use crate::proxy::turn::Wake;
 use crate::session::admission::Closed;
 use crate::session::ticket::Selector;
-use crate::session::turns::Turns;
+use crate::session::turn_queue::TurnQueue;
 use crate::uniform::Uniform;
 
 const SHARDS: usize = 32;
@@ -52,7 +52,7 @@ pub(super) struct Inner {
     /// Passes and turns that refer to this gate, waiters included.
     users: usize,
     closed: bool,
-    pub(super) turns: Turns<Wake>,
+    pub(super) turns: TurnQueue<Wake>,
 }
 
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::own::{Asked, Refused};
 use crate::session::policy::Policy;
 use crate::session::record::Record;
-use crate::session::shown::Shown;
 use crate::session::subject::User;
+use crate::session::view::SessionView;
 use crate::store::records::users::{Others, UserSessions};
 use crate::telemetry::audit;
 use crate::telemetry::labels::Revocation;
@@ -122,7 +122,7 @@ impl Owner<'_> {
         if found.iter().all(|(key, _)| *key != self.held.key) {
             found.push((self.held.key, self.held.record.clone()));
         }
-        let mut own: Vec<(RecordKey, Shown)> = found
+        let mut own: Vec<(RecordKey, SessionView)> = found
             .iter()
             .filter_map(|(key, record)| Some((*key, self.shown(*key, record, now)?)))
             .collect();
@@ -181,8 +181,8 @@ impl Owner<'_> {
 
     /// What may be shown of a session, if it is the user's. What somebody merely typed into a form
     /// is nobody's.
-    fn shown(&self, key: RecordKey, record: &Record, now: UnixMillis) -> Option<Shown> {
-        Shown::of(key, record, self.user.name, now).filter(|shown| shown.confirmed)
+    fn shown(&self, key: RecordKey, record: &Record, now: UnixMillis) -> Option<SessionView> {
+        SessionView::of(key, record, self.user.name, now).filter(|shown| shown.confirmed)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The turns of one session's exchanges on this node (PROTOCOL.md 32).
 //!
-//! `session/turns.rs` says whose turn it is; here is the waiting. Who waits for its turn is not
+//! `session/turn_queue.rs` says whose turn it is; here is the waiting. Who waits for its turn is not
 //! inside the gate yet, so that a login which has the turn never waits for who waits for it.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::proxy::gate::{Gate, Gates, lock};
 use crate::session::event::OutOfTurn;
 use crate::session::ticket::Selector;
-use crate::session::turns::{Asked, Number};
+use crate::session::turn_queue::{Asked, Number};
 
 /// What wakes a waiter.
 pub type Wake = oneshot::Sender<()>;
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::session::admission::Closed;
     use crate::session::order::PATIENCE;
-    use crate::session::turns::WAITING_MAX;
+    use crate::session::turn_queue::WAITING_MAX;
 
     const SESSION: Selector = Selector([1; 16]);
     const OTHER: Selector = Selector([2; 16]);

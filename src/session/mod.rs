@@ -25,11 +25,11 @@ pub mod record;
 pub mod seal;
 pub mod seed;
 pub mod settle;
-pub mod shown;
 pub mod stream;
 pub mod subject;
 pub mod ticket;
-pub mod turns;
+pub mod turn_queue;
+pub mod view;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -9,8 +9,8 @@ use super::{Records, keep, random_epoch};
 use crate::clock::UnixMillis;
 use crate::session::outcome::{Carried, Epoch, Lookup, RecordKey, Removed, Room, Surplus};
 use crate::session::record::{Record, State};
-use crate::session::shown::is_live;
 use crate::session::subject::User;
+use crate::session::view::is_live;
 use crate::store::{Carry, Listed};
 
 /// Look-ups that a list has under way at a time.

@@ -16,7 +16,7 @@ pub struct Number(u64);
 
 /// The order of one session; `W` is what wakes a waiter.
 #[derive(Debug)]
-pub struct Turns<W> {
+pub struct TurnQueue<W> {
     holder: Option<Number>,
     waiting: VecDeque<(Number, W)>,
     next: u64,
@@ -33,13 +33,13 @@ pub enum Asked {
     Full,
 }
 
-impl<W> Default for Turns<W> {
+impl<W> Default for TurnQueue<W> {
     fn default() -> Self {
         Self { holder: None, waiting: VecDeque::new(), next: 0 }
     }
 }
 
-impl<W> Turns<W> {
+impl<W> TurnQueue<W> {
     /// Asks for the turn. `wake` is only asked for where there is a queue.
     pub fn ask(&mut self, wake: impl FnOnce() -> W) -> Asked {
         if self.waiting.len() >= WAITING_MAX {
@@ -81,7 +81,7 @@ mod tests {
 
     /// `+a`: a asks; `-a`: a leaves. After each, who has the turn and who waits.
     fn check(script: &[(&str, &str)]) {
-        let mut turns = Turns::<char>::default();
+        let mut turns = TurnQueue::<char>::default();
         let mut names: Vec<(Number, char)> = Vec::new();
         for (step, (act, expected)) in script.iter().enumerate() {
             let name = act.chars().nth(1).expect("a name");
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_queue_has_a_limit() {
-        let mut turns = Turns::<()>::default();
+        let mut turns = TurnQueue::<()>::default();
         let Asked::Held(first) = turns.ask(|| ()) else { panic!("the turn is free") };
         for _ in 0..WAITING_MAX {
             assert!(matches!(turns.ask(|| ()), Asked::Queued(_)));
@@ -135,7 +135,7 @@ mod tests {
         /// passes to the one who has waited longest, and who is woken is who has it.
         #[test]
         fn the_turn_is_never_lost(acts in prop::collection::vec((any::<bool>(), 0..8_usize), 0..60)) {
-            let mut turns = Turns::<usize>::default();
+            let mut turns = TurnQueue::<usize>::default();
             // Who is there, in the order of asking.
             let mut model: Vec<(Number, usize)> = Vec::new();
             for (step, (asks, which)) in acts.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use crate::session::record::{Record, State};
 
 /// A live session without its secrets. Times are Unix seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Shown {
+pub struct SessionView {
     /// As workers have it in `X-Session-Id`.
     pub id: String,
     pub created: u64,
@@ -26,7 +26,7 @@ pub struct Shown {
     pub agent: Option<String>,
 }
 
-impl Shown {
+impl SessionView {
     /// What may be shown of a record of `subject`; `None` where its session is over, or it is
     /// another one's, whose name has the same tag by chance.
     pub fn of(key: RecordKey, record: &Record, subject: &str, now: UnixMillis) -> Option<Self> {
@@ -86,7 +86,7 @@ mod tests {
     fn a_live_session_is_shown_without_its_secrets() {
         let later = NOW.plus(Duration::from_secs(90));
         let record = Record { presented: Some(later), ..record() };
-        let shown = Shown::of(KEY, &record, "alice", later).unwrap();
+        let shown = SessionView::of(KEY, &record, "alice", later).unwrap();
         let text = serde_json::to_string(&shown).unwrap();
         let (made, seen, ends) = (NOW.as_secs(), later.as_secs(), record.ends_at.as_secs());
         let id = KEY.to_hex();
@@ -101,7 +101,11 @@ mod tests {
     #[test]
     fn what_is_over_or_another_ones_is_not_shown() {
         let check = |record: &Record, subject: &str, now, expected| {
-            assert_eq!(Shown::of(KEY, record, subject, now).is_some(), expected, "{record:?}");
+            assert_eq!(
+                SessionView::of(KEY, record, subject, now).is_some(),
+                expected,
+                "{record:?}"
+            );
         };
         check(&record(), "alice", NOW, true);
         check(&record(), "bob", NOW, false);
