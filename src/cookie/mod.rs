@@ -4,10 +4,10 @@
 //! is not ours leaves byte for byte as it came. Knows nothing of sessions.
 
 pub mod agent;
+pub mod appearance;
 pub mod date;
 pub mod enforce;
 pub mod finding;
-pub mod guise;
 pub mod lookalike;
 pub mod request;
 pub mod response;

@@ -12,7 +12,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use crate::clock::UnixMillis;
-use crate::cookie::guise::Guise;
+use crate::cookie::appearance::Appearance;
 use crate::cookie::response::name_of;
 use crate::cookie::worker_clock;
 use crate::crypto::random;
@@ -47,9 +47,9 @@ pub async fn join(
     carried: &Carried<'_>,
 ) -> Vec<Vec<u8>> {
     let (brought, pairs, rejected) = match &policy.mode {
-        Mode::Seal(guise) => {
+        Mode::Seal(appearance) => {
             let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
-            let brought = open(shared, Place { policy, guise, host }, carried).await;
+            let brought = open(shared, Place { policy, appearance, host }, carried).await;
             let pairs = brought.iter().filter_map(Brought::pair).collect();
             let rejected = brought.iter().filter_map(Brought::rejected).collect();
             (brought, pairs, rejected)
@@ -94,8 +94,8 @@ pub fn respond(
         let name = name_of(field);
         match &policy.mode {
             Mode::Seal(_) if policy.owns(name) => {}
-            Mode::Harden { guise, report_only } if policy.owns(name) => {
-                let hardened = harden(guise, *report_only, field, &target.host);
+            Mode::Harden { appearance, report_only } if policy.owns(name) => {
+                let hardened = harden(appearance, *report_only, field, &target.host);
                 let found = Found {
                     policy: &policy.name,
                     host: &target.host,
@@ -115,7 +115,7 @@ pub fn respond(
         }
     }
     match &policy.mode {
-        Mode::Seal(guise) => seal(shared, session, response, ctx, guarded, guise, fields),
+        Mode::Seal(appearance) => seal(shared, session, response, ctx, guarded, appearance, fields),
         Mode::Vault | Mode::Harden { .. } => Ok(()),
     }
 }
@@ -126,12 +126,12 @@ fn seal(
     response: &mut ResponseHeader,
     ctx: &mut Context,
     guarded: &Guarded,
-    guise: &Guise,
+    appearance: &Appearance,
     fields: &[Vec<u8>],
 ) -> Result<()> {
     let Some(target) = &ctx.target else { return raise(ctx, RequestError::Internal) };
     let (policy, now) = (&guarded.policy, shared.clock.now());
-    let place = Place { policy, guise, host: &target.host };
+    let place = Place { policy, appearance, host: &target.host };
     let own = fields.iter().map(Vec::as_slice).filter(|field| policy.owns(name_of(field)));
     let answer = fields_of(&response.headers);
     let set = worker_clock::cookies(own, &answer, now);

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::cookie::guise::Guise;
+use crate::cookie::appearance::Appearance;
 use crate::cookie::lookalike::{Likeness, likeness, passes_for};
 use crate::cookie::request;
 use crate::session::policy::{Mode, Policy};
@@ -118,7 +118,9 @@ impl<'a> Kin<'a> {
         let own = match &policy.mode {
             Mode::Harden { report_only: true, .. } => return Self::Other,
             Mode::Vault => None,
-            Mode::Seal(guise) | Mode::Harden { guise, .. } => own(policy, guise, pair),
+            Mode::Seal(appearance) | Mode::Harden { appearance, .. } => {
+                own(policy, appearance, pair)
+            }
         };
         match own {
             Some(own) => Self::Own(own),
@@ -128,10 +130,11 @@ impl<'a> Kin<'a> {
     }
 }
 
-fn own<'a>(policy: &Policy, guise: &Guise, pair: &request::Pair<'a>) -> Option<Own<'a>> {
+fn own<'a>(policy: &Policy, appearance: &Appearance, pair: &request::Pair<'a>) -> Option<Own<'a>> {
     let is_sealed = matches!(policy.mode, Mode::Seal(_));
-    let mut names =
-        guise.inside(pair.name).map(|name| if is_sealed { pieces::of(name) } else { (name, 0) });
+    let mut names = appearance
+        .inside(pair.name)
+        .map(|name| if is_sealed { pieces::of(name) } else { (name, 0) });
     let (name, piece) = names.find(|(name, _)| policy.owns(name))?;
     Some(Own { name, piece, value: pair.value })
 }
@@ -143,12 +146,12 @@ fn is_session(policy: &Policy, pair: &request::Pair<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cookie::appearance::Prefix;
     use crate::cookie::enforce::SameSite;
-    use crate::cookie::guise::Prefix;
     use crate::session::tests::policy;
 
     fn harden(prefix: Prefix, report_only: bool) -> Policy {
-        let guise = Guise {
+        let appearance = Appearance {
             prefix,
             domain: None,
             same_site: SameSite::Lax,
@@ -156,7 +159,7 @@ mod tests {
             secure: true,
         };
         let app_cookies = ["EGG_SESS", "wp_*", "__Host-native"].map(str::to_owned).to_vec();
-        Policy { mode: Mode::Harden { guise, report_only }, app_cookies, ..policy() }
+        Policy { mode: Mode::Harden { appearance, report_only }, app_cookies, ..policy() }
     }
 
     #[track_caller]

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::cookie::appearance::{Appearance, Prefix};
 use crate::cookie::finding::{Finding, findings};
-use crate::cookie::guise::{Guise, Prefix};
 use crate::cookie::response::{SetCookie, name_of};
 
 /// What becomes of a `Set-Cookie` field.
@@ -30,9 +30,14 @@ impl fmt::Debug for Hardened<'_> {
 
 /// Decides what leaves in place of one of the policy's cookies, in an answer of `host` (lower-case,
 /// no port).
-pub fn harden<'a>(guise: &Guise, report_only: bool, field: &'a [u8], host: &str) -> Hardened<'a> {
-    let dressed = guise.dress(field);
-    let loses_domain = guise.prefix == Prefix::Host
+pub fn harden<'a>(
+    appearance: &Appearance,
+    report_only: bool,
+    field: &'a [u8],
+    host: &str,
+) -> Hardened<'a> {
+    let dressed = appearance.dress(field);
+    let loses_domain = appearance.prefix == Prefix::Host
         && SetCookie::parse_up_to(field, usize::MAX)
             .is_some_and(|cookie| cookie.domain().is_some());
     let domain = loses_domain.then_some(Finding::DomainDropped);
@@ -58,13 +63,19 @@ mod tests {
     use super::*;
     use crate::cookie::enforce::SameSite;
 
-    fn guise(prefix: Prefix) -> Guise {
-        Guise { prefix, domain: None, same_site: SameSite::Lax, partitioned: false, secure: true }
+    fn appearance(prefix: Prefix) -> Appearance {
+        Appearance {
+            prefix,
+            domain: None,
+            same_site: SameSite::Lax,
+            partitioned: false,
+            secure: true,
+        }
     }
 
     #[track_caller]
     fn check(prefix: Prefix, field: &str, expected: &str, findings: &[Finding]) {
-        let hardened = harden(&guise(prefix), false, field.as_bytes(), "shop.example.com");
+        let hardened = harden(&appearance(prefix), false, field.as_bytes(), "shop.example.com");
         assert_eq!(String::from_utf8_lossy(&hardened.field), expected);
         assert_eq!((&hardened.findings[..], hardened.instead), (findings, None));
     }
@@ -111,8 +122,8 @@ mod tests {
         use Finding::*;
         #[track_caller]
         fn check(field: &str, findings: &[Finding], instead: Option<&str>) {
-            let guise = guise(Prefix::Host);
-            let hardened = harden(&guise, true, field.as_bytes(), "shop.example.com");
+            let appearance = appearance(Prefix::Host);
+            let hardened = harden(&appearance, true, field.as_bytes(), "shop.example.com");
             assert_eq!(hardened.field, Cow::Borrowed(field.as_bytes()));
             assert_eq!(hardened.findings, findings);
             assert_eq!(hardened.instead.as_deref(), instead);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::cookie::appearance::Appearance;
 use crate::cookie::enforce::SameSite;
-use crate::cookie::guise::Guise;
 use crate::routing::path::PathRule;
 use crate::session::binding::Bind;
 use crate::session::limit::SessionLimit;
@@ -20,10 +20,10 @@ pub enum Mode {
     /// They never reach the browser; they live in the record.
     Vault,
     /// They reach the browser sealed, and the worker as it made them. No store.
-    Seal(Guise),
+    Seal(Appearance),
     /// They reach the browser under a prefix and with better attributes.
     Harden {
-        guise: Guise,
+        appearance: Appearance,
         /// Nothing is changed, only told.
         report_only: bool,
     },
@@ -266,10 +266,10 @@ impl Default for Told {
 
 impl Policy {
     /// What session cookies wear outside; nothing where they stay here.
-    pub fn guise(&self) -> Option<&Guise> {
+    pub fn appearance(&self) -> Option<&Appearance> {
         match &self.mode {
             Mode::Vault => None,
-            Mode::Seal(guise) | Mode::Harden { guise, .. } => Some(guise),
+            Mode::Seal(appearance) | Mode::Harden { appearance, .. } => Some(appearance),
         }
     }
 

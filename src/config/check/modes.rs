@@ -5,7 +5,7 @@ use serde_saphyr::Spanned;
 
 use crate::config::schema::{self, Given, Session, Text};
 use crate::config::value::{Flaw, choice, name};
-use crate::cookie::guise::{Guise, Prefix};
+use crate::cookie::appearance::{Appearance, Prefix};
 use crate::session::policy::{Mode, Policy, TicketCookie};
 
 use super::{Checker, Place, at, on};
@@ -145,15 +145,15 @@ impl Checker<'_> {
     ) -> Mode {
         match kind {
             Kind::Vault => Mode::Vault,
-            Kind::Seal => Mode::Seal(self.guise(session, cookie, path)),
+            Kind::Seal => Mode::Seal(self.appearance(session, cookie, path)),
             Kind::Harden => Mode::Harden {
-                guise: self.guise(session, cookie, path),
+                appearance: self.appearance(session, cookie, path),
                 report_only: on(&session.report_only),
             },
         }
     }
 
-    fn guise(&mut self, session: &Session, cookie: &TicketCookie, path: &str) -> Guise {
+    fn appearance(&mut self, session: &Session, cookie: &TicketCookie, path: &str) -> Appearance {
         let none = schema::TicketCookie::default();
         let given = session.cookie.as_ref().unwrap_or(&none);
         let prefix = self.prefix(&given.prefix, cookie, &format!("{path}.cookie.prefix"));
@@ -169,7 +169,7 @@ impl Checker<'_> {
                 ),
             );
         }
-        Guise {
+        Appearance {
             // Over plain HTTP browsers refuse cookies with a prefix.
             prefix: if cookie.secure { prefix } else { Prefix::Plain },
             domain: cookie.domain.clone(),
@@ -230,9 +230,9 @@ impl Checker<'_> {
 
 /// The name that cookies of a pattern have outside, as a pattern.
 fn outside(policy: &Policy, pattern: &str) -> Option<String> {
-    let guise = policy.guise()?;
+    let appearance = policy.appearance()?;
     let carries = Prefix::of(pattern.as_bytes()) != Prefix::Plain;
-    let prefix = if carries { "" } else { guise.prefix.as_str() };
+    let prefix = if carries { "" } else { appearance.prefix.as_str() };
     Some(format!("{prefix}{pattern}"))
 }
 

@@ -181,8 +181,8 @@ fn what_needs_secure_is_refused_over_plain_http() {
     );
     let policy = "  a: { mode: harden, app_cookies: [s] }";
     let config = read(policy, ROUTE, insecure).expect("a good file");
-    let guise = config.sessions[0].guise().expect("it lets cookies out");
-    assert_eq!((guise.prefix.as_str(), guise.secure), ("", false));
+    let appearance = config.sessions[0].appearance().expect("it lets cookies out");
+    assert_eq!((appearance.prefix.as_str(), appearance.secure), ("", false));
 }
 
 #[test]

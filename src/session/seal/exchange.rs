@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
+use crate::cookie::appearance::Appearance;
 use crate::cookie::finding::covers;
-use crate::cookie::guise::Guise;
 use crate::cookie::response::{Lifetime, SetCookie};
 use crate::crypto::keyring::Keyring;
 use crate::crypto::seal::NONCE_LEN;
@@ -28,7 +28,7 @@ use crate::session::seal::{Kept, Opened, Scope, SealId, open, seal};
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     pub policy: &'a Policy,
-    pub guise: &'a Guise,
+    pub appearance: &'a Appearance,
     /// Lower-case, without port.
     pub host: &'a str,
 }
@@ -45,11 +45,11 @@ impl Place<'_> {
     }
 
     fn with_scope<T>(&self, name: &[u8], act: impl FnOnce(&Scope<'_>) -> T) -> T {
-        let outside = self.guise.outside(name);
+        let outside = self.appearance.outside(name);
         act(&Scope {
             name: &outside,
             policy: &self.policy.name,
-            site: self.guise.domain.as_deref().unwrap_or(self.host),
+            site: self.appearance.domain.as_deref().unwrap_or(self.host),
         })
     }
 }
@@ -286,7 +286,7 @@ pub fn write<E>(
     let mut push = |name: &[u8], piece, value: &str, kept: &Kept, end| {
         let domain = kept.domain.as_deref().filter(|domain| !place.is_foreign(Some(domain)));
         let field = field(&pieces::name(name, piece), value, kept, domain, end, now);
-        written.fields.push(place.guise.dress(&field).into_owned());
+        written.fields.push(place.appearance.dress(&field).into_owned());
     };
     let mut left_out = Vec::new();
     for one in leaving {

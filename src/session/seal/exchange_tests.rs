@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::cookie::appearance::Prefix;
 use crate::cookie::enforce::SameSite;
-use crate::cookie::guise::Prefix;
 use crate::session::carried::Carried;
 use crate::session::policy::Mode;
 
@@ -29,7 +29,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(Guise {
+        Self::with(Appearance {
             prefix: Prefix::Host,
             domain: None,
             same_site: SameSite::Lax,
@@ -38,16 +38,16 @@ impl Bench {
         })
     }
 
-    fn with(guise: Guise) -> Self {
+    fn with(appearance: Appearance) -> Self {
         let app_cookies = vec!["EGG_SESS".to_owned(), "wp_*".to_owned()];
         let policy =
-            Policy { mode: Mode::Seal(guise), app_cookies, ..crate::session::tests::policy() };
+            Policy { mode: Mode::Seal(appearance), app_cookies, ..crate::session::tests::policy() };
         Self { ring: ring(), policy, host: HOST, nonce: 0, cookies: Vec::new() }
     }
 
     fn place(&self) -> Place<'_> {
-        let guise = self.policy.guise().expect("it lets cookies out");
-        Place { policy: &self.policy, guise, host: self.host }
+        let appearance = self.policy.appearance().expect("it lets cookies out");
+        Place { policy: &self.policy, appearance, host: self.host }
     }
 
     fn brought(&self, now: UnixMillis) -> Vec<Brought> {
@@ -137,25 +137,25 @@ fn what_a_worker_sets_comes_back_to_it() {
 
 #[test]
 fn fields_have_the_policy_s_attributes_and_the_application_s_own() {
-    let written = |guise: Guise, set: &str| {
-        let fields = Bench::with(guise).written(&[set], NOW).fields;
+    let written = |appearance: Appearance, set: &str| {
+        let fields = Bench::with(appearance).written(&[set], NOW).fields;
         let [field] = &fields[..] else { panic!("{} fields", fields.len()) };
         let field = String::from_utf8(field.clone()).expect("text");
         let (pair, attributes) = field.split_once("; ").expect("attributes");
         let (name, _) = pair.split_once('=').expect("a value");
         format!("{name}; {attributes}")
     };
-    let host = Guise {
+    let host = Appearance {
         prefix: Prefix::Host,
         domain: None,
         same_site: SameSite::Lax,
         partitioned: false,
         secure: true,
     };
-    let secure = Guise { prefix: Prefix::Secure, ..host.clone() };
-    let domain = Guise { domain: Some("example.com".to_owned()), ..secure.clone() };
-    let check = |guise: &Guise, set, expected: &str| {
-        assert_eq!(written(guise.clone(), set), expected, "{set}");
+    let secure = Appearance { prefix: Prefix::Secure, ..host.clone() };
+    let domain = Appearance { domain: Some("example.com".to_owned()), ..secure.clone() };
+    let check = |appearance: &Appearance, set, expected: &str| {
+        assert_eq!(written(appearance.clone(), set), expected, "{set}");
     };
     check(&host, "EGG_SESS=a", "__Host-EGG_SESS; Path=/; Secure; HttpOnly; SameSite=Lax");
     check(
@@ -194,16 +194,16 @@ fn fields_have_the_policy_s_attributes_and_the_application_s_own() {
 /// A browser would drop it.
 #[test]
 fn a_foreign_domain_stays_inside() {
-    let secure = Guise {
+    let secure = Appearance {
         prefix: Prefix::Secure,
         domain: None,
         same_site: SameSite::Lax,
         partitioned: false,
         secure: true,
     };
-    let wide = Guise { domain: Some("example.com".to_owned()), ..secure.clone() };
-    let check = |guise: &Guise, attributes: &str| {
-        let mut bench = Bench::with(guise.clone());
+    let wide = Appearance { domain: Some("example.com".to_owned()), ..secure.clone() };
+    let check = |appearance: &Appearance, attributes: &str| {
+        let mut bench = Bench::with(appearance.clone());
         let fields = bench.written(&["EGG_SESS=a; Path=/; Domain=shop.internal"], NOW).fields;
         let text = String::from_utf8(fields.concat()).expect("text");
         let (_, rest) = text.split_once("; ").expect("attributes");
@@ -441,7 +441,7 @@ fn another_host_or_policy_is_another_scope() {
     bench.policy.name = "other".to_owned();
     assert_eq!(bench.rejected(NOW), [Reject::Forged]);
     // A cookie of several hosts belongs to its domain.
-    let mut bench = Bench::with(Guise {
+    let mut bench = Bench::with(Appearance {
         prefix: Prefix::Secure,
         domain: Some("example.com".to_owned()),
         same_site: SameSite::Lax,

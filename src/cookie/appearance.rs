@@ -14,7 +14,7 @@ pub use super::enforce::Prefix;
 
 /// What is put on a cookie on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guise {
+pub struct Appearance {
     pub prefix: Prefix,
     /// For cookies of several hosts; never together with [`Prefix::Host`].
     pub domain: Option<String>,
@@ -25,7 +25,7 @@ pub struct Guise {
     pub secure: bool,
 }
 
-impl Guise {
+impl Appearance {
     /// The name outside. One that carries a prefix already keeps it and gets no other.
     pub fn outside<'a>(&self, inside: &'a [u8]) -> Cow<'a, [u8]> {
         if self.prefix == Prefix::Plain || Prefix::of(inside) != Prefix::Plain {
@@ -78,16 +78,22 @@ impl Guise {
 mod tests {
     use super::*;
 
-    fn guise(prefix: Prefix) -> Guise {
-        Guise { prefix, domain: None, same_site: SameSite::Lax, partitioned: false, secure: true }
+    fn appearance(prefix: Prefix) -> Appearance {
+        Appearance {
+            prefix,
+            domain: None,
+            same_site: SameSite::Lax,
+            partitioned: false,
+            secure: true,
+        }
     }
 
     #[track_caller]
-    fn check(guise: &Guise, field: &str, expected: &str) {
-        let dressed = guise.dress(field.as_bytes());
+    fn check(appearance: &Appearance, field: &str, expected: &str) {
+        let dressed = appearance.dress(field.as_bytes());
         assert_eq!(String::from_utf8_lossy(&dressed), expected, "from {field:?}");
-        let again = guise.dress(&dressed);
-        if guise.prefix != Prefix::Plain {
+        let again = appearance.dress(&dressed);
+        if appearance.prefix != Prefix::Plain {
             assert_eq!(again, dressed, "twice is once: {field:?}");
         }
     }
@@ -95,7 +101,7 @@ mod tests {
     /// RFC 6265bis, section 4.1.3.2: `Secure`, `Path=/`, no `Domain`.
     #[test]
     fn a_host_cookie_has_what_its_prefix_demands() {
-        let check = |field, expected| check(&guise(Prefix::Host), field, expected);
+        let check = |field, expected| check(&appearance(Prefix::Host), field, expected);
         check("EGG_SESS=a", "__Host-EGG_SESS=a; Path=/; Secure; HttpOnly; SameSite=Lax");
         check(
             "EGG_SESS=a; path=/; max-age=86400; expires=Mon, 23 Nov 2026 19:32:14 GMT; httponly",
@@ -119,20 +125,20 @@ mod tests {
 
     #[test]
     fn a_secure_cookie_keeps_path_and_domain() {
-        let mut guise = guise(Prefix::Secure);
+        let mut appearance = appearance(Prefix::Secure);
         check(
-            &guise,
+            &appearance,
             "sid=a; Domain=example.com; Path=/app",
             "__Secure-sid=a; Domain=example.com; Path=/app; Secure; HttpOnly; SameSite=Lax",
         );
-        guise.domain = Some("example.com".to_owned());
+        appearance.domain = Some("example.com".to_owned());
         check(
-            &guise,
+            &appearance,
             "sid=a; Path=/app",
             "__Secure-sid=a; Path=/app; Domain=example.com; Secure; HttpOnly; SameSite=Lax",
         );
         check(
-            &guise,
+            &appearance,
             "sid=a; domain=a.example.com; Path=/; Domain=b.example.com",
             "__Secure-sid=a; Domain=example.com; Path=/; Secure; HttpOnly; SameSite=Lax",
         );
@@ -140,32 +146,32 @@ mod tests {
 
     #[test]
     fn same_site_is_loosened_only_by_none() {
-        let mut guise = guise(Prefix::Plain);
-        check(&guise, "a=b; SameSite=Strict", "a=b; SameSite=Strict; Secure; HttpOnly");
-        check(&guise, "a=b; SameSite=None", "a=b; SameSite=Lax; Secure; HttpOnly");
-        guise.same_site = SameSite::None;
-        check(&guise, "a=b; SameSite=Strict", "a=b; SameSite=None; Secure; HttpOnly");
-        check(&guise, "a=b", "a=b; Secure; HttpOnly; SameSite=None");
-        guise.partitioned = true;
-        check(&guise, "a=b", "a=b; Secure; HttpOnly; SameSite=None; Partitioned");
-        check(&guise, "a=b; partitioned", "a=b; partitioned; Secure; HttpOnly; SameSite=None");
+        let mut appearance = appearance(Prefix::Plain);
+        check(&appearance, "a=b; SameSite=Strict", "a=b; SameSite=Strict; Secure; HttpOnly");
+        check(&appearance, "a=b; SameSite=None", "a=b; SameSite=Lax; Secure; HttpOnly");
+        appearance.same_site = SameSite::None;
+        check(&appearance, "a=b; SameSite=Strict", "a=b; SameSite=None; Secure; HttpOnly");
+        check(&appearance, "a=b", "a=b; Secure; HttpOnly; SameSite=None");
+        appearance.partitioned = true;
+        check(&appearance, "a=b", "a=b; Secure; HttpOnly; SameSite=None; Partitioned");
+        check(&appearance, "a=b; partitioned", "a=b; partitioned; Secure; HttpOnly; SameSite=None");
     }
 
     /// Over plain HTTP a browser refuses prefix, `Secure` and whatever demands it.
     #[test]
     fn without_secure_there_is_no_prefix() {
-        let guise = Guise { secure: false, ..guise(Prefix::Plain) };
-        check(&guise, "a=b", "a=b; HttpOnly; SameSite=Lax");
-        check(&guise, "a=b; Secure", "a=b; HttpOnly; SameSite=Lax");
-        let guise = Guise { same_site: SameSite::None, partitioned: true, ..guise };
-        check(&guise, "a=b", "a=b; HttpOnly");
+        let appearance = Appearance { secure: false, ..appearance(Prefix::Plain) };
+        check(&appearance, "a=b", "a=b; HttpOnly; SameSite=Lax");
+        check(&appearance, "a=b; Secure", "a=b; HttpOnly; SameSite=Lax");
+        let appearance = Appearance { same_site: SameSite::None, partitioned: true, ..appearance };
+        check(&appearance, "a=b", "a=b; HttpOnly");
     }
 
     #[test]
     fn names_lead_back() {
         let check = |prefix, outside: &str, expected: &[&str]| {
-            let guise = guise(prefix);
-            let found: Vec<_> = guise.inside(outside.as_bytes()).collect();
+            let appearance = appearance(prefix);
+            let found: Vec<_> = appearance.inside(outside.as_bytes()).collect();
             let expected: Vec<_> = expected.iter().map(|name| name.as_bytes()).collect();
             assert_eq!(found, expected, "{outside}");
         };
@@ -178,9 +184,9 @@ mod tests {
         check(Prefix::Plain, "__Host-sid", &["__Host-sid"]);
         for name in ["sid", "__Host-sid", "__Secure-sid"] {
             for prefix in [Prefix::Host, Prefix::Secure, Prefix::Plain] {
-                let guise = guise(prefix);
-                let outside = guise.outside(name.as_bytes());
-                let back: Vec<_> = guise.inside(&outside).collect();
+                let appearance = appearance(prefix);
+                let outside = appearance.outside(name.as_bytes());
+                let back: Vec<_> = appearance.inside(&outside).collect();
                 assert!(back.contains(&name.as_bytes()), "{name} under {prefix:?}");
             }
         }
