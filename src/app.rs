@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
-use crate::proxy::guards::Guards;
+use crate::proxy::mass_logout::Guards;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::{Shared, Upstream};

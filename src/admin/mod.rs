@@ -4,7 +4,7 @@
 //! authentication: whoever can connect may list and end sessions. Browsers may not. It is an HTTP server of its own (hyper) on the
 //! control runtime, so that it answers while every worker is busy.
 
-mod guard;
+mod browsers;
 mod keys;
 mod listener;
 mod pages;

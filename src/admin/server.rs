@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::admin::guard::{Way, is_ours};
+use crate::admin::browsers::{Way, is_ours};
 use crate::admin::{Listener, State, pages, sessions};
 
 /// A probe and a few scrapers; more than this is a mistake, and must not eat descriptors.

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::admin::guard::{Suspicion, suspicion};
+use crate::admin::browsers::{Suspicion, suspicion};
 use crate::clock::{Clock, UnixMillis};
 use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::subject::{User, normalised};

@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, watch};
 use super::{App, BuildError};
 use crate::admin;
 use crate::listen::{self, Listener, Shutdown};
-use crate::proxy::guards;
 use crate::proxy::hooks::Proxy;
 use crate::proxy::logging::refused;
+use crate::proxy::mass_logout;
 use crate::proxy::open_streams::look_after;
 use crate::proxy::serve::{UpstreamPool, Worker};
 use crate::proxy::shared::Shared;
@@ -60,7 +60,7 @@ impl App {
                 });
             }
             tokio::spawn(watch_store(shared.clone(), store.clone()));
-            tokio::spawn(guards::sweep(shared.clone()));
+            tokio::spawn(mass_logout::sweep(shared.clone()));
             tokio::spawn(look_after(shared.clone()));
             for number in 0..workers {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();

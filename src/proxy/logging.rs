@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use crate::listen::Info;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
-use crate::proxy::settling::carry_out;
+use crate::proxy::settle::carry_out;
 use crate::proxy::shared::Shared;
 use crate::proxy::upstream_peer;
 use crate::session::exchange::Bond;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::clock::UnixMillis;
 use crate::headers::fetch;
 use crate::proxy::context::Context;
-use crate::proxy::settling::expiry_field;
+use crate::proxy::settle::expiry_field;
 use crate::proxy::shared::Shared;
 use crate::session::exchange::Held;
 use crate::session::outcome::{Lookup, RecordKey, Removed};

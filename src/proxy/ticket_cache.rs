@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use crate::crypto::keyring::{KeyId, Keyring};
 use crate::crypto::ring_source::RingSource;
 use crate::crypto::seal::{self, Purpose};
-use crate::proxy::settling::scope;
+use crate::proxy::settle::scope;
 use crate::session::event::Reject;
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;

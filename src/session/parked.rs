@@ -2,7 +2,7 @@
 //!
 //! Such a deletion takes effect at once: the record lends what is left. The jar as it was is kept
 //! aside in the record, until the node that parked it knows whether many lost theirs at the same
-//! time ([`guard`](crate::session::guard)): then it comes back, else it is dropped. A parked jar is
+//! time ([`guard`](crate::session::mass_logout)): then it comes back, else it is dropped. A parked jar is
 //! never lent, and lives in a live record only.
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::session::event::Event;
-use crate::session::guard::Change;
+use crate::session::mass_logout::Change;
 use crate::session::outcome::RecordKey;
 use crate::telemetry::labels::{Label, Revocation};
 use crate::telemetry::metrics::Metrics;

@@ -13,7 +13,7 @@ use super::schedule::Ask;
 use crate::clock::UnixMillis;
 use crate::cookie::response::{Lifetime, SetCookie};
 use crate::proxy::admit::{self, Admitted};
-use crate::proxy::settling::{carry_out, expiry_field, since, ticket_field};
+use crate::proxy::settle::{carry_out, expiry_field, since, ticket_field};
 use crate::proxy::shared::Shared;
 use crate::routing::path::NormalPath;
 use crate::session::event::Event;

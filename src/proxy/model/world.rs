@@ -18,7 +18,7 @@ use super::invariants::{Ledger, Violation, Writer, Wrote};
 use super::legitimate::{Arrival, Carried, Legitimate};
 use super::node::{Fleet, HOST, Node};
 use super::schedule::{ATTACKER, Ask, BROWSERS, Fault, NODES, Op};
-use crate::proxy::settling::scope;
+use crate::proxy::settle::scope;
 use crate::session::event::Event;
 use crate::session::outcome::{Lookup, RecordKey};
 use crate::session::record::State;
