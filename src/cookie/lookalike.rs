@@ -60,23 +60,29 @@ pub fn passes_for(pair: &Pair<'_>, pattern: &[u8]) -> bool {
 }
 
 /// Where some reader may see a name inside a cookie: in front of every `=`, from whatever follows a
-/// byte that no name has (RFC 9110 section 5.6.2); behind the last one, words between blanks and commas,
-/// which aiohttp takes for cookies without a value.
+/// byte that no name has (RFC 9110 section 5.6.2) or a date, which ends a value by itself for WebOb; and
+/// words between blanks and commas, which aiohttp takes for cookies without a value.
 ///
 /// Each slice ends where its name would. Most cookies have none, and are only looked through.
 fn inner_names(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let last = raw.iter().rposition(|byte| *byte == b'=');
-    let (named, words) = raw.split_at(last.unwrap_or(0));
+    let last = raw.iter().rposition(|byte| *byte == b'=').unwrap_or(0);
+    let named = raw.get(..last).unwrap_or_default();
     let names = named.split(|byte| *byte == b'=').enumerate().flat_map(|(number, segment)| {
         let begins = move |at: &usize| {
             let before = at.checked_sub(1).and_then(|before| segment.get(before));
             segment.get(*at).is_some_and(|byte| is_name_byte(*byte))
-                && before.map_or(number > 0, |byte| !is_name_byte(*byte))
+                && (before.map_or(number > 0, |byte| !is_name_byte(*byte))
+                    || segment.get(..*at).is_some_and(ends_with_date))
         };
         (0..segment.len()).filter(begins).filter_map(|at| segment.get(at..))
     });
     let is_blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | 0x0b);
-    names.chain(words.split(is_blank).skip(1))
+    names.chain(raw.split(is_blank))
+}
+
+/// As dates in cookies end: ` GMT`.
+fn ends_with_date(bytes: &[u8]) -> bool {
+    matches!(bytes, [.., blank, b'G', b'M', b'T'] if blank.is_ascii_whitespace())
 }
 
 fn is_name_byte(byte: u8) -> bool {
@@ -305,8 +311,13 @@ mod tests {
             check(format!("a=b{mark}%5F_Host-shop=evil=x"), Lookalike);
             check(format!("a=b{mark}..Host-shop=evil"), Lookalike);
         }
-        check("a=b __Host-shop", Lookalike);
-        check("a=b __Host-shop c", Lookalike);
+        for words in ["a=b __Host-shop", "a=b __Host-shop c", "__Host-shop c", "__Host-shop c=d"] {
+            check(words, Lookalike);
+            check(words.replace(' ', "\t"), Lookalike);
+        }
+        check("a=Wed, 09-Jun-2021 10:18:14 GMT__Host-shop=evil", Lookalike);
+        check("a=Wed, 09-Jun-2021 10:18:14 __Host-shop=evil", Lookalike);
+        check("a=GMT__Host-shop=evil", Other);
         check("a=b x__Host-shop=evil", Other);
         check("a=b __Host-shopx=evil", Other);
         check("a=b __Host-shop:evil", Other);

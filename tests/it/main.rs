@@ -12,6 +12,7 @@ mod busy;
 mod chromium;
 mod consistency;
 mod cookie_bytes;
+mod cookie_readers;
 mod cross_site;
 mod crowded;
 mod double_click;

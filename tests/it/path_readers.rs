@@ -144,8 +144,8 @@ fn two_readers_of_today_reach_none_either() {
     }
 }
 
-/// Lines in, a JSON list of paths for each line out.
-fn ask<'a>(command: [&str; 3], lines: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<String>> {
+/// Lines in, a JSON list for each line out.
+pub fn ask<'a>(command: [&str; 3], lines: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<String>> {
     let mut child = Command::new(command[0])
         .args(&command[1..])
         .stdin(Stdio::piped())
@@ -160,7 +160,7 @@ fn ask<'a>(command: [&str; 3], lines: impl Iterator<Item = &'a [u8]>) -> Vec<Vec
     writer.join().expect("no panic").expect("it reads its input");
     assert!(output.status.success(), "{command:?}");
     let lines = String::from_utf8(output.stdout).expect("JSON");
-    lines.lines().map(|line| serde_json::from_str(line).expect("a list of paths")).collect()
+    lines.lines().map(|line| serde_json::from_str(line).expect("a list of texts")).collect()
 }
 
 // The readers.
@@ -297,10 +297,10 @@ const PIECES: &[&str] = &[
 ];
 
 /// Xorshift; good enough to choose pieces.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
