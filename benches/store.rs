@@ -96,7 +96,7 @@ struct Node {
 }
 
 impl Node {
-    fn start(server: &Server, cache: cache::Settings) -> Self {
+    fn start(server: &Server, cache: cache::CacheSettings) -> Self {
         let now = Clock::System.now();
         let path = server.directory.path().join("keyring.json");
         if !path.exists() {
@@ -104,7 +104,7 @@ impl Node {
         }
         let ring = Arc::new(RingSource::open(path).expect("just written"));
         let url = redis::RedisUrl::parse(&format!("redis://127.0.0.1:{}", server.port));
-        let settings = redis::Settings::new(url.expect("a URL"), "bench");
+        let settings = redis::RedisSettings::new(url.expect("a URL"), "bench");
         let options = store::Options { lease: cache.lease };
         // Heartbeats go on while the benchmark's own thread is busy.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -113,7 +113,7 @@ impl Node {
             .build()
             .expect("a runtime");
         let store = runtime.block_on(async {
-            let settings = store::Settings::Redis(settings);
+            let settings = store::StoreSettings::Redis(settings);
             let store = store::open(&settings, &options, Clock::System).await.expect("valid");
             store.start().await;
             store
@@ -199,7 +199,7 @@ fn cached(c: &mut Criterion) {
     let mut group = c.benchmark_group("cached look-up");
     for sessions in CACHED {
         let before = resident();
-        let settings = cache::Settings { lease: Duration::from_secs(5), bytes: 1 << 30 };
+        let settings = cache::CacheSettings { lease: Duration::from_secs(5), bytes: 1 << 30 };
         let node = Node::start(&server, settings);
         let keys = node.serve(sessions);
         let stats = node.records.cache_stats();
@@ -224,7 +224,7 @@ fn cached(c: &mut Criterion) {
 
 fn stored(c: &mut Criterion) {
     let server = Server::start();
-    let node = Node::start(&server, cache::Settings { lease: Duration::ZERO, bytes: 1 << 20 });
+    let node = Node::start(&server, cache::CacheSettings { lease: Duration::ZERO, bytes: 1 << 20 });
     let keys = node.serve(1_000);
     let mut group = c.benchmark_group("look-up in Redis");
     group.sample_size(20);

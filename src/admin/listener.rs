@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use crate::admin::{Address, Settings};
+use crate::admin::{Address, AdminSettings};
 
 /// A bound socket, not yet served. Non-blocking.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub enum BindError {
 ///
 /// # Errors
 /// The address is taken or may not be used, or something that is no socket has the name.
-pub fn bind(settings: &Settings) -> Result<Listener, BindError> {
+pub fn bind(settings: &AdminSettings) -> Result<Listener, BindError> {
     match &settings.address {
         Address::Inet(address) => {
             let fail = |error| BindError::Tcp { address: *address, error };
@@ -113,8 +113,8 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
 mod tests {
     use super::*;
 
-    fn unix(path: &Path) -> Settings {
-        Settings { address: Address::Unix(path.to_owned()), names: Vec::new() }
+    fn unix(path: &Path) -> AdminSettings {
+        AdminSettings { address: Address::Unix(path.to_owned()), names: Vec::new() }
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
     fn a_taken_port_and_a_missing_directory_are_errors() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("an address");
-        let error = bind(&Settings { address: Address::Inet(address), names: Vec::new() })
+        let error = bind(&AdminSettings { address: Address::Inet(address), names: Vec::new() })
             .expect_err("the port is taken");
         assert!(error.to_string().starts_with("admin: cannot listen on 127.0.0.1:"), "{error}");
         let error = bind(&unix(Path::new("/nonexistent/admin.sock"))).expect_err("no directory");

@@ -25,7 +25,7 @@ pub enum Address {
 
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct AdminSettings {
     pub address: Address,
     /// Names beside its addresses that it may be called by, in lower case.
     pub names: Vec<String>,

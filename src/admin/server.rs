@@ -163,7 +163,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::admin::{Address, Readiness, Settings, bind};
+    use crate::admin::{Address, AdminSettings, Readiness, bind};
     use crate::telemetry::metrics::Metrics;
 
     struct Running {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn start(address: Address) -> Running {
-        let listener = bind(&Settings { address, names: Vec::new() }).expect("bound");
+        let listener = bind(&AdminSettings { address, names: Vec::new() }).expect("bound");
         let address = listener.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         let state = State {

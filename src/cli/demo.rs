@@ -27,7 +27,10 @@ pub fn run(port: u16) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", file.display()))?;
     let environment = Environment::of_process();
     let config = config::load_in(&file, &environment).map_err(|found| found.to_string())?;
-    telemetry::log::init(&telemetry::Settings { level: "warn".to_owned(), ..config.log.clone() })?;
+    telemetry::log::init(&telemetry::LogSettings {
+        level: "warn".to_owned(),
+        ..config.log.clone()
+    })?;
     let app = App::build(config, Clock::System).map_err(|error| error.to_string())?;
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let here = std::env::current_dir().map_err(|error| error.to_string())?;

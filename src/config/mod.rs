@@ -34,23 +34,23 @@ use environment::Environment;
 pub struct Config {
     /// Worker runtimes; `auto` is one per core.
     pub workers: usize,
-    pub listeners: Vec<listen::Settings>,
+    pub listeners: Vec<listen::ListenerSettings>,
     pub limits: listen::Limits,
     /// Where a default keyring, certificate and SQLite file live.
     pub state_directory: PathBuf,
-    pub store: store::Settings,
+    pub store: store::StoreSettings,
     /// What is kept of it in this process.
-    pub cache: store::cache::Settings,
+    pub cache: store::cache::CacheSettings,
     pub keyring: PathBuf,
     pub sessions: Vec<Arc<session::policy::Policy>>,
-    pub cookies: cookie::enforce::Settings,
-    pub upstreams: Vec<upstream::Settings>,
+    pub cookies: cookie::enforce::CookieSettings,
+    pub upstreams: Vec<upstream::UpstreamSettings>,
     pub servers: Vec<proxy::settings::Server>,
     pub trusted_proxies: Vec<IpNet>,
     /// The development switch: tickets without prefix and `Secure`.
     pub insecure_cookies: bool,
-    pub admin: Option<admin::Settings>,
-    pub log: telemetry::Settings,
+    pub admin: Option<admin::AdminSettings>,
+    pub log: telemetry::LogSettings,
     /// How long a drain may take before what is left is cut.
     pub drain_timeout: std::time::Duration,
     /// What is accepted but not built yet, and what the operator should know, said at start.

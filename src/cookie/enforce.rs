@@ -1,7 +1,7 @@
 //! Attributes that every cookie has on its way out.
 //!
 //! One field in, one field out: attributes are added, taken away or replaced, and the rest stays
-//! byte for byte and in its order. What the result must be is worked out first (`Settings::plan`)
+//! byte for byte and in its order. What the result must be is worked out first (`CookieSettings::plan`)
 //! and written afterwards, so that enforcing twice is enforcing once.
 
 use std::borrow::Cow;
@@ -57,7 +57,7 @@ pub struct Attributes {
 /// The `cookies:` section: defaults and exceptions by cookie-name (a trailing `*` matches any
 /// rest). An exception's `None` falls back to the default.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Settings {
+pub struct CookieSettings {
     pub defaults: Attributes,
     pub exceptions: Vec<(String, Attributes)>,
 }
@@ -66,7 +66,7 @@ pub struct Settings {
 /// header or field (Egg; Django; Angular, axios and Laravel; Tornado).
 pub const READ_BY_SCRIPT: [&str; 4] = ["csrfToken", "csrftoken", "XSRF-TOKEN", "_xsrf"];
 
-impl Settings {
+impl CookieSettings {
     /// Adds the well-known exceptions: what those that are there leave open about such a cookie,
     /// by its name or by a pattern, is that script can read it.
     #[must_use]
@@ -156,7 +156,7 @@ pub struct Demand<'a> {
 }
 
 impl Demand<'_> {
-    /// Enforces the demand; [`Settings::rewrite`] says how. The field has a name or a value.
+    /// Enforces the demand; [`CookieSettings::rewrite`] says how. The field has a name or a value.
     pub fn rewrite<'f>(&self, field: &'f [u8], https: bool) -> Cow<'f, [u8]> {
         self.plan(field, https).apply(field)
     }

@@ -9,17 +9,17 @@ const STRICT: Attributes =
     Attributes { secure: Some(true), http_only: Some(true), same_site: Some(SameSite::Lax) };
 const NOTHING: Attributes = Attributes { secure: None, http_only: None, same_site: None };
 
-fn defaults(defaults: Attributes) -> Settings {
-    Settings { defaults, exceptions: Vec::new() }
+fn defaults(defaults: Attributes) -> CookieSettings {
+    CookieSettings { defaults, exceptions: Vec::new() }
 }
 
-fn exceptions(defaults: Attributes, exceptions: &[(&str, Attributes)]) -> Settings {
+fn exceptions(defaults: Attributes, exceptions: &[(&str, Attributes)]) -> CookieSettings {
     let own = |(name, attributes): &(&str, Attributes)| ((*name).to_owned(), *attributes);
-    Settings { defaults, exceptions: exceptions.iter().map(own).collect() }
+    CookieSettings { defaults, exceptions: exceptions.iter().map(own).collect() }
 }
 
 #[track_caller]
-fn check(settings: &Settings, https: bool, field: &str, expected: &str) {
+fn check(settings: &CookieSettings, https: bool, field: &str, expected: &str) {
     let rewritten = settings.rewrite(field.as_bytes(), https);
     assert_eq!(String::from_utf8_lossy(&rewritten), expected, "from {field:?}");
     let borrowed = matches!(rewritten, Cow::Borrowed(_));
@@ -79,8 +79,8 @@ fn nothing_demanded_changes_nothing() {
         "=",
         "; Secure",
     ] {
-        check(&Settings::default(), true, field, field);
-        check(&Settings::default(), false, field, field);
+        check(&CookieSettings::default(), true, field, field);
+        check(&CookieSettings::default(), false, field, field);
     }
 }
 
@@ -109,7 +109,7 @@ fn secure_is_never_added_on_plain_http() {
 fn same_site_none_and_partitioned_bring_secure() {
     let none = defaults(Attributes { same_site: Some(SameSite::None), ..NOTHING });
     check(&none, true, "a=b", "a=b; Secure; SameSite=None");
-    let nothing = Settings::default();
+    let nothing = CookieSettings::default();
     check(&nothing, true, "a=b; SameSite=None", "a=b; SameSite=None; Secure");
     check(&nothing, true, "a=b; Partitioned", "a=b; Partitioned; Secure");
     let insecure = defaults(Attributes { secure: Some(false), ..NOTHING });
@@ -265,10 +265,10 @@ fn attributes() -> impl Strategy<Value = Attributes> {
         .prop_map(|(secure, http_only, same_site)| Attributes { secure, http_only, same_site })
 }
 
-fn settings() -> impl Strategy<Value = Settings> {
+fn settings() -> impl Strategy<Value = CookieSettings> {
     let name = prop::sample::select(vec!["a", "a*", "*", "__Host-*", "", "__Secure-a"]);
     (attributes(), prop::collection::vec((name.prop_map(str::to_owned), attributes()), 0..4))
-        .prop_map(|(defaults, exceptions)| Settings { defaults, exceptions })
+        .prop_map(|(defaults, exceptions)| CookieSettings { defaults, exceptions })
 }
 
 /// Fields made of what matters, in odd orders and spellings, with odd bytes between.

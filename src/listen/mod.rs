@@ -118,7 +118,7 @@ impl Default for Limits {
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ListenerSettings {
     pub address: SocketAddr,
     /// Plain HTTP where `None`.
     pub tls: Option<TlsSettings>,
@@ -199,7 +199,7 @@ pub struct Opened {
 /// # Errors
 /// Every mistake found, not only the first.
 pub fn open(
-    settings: &[Settings],
+    settings: &[ListenerSettings],
     inherited: &mut Inherited,
     now: UnixMillis,
 ) -> Result<Opened, Vec<OpenError>> {

@@ -33,8 +33,8 @@ struct Served {
     worker: JoinHandle<io::Result<()>>,
 }
 
-fn settings(tls: Option<TlsSettings>) -> Settings {
-    Settings {
+fn settings(tls: Option<TlsSettings>) -> ListenerSettings {
+    ListenerSettings {
         address: "127.0.0.1:0".parse().expect("an address"),
         tls,
         protocols: vec![Protocol::Http2, Protocol::Http1],
@@ -47,7 +47,7 @@ fn tls_settings(certificates: Vec<CertificateSettings>, min_version: TlsVersion)
     TlsSettings { certificates, min_version, client_certificates: None }
 }
 
-fn serve(settings: Settings, limits: Limits) -> Served {
+fn serve(settings: ListenerSettings, limits: Limits) -> Served {
     tls::install_provider();
     // Certificates made here are checked by clients, which have the system's clock.
     let Opened { mut listeners, .. } =
@@ -345,7 +345,7 @@ async fn two_workers_share_a_listener_and_a_limit() {
 #[tokio::test]
 async fn every_mistake_of_every_listener_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let plain = Settings { address: taken.local_addr().expect("bound"), ..settings(None) };
+    let plain = ListenerSettings { address: taken.local_addr().expect("bound"), ..settings(None) };
     let nowhere = |name: &str| CertificateSettings {
         chain: format!("/nowhere/{name}.pem").into(),
         key: format!("/nowhere/{name}.key").into(),

@@ -52,7 +52,7 @@ pub struct Shared {
     pub upstreams: Vec<Upstream>,
     /// Ticket names of all policies: none of them reaches a worker.
     pub tickets: Vec<String>,
-    pub cookies: cookie::enforce::Settings,
+    pub cookies: cookie::enforce::CookieSettings,
     pub trusted: Vec<IpNet>,
     /// Sessions are served over plain HTTP too.
     pub insecure_cookies: bool,

@@ -27,7 +27,7 @@ use crate::session::exchange::Bond;
 use crate::session::matching::Attempt;
 use crate::telemetry::labels::UpstreamFailure;
 use crate::upstream::group::Hint;
-use crate::upstream::{Address, Settings};
+use crate::upstream::{Address, UpstreamSettings};
 
 /// Streams have connections of their own, apart from the pool.
 const STREAMS: u64 = 1 << 63;
@@ -36,7 +36,7 @@ const STREAMS: u64 = 1 << 63;
 ///
 /// # Errors
 /// A unix socket's path that no socket can have, or a bundle of authorities that can't be read.
-pub fn peers(settings: &Settings) -> Result<Vec<HttpPeer>> {
+pub fn peers(settings: &UpstreamSettings) -> Result<Vec<HttpPeer>> {
     // An empty name would turn verification off; `config` demands one.
     let name = settings.tls.as_ref().map(|tls| tls.server_name.clone());
     let is_tls = name.is_some();

@@ -37,17 +37,17 @@ const SLOT_BYTES: usize = 21;
 
 /// How long and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct CacheSettings {
     /// How old the last proof of a link may be. Zero: nothing is kept.
     pub lease: Duration,
     /// Memory for what is kept, as it is estimated for each entry.
     pub bytes: u64,
 }
 
-impl Settings {
+impl CacheSettings {
     /// What holds where nothing is said: of a store that only answers nothing is kept (PROTOCOL.md
     /// 33).
-    pub fn of(store: &super::Settings) -> Self {
+    pub fn of(store: &super::StoreSettings) -> Self {
         let lease = match store.hears() {
             Hears::AtOnce => Duration::from_secs(1),
             Hears::WhenItAsks => Duration::ZERO,
@@ -185,8 +185,8 @@ struct Lane {
 
 impl Cache {
     /// A cache as large as `settings` say; none where its lease is zero.
-    pub(super) fn new(settings: Settings) -> Option<Self> {
-        let Settings { lease, bytes } = settings;
+    pub(super) fn new(settings: CacheSettings) -> Option<Self> {
+        let CacheSettings { lease, bytes } = settings;
         if lease.is_zero() {
             return None;
         }

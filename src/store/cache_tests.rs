@@ -30,7 +30,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 /// Longer than any test takes.
 const LEASE: Duration = Duration::from_secs(600);
-const SETTINGS: Settings = Settings { lease: LEASE, bytes: 64 << 20 };
+const SETTINGS: CacheSettings = CacheSettings { lease: LEASE, bytes: 64 << 20 };
 
 struct Node {
     engine: Arc<Watched>,
@@ -52,7 +52,7 @@ impl Fleet {
         Self::with(SETTINGS)
     }
 
-    fn with(settings: Settings) -> Self {
+    fn with(settings: CacheSettings) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("keyring.json");
         Keyring::generate(NOW).expect("randomness").save_new(&path).expect("a new file");
@@ -253,7 +253,7 @@ async fn that_the_store_does_not_answer_is_not_kept() {
 
 #[tokio::test]
 async fn without_a_lease_or_changes_each_look_up_is_one() {
-    let off = Fleet::with(Settings { lease: Duration::ZERO, ..SETTINGS });
+    let off = Fleet::with(CacheSettings { lease: Duration::ZERO, ..SETTINGS });
     let key = off.made(1).await;
     for _ in 0..3 {
         assert_eq!(off.here.asks_for(key).await, 1);
@@ -491,7 +491,7 @@ async fn what_is_known_outlasts_its_link() {
 
 #[tokio::test]
 async fn memory_is_bounded() {
-    let fleet = Fleet::with(Settings { bytes: 1 << 20, ..SETTINGS });
+    let fleet = Fleet::with(CacheSettings { bytes: 1 << 20, ..SETTINGS });
     for n in 0..2500 {
         let key = fleet.made(n).await;
         fleet.here.load(key).await;

@@ -247,15 +247,15 @@ pub type SharedStore = Arc<dyn SessionStore>;
 
 /// Where records are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settings {
+pub enum StoreSettings {
     /// In this process; gone with it.
     Memory,
     /// A SQLite file in WAL mode.
     Sqlite(PathBuf),
     /// A Redis server.
-    Redis(redis::Settings),
+    Redis(redis::RedisSettings),
     /// A database server: PostgreSQL, MySQL or MariaDB.
-    Server(sql::server::Settings),
+    Server(sql::server::ServerSettings),
 }
 
 /// How a node learns what others have changed in a store.
@@ -267,7 +267,7 @@ pub enum Hears {
     WhenItAsks,
 }
 
-impl Settings {
+impl StoreSettings {
     /// How nodes of such a store learn of each other's changes.
     pub fn hears(&self) -> Hears {
         match self {
@@ -315,15 +315,17 @@ pub enum StoreError {
 /// # Errors
 /// [`StoreError`], where the settings or the file cannot work; not where a server is down.
 pub async fn open(
-    settings: &Settings,
+    settings: &StoreSettings,
     options: &Options,
     clock: Clock,
 ) -> Result<SharedStore, StoreError> {
     Ok(match settings {
-        Settings::Memory => Arc::new(memory::MemoryStore::new(clock)),
-        Settings::Sqlite(path) => sql::open_file(path, options.lease, clock).await?,
-        Settings::Redis(settings) => Arc::new(redis::RedisStore::open(settings, options.lease)?),
-        Settings::Server(settings) => sql::open_server(settings, options.lease, clock).await?,
+        StoreSettings::Memory => Arc::new(memory::MemoryStore::new(clock)),
+        StoreSettings::Sqlite(path) => sql::open_file(path, options.lease, clock).await?,
+        StoreSettings::Redis(settings) => {
+            Arc::new(redis::RedisStore::open(settings, options.lease)?)
+        }
+        StoreSettings::Server(settings) => sql::open_server(settings, options.lease, clock).await?,
     })
 }
 

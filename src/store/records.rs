@@ -64,7 +64,7 @@ impl Records {
 
     /// Keeps what is read, where the engine tells of changes.
     #[must_use]
-    pub fn with_cache(self, settings: cache::Settings) -> Self {
+    pub fn with_cache(self, settings: cache::CacheSettings) -> Self {
         let cache = self.store.changes().and_then(|_| Cache::new(settings)).map(Arc::new);
         Self { cache, ..self }
     }

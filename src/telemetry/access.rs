@@ -82,7 +82,7 @@ fn millis(duration: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::telemetry::log::capture;
-    use crate::telemetry::{Format, Settings};
+    use crate::telemetry::{Format, LogSettings};
 
     fn line() -> AccessLine<'static> {
         AccessLine {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn one_line_says_it_all_and_nothing_of_the_query() {
-        let written = capture::lines(&Settings::default(), || line().write());
+        let written = capture::lines(&LogSettings::default(), || line().write());
         assert!(!written.contains("s3cret"), "queries carry secrets: {written}");
         let (_, fields) = written.split_once("access: ").expect("the target");
         assert_eq!(
@@ -127,14 +127,14 @@ mod tests {
         let forged = AccessLine { path: hostile, host: hostile, method: hostile, ..line() };
         let forged = AccessLine { request_id: Some(hostile), error: Some(hostile), ..forged };
 
-        let text = capture::lines(&Settings::default(), || forged.write());
+        let text = capture::lines(&LogSettings::default(), || forged.write());
         assert_eq!(text.lines().count(), 1, "{text}");
         let body = text.strip_suffix('\n').expect("a line");
         assert!(!body.contains(char::is_control), "{body:?}");
         assert!(!body.contains('\u{202e}'), "{body:?}");
         assert!(body.contains(r#"path="/a\" status=500\r\n2026 INFO audit: login"#), "{body}");
 
-        let json = Settings { format: Format::Json, ..Settings::default() };
+        let json = LogSettings { format: Format::Json, ..LogSettings::default() };
         let written = capture::lines(&json, || forged.write());
         assert_eq!(written.lines().count(), 1, "{written}");
         let object: serde_json::Value = serde_json::from_str(&written).expect("JSON");
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn an_overlong_path_is_cut() {
         let path = format!("/{}", "x".repeat(30_000));
-        let written = capture::lines(&Settings::default(), || {
+        let written = capture::lines(&LogSettings::default(), || {
             AccessLine { path: &path, ..line() }.write();
         });
         assert!(written.len() < 2_000, "{} bytes", written.len());
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn no_line_where_access_is_off() {
-        let off = Settings { access: false, ..Settings::default() };
+        let off = LogSettings { access: false, ..LogSettings::default() };
         assert_eq!(capture::lines(&off, || line().write()), "");
     }
 }

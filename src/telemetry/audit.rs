@@ -237,7 +237,7 @@ mod tests {
     use crate::session::command::Ignored;
     use crate::session::event::{Cause, NotMade, OutOfTurn, Reject};
     use crate::session::outage::WithoutStore;
-    use crate::telemetry::Settings;
+    use crate::telemetry::LogSettings;
     use crate::telemetry::log::capture;
 
     const ID: RecordKey = RecordKey { tag: [1; 8], id: [0xab; 16], has_subject: false };
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn every_event_is_written_with_its_data() {
         fn check(event: &Event, level: &str, data: &str) {
-            let debug = Settings { level: "audit=debug".to_owned(), ..Settings::default() };
+            let debug = LogSettings { level: "audit=debug".to_owned(), ..LogSettings::default() };
             let metrics = Metrics::new();
             let written = capture::lines(&debug, || emit(&metrics, event, &CONTEXT));
             let expected = format!(
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn revocations_are_written_and_counted() {
         let metrics = Metrics::new();
-        let written = capture::lines(&Settings::default(), || {
+        let written = capture::lines(&LogSettings::default(), || {
             revoked(&metrics, Revocation::Subject, Some("alice\n"), Some("shop"), None, "operator");
             revoked(&metrics, Revocation::Session, None, None, Some(ID), "user");
         });
@@ -326,7 +326,7 @@ mod tests {
     fn what_every_request_of_an_outage_causes_is_counted_and_not_repeated() {
         let metrics = Metrics::new();
         let event = Event::WithoutStore { id: None, action: WithoutStore::Anonymous };
-        let written = capture::lines(&Settings::default(), || {
+        let written = capture::lines(&LogSettings::default(), || {
             emit(&metrics, &event, &CONTEXT);
             emit_again(&metrics, &event, &CONTEXT);
         });
@@ -339,7 +339,7 @@ mod tests {
     fn a_subject_cannot_forge_an_event() {
         let subject = Some("eve\"\n2026 INFO audit: session event=\"logout\"\u{1b}[0m".to_owned());
         let event = Event::Login { old: None, new: ID, subject };
-        let written = capture::lines(&Settings::default(), || {
+        let written = capture::lines(&LogSettings::default(), || {
             emit(&Metrics::new(), &event, &CONTEXT);
         });
         assert_eq!(written.lines().count(), 1, "{written}");
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn a_mass_logout_names_its_remedy() {
         let metrics = Metrics::new();
-        let written = capture::lines(&Settings::default(), || {
+        let written = capture::lines(&LogSettings::default(), || {
             mass_logout(&metrics, "shop", Change::Begins { lost: 3, of: 12 });
             assert!(metrics.render().contains(r#"cloakroom_mass_logout{policy="shop"} 1"#));
             mass_logout(&metrics, "shop", Change::Ends);
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn an_outage_is_two_lines_however_many_requests_meet_it() {
         let metrics = Metrics::new();
-        let written = capture::lines(&Settings::default(), || {
+        let written = capture::lines(&LogSettings::default(), || {
             store(&metrics, StoreState::Up, "redis", &"");
             for _ in 0..100 {
                 store(&metrics, StoreState::Down, "redis", &"connection refused");

@@ -80,7 +80,7 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Settings;
+    use crate::telemetry::LogSettings;
     use crate::telemetry::log::capture;
 
     const FOUND: Found<'static> = Found {
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn every_finding_is_counted_and_one_a_minute_is_written() {
         let (metrics, findings) = (Metrics::new(), Findings::default());
-        let written = capture::lines(&Settings::default(), || {
+        let written = capture::lines(&LogSettings::default(), || {
             for secs in [0, 1, 59, 60, 61] {
                 findings.tell(&metrics, &FOUND, UnixMillis(secs * 1000));
             }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn names_that_are_made_up_fill_neither_memory_nor_log() {
         let (metrics, findings) = (Metrics::new(), Findings::default());
-        let written = capture::lines(&Settings::default(), || {
+        let written = capture::lines(&LogSettings::default(), || {
             for number in 0..NAMES + 100 {
                 let name = format!("n{number}").into_bytes();
                 findings.tell(&metrics, &Found { name: &name, ..FOUND }, UnixMillis(0));

@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, registry};
 
-use crate::telemetry::{Format, Settings};
+use crate::telemetry::{Format, LogSettings};
 
 /// What holds where the operator's filter says nothing. `level: warn` quiets the process's own
 /// lines; access lines and audit events have switches of their own, so they stay.
@@ -34,7 +34,7 @@ const PINGORA: &str = "pingora=off,pingora_core=error,pingora_core::apps=off";
 ///
 /// # Errors
 /// Says what is wrong with `settings.level`.
-pub fn init(settings: &Settings) -> Result<(), String> {
+pub fn init(settings: &LogSettings) -> Result<(), String> {
     let subscriber = subscriber(settings, io::stderr, io::stderr().is_terminal())?;
     // The one way to fail is that somebody was first.
     let _ = subscriber.try_init();
@@ -46,12 +46,12 @@ pub fn init(settings: &Settings) -> Result<(), String> {
 /// # Errors
 /// Says what is wrong with it.
 pub fn check_level(level: &str) -> Result<(), String> {
-    filter(&Settings { level: level.to_owned(), ..Settings::default() }).map(drop)
+    filter(&LogSettings { level: level.to_owned(), ..LogSettings::default() }).map(drop)
 }
 
 /// The subscriber for these settings. `ansi` colours the text form.
 pub(super) fn subscriber<W>(
-    settings: &Settings,
+    settings: &LogSettings,
     writer: W,
     ansi: bool,
 ) -> Result<impl Subscriber + Send + Sync + use<W>, String>
@@ -74,7 +74,7 @@ where
 }
 
 /// Later directives replace earlier ones for the same target, and longer targets win.
-fn filter(settings: &Settings) -> Result<EnvFilter, String> {
+fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
     let mut directives = vec![BASE];
     if !settings.level.contains("pingora") {
         directives.push(PINGORA);
@@ -99,7 +99,7 @@ pub(super) mod capture {
     use tracing_subscriber::util::SubscriberInitExt;
 
     use super::subscriber;
-    use crate::telemetry::Settings;
+    use crate::telemetry::LogSettings;
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -115,7 +115,7 @@ pub(super) mod capture {
     }
 
     /// What `run` logs under these settings, `log` records included.
-    pub(in crate::telemetry) fn lines(settings: &Settings, run: impl FnOnce()) -> String {
+    pub(in crate::telemetry) fn lines(settings: &LogSettings, run: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
         let subscriber = subscriber(settings, move || writer.clone(), false).expect("a filter");
@@ -134,8 +134,8 @@ mod tests {
     /// The crate that only `proxy` may name.
     const PROXYING: &str = concat!("pingora", "_proxy");
 
-    fn settings(level: &str) -> Settings {
-        Settings { level: level.to_owned(), ..Settings::default() }
+    fn settings(level: &str) -> LogSettings {
+        LogSettings { level: level.to_owned(), ..LogSettings::default() }
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn each_target_has_its_switch() {
-        fn check(settings: &Settings, expected: &[&str]) {
+        fn check(settings: &LogSettings, expected: &[&str]) {
             let written = capture::lines(settings, || {
                 tracing::info!(target: "access", "a-line");
                 tracing::info!(target: "audit", "an-event");
@@ -180,7 +180,7 @@ mod tests {
             &settings("cloakroom::store=debug"),
             &["a-line", "an-event", "our-info", "our-warning", "our-detail", "engine-trouble"],
         );
-        check(&Settings { access: false, ..settings("info") }, &all[1..]);
+        check(&LogSettings { access: false, ..settings("info") }, &all[1..]);
         check(&settings("info,audit=off"), &[all[0], all[2], all[3], all[4]]);
         check(
             &settings(&format!("off,{PROXYING}=error")),
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn json_has_fields_at_the_top() {
-        let json = Settings { format: Format::Json, ..settings("info") };
+        let json = LogSettings { format: Format::Json, ..settings("info") };
         let written = capture::lines(&json, || tracing::info!(port = 8443, "listening"));
         let line: serde_json::Value = serde_json::from_str(&written).expect("one JSON object");
         assert_eq!(line["port"], 8443);

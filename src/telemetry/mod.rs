@@ -23,7 +23,7 @@ pub enum Format {
 
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct LogSettings {
     pub format: Format,
     /// A `tracing` filter: `info`, `cloakroom=debug`, …
     pub level: String,
@@ -31,7 +31,7 @@ pub struct Settings {
     pub access: bool,
 }
 
-impl Default for Settings {
+impl Default for LogSettings {
     fn default() -> Self {
         Self { format: Format::Text, level: "info".to_owned(), access: true }
     }

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::balance::{Load, Turn, by_address, smooth};
 use super::health::{Health, Limits};
-use super::{Balance, Settings};
+use super::{Balance, UpstreamSettings};
 use crate::clock::UnixMillis;
 
 /// A named group of endpoints at work. Endpoints go by their index in the settings.
 #[derive(Debug)]
 pub struct Group {
-    settings: Settings,
+    settings: UpstreamSettings,
     limits: Limits,
     /// The endpoints' addresses as text, as sessions keep them.
     addresses: Vec<String>,
@@ -58,12 +58,12 @@ pub struct Status {
 
 impl Group {
     /// A group with nginx's limits of failures.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: UpstreamSettings) -> Self {
         Self::with_limits(settings, Limits::default())
     }
 
     /// A group.
-    pub fn with_limits(settings: Settings, limits: Limits) -> Self {
+    pub fn with_limits(settings: UpstreamSettings, limits: Limits) -> Self {
         let addresses = settings.endpoints.iter().map(|e| e.address.to_string()).collect();
         let endpoints: Vec<Endpoint> = settings
             .endpoints
@@ -75,7 +75,7 @@ impl Group {
     }
 
     /// What it was made from.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &UpstreamSettings {
         &self.settings
     }
 
@@ -229,7 +229,7 @@ mod tests {
             address: Address::Inet(([127, 0, 0, 1], 7000 + n).into()),
             weight: *weight,
         });
-        Arc::new(Group::new(Settings {
+        Arc::new(Group::new(UpstreamSettings {
             name: "shop".to_owned(),
             balance,
             endpoints: endpoints.collect(),

@@ -81,7 +81,7 @@ pub struct TlsSettings {
 
 /// A named group of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct UpstreamSettings {
     pub name: String,
     pub balance: Balance,
     pub endpoints: Vec<EndpointSettings>,

@@ -503,10 +503,10 @@ mod snippets {
 
     #[test]
     fn a_module_of_the_same_name_is_no_crate() {
-        check("store/mod.rs", "pub mod redis; enum E { Redis(redis::Settings) }", &[]);
-        check("config/mod.rs", "use crate::store::redis; fn f(s: redis::Settings) {}", &[]);
+        check("store/mod.rs", "pub mod redis; enum E { Redis(redis::RedisSettings) }", &[]);
+        check("config/mod.rs", "use crate::store::redis; fn f(s: redis::RedisSettings) {}", &[]);
         check("config/mod.rs", "use crate::store::{redis::{self}}; type T = redis::Url;", &[]);
-        check("config/mod.rs", "fn f(s: crate::store::redis::Settings) {}", &[]);
+        check("config/mod.rs", "fn f(s: crate::store::redis::RedisSettings) {}", &[]);
         check("store/redis/link.rs", "use redis::Client; use super::Settings;", &[]);
         check("proxy/mod.rs", "use pingora_proxy::ProxyHttp;", &[]);
         check("config/schema.rs", "use serde_saphyr::Spanned;", &[]);

@@ -6,7 +6,7 @@ use crate::config::diagnostic::Severity;
 use crate::config::schema::File;
 use crate::config::value::Flaw;
 use crate::config::value::unit::{Zero, duration, size};
-use crate::store::cache::Settings;
+use crate::store::cache::CacheSettings;
 use crate::store::{self, Hears};
 
 use super::{Checker, at};
@@ -17,10 +17,10 @@ const LEASE_MAX: Duration = Duration::from_secs(60);
 const BYTES_MIN: u64 = 1 << 20;
 
 impl Checker<'_> {
-    pub(super) fn cache(&mut self, file: &File, store: &store::Settings) -> Settings {
-        let default = Settings::of(store);
+    pub(super) fn cache(&mut self, file: &File, store: &store::StoreSettings) -> CacheSettings {
+        let default = CacheSettings::of(store);
         let Some(given) = &file.cache else { return default };
-        let settings = Settings {
+        let settings = CacheSettings {
             lease: self.or(&given.lease, "cache.lease", default.lease, |text| {
                 let lease = duration(text, Zero::Allowed)?;
                 if lease > LEASE_MAX {
@@ -46,7 +46,7 @@ impl Checker<'_> {
         if store.hears() == Hears::WhenItAsks && !settings.lease.is_zero() {
             // A file is most often one node's own.
             let severity = match store {
-                store::Settings::Sqlite(_) => Severity::Notice,
+                store::StoreSettings::Sqlite(_) => Severity::Notice,
                 _ => Severity::Warning,
             };
             let flaw = Flaw::new(

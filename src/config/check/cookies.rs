@@ -9,7 +9,7 @@ use super::{Checker, at, items};
 
 impl Checker<'_> {
     /// The operator's exceptions, and the built-in ones for what they leave open.
-    pub(super) fn cookies(&mut self, file: &File, insecure: bool) -> enforce::Settings {
+    pub(super) fn cookies(&mut self, file: &File, insecure: bool) -> enforce::CookieSettings {
         let none = Attributes::default();
         let given = file.cookies.as_ref().and_then(|cookies| cookies.defaults.as_ref());
         let chosen = self.attributes(given.unwrap_or(&none), "cookies.defaults");
@@ -39,7 +39,7 @@ impl Checker<'_> {
             self.unsendable(&attributes.value, whole, &path);
             exceptions.push((name.value.clone(), exception));
         }
-        enforce::Settings { defaults, exceptions }.with_well_known()
+        enforce::CookieSettings { defaults, exceptions }.with_well_known()
     }
 
     fn attributes(&mut self, given: &Attributes, path: &str) -> enforce::Attributes {

@@ -178,8 +178,8 @@ impl Checker<'_> {
     pub(super) fn admin(
         &mut self,
         file: &File,
-        listeners: &[listen::Settings],
-    ) -> Option<admin::Settings> {
+        listeners: &[listen::ListenerSettings],
+    ) -> Option<admin::AdminSettings> {
         let given = file.admin.as_ref()?;
         let path = "admin.address";
         let place = given.value.address.as_ref().and_then(at);
@@ -217,7 +217,7 @@ impl Checker<'_> {
                 Err(flaw) => self.error(at(given), &format!("admin.names[{index}]"), flaw),
             }
         }
-        Some(admin::Settings { address, names })
+        Some(admin::AdminSettings { address, names })
     }
 
     fn public_admin(
@@ -233,12 +233,12 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn log(&mut self, file: &File) -> telemetry::Settings {
+    pub(super) fn log(&mut self, file: &File) -> telemetry::LogSettings {
         const FORMATS: [(&str, telemetry::Format); 2] =
             [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
-        let default = telemetry::Settings::default();
+        let default = telemetry::LogSettings::default();
         let Some(given) = &file.log else { return default };
-        telemetry::Settings {
+        telemetry::LogSettings {
             format: self.or(&given.format, "log.format", default.format, |text| {
                 choice(text, "log format", &FORMATS)
             }),

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 use crate::config::schema::{self, File, Given, Listener, ListenerTls, Text};
 use crate::config::value::{Flaw, address, choice};
 use crate::listen::{
-    CertificateSettings, Certificates, ClientCertificates, Protocol, Settings, TlsSettings,
+    CertificateSettings, Certificates, ClientCertificates, ListenerSettings, Protocol, TlsSettings,
     TlsVersion,
 };
 use crate::proxy::settings::Server;
@@ -30,7 +30,7 @@ impl Checker<'_> {
         file: &File,
         servers: &[Server],
         state: &Path,
-    ) -> Vec<Settings> {
+    ) -> Vec<ListenerSettings> {
         let given = items(&file.listeners);
         if given.is_empty() {
             let place = file.listeners.as_ref().and_then(at);
@@ -42,7 +42,7 @@ impl Checker<'_> {
         }
         let names = certificate_names(servers);
         let ports = tls_ports(given);
-        let mut listeners: Vec<(Settings, usize)> = Vec::new();
+        let mut listeners: Vec<(ListenerSettings, usize)> = Vec::new();
         for (index, listener) in given.iter().enumerate() {
             let path = format!("listeners[{index}]");
             let Some(settings) = self.listener(listener, &path, &names, &ports, state) else {
@@ -78,7 +78,7 @@ impl Checker<'_> {
         names: &[String],
         tls_ports: &[u16],
         state: &Path,
-    ) -> Option<Settings> {
+    ) -> Option<ListenerSettings> {
         let listener = &given.value;
         let address = self.required(
             &listener.address,
@@ -105,7 +105,7 @@ impl Checker<'_> {
         }
         let redirect_to_https =
             self.redirect(&listener.redirect_to_https, tls.is_some(), tls_ports, path);
-        Some(Settings { address: address?, tls, protocols, redirect_to_https })
+        Some(ListenerSettings { address: address?, tls, protocols, redirect_to_https })
     }
 
     fn listener_tls(
@@ -200,8 +200,8 @@ impl Checker<'_> {
     }
 
     /// A session that is bound to a certificate which nobody asks for.
-    pub(super) fn certificates_asked_for(&mut self, file: &File, listeners: &[Settings]) {
-        let asks = |listener: &Settings| {
+    pub(super) fn certificates_asked_for(&mut self, file: &File, listeners: &[ListenerSettings]) {
+        let asks = |listener: &ListenerSettings| {
             listener.tls.as_ref().is_some_and(|tls| tls.client_certificates.is_some())
         };
         if listeners.iter().any(asks) {
@@ -309,7 +309,7 @@ impl Checker<'_> {
     }
 
     /// Tickets are `Secure`: over a plain connection a browser neither keeps nor sends them.
-    pub(super) fn unreachable_tickets(&mut self, file: &File, listeners: &[Settings]) {
+    pub(super) fn unreachable_tickets(&mut self, file: &File, listeners: &[ListenerSettings]) {
         let only_reports = |name: &str| {
             let mut named = file.sessions.iter().flat_map(|named| &named.0);
             named.any(|(other, session)| other.value == name && on(&session.value.report_only))
@@ -325,7 +325,7 @@ impl Checker<'_> {
         }
         for (index, given) in items(&file.listeners).iter().enumerate() {
             let Some(address) = &given.value.address else { continue };
-            let serves = |listener: &&Settings| {
+            let serves = |listener: &&ListenerSettings| {
                 address.value.parse() == Ok(listener.address)
                     && listener.tls.is_none()
                     && listener.redirect_to_https.is_none()

@@ -10,7 +10,7 @@ use crate::config::value::{Flaw, choice};
 use crate::proxy::settings::Require;
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
-use crate::store::Settings as Store;
+use crate::store::StoreSettings as Store;
 
 use super::{Checker, at, items};
 

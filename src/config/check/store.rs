@@ -30,7 +30,7 @@ enum Url {
 }
 
 impl Checker<'_> {
-    pub(super) fn store(&mut self, file: &File, state: &Path) -> store::Settings {
+    pub(super) fn store(&mut self, file: &File, state: &Path) -> store::StoreSettings {
         let namespace =
             self.or(&file.store_namespace, "store_namespace", NAMESPACE.to_owned(), identifier);
         let none = Store::default();
@@ -52,7 +52,7 @@ impl Checker<'_> {
             // What else is said may well be right for the store that was meant.
             Some(Err(flaw)) => {
                 self.error(place, path, flaw);
-                return store::Settings::Memory;
+                return store::StoreSettings::Memory;
             }
         };
         if matches!(url, Url::Memory) {
@@ -74,18 +74,20 @@ impl Checker<'_> {
         match url {
             Url::Memory => {
                 self.only_for_servers(given);
-                store::Settings::Memory
+                store::StoreSettings::Memory
             }
             Url::Sqlite(path) => {
                 self.only_for_servers(given);
-                store::Settings::Sqlite(path)
+                store::StoreSettings::Sqlite(path)
             }
-            Url::Redis(url) => store::Settings::Redis(self.redis(url, &namespace, place, given)),
-            Url::Server(url) => store::Settings::Server(self.server(url, given)),
+            Url::Redis(url) => {
+                store::StoreSettings::Redis(self.redis(url, &namespace, place, given))
+            }
+            Url::Server(url) => store::StoreSettings::Server(self.server(url, given)),
         }
     }
 
-    fn server(&mut self, url: ServerUrl, given: &Store) -> server::Settings {
+    fn server(&mut self, url: ServerUrl, given: &Store) -> server::ServerSettings {
         let login = self.store_login(&given.username, &given.password_file, url.login(), "store");
         self.only_for_redis(given);
         let mut tls = server::Tls::default();
@@ -118,7 +120,7 @@ impl Checker<'_> {
             let client = self.client_certificate(given);
             tls.identity = client.map(|client| (client.certificate, client.key));
         }
-        server::Settings { login, tls, ..server::Settings::new(url) }
+        server::ServerSettings { login, tls, ..server::ServerSettings::new(url) }
     }
 
     fn redis(
@@ -127,7 +129,7 @@ impl Checker<'_> {
         namespace: &str,
         place: Option<Place>,
         given: &Store,
-    ) -> store::redis::Settings {
+    ) -> store::redis::RedisSettings {
         let login = self.store_login(&given.username, &given.password_file, url.login(), "store");
         let has_sentinels = matches!(url.kind(), Kind::Sentinel { .. });
         let mut sentinel = Login::default();
@@ -155,12 +157,12 @@ impl Checker<'_> {
             );
             self.error(place, "store", flaw);
         }
-        store::redis::Settings {
+        store::redis::RedisSettings {
             login,
             sentinel,
             tls,
             require_replicas: given.require_replicas.as_ref().map_or(0, |number| number.value),
-            ..store::redis::Settings::new(url, namespace)
+            ..store::redis::RedisSettings::new(url, namespace)
         }
     }
 

@@ -6,7 +6,7 @@ use crate::config::diagnostic::Severity;
 use crate::config::environment::{Environment, testing};
 use crate::config::shipped_tests::certificate;
 use crate::config::{Config, Diagnostics, parse};
-use crate::store::Settings;
+use crate::store::StoreSettings;
 use crate::store::credentials::Secret;
 use crate::store::redis::Kind;
 
@@ -53,9 +53,9 @@ fn check(store: &str, expected: &[&str]) {
     assert_eq!(found, expected, "{store}");
 }
 
-fn redis(store: &str) -> crate::store::redis::Settings {
+fn redis(store: &str) -> crate::store::redis::RedisSettings {
     match read(store).unwrap_or_else(|found| panic!("{store}: {found}")).store {
-        Settings::Redis(settings) => settings,
+        StoreSettings::Redis(settings) => settings,
         other => panic!("{store}: {other:?}"),
     }
 }
@@ -73,7 +73,7 @@ fn a_url_says_it_or_a_mapping() {
         ("store: { url: 'sqlite:x.db' }", "/c/x.db"),
     ] {
         let config = read(store).unwrap_or_else(|found| panic!("{store}: {found}"));
-        assert_eq!(config.store, Settings::Sqlite(path.into()), "{store}");
+        assert_eq!(config.store, StoreSettings::Sqlite(path.into()), "{store}");
     }
 }
 
@@ -220,7 +220,7 @@ fn what_has_no_effect_is_said() {
 #[test]
 fn a_database_server_has_a_login_and_authorities_of_its_own() {
     let server = |store: &str| match read(store).unwrap_or_else(|found| panic!("{found}")).store {
-        Settings::Server(settings) => settings,
+        StoreSettings::Server(settings) => settings,
         other => panic!("{store}: {other:?}"),
     };
     let short = server("store: postgres://alice:hunter2@db/s");

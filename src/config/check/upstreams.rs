@@ -8,7 +8,9 @@ use crate::config::value::name::{host, identifier};
 use crate::config::value::path::normal;
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
-use crate::upstream::{Address, Balance, EndpointSettings, Settings, Timeouts, TlsSettings};
+use crate::upstream::{
+    Address, Balance, EndpointSettings, Timeouts, TlsSettings, UpstreamSettings,
+};
 
 use super::{Checker, at, items};
 
@@ -17,7 +19,7 @@ const WEIGHT_MAX: u32 = 65_535;
 
 impl Checker<'_> {
     /// One for each in the file and in its order, so that indices hold.
-    pub(super) fn upstreams(&mut self, file: &File) -> Vec<Settings> {
+    pub(super) fn upstreams(&mut self, file: &File) -> Vec<UpstreamSettings> {
         let mut upstreams = Vec::new();
         for (name, given) in file.upstreams.iter().flat_map(|named| &named.0) {
             let path = format!("upstreams.{}", name.value);
@@ -41,7 +43,7 @@ impl Checker<'_> {
         upstreams
     }
 
-    fn upstream(&mut self, name: &str, given: &Spanned<Upstream>, path: &str) -> Settings {
+    fn upstream(&mut self, name: &str, given: &Spanned<Upstream>, path: &str) -> UpstreamSettings {
         let upstream = &given.value;
         let endpoints = self.endpoints(given, path);
         let tls = upstream.tls.as_ref().map(|tls| self.upstream_tls(tls, &format!("{path}.tls")));
@@ -63,7 +65,7 @@ impl Checker<'_> {
                 "an endpoint is taken out only while connections to it fail",
             );
         }
-        Settings {
+        UpstreamSettings {
             name: name.to_owned(),
             balance: self.balance(upstream, &format!("{path}.balance")),
             endpoints,

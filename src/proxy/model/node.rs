@@ -28,8 +28,8 @@ use crate::telemetry::findings::Findings;
 use crate::telemetry::metrics::Metrics;
 
 /// Of the time of this world a case takes little, and nothing is thrown out.
-const CACHE: cache::Settings =
-    cache::Settings { lease: Duration::from_secs(86_400), bytes: 16 << 20 };
+const CACHE: cache::CacheSettings =
+    cache::CacheSettings { lease: Duration::from_secs(86_400), bytes: 16 << 20 };
 pub const HOST: &str = "shop.example.com";
 pub const TICKET: &str = "__Host-shop";
 pub const LOGIN: &str = "/login";
@@ -71,7 +71,7 @@ impl Node {
             table: Table::build(vec![server]).expect("a good name"),
             upstreams: Vec::new(),
             tickets: vec![TICKET.to_owned()],
-            cookies: enforce::Settings::default(),
+            cookies: enforce::CookieSettings::default(),
             trusted: Vec::new(),
             insecure_cookies: false,
             namespaces: Vec::new(),

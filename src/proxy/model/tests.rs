@@ -19,7 +19,7 @@ use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::crypto::seal::hmac_sha256_16;
 use crate::store::memory::MemoryStore;
-use crate::store::{self, Settings};
+use crate::store::{self, StoreSettings};
 use crate::telemetry::metrics::Metrics;
 
 /// What a case consists of.
@@ -237,7 +237,7 @@ fn sqlite() {
             false => tempfile::tempdir(),
         };
         let directory = directory.expect("a directory");
-        let settings = Settings::Sqlite(directory.path().join("records.db"));
+        let settings = StoreSettings::Sqlite(directory.path().join("records.db"));
         let options = store::Options { lease: Duration::ZERO };
         (store::open(&settings, &options, clock).await.expect("a new file"), directory)
     });

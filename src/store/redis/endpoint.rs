@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::Settings;
+use super::RedisSettings;
 use super::cause::Cause;
 use super::tls::{Connector, Tls};
 use super::url::{Address, Kind};
@@ -50,7 +50,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// `Settings`, where the settings cannot be used.
-    pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
+    pub(super) fn new(settings: &RedisSettings) -> Result<Self, StoreError> {
         let url = &settings.url;
         let connector = || Connector::new(&settings.tls).map_err(StoreError::Settings);
         let tls = if url.has_tls() { Some(ArcSwap::from_pointee(connector()?)) } else { None };
@@ -280,14 +280,14 @@ mod tests {
     use crate::store::redis::RedisUrl;
 
     fn endpoint(url: &str) -> Endpoint {
-        let settings = Settings::new(RedisUrl::parse(url).expect("a valid URL"), "test");
+        let settings = RedisSettings::new(RedisUrl::parse(url).expect("a valid URL"), "test");
         Endpoint::new(&settings).expect("valid settings")
     }
 
     #[test]
     fn a_server_is_told_user_password_and_database_and_a_sentinel_its_own() {
         let url = "redis+sentinel://alice:hunter2@a/main/3";
-        let mut settings = Settings::new(RedisUrl::parse(url).expect("a valid URL"), "test");
+        let mut settings = RedisSettings::new(RedisUrl::parse(url).expect("a valid URL"), "test");
         settings.sentinel.password = Some(Secret::Given(Password::new("other".to_owned())));
         let endpoint = Endpoint::new(&settings).expect("valid settings");
         let told = |client: Client| {
@@ -309,7 +309,7 @@ mod tests {
         let given = refused(endpoint("redis://alice:hunter2@a"));
         assert!(given.contains("user `alice`; check the user and the password in the URL"));
         assert!(!given.contains("hunter2"));
-        let mut settings = Settings::new(RedisUrl::parse("redis://a").expect("valid"), "test");
+        let mut settings = RedisSettings::new(RedisUrl::parse("redis://a").expect("valid"), "test");
         settings.login.password = Some(Secret::File("/etc/redis.password".into()));
         let filed = refused(Endpoint::new(&settings).expect("valid settings"));
         assert!(filed.contains("check the user and password_file /etc/redis.password"), "{filed}");

@@ -69,7 +69,7 @@ use crate::session::outcome::{
 
 /// Where the servers are, who we are to them, and what the keys are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct RedisSettings {
     /// Checked. Prints without its password.
     pub url: RedisUrl,
     /// First part of every key; has no `{` or `}`.
@@ -84,7 +84,7 @@ pub struct Settings {
     pub require_replicas: u32,
 }
 
-impl Settings {
+impl RedisSettings {
     /// What a URL alone says.
     pub fn new(url: RedisUrl, namespace: &str) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl RedisStore {
     ///
     /// # Errors
     /// `Settings`, for a namespace with braces, or a URL that cannot be used.
-    pub fn open(settings: &Settings, lease: Duration) -> Result<Self, StoreError> {
+    pub fn open(settings: &RedisSettings, lease: Duration) -> Result<Self, StoreError> {
         let (open, closed) = watch::channel(());
         let namespace = Namespace::parse(&settings.namespace).map_err(StoreError::Settings)?;
         let endpoint = Endpoint::new(settings)?;

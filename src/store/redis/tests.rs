@@ -34,8 +34,8 @@ const RECOVERY: Duration = Duration::from_secs(5);
 /// heartbeat waits.
 const LOOKUP: Duration = Duration::from_millis(450);
 
-fn settings(url: &str) -> Settings {
-    Settings::new(RedisUrl::parse(url).expect("a valid URL"), "test")
+fn settings(url: &str) -> RedisSettings {
+    RedisSettings::new(RedisUrl::parse(url).expect("a valid URL"), "test")
 }
 
 fn store(url: &str) -> RedisStore {

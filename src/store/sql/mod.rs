@@ -101,7 +101,7 @@ async fn open_sqlite(
 /// # Errors
 /// `Server`, where the tables cannot be used and the server says so now.
 pub async fn open_server(
-    settings: &server::Settings,
+    settings: &server::ServerSettings,
     lease: Duration,
     clock: Clock,
 ) -> Result<SharedStore, StoreError> {
@@ -109,7 +109,7 @@ pub async fn open_server(
 }
 
 async fn open_within(
-    settings: &server::Settings,
+    settings: &server::ServerSettings,
     lease: Duration,
     clock: Clock,
     deadlines: Deadlines,
@@ -126,7 +126,7 @@ async fn open_within(
 
 async fn start<E: Engine>(
     engine: E,
-    settings: &server::Settings,
+    settings: &server::ServerSettings,
     lease: Duration,
     clock: Clock,
     deadlines: Deadlines,

@@ -30,7 +30,7 @@ const URL_BYTES_MAX: usize = 2048;
 
 /// A server and how to log in to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ServerSettings {
     pub url: ServerUrl,
     /// Who we are: what the URL says, or what takes its place. A password in a file is read again
     /// whenever a connection is made.
@@ -95,7 +95,7 @@ pub struct ServerUrl {
     protection: Protection,
 }
 
-impl Settings {
+impl ServerSettings {
     /// What a URL says by itself.
     pub fn new(url: ServerUrl) -> Self {
         Self { login: url.login.clone(), url, tls: Tls::default() }
@@ -337,8 +337,8 @@ impl fmt::Debug for ServerUrl {
 mod tests {
     use super::*;
 
-    fn settings(url: &str) -> Settings {
-        Settings::new(ServerUrl::parse(url).expect(url))
+    fn settings(url: &str) -> ServerSettings {
+        ServerSettings::new(ServerUrl::parse(url).expect(url))
     }
 
     #[test]

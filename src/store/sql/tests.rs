@@ -28,7 +28,7 @@ const PATIENT: Deadlines = Deadlines {
     heartbeat: Duration::from_secs(20),
 };
 
-async fn open(settings: &server::Settings, deadlines: Deadlines) -> SharedStore {
+async fn open(settings: &server::ServerSettings, deadlines: Deadlines) -> SharedStore {
     let store =
         open_within(settings, LEASE, Clock::System, deadlines).await.expect("a usable server");
     store.start().await;
@@ -277,7 +277,7 @@ async fn a_server_is_made_ready_or_its_operator_told_why_not(kind: Kind) {
 }
 
 /// Two stores of one database, and the link of the second once it is proved.
-async fn pair(settings: &server::Settings) -> (SharedStore, SharedStore) {
+async fn pair(settings: &server::ServerSettings) -> (SharedStore, SharedStore) {
     let (here, there) = (open(settings, PATIENT).await, open(settings, PATIENT).await);
     hears(&there).await;
     (here, there)
@@ -388,7 +388,7 @@ async fn no_replacement_lands_after_a_revocation_was_acknowledged(kind: Kind) {
     }
 }
 
-async fn fence<E: Engine>(engine: E, settings: &server::Settings) {
+async fn fence<E: Engine>(engine: E, settings: &server::ServerSettings) {
     let store = open(settings, PATIENT).await;
     let (key, old, new) = (subject(1), Epoch([1; 16]), Epoch([2; 16]));
     assert_eq!(store.create(key, b"one", HOUR).await, Created::Created);
@@ -503,7 +503,7 @@ async fn a_node_with_a_wrong_clock_ends_nothing(kind: Kind) {
     }
 }
 
-async fn wrong_clock<E: Engine>(engine: E, settings: &server::Settings) {
+async fn wrong_clock<E: Engine>(engine: E, settings: &server::ServerSettings) {
     let right: SharedStore = open(settings, PATIENT).await;
     let ahead = Clock::Shifted(Arc::new(AtomicU64::new(2 * HOUR_MS.unsigned_abs())));
     let wrong = start(engine, settings, LEASE, ahead, PATIENT).await.expect("a usable server");

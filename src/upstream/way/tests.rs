@@ -11,16 +11,18 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{ConnectError, Link, Pool, Ways};
 use crate::upstream::verdict::Failure;
-use crate::upstream::{Address, Balance, EndpointSettings, Settings, Timeouts, TlsSettings};
+use crate::upstream::{
+    Address, Balance, EndpointSettings, Timeouts, TlsSettings, UpstreamSettings,
+};
 
 mod pooling;
 mod tls;
 mod transport;
 
 /// An upstream with these endpoints.
-fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> Settings {
+fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> UpstreamSettings {
     let endpoint = |address| EndpointSettings { address, weight: 1 };
-    Settings {
+    UpstreamSettings {
         name: "shop".to_owned(),
         balance: Balance::RoundRobin,
         endpoints: addresses.into_iter().map(endpoint).collect(),
@@ -29,7 +31,7 @@ fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> Settings {
     }
 }
 
-fn pool(settings: Settings, keepalive: usize) -> Pool {
+fn pool(settings: UpstreamSettings, keepalive: usize) -> Pool {
     Pool::new(Arc::new(Ways::new(&[settings]).expect("good settings")), keepalive)
 }
 

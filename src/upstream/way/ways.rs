@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
 use super::trust::{self, TrustError};
-use crate::upstream::{Address, Settings, Timeouts, TlsSettings};
+use crate::upstream::{Address, Timeouts, TlsSettings, UpstreamSettings};
 
 /// The endpoints of every upstream, in the order of the settings.
 pub struct Ways {
@@ -64,7 +64,7 @@ impl Ways {
     ///
     /// # Errors
     /// The first upstream that cannot be reached, whatever its workers do.
-    pub fn new(upstreams: &[Settings]) -> Result<Self, WayError> {
+    pub fn new(upstreams: &[UpstreamSettings]) -> Result<Self, WayError> {
         let mut system = None;
         let upstreams = upstreams
             .iter()
@@ -93,7 +93,7 @@ impl std::fmt::Debug for Ways {
 }
 
 impl Way {
-    fn new(settings: &Settings, system: &mut System) -> Result<Self, WayFlaw> {
+    fn new(settings: &UpstreamSettings, system: &mut System) -> Result<Self, WayFlaw> {
         let tls = settings.tls.as_ref().map(|tls| client(tls, system)).transpose()?;
         let endpoints = settings
             .endpoints

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::clock::Clock;
 use crate::listen::{
-    Certificates, Gate, Inherited, Settings, TlsSettings, TlsVersion, info::Tls, tls,
+    Certificates, Gate, Inherited, ListenerSettings, TlsSettings, TlsVersion, info::Tls, tls,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -131,7 +131,7 @@ impl Proxy {
                 client_certificates: None,
             }),
         };
-        let settings = Settings {
+        let settings = ListenerSettings {
             address: "127.0.0.1:0".parse().expect("an address"),
             tls,
             protocols: vec![Protocol::Http2, Protocol::Http1],

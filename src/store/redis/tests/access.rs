@@ -43,7 +43,7 @@ impl Guarded {
         objects.filter(|object| *object != "config|get").map(str::to_owned).collect()
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> RedisSettings {
         let mut settings = settings(&self.server.url());
         settings.login.username = Some("cloakroom".to_owned());
         settings.login.password = Some(Secret::Given(Password::new("hunter2".to_owned())));

@@ -9,7 +9,7 @@ use crate::store::contract::key;
 use crate::store::redis::layout::Namespace;
 use crate::store::redis::slots::{SLOTS, slot_of};
 use crate::store::redis::tests::{LONG, store};
-use crate::store::redis::{RedisStore, Settings};
+use crate::store::redis::{RedisSettings, RedisStore};
 
 /// Masters that share all slots in equal parts, spare ones that have none, and replicas: `replicas`
 /// of each master that has slots.
@@ -231,8 +231,8 @@ fn node(shape: Shape, further: &[String]) -> Server {
 }
 
 /// Settings of a cluster with a namespace.
-pub(super) fn settings_in(nodes: &Nodes, namespace: &str) -> Settings {
-    Settings { namespace: namespace.to_owned(), ..super::settings(&nodes.url()) }
+pub(super) fn settings_in(nodes: &Nodes, namespace: &str) -> RedisSettings {
+    RedisSettings { namespace: namespace.to_owned(), ..super::settings(&nodes.url()) }
 }
 
 /// A process of `redis-cli --cluster`, which must succeed.

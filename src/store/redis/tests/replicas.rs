@@ -18,7 +18,7 @@ use crate::session::outcome::{Created, Durability, Removed, Replaced};
 use crate::store::SessionStore;
 use crate::store::contract::key;
 use crate::store::health::Health;
-use crate::store::redis::{RedisStore, Settings};
+use crate::store::redis::{RedisSettings, RedisStore};
 
 pub(super) fn attach(replica: &Server, master: &Server) {
     attach_at(master.port, replica, master);
@@ -185,7 +185,7 @@ async fn a_replica_that_is_attached_later_is_waited_for() {
 }
 
 fn strict(server: &Server) -> RedisStore {
-    let settings = Settings { require_replicas: 1, ..settings(&server.url()) };
+    let settings = RedisSettings { require_replicas: 1, ..settings(&server.url()) };
     RedisStore::open(&settings, LEASE).expect("valid settings")
 }
 

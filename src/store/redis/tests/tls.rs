@@ -97,7 +97,7 @@ impl TlsServer {
     }
 
     /// Settings that work, unless `clients` was something else.
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> RedisSettings {
         let directory = self.server.directory.path();
         let mut settings = settings(&format!("rediss://127.0.0.1:{}", self.server.port));
         settings.tls = Tls {
@@ -121,7 +121,7 @@ mod suite {
 }
 
 /// Why a store with these settings is down.
-async fn cause(settings: &Settings) -> String {
+async fn cause(settings: &RedisSettings) -> String {
     let store = RedisStore::open(settings, LEASE).expect("valid settings");
     let cause = store.endpoint.probe().await.expect_err("the server must not be reached");
     store.start().await;

@@ -19,15 +19,15 @@ use super::args::{
 use super::engine::{Deadlines, Driver, Engine, Put, Role, Statements, Trouble, Unready};
 use super::hearing::Hearing;
 use super::poll::{self, ABOVE, Questions};
-use super::server::{Protection, Settings};
+use super::server::{Protection, ServerSettings};
 
 /// A server.
 pub(super) struct MySql {
-    settings: Settings,
+    settings: ServerSettings,
 }
 
 impl MySql {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &ServerSettings) -> Self {
         Self { settings: settings.clone() }
     }
 

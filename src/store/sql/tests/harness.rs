@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::store::sql::server::{Kind, ServerUrl, Settings, Tls};
+use crate::store::sql::server::{Kind, ServerSettings, ServerUrl, Tls};
 
 /// The user of the tests, who owns the databases.
 pub(super) const USER: &str = "cloakroom";
@@ -68,14 +68,14 @@ impl Server {
         name
     }
 
-    pub(super) fn settings(&self, database: &str) -> Settings {
+    pub(super) fn settings(&self, database: &str) -> ServerSettings {
         settings(self.kind, self.port, database)
     }
 
     /// The same, over TLS with the authority that is named: `ca.pem` is the server's.
-    pub(super) fn tls_settings(&self, database: &str, ca: &str) -> Settings {
+    pub(super) fn tls_settings(&self, database: &str, ca: &str) -> ServerSettings {
         let ca = Some(self.directory.path().join(ca));
-        Settings { tls: Tls { ca, identity: None }, ..self.settings(database) }
+        ServerSettings { tls: Tls { ca, identity: None }, ..self.settings(database) }
     }
 
     /// Runs statements as the superuser; what they print.
@@ -215,7 +215,7 @@ impl Pooler {
         Self { process, port, _directory: directory }
     }
 
-    pub(super) fn settings(&self, database: &str) -> Settings {
+    pub(super) fn settings(&self, database: &str) -> ServerSettings {
         settings(Kind::Postgres, self.port, database)
     }
 }
@@ -261,7 +261,7 @@ impl Way {
     }
 
     /// The same, by way of this address.
-    pub(super) fn settings(&self, direct: &Settings) -> Settings {
+    pub(super) fn settings(&self, direct: &ServerSettings) -> ServerSettings {
         settings(direct.url.kind(), self.port, direct.url.database())
     }
 }
@@ -272,7 +272,7 @@ impl Drop for Way {
     }
 }
 
-pub(super) fn settings(kind: Kind, port: u16, database: &str) -> Settings {
+pub(super) fn settings(kind: Kind, port: u16, database: &str) -> ServerSettings {
     let scheme = match kind {
         Kind::Postgres => "postgres",
         Kind::MySql => "mysql",
@@ -282,7 +282,7 @@ pub(super) fn settings(kind: Kind, port: u16, database: &str) -> Settings {
         Kind::MySql => "ssl-mode=disabled",
     };
     let url = format!("{scheme}://{USER}:{PASSWORD}@127.0.0.1:{port}/{database}?{plain}");
-    Settings::new(ServerUrl::parse(&url).expect("a valid URL"))
+    ServerSettings::new(ServerUrl::parse(&url).expect("a valid URL"))
 }
 
 pub(super) fn free_port() -> u16 {
