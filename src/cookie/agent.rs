@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::enforce::SameSite;
 use super::pieces;
-use super::response::{Attribute, Kind};
+use super::response::{Attribute, AttributeKind};
 
 /// Leaves `SameSite=None` out of a `Set-Cookie` field, for a browser that misunderstands it; with it go
 /// the other `SameSite` attributes, which do not count.
@@ -18,7 +18,7 @@ use super::response::{Attribute, Kind};
 pub fn without_none(field: &[u8]) -> Cow<'_, [u8]> {
     let of = |piece: &[u8]| {
         let attribute = Attribute::read(piece);
-        (attribute.kind == Kind::SameSite).then(|| SameSite::read(attribute.value))
+        (attribute.kind == AttributeKind::SameSite).then(|| SameSite::read(attribute.value))
     };
     if pieces(field).skip(1).filter_map(of).last() != Some(Some(SameSite::None)) {
         return Cow::Borrowed(field);

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 pub use super::response::is_clean;
-use super::response::{Attribute, Kind, name_of};
+use super::response::{Attribute, AttributeKind, name_of};
 use super::{pieces, split_pair, trim};
 
 /// The `SameSite` attribute (RFC 6265bis, section 4.1.2.7).
@@ -256,12 +256,15 @@ impl Found {
         let mut found = Self::default();
         for attribute in pieces(field).skip(1).map(Attribute::read) {
             match attribute.kind {
-                Kind::Secure => found.secure = true,
-                Kind::HttpOnly => found.http_only = true,
-                Kind::SameSite => found.same_site = SameSite::read(attribute.value),
-                Kind::Partitioned => found.partitioned = true,
-                Kind::Path => found.root_path = attribute.value == b"/",
-                Kind::Domain | Kind::MaxAge | Kind::Expires | Kind::Other => {}
+                AttributeKind::Secure => found.secure = true,
+                AttributeKind::HttpOnly => found.http_only = true,
+                AttributeKind::SameSite => found.same_site = SameSite::read(attribute.value),
+                AttributeKind::Partitioned => found.partitioned = true,
+                AttributeKind::Path => found.root_path = attribute.value == b"/",
+                AttributeKind::Domain
+                | AttributeKind::MaxAge
+                | AttributeKind::Expires
+                | AttributeKind::Other => {}
             }
         }
         found
@@ -308,14 +311,14 @@ impl Plan<'_> {
     fn apply<'f>(&self, field: &'f [u8]) -> Cow<'f, [u8]> {
         let Self { secure, http_only, partitioned, same_site, path, domain } = *self;
         let mut valued = [
-            (Kind::Domain, "Domain=", domain),
-            (Kind::Path, "Path=", path),
-            (Kind::SameSite, "SameSite=", same_site),
+            (AttributeKind::Domain, "Domain=", domain),
+            (AttributeKind::Path, "Path=", path),
+            (AttributeKind::SameSite, "SameSite=", same_site),
         ];
         let switches = [
-            (Kind::Secure, "Secure", secure),
-            (Kind::HttpOnly, "HttpOnly", http_only),
-            (Kind::Partitioned, "Partitioned", partitioned),
+            (AttributeKind::Secure, "Secure", secure),
+            (AttributeKind::HttpOnly, "HttpOnly", http_only),
+            (AttributeKind::Partitioned, "Partitioned", partitioned),
         ];
         let adds = switches.iter().any(|(.., edit)| *edit == Edit::Add)
             || valued.iter().any(|(.., rewrite)| matches!(rewrite, Rewrite::Write(_)));
@@ -350,15 +353,15 @@ impl Plan<'_> {
         Cow::Owned(written.bytes)
     }
 
-    fn removes(&self, kind: Kind) -> bool {
+    fn removes(&self, kind: AttributeKind) -> bool {
         match kind {
-            Kind::Secure => self.secure == Edit::Remove,
-            Kind::HttpOnly => self.http_only == Edit::Remove,
-            Kind::Partitioned => self.partitioned == Edit::Remove,
-            Kind::SameSite => self.same_site == Rewrite::Remove,
-            Kind::Path => self.path == Rewrite::Remove,
-            Kind::Domain => self.domain == Rewrite::Remove,
-            Kind::MaxAge | Kind::Expires | Kind::Other => false,
+            AttributeKind::Secure => self.secure == Edit::Remove,
+            AttributeKind::HttpOnly => self.http_only == Edit::Remove,
+            AttributeKind::Partitioned => self.partitioned == Edit::Remove,
+            AttributeKind::SameSite => self.same_site == Rewrite::Remove,
+            AttributeKind::Path => self.path == Rewrite::Remove,
+            AttributeKind::Domain => self.domain == Rewrite::Remove,
+            AttributeKind::MaxAge | AttributeKind::Expires | AttributeKind::Other => false,
         }
     }
 }

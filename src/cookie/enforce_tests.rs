@@ -322,7 +322,14 @@ fn field() -> impl Strategy<Value = Vec<u8>> {
 /// The attributes that no enforcement is about, and those that it never changes.
 fn untouched(field: &[u8]) -> Vec<&[u8]> {
     let about = |kind| {
-        matches!(kind, Kind::Secure | Kind::HttpOnly | Kind::SameSite | Kind::Domain | Kind::Path)
+        matches!(
+            kind,
+            AttributeKind::Secure
+                | AttributeKind::HttpOnly
+                | AttributeKind::SameSite
+                | AttributeKind::Domain
+                | AttributeKind::Path
+        )
     };
     pieces(field)
         .skip(1)
@@ -330,7 +337,7 @@ fn untouched(field: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-fn count(field: &[u8], kind: Kind) -> usize {
+fn count(field: &[u8], kind: AttributeKind) -> usize {
     pieces(field).skip(1).filter(|piece| Attribute::read(piece).kind == kind).count()
 }
 
@@ -352,7 +359,7 @@ proptest! {
         let rewritten = settings.rewrite(&field, https);
         prop_assert_eq!(pieces(&rewritten).next(), pieces(&field).next(), "the pair");
         prop_assert_eq!(untouched(&rewritten), untouched(&field), "other attributes");
-        for kind in [Kind::Secure, Kind::HttpOnly, Kind::SameSite, Kind::Path] {
+        for kind in [AttributeKind::Secure, AttributeKind::HttpOnly, AttributeKind::SameSite, AttributeKind::Path] {
             let before = count(&field, kind);
             prop_assert!(count(&rewritten, kind) <= before.max(1), "{:?} is doubled", kind);
         }

@@ -87,18 +87,18 @@ impl<'a> SetCookie<'a> {
     fn read_attribute(&mut self, attribute: Attribute<'a>) {
         let value = attribute.value;
         match attribute.kind {
-            Kind::Domain => {
+            AttributeKind::Domain => {
                 let domain = value.strip_prefix(b".").unwrap_or(value);
                 self.domain = Some(domain).filter(|domain| !domain.is_empty());
             }
-            Kind::Path => self.path = Some(value).filter(|path| path.starts_with(b"/")),
-            Kind::MaxAge => self.max_age = read_max_age(value).or(self.max_age),
-            Kind::Expires => self.expires = date::parse(value).or(self.expires),
-            Kind::Secure => self.secure = true,
-            Kind::HttpOnly => self.http_only = true,
-            Kind::SameSite => self.same_site = SameSite::read(value),
-            Kind::Partitioned => self.partitioned = true,
-            Kind::Other => {}
+            AttributeKind::Path => self.path = Some(value).filter(|path| path.starts_with(b"/")),
+            AttributeKind::MaxAge => self.max_age = read_max_age(value).or(self.max_age),
+            AttributeKind::Expires => self.expires = date::parse(value).or(self.expires),
+            AttributeKind::Secure => self.secure = true,
+            AttributeKind::HttpOnly => self.http_only = true,
+            AttributeKind::SameSite => self.same_site = SameSite::read(value),
+            AttributeKind::Partitioned => self.partitioned = true,
+            AttributeKind::Other => {}
         }
     }
 
@@ -201,7 +201,7 @@ pub fn name_of(field: &[u8]) -> &[u8] {
 
 /// The attributes that mean something here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AttributeKind {
     Domain,
     Path,
     MaxAge,
@@ -217,27 +217,27 @@ pub(super) enum Kind {
 /// One piece behind the pair.
 #[derive(Clone, Copy)]
 pub(super) struct Attribute<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: AttributeKind,
     pub(super) value: &'a [u8],
 }
 
 impl<'a> Attribute<'a> {
     pub(super) fn read(piece: &'a [u8]) -> Self {
-        const KINDS: [(&[u8], Kind); 8] = [
-            (b"domain", Kind::Domain),
-            (b"path", Kind::Path),
-            (b"max-age", Kind::MaxAge),
-            (b"expires", Kind::Expires),
-            (b"secure", Kind::Secure),
-            (b"httponly", Kind::HttpOnly),
-            (b"samesite", Kind::SameSite),
-            (b"partitioned", Kind::Partitioned),
+        const KINDS: [(&[u8], AttributeKind); 8] = [
+            (b"domain", AttributeKind::Domain),
+            (b"path", AttributeKind::Path),
+            (b"max-age", AttributeKind::MaxAge),
+            (b"expires", AttributeKind::Expires),
+            (b"secure", AttributeKind::Secure),
+            (b"httponly", AttributeKind::HttpOnly),
+            (b"samesite", AttributeKind::SameSite),
+            (b"partitioned", AttributeKind::Partitioned),
         ];
         let (name, value) = split_pair(piece).unwrap_or((trim(piece), b""));
         let kind = KINDS.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
         let kind = match kind {
             Some((_, kind)) if value.len() <= ATTRIBUTE_BYTES_MAX => kind,
-            _ => Kind::Other,
+            _ => AttributeKind::Other,
         };
         Self { kind, value }
     }

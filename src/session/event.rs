@@ -65,33 +65,33 @@ pub enum Event {
 
 impl Event {
     /// Its kind: the event without its data.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EventKind {
         match self {
-            Self::Created { .. } => Kind::Created,
-            Self::Login { .. } => Kind::Login,
-            Self::LoginFailed => Kind::LoginFailed,
-            Self::Moved { .. } => Kind::Moved,
-            Self::LoginLimited => Kind::LoginLimited,
-            Self::Ended { cause: Cause::Logout, .. } => Kind::Logout,
-            Self::Ended { .. } => Kind::Ended,
-            Self::TicketRejected { .. } => Kind::TicketRejected,
-            Self::CrossSiteRefused => Kind::CrossSiteRefused,
-            Self::Renewed { .. } => Kind::Renewed,
-            Self::Reused { .. } => Kind::Reused,
-            Self::BindingMismatch { .. } => Kind::BindingMismatch,
-            Self::Fenced { .. } => Kind::Fenced,
-            Self::Withheld { .. } => Kind::Withheld,
-            Self::NotMade { .. } => Kind::NotMade,
-            Self::Parked { .. } => Kind::Parked,
-            Self::Restored { .. } => Kind::Restored,
-            Self::Dropped { .. } => Kind::Dropped,
-            Self::DeletionIgnored { .. } => Kind::DeletionIgnored,
-            Self::Waited => Kind::Waited,
-            Self::OutOfTurn { .. } => Kind::OutOfTurn,
-            Self::LoginRefused { .. } => Kind::LoginRefused,
-            Self::SubjectRevoked { .. } => Kind::SubjectRevoked,
-            Self::CommandIgnored { .. } => Kind::CommandIgnored,
-            Self::WithoutStore { .. } => Kind::WithoutStore,
+            Self::Created { .. } => EventKind::Created,
+            Self::Login { .. } => EventKind::Login,
+            Self::LoginFailed => EventKind::LoginFailed,
+            Self::Moved { .. } => EventKind::Moved,
+            Self::LoginLimited => EventKind::LoginLimited,
+            Self::Ended { cause: Cause::Logout, .. } => EventKind::Logout,
+            Self::Ended { .. } => EventKind::Ended,
+            Self::TicketRejected { .. } => EventKind::TicketRejected,
+            Self::CrossSiteRefused => EventKind::CrossSiteRefused,
+            Self::Renewed { .. } => EventKind::Renewed,
+            Self::Reused { .. } => EventKind::Reused,
+            Self::BindingMismatch { .. } => EventKind::BindingMismatch,
+            Self::Fenced { .. } => EventKind::Fenced,
+            Self::Withheld { .. } => EventKind::Withheld,
+            Self::NotMade { .. } => EventKind::NotMade,
+            Self::Parked { .. } => EventKind::Parked,
+            Self::Restored { .. } => EventKind::Restored,
+            Self::Dropped { .. } => EventKind::Dropped,
+            Self::DeletionIgnored { .. } => EventKind::DeletionIgnored,
+            Self::Waited => EventKind::Waited,
+            Self::OutOfTurn { .. } => EventKind::OutOfTurn,
+            Self::LoginRefused { .. } => EventKind::LoginRefused,
+            Self::SubjectRevoked { .. } => EventKind::SubjectRevoked,
+            Self::CommandIgnored { .. } => EventKind::CommandIgnored,
+            Self::WithoutStore { .. } => EventKind::WithoutStore,
         }
     }
 
@@ -103,7 +103,7 @@ impl Event {
 
 /// An [`Event`] without its data, for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EventKind {
     Created,
     Login,
     LoginFailed,
@@ -131,7 +131,7 @@ pub enum Kind {
     WithoutStore,
 }
 
-impl Kind {
+impl EventKind {
     /// Every kind, in the order of declaration.
     pub const ALL: &'static [Self] = &[
         Self::Created,
@@ -379,7 +379,7 @@ mod tests {
                 assert_eq!(twins, 1, "{} names two", name(*item));
             }
         }
-        check(Kind::ALL, |kind| kind as usize, Kind::name);
+        check(EventKind::ALL, |kind| kind as usize, EventKind::name);
         check(Cause::ALL, |cause| cause as usize, Cause::name);
         check(Reject::ALL, |reason| reason as usize, Reject::name);
         check(NotMade::ALL, |cause| cause as usize, NotMade::name);
@@ -387,8 +387,8 @@ mod tests {
         check(Ignored::ALL, |cause| cause as usize, Ignored::name);
         check(WithoutStore::ALL, |action| action as usize, WithoutStore::name);
         assert_eq!(
-            Kind::ALL.len(),
-            Kind::WithoutStore as usize + 1,
+            EventKind::ALL.len(),
+            EventKind::WithoutStore as usize + 1,
             "a kind is missing from the list"
         );
         assert_eq!(Cause::ALL.len(), Cause::TooMany as usize + 1);

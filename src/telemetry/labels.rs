@@ -1,7 +1,7 @@
 //! Closed sets of label values, so that a metric is found by index and never by a string.
 
 use crate::cookie::finding::Finding;
-use crate::session::event::{Cause, Kind, NotMade, OutOfTurn, Reject};
+use crate::session::event::{Cause, EventKind, NotMade, OutOfTurn, Reject};
 use crate::session::outage::WithoutStore;
 use crate::session::outcome::{Created, Leased, Lookup, Removed, Replaced};
 
@@ -192,7 +192,7 @@ macro_rules! session_labels {
     )+ };
 }
 
-session_labels!(Kind, Cause, Reject, NotMade, OutOfTurn, WithoutStore, Finding);
+session_labels!(EventKind, Cause, Reject, NotMade, OutOfTurn, WithoutStore, Finding);
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, T
 
 use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
-use crate::session::event::{Cause, Event, Kind, NotMade, OutOfTurn, Reject};
+use crate::session::event::{Cause, Event, EventKind, NotMade, OutOfTurn, Reject};
 use crate::telemetry::audit::StoreState;
 use crate::telemetry::labels::{Revocation, RouteKind, StatusClass, StoreOp, StoreOutcome};
 use crate::telemetry::series::{
@@ -41,7 +41,7 @@ pub struct Metrics {
     requests_in_flight: IntGauge,
     received_bytes: IntCounter,
     sent_bytes: IntCounter,
-    session_events: Counters<Kind>,
+    session_events: Counters<EventKind>,
     sessions_ended: Counters<Cause>,
     sessions_not_made: Counters<NotMade>,
     tickets_rejected: Counters<Reject>,

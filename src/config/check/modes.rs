@@ -12,13 +12,13 @@ use super::{Checker, Place, at, on};
 
 /// A mode without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ModeKind {
     Vault,
     Seal,
     Harden,
 }
 
-impl Kind {
+impl ModeKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Vault => "vault",
@@ -30,17 +30,17 @@ impl Kind {
 
 /// A key of a policy: its path below the policy, where it stands if it does, and for which modes it
 /// has a meaning.
-struct Key(&'static str, Option<Option<Place>>, &'static [Kind]);
+struct Key(&'static str, Option<Option<Place>>, &'static [ModeKind]);
 
 impl Key {
-    fn new<T>(path: &'static str, given: &Given<T>, modes: &'static [Kind]) -> Self {
+    fn new<T>(path: &'static str, given: &Given<T>, modes: &'static [ModeKind]) -> Self {
         Self(path, given.as_ref().map(at), modes)
     }
 }
 
 /// Every key but those of all modes. The patterns name each field, so that a new one is not forgotten.
 fn keys(session: &Session) -> Vec<Key> {
-    use Kind::{Harden, Seal, Vault};
+    use ModeKind::{Harden, Seal, Vault};
     let no_cookie = schema::TicketCookie::default();
     let no_timeouts = schema::SessionTimeouts::default();
     let no_jar = schema::Jar::default();
@@ -108,11 +108,11 @@ fn keys(session: &Session) -> Vec<Key> {
 
 impl Checker<'_> {
     /// The mode's name, and complaints about keys that it does not know.
-    pub(super) fn kind(&mut self, session: &Session, path: &str) -> Kind {
-        const KINDS: [(&str, Kind); 3] =
-            [("vault", Kind::Vault), ("seal", Kind::Seal), ("harden", Kind::Harden)];
+    pub(super) fn kind(&mut self, session: &Session, path: &str) -> ModeKind {
+        const KINDS: [(&str, ModeKind); 3] =
+            [("vault", ModeKind::Vault), ("seal", ModeKind::Seal), ("harden", ModeKind::Harden)];
         let kind =
-            self.or(&session.mode, &format!("{path}.mode"), Kind::Vault, |text| match text {
+            self.or(&session.mode, &format!("{path}.mode"), ModeKind::Vault, |text| match text {
                 "native" => Err(Flaw::new(
                     format!("`{text}` is not built yet"),
                     "write `vault`, `seal` or `harden`, or leave `mode` out",
@@ -138,15 +138,15 @@ impl Checker<'_> {
     /// The mode with its data. `cookie` has been checked.
     pub(super) fn mode(
         &mut self,
-        kind: Kind,
+        kind: ModeKind,
         session: &Session,
         cookie: &TicketCookie,
         path: &str,
     ) -> Mode {
         match kind {
-            Kind::Vault => Mode::Vault,
-            Kind::Seal => Mode::Seal(self.appearance(session, cookie, path)),
-            Kind::Harden => Mode::Harden {
+            ModeKind::Vault => Mode::Vault,
+            ModeKind::Seal => Mode::Seal(self.appearance(session, cookie, path)),
+            ModeKind::Harden => Mode::Harden {
                 appearance: self.appearance(session, cookie, path),
                 report_only: on(&session.report_only),
             },

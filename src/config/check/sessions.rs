@@ -15,7 +15,7 @@ use crate::session::policy::{
 };
 
 use super::cookies::same_site;
-use super::modes::Kind;
+use super::modes::ModeKind;
 use super::{Checker, at, items, on};
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -105,7 +105,7 @@ impl Checker<'_> {
         let mut cookie = self.ticket(name, session, path, insecure);
         cookie.remember = self.remember(session, &timeouts, &format!("{path}.cookie.remember"));
         let mode = self.mode(kind, session, &cookie, path);
-        let ticket = (kind == Kind::Vault).then_some(cookie.name.as_str());
+        let ticket = (kind == ModeKind::Vault).then_some(cookie.name.as_str());
         let app_cookies = self.app_cookies(given, ticket, path);
         let login = items(&session.login).iter().enumerate();
         let login =

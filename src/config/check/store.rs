@@ -9,7 +9,7 @@ use crate::config::value::name::identifier;
 use crate::config::value::{Flaw, Parsed, did_you_mean};
 use crate::store;
 use crate::store::credentials::{Login, Password, Secret};
-use crate::store::redis::{ClientCertificate, Kind, RedisUrl, Tls};
+use crate::store::redis::{ClientCertificate, RedisUrl, Tls, UrlKind};
 use crate::store::sql::server::{self, ServerUrl};
 
 use super::{Checker, at};
@@ -131,7 +131,7 @@ impl Checker<'_> {
         given: &Store,
     ) -> store::redis::RedisSettings {
         let login = self.store_login(&given.username, &given.password_file, url.login(), "store");
-        let has_sentinels = matches!(url.kind(), Kind::Sentinel { .. });
+        let has_sentinels = matches!(url.kind(), UrlKind::Sentinel { .. });
         let mut sentinel = Login::default();
         if let Some(given) = &given.sentinel {
             for (key, value) in

@@ -8,7 +8,7 @@ use crate::config::shipped_tests::certificate;
 use crate::config::{Config, Diagnostics, parse};
 use crate::store::StoreSettings;
 use crate::store::credentials::Secret;
-use crate::store::redis::Kind;
+use crate::store::redis::UrlKind;
 
 fn environment() -> Environment {
     let (chain, key) = certificate();
@@ -85,7 +85,7 @@ fn everything_about_a_redis_server_can_be_said() {
          require_replicas: 2\n  sentinel: { username: watcher, password_file: redis.password }\n\
          store_namespace: shop",
     );
-    assert_eq!(*settings.url.kind(), Kind::Sentinel { master_name: "main".to_owned() });
+    assert_eq!(*settings.url.kind(), UrlKind::Sentinel { master_name: "main".to_owned() });
     assert_eq!((settings.namespace.as_str(), settings.require_replicas), ("shop", 2));
     assert_eq!(settings.login.username.as_deref(), Some("alice"));
     let file = |path: &str| Some(Secret::File(path.into()));

@@ -15,7 +15,7 @@ pub type Grant = usize;
 
 /// Where the user of a session lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AppKind {
     InItsStore,
     InTheCookie,
 }
@@ -30,7 +30,7 @@ pub struct Granted {
 
 /// The application, all workers together.
 pub struct Application {
-    pub kind: Kind,
+    pub kind: AppKind,
     /// Whether every answer sets the session cookie anew.
     pub rolling: bool,
     users: HashMap<String, Option<Grant>>,
@@ -68,7 +68,7 @@ pub fn identifier(value: &str) -> &str {
 }
 
 impl Application {
-    pub fn new(kind: Kind, rolling: bool) -> Self {
+    pub fn new(kind: AppKind, rolling: bool) -> Self {
         Self { kind, rolling, users: HashMap::new(), granted: Vec::new(), made: 0 }
     }
 
@@ -113,15 +113,15 @@ impl Application {
         }
         if let Some((id, user)) = &session {
             reply.grant = *user;
-            if self.kind == Kind::InItsStore {
+            if self.kind == AppKind::InItsStore {
                 self.users.insert(id.clone(), *user);
             }
-            let changed = self.kind == Kind::InTheCookie && session != before;
+            let changed = self.kind == AppKind::InTheCookie && session != before;
             if before.is_none() || changed || (self.rolling && ask != Ask::Look) {
                 let value = match (self.kind, user) {
-                    (Kind::InItsStore, _) => id.clone(),
-                    (Kind::InTheCookie, None) => format!("{id}.-.{at}"),
-                    (Kind::InTheCookie, Some(user)) => format!("{id}.{user}.{at}"),
+                    (AppKind::InItsStore, _) => id.clone(),
+                    (AppKind::InTheCookie, None) => format!("{id}.-.{at}"),
+                    (AppKind::InTheCookie, Some(user)) => format!("{id}.{user}.{at}"),
                 };
                 reply.edits.push(("SID".to_owned(), Some(value)));
             }
@@ -132,8 +132,8 @@ impl Application {
     fn open(&self, value: &str) -> Option<(String, Option<Grant>)> {
         let id = identifier(value).to_owned();
         match self.kind {
-            Kind::InItsStore => self.users.get(&id).map(|user| (id, *user)),
-            Kind::InTheCookie => {
+            AppKind::InItsStore => self.users.get(&id).map(|user| (id, *user)),
+            AppKind::InTheCookie => {
                 let user = value.split('.').nth(1).and_then(|user| user.parse().ok());
                 Some((id, user))
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use super::application::Kind;
+use super::application::AppKind;
 use super::engine::Engine;
 use super::invariants::Violation;
 use super::node::{Fleet, policy};
@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 /// What a case consists of.
 #[derive(Clone, Debug)]
 struct Case {
-    kind: Kind,
+    kind: AppKind,
     rolling: bool,
     ops: Vec<Op>,
 }
@@ -67,7 +67,7 @@ fn try_cases(engine: &Engine, cases: u32, part: u64) {
     // Until the first failure: what comes then is proptest's search for a smaller one.
     let (tried, has_failed) = (Cell::new(0), Cell::new(false));
     let begun = std::time::Instant::now();
-    let kind = prop_oneof![Just(Kind::InItsStore), Just(Kind::InTheCookie)];
+    let kind = prop_oneof![Just(AppKind::InItsStore), Just(AppKind::InTheCookie)];
     let strategy = (kind, any::<bool>(), schedule::cases()).prop_map(|(kind, rolling, ops)| Case {
         kind,
         rolling,
@@ -196,7 +196,7 @@ fn a_login_gives_back_only_what_it_has_suspended() {
         Op::Run(10),
     ];
     let engine = Engine::here(|clock| Arc::new(MemoryStore::new(clock)));
-    let case = Case { kind: Kind::InItsStore, rolling: false, ops };
+    let case = Case { kind: AppKind::InItsStore, rolling: false, ops };
     let outcome = try_case(&engine, &fleet(&engine), &case, true, &mut Counts::new());
     if let Err((violation, trace)) = outcome {
         panic!("{violation}\n{}", trace.join("\n"));
@@ -218,7 +218,7 @@ fn a_ticket_that_is_newer_than_what_is_kept_has_the_store_read() {
     ops.push(send(Ask::Look, 1));
     ops.extend(alone);
     let engine = Engine::here(|clock| Arc::new(MemoryStore::new(clock)));
-    let case = Case { kind: Kind::InItsStore, rolling: false, ops };
+    let case = Case { kind: AppKind::InItsStore, rolling: false, ops };
     let mut counts = Counts::new();
     let outcome = try_case(&engine, &fleet(&engine), &case, true, &mut counts);
     if let Err((violation, trace)) = outcome {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::application::{Application, Kind, Reply};
+use super::application::{AppKind, Application, Reply};
 use super::calls::{Call, Calls, Turn, What};
 use super::engine::Engine;
 use super::exchange::{self, Broken, Cookie, Head, Job, Request, SharedSeat, Tie};
@@ -119,7 +119,7 @@ macro_rules! say {
 }
 
 impl<'a> World<'a> {
-    pub fn new(engine: &'a Engine, fleet: &'a Fleet, kind: Kind, rolling: bool) -> Self {
+    pub fn new(engine: &'a Engine, fleet: &'a Fleet, kind: AppKind, rolling: bool) -> Self {
         let calls = Arc::new(Calls::default());
         Self {
             engine,

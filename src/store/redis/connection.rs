@@ -50,7 +50,7 @@ pub(super) struct Terms {
 
 /// What a connection is for; for `CLIENT LIST` its name ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum LineKind {
     Read,
     Write,
     Durable,
@@ -154,10 +154,10 @@ impl Connections {
         let fault = Arc::new(Fault::default());
         let open = |kind| open_line(client, terms, &fault, kind);
         let (read, other, write) =
-            tokio::try_join!(open(Kind::Read), open(Kind::Read), open(Kind::Write))?;
+            tokio::try_join!(open(LineKind::Read), open(LineKind::Read), open(LineKind::Write))?;
         let durable = match (role(&mut write.connection()).await?, terms.require_replicas) {
             (Role::Alone, 0) => None,
-            (Role::Alone | Role::Replicated, _) => Some(open(Kind::Durable).await?),
+            (Role::Alone | Role::Replicated, _) => Some(open(LineKind::Durable).await?),
         };
         let confirmed = match (&durable, terms.require_replicas) {
             (None, _) | (_, 0) => None,
@@ -247,9 +247,9 @@ async fn open_line(
     client: &Client,
     terms: &Terms,
     fault: &Arc<Fault>,
-    kind: Kind,
+    kind: LineKind,
 ) -> Result<Line, Cause> {
-    let link = (kind == Kind::Read && terms.tracks).then(Arc::<Link>::default);
+    let link = (kind == LineKind::Read && terms.tracks).then(Arc::<Link>::default);
     let broken = Arc::new(AtomicBool::new(false));
     let watcher = Watcher {
         changes: terms.changes.clone(),
@@ -293,11 +293,11 @@ async fn open_line(
 }
 
 /// For `CLIENT LIST`. An access list may forbid it.
-async fn name(mut connection: MultiplexedConnection, kind: Kind) -> redis::RedisResult<()> {
+async fn name(mut connection: MultiplexedConnection, kind: LineKind) -> redis::RedisResult<()> {
     let kind = match kind {
-        Kind::Read => "read",
-        Kind::Write => "write",
-        Kind::Durable => "durable",
+        LineKind::Read => "read",
+        LineKind::Write => "write",
+        LineKind::Durable => "durable",
     };
     let name = format!("{}-{}-{kind}", env!("CARGO_PKG_NAME"), std::process::id());
     redis::cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::RedisSettings;
 use super::cause::Cause;
 use super::tls::{Connector, Tls};
-use super::url::{Address, Kind};
+use super::url::{Address, UrlKind};
 use crate::store::StoreError;
 use crate::store::credentials::{Login, Secret};
 
@@ -36,7 +36,7 @@ pub(super) struct Endpoint {
 
 #[derive(Debug)]
 struct Inner {
-    kind: Kind,
+    kind: UrlKind,
     addresses: Vec<(String, u16)>,
     login: Login,
     sentinel: Login,
@@ -90,8 +90,8 @@ impl Endpoint {
         let mut last = Cause::Unresponsive;
         for (host, port) in self.addresses() {
             let client = match self.kind() {
-                Kind::Single | Kind::Cluster => self.client(host, *port),
-                Kind::Sentinel { .. } => self.sentinel(host, *port),
+                UrlKind::Single | UrlKind::Cluster => self.client(host, *port),
+                UrlKind::Sentinel { .. } => self.sentinel(host, *port),
             };
             match tokio::time::timeout(PROBE, client.open(AsyncConnectionConfig::new())).await {
                 Ok(Ok(_connection)) => return Ok(()),
@@ -103,7 +103,7 @@ impl Endpoint {
     }
 
     /// What [`addresses`](Self::addresses) are.
-    pub(super) fn kind(&self) -> &Kind {
+    pub(super) fn kind(&self) -> &UrlKind {
         &self.inner.kind
     }
 

@@ -54,7 +54,7 @@ use self::supervisor::Fleet;
 use self::target::Target;
 pub use self::tls::{ClientCertificate, Tls, server_name};
 use self::tracking::Writing;
-pub use self::url::{Kind, RedisUrl};
+pub use self::url::{RedisUrl, UrlKind};
 use super::changes::{Changes, Link};
 use super::credentials::Login;
 use super::health::Health;
@@ -139,10 +139,10 @@ impl RedisStore {
         };
         let name = settings.url.to_string();
         let servers = match endpoint.kind() {
-            Kind::Cluster => {
+            UrlKind::Cluster => {
                 Servers::Many(Arc::new(Cluster::new(endpoint.clone(), terms, name, closed)))
             }
-            Kind::Single | Kind::Sentinel { .. } => {
+            UrlKind::Single | UrlKind::Sentinel { .. } => {
                 let target = Target::new(endpoint.clone(), fence)?;
                 Servers::One(Arc::new(Fleet::new(target, terms, name, closed)))
             }

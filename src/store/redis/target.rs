@@ -7,7 +7,7 @@ use super::cause::Cause;
 use super::endpoint::{Client, Endpoint};
 use super::fence::Fence;
 use super::sentinel::Sentinels;
-use super::url::Kind;
+use super::url::UrlKind;
 use crate::store::StoreError;
 
 /// A server, or a way to find it.
@@ -26,12 +26,12 @@ impl Target {
     /// `Settings`, where that is a cluster.
     pub(super) fn new(endpoint: Endpoint, fence: Arc<Fence>) -> Result<Self, StoreError> {
         match (endpoint.kind(), endpoint.addresses()) {
-            (Kind::Single, [(host, port), ..]) => Ok(Self::at(endpoint.clone(), host, *port)),
-            (Kind::Sentinel { master_name }, [_, ..]) => {
+            (UrlKind::Single, [(host, port), ..]) => Ok(Self::at(endpoint.clone(), host, *port)),
+            (UrlKind::Sentinel { master_name }, [_, ..]) => {
                 Ok(Self::Master(Arc::new(Sentinels::new(endpoint.clone(), master_name, fence))))
             }
             // A cluster has a fleet for each of its masters, at an address of its own.
-            (Kind::Cluster, _) | (_, []) => {
+            (UrlKind::Cluster, _) | (_, []) => {
                 Err(StoreError::Settings("no single server is named".to_owned()))
             }
         }

@@ -25,7 +25,7 @@ const CLUSTER_FORM: &str = "redis+cluster://[user:password@]host[:port],host[:po
 
 /// What the addresses of a URL are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum UrlKind {
     /// The one server.
     Single,
     /// Sentinels, which know the master.
@@ -37,7 +37,7 @@ pub enum Kind {
 /// A URL whose `Debug` and `Display` hide user and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
-    kind: Kind,
+    kind: UrlKind,
     has_tls: bool,
     addresses: Vec<(String, u16)>,
     login: Login,
@@ -81,12 +81,12 @@ impl RedisUrl {
         let (kind, database) = match topology {
             "sentinel" => sentinel_path(path)?,
             "cluster" => match path.strip_prefix('/').unwrap_or(path) {
-                "" | "0" => (Kind::Cluster, 0),
+                "" | "0" => (UrlKind::Cluster, 0),
                 _ => return Err("a cluster has database 0 only: leave the path out".to_owned()),
             },
-            _ => (Kind::Single, database(path.strip_prefix('/').unwrap_or(path))?),
+            _ => (UrlKind::Single, database(path.strip_prefix('/').unwrap_or(path))?),
         };
-        if kind == Kind::Single && addresses.len() > 1 {
+        if kind == UrlKind::Single && addresses.len() > 1 {
             return Err(format!(
                 "several servers are Sentinels or a cluster: {SENTINEL_FORM} or {CLUSTER_FORM}"
             ));
@@ -96,7 +96,7 @@ impl RedisUrl {
     }
 
     /// What [`addresses`](Self::addresses) are.
-    pub fn kind(&self) -> &Kind {
+    pub fn kind(&self) -> &UrlKind {
         &self.kind
     }
 
@@ -184,7 +184,7 @@ fn connection_info(url: &str) -> Result<ConnectionInfo, String> {
 }
 
 /// `/MASTER[/database]`
-fn sentinel_path(path: &str) -> Result<(Kind, u16), String> {
+fn sentinel_path(path: &str) -> Result<(UrlKind, u16), String> {
     let mut parts = path.strip_prefix('/').unwrap_or(path).splitn(2, '/');
     let name = parts.next().unwrap_or_default();
     // As Sentinel itself: letters, digits and these.
@@ -197,7 +197,7 @@ fn sentinel_path(path: &str) -> Result<(Kind, u16), String> {
             .to_owned());
     }
     let database = database(parts.next().unwrap_or_default())?;
-    Ok((Kind::Sentinel { master_name: name.to_owned() }, database))
+    Ok((UrlKind::Sentinel { master_name: name.to_owned() }, database))
 }
 
 fn database(text: &str) -> Result<u16, String> {
@@ -213,7 +213,7 @@ fn database(text: &str) -> Result<u16, String> {
 
 fn shown(
     scheme: &str,
-    kind: &Kind,
+    kind: &UrlKind,
     addresses: &[(String, u16)],
     has_credentials: bool,
     database: u16,
@@ -222,9 +222,9 @@ fn shown(
     let hosts: Vec<_> =
         addresses.iter().map(|(host, port)| Address(host, *port).to_string()).collect();
     let path = match kind {
-        Kind::Single => format!("/{database}"),
-        Kind::Sentinel { master_name } => format!("/{master_name}/{database}"),
-        Kind::Cluster => String::new(),
+        UrlKind::Single => format!("/{database}"),
+        UrlKind::Sentinel { master_name } => format!("/{master_name}/{database}"),
+        UrlKind::Cluster => String::new(),
     };
     format!("{scheme}://{credentials}{}{path}", hosts.join(","))
 }
@@ -291,17 +291,17 @@ mod tests {
             password: Some(Secret::Given(Password::new("p@ss".to_owned()))),
         };
         assert_eq!(*url.login(), login);
-        assert_eq!((url.kind(), url.has_tls(), url.database()), (&Kind::Single, false, 4));
+        assert_eq!((url.kind(), url.has_tls(), url.database()), (&UrlKind::Single, false, 4));
 
         let url = RedisUrl::parse("rediss+sentinel://:x@[::1]:1,b/main/2").expect("a valid URL");
         assert_eq!(url.addresses(), [("::1".to_owned(), 1), ("b".to_owned(), 26379)]);
-        let kind = Kind::Sentinel { master_name: "main".to_owned() };
+        let kind = UrlKind::Sentinel { master_name: "main".to_owned() };
         assert_eq!((url.kind(), url.has_tls(), url.database()), (&kind, true, 2));
         assert_eq!(url.login().username, None);
 
         let url = RedisUrl::parse("redis+cluster://a,b:7001").expect("a valid URL");
         assert_eq!(url.addresses(), [("a".to_owned(), 6379), ("b".to_owned(), 7001)]);
-        assert_eq!((url.kind(), url.login()), (&Kind::Cluster, &Login::default()));
+        assert_eq!((url.kind(), url.login()), (&UrlKind::Cluster, &Login::default()));
     }
 
     #[test]

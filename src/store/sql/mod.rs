@@ -115,10 +115,10 @@ async fn open_within(
     deadlines: Deadlines,
 ) -> Result<SharedStore, StoreError> {
     Ok(match settings.url.kind() {
-        server::Kind::Postgres => {
+        server::ServerKind::Postgres => {
             Arc::new(start(Postgres::new(settings), settings, lease, clock, deadlines).await?)
         }
-        server::Kind::MySql => {
+        server::ServerKind::MySql => {
             Arc::new(start(MySql::new(settings), settings, lease, clock, deadlines).await?)
         }
     })

@@ -50,14 +50,14 @@ pub struct Tls {
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ServerKind {
     /// PostgreSQL 12 or later.
     Postgres,
     /// MySQL 8 or later, MariaDB 10.6 or later.
     MySql,
 }
 
-impl Kind {
+impl ServerKind {
     /// How nodes learn of each other's changes.
     pub fn hears(self) -> Hears {
         match self {
@@ -85,7 +85,7 @@ pub(super) enum Protection {
 /// A URL that was checked. Prints without user, password and query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
-    kind: Kind,
+    kind: ServerKind,
     login: Login,
     host: String,
     port: u16,
@@ -129,8 +129,8 @@ impl ServerUrl {
             return Err("percent-encode what is not a visible ASCII character".to_owned());
         }
         let (kind, rest) = match text.split_once("://") {
-            Some(("postgres" | "postgresql", rest)) => (Kind::Postgres, rest),
-            Some(("mysql" | "mariadb", rest)) => (Kind::MySql, rest),
+            Some(("postgres" | "postgresql", rest)) => (ServerKind::Postgres, rest),
+            Some(("mysql" | "mariadb", rest)) => (ServerKind::MySql, rest),
             Some(_) | None => return Err(format!("expected {FORM}")),
         };
         if rest.contains('#') {
@@ -183,7 +183,7 @@ impl ServerUrl {
     fn take_parameter(&mut self, pair: &str) -> Result<(), String> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match (self.kind, name) {
-            (Kind::Postgres, "sslmode") => {
+            (ServerKind::Postgres, "sslmode") => {
                 self.protection = match value {
                     "disable" => Protection::Off,
                     "prefer" => Protection::IfOffered,
@@ -197,7 +197,7 @@ impl ServerUrl {
                     }
                 };
             }
-            (Kind::MySql, "ssl-mode") => {
+            (ServerKind::MySql, "ssl-mode") => {
                 self.protection = match value.to_ascii_lowercase().as_str() {
                     "disabled" => Protection::Off,
                     "preferred" => Protection::IfOffered,
@@ -218,12 +218,12 @@ impl ServerUrl {
                 }
                 self.socket = Some(path);
             }
-            (Kind::Postgres, _) => {
+            (ServerKind::Postgres, _) => {
                 return Err("the parameters are `sslmode` and `socket`; percent-encode `?` and \
                             `&` in the password"
                     .to_owned());
             }
-            (Kind::MySql, _) => {
+            (ServerKind::MySql, _) => {
                 return Err("the parameters are `ssl-mode` and `socket`; percent-encode `?` and \
                             `&` in the password"
                     .to_owned());
@@ -232,7 +232,7 @@ impl ServerUrl {
         Ok(())
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ServerKind {
         self.kind
     }
 
@@ -279,10 +279,10 @@ fn decoded(text: &str) -> Result<String, String> {
     Ok(decoded.into_owned())
 }
 
-fn host_and_port(address: &str, kind: Kind) -> Result<(String, u16), String> {
+fn host_and_port(address: &str, kind: ServerKind) -> Result<(String, u16), String> {
     let default = match kind {
-        Kind::Postgres => 5432,
-        Kind::MySql => 3306,
+        ServerKind::Postgres => 5432,
+        ServerKind::MySql => 3306,
     };
     let (host, port) = match address.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((host, rest))) => {
@@ -313,8 +313,8 @@ fn host_and_port(address: &str, kind: Kind) -> Result<(String, u16), String> {
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.kind {
-            Kind::Postgres => "postgres",
-            Kind::MySql => "mysql",
+            ServerKind::Postgres => "postgres",
+            ServerKind::MySql => "mysql",
         };
         let login = if self.login.username.is_some() { "[redacted]@" } else { "" };
         match &self.socket {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use self::harness::Server;
 use super::args::{NewEpoch, NewVersion};
 use super::operations::{Replace, Revoke};
-use super::server::Kind;
+use super::server::ServerKind;
 use super::*;
 use crate::session::outcome::{Created, Epoch, Leased, Lookup, RecordKey, Removed, Replaced};
 use crate::store::SessionStore;
@@ -52,29 +52,29 @@ impl Server {
 }
 
 async fn postgres() -> Server {
-    Server::start(Kind::Postgres)
+    Server::start(ServerKind::Postgres)
 }
 
 async fn mysql() -> Server {
-    Server::start(Kind::MySql)
+    Server::start(ServerKind::MySql)
 }
 
 contract::suite!(in turn: the_contract_holds_on_postgres, postgres);
 contract::suite!(in turn: the_contract_holds_on_mysql, mysql);
 
-/// Makes a test of each kind of server from an `async fn(Kind)`.
+/// Makes a test of each kind of server from an `async fn(ServerKind)`.
 macro_rules! both {
     ($($name:ident),+ $(,)?) => {
         mod on_postgres {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(super::Kind::Postgres).await;
+                super::$name(super::ServerKind::Postgres).await;
             })+
         }
         mod on_mysql {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(super::Kind::MySql).await;
+                super::$name(super::ServerKind::MySql).await;
             })+
         }
     };
@@ -122,7 +122,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn a_server_may_end_hang_and_come_back(kind: Kind) {
+async fn a_server_may_end_hang_and_come_back(kind: ServerKind) {
     let mut server = Server::start(kind);
     let settings = server.settings(&server.database());
     let deadlines = Deadlines { heartbeat: Duration::from_secs(3), ..PATIENT };
@@ -131,12 +131,12 @@ async fn a_server_may_end_hang_and_come_back(kind: Kind) {
 
     // Connections that the server closed cost no request.
     match kind {
-        Kind::Postgres => {
+        ServerKind::Postgres => {
             let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                           WHERE application_name = 'cloakroom'";
             server.sql("postgres", others);
         }
-        Kind::MySql => {
+        ServerKind::MySql => {
             let ids = "SELECT id FROM information_schema.processlist WHERE user = 'cloakroom'";
             for id in server.sql("", ids).lines() {
                 server.try_sql("", &format!("KILL {id}"));
@@ -203,7 +203,7 @@ async fn a_server_may_end_hang_and_come_back(kind: Kind) {
     count_up(&store).await;
 }
 
-async fn a_server_is_made_ready_or_its_operator_told_why_not(kind: Kind) {
+async fn a_server_is_made_ready_or_its_operator_told_why_not(kind: ServerKind) {
     let mut server = Server::start(kind);
     let refusal = async |database: &str| -> String {
         let refused = open_within(&server.settings(database), LEASE, Clock::System, PATIENT).await;
@@ -223,12 +223,12 @@ async fn a_server_is_made_ready_or_its_operator_told_why_not(kind: Kind) {
     // No rights.
     let closed = server.database();
     match kind {
-        Kind::Postgres => {
+        ServerKind::Postgres => {
             server.sql(&closed, "REVOKE ALL ON SCHEMA public FROM public");
             server.sql(&closed, "ALTER SCHEMA public OWNER TO postgres");
             server.sql(&closed, "GRANT USAGE ON SCHEMA public TO cloakroom");
         }
-        Kind::MySql => {
+        ServerKind::MySql => {
             server.sql("", &format!("REVOKE CREATE ON {closed}.* FROM cloakroom"));
         }
     }
@@ -347,13 +347,13 @@ pub(super) async fn changes_are_heard(here: &SharedStore, there: &SharedStore) {
     assert!(!changes.is_current(key, mark));
 }
 
-async fn what_one_process_changes_another_hears_of(kind: Kind) {
+async fn what_one_process_changes_another_hears_of(kind: ServerKind) {
     let mut server = Server::start(kind);
     let database = server.database();
     let (here, there) = pair(&server.settings(&database)).await;
     changes_are_heard(&here, &there).await;
 
-    if kind == Kind::MySql {
+    if kind == ServerKind::MySql {
         // A transaction that took its number first and commits last.
         let key = subject(2);
         assert_eq!(here.create(key, b"one", HOUR).await, Created::Created);
@@ -379,12 +379,12 @@ async fn what_one_process_changes_another_hears_of(kind: Kind) {
     assert!(!Arc::ptr_eq(&link, &other), "what was read over the old link is no longer good");
 }
 
-async fn no_replacement_lands_after_a_revocation_was_acknowledged(kind: Kind) {
+async fn no_replacement_lands_after_a_revocation_was_acknowledged(kind: ServerKind) {
     let server = Server::start(kind);
     let settings = server.settings(&server.database());
     match kind {
-        Kind::Postgres => fence(Postgres::new(&settings), &settings).await,
-        Kind::MySql => fence(MySql::new(&settings), &settings).await,
+        ServerKind::Postgres => fence(Postgres::new(&settings), &settings).await,
+        ServerKind::MySql => fence(MySql::new(&settings), &settings).await,
     }
 }
 
@@ -448,7 +448,7 @@ async fn fence<E: Engine>(engine: E, settings: &server::ServerSettings) {
 /// was prepared on one is there or not on the next.
 #[tokio::test]
 async fn a_pooler_that_gives_each_transaction_a_connection_is_named() {
-    let server = Server::start(Kind::Postgres);
+    let server = Server::start(ServerKind::Postgres);
     let database = server.database();
     let pooler = harness::Pooler::start(&server, &database, "transaction");
     let engine = Postgres::new(&pooler.settings(&database));
@@ -471,7 +471,7 @@ async fn a_pooler_that_gives_each_transaction_a_connection_is_named() {
 
 /// After a failover the old server lives on and answers whatever it is asked; its address is now
 /// another's, which connections that are kept do not notice.
-async fn a_server_that_takes_no_writes_is_left_for_the_one_that_took_its_address(kind: Kind) {
+async fn a_server_that_takes_no_writes_is_left_for_the_one_that_took_its_address(kind: ServerKind) {
     let (old, new) = (Server::start(kind), Server::start(kind));
     let (database, same) = (old.database(), new.database());
     assert_eq!(database, same);
@@ -494,12 +494,12 @@ async fn a_server_that_takes_no_writes_is_left_for_the_one_that_took_its_address
     assert_eq!(store.create(key(1), b"two", HOUR).await, Created::Created);
 }
 
-async fn a_node_with_a_wrong_clock_ends_nothing(kind: Kind) {
+async fn a_node_with_a_wrong_clock_ends_nothing(kind: ServerKind) {
     let server = Server::start(kind);
     let settings = server.settings(&server.database());
     match kind {
-        Kind::Postgres => wrong_clock(Postgres::new(&settings), &settings).await,
-        Kind::MySql => wrong_clock(MySql::new(&settings), &settings).await,
+        ServerKind::Postgres => wrong_clock(Postgres::new(&settings), &settings).await,
+        ServerKind::MySql => wrong_clock(MySql::new(&settings), &settings).await,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::store::sql::server::{Kind, ServerSettings, ServerUrl, Tls};
+use crate::store::sql::server::{ServerKind, ServerSettings, ServerUrl, Tls};
 
 /// The user of the tests, who owns the databases.
 pub(super) const USER: &str = "cloakroom";
@@ -19,7 +19,7 @@ pub(super) const PASSWORD: &str = "hunter2";
 
 /// A server, ended when dropped.
 pub(super) struct Server {
-    pub kind: Kind,
+    pub kind: ServerKind,
     port: u16,
     process: Child,
     directory: TempDir,
@@ -27,7 +27,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(kind: Kind) -> Self {
+    pub(super) fn start(kind: ServerKind) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         make(kind, directory.path());
         // Another may take the port before the server has it, which then ends at once.
@@ -45,10 +45,10 @@ impl Server {
 
     fn make_user(&self) {
         match self.kind {
-            Kind::Postgres => {
+            ServerKind::Postgres => {
                 self.sql("postgres", &format!("CREATE USER {USER} PASSWORD '{PASSWORD}'"));
             }
-            Kind::MySql => {
+            ServerKind::MySql => {
                 self.sql("", &format!("CREATE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'"));
             }
         }
@@ -58,10 +58,10 @@ impl Server {
     pub(super) fn database(&self) -> String {
         let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
         match self.kind {
-            Kind::Postgres => {
+            ServerKind::Postgres => {
                 self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {USER}"));
             }
-            Kind::MySql => {
+            ServerKind::MySql => {
                 self.sql("", &format!("CREATE DATABASE {name}; GRANT ALL ON {name}.* TO {USER}"));
             }
         }
@@ -88,13 +88,13 @@ impl Server {
     pub(super) fn try_sql(&self, database: &str, sql: &str) -> Output {
         let port = self.port.to_string();
         let mut client = match self.kind {
-            Kind::Postgres => {
+            ServerKind::Postgres => {
                 let mut psql = Command::new("psql");
                 psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"])
                     .args(["-U", "postgres", "-d", database, "-p", &port, "-c", sql]);
                 psql
             }
-            Kind::MySql => {
+            ServerKind::MySql => {
                 let mut mariadb = Command::new("mariadb");
                 mariadb
                     .args(["--no-defaults", "-N", "-B", "-h", "127.0.0.1", "-u", "root"])
@@ -133,11 +133,11 @@ impl Server {
     /// Answers questions from now on, on connections that there are too, and refuses to write.
     pub(super) fn takes_no_writes(&self) {
         match self.kind {
-            Kind::Postgres => {
+            ServerKind::Postgres => {
                 self.sql("postgres", "ALTER SYSTEM SET default_transaction_read_only = on");
                 self.sql("postgres", "SELECT pg_reload_conf()");
             }
-            Kind::MySql => drop(self.sql("", "SET GLOBAL read_only = 1")),
+            ServerKind::MySql => drop(self.sql("", "SET GLOBAL read_only = 1")),
         }
     }
 
@@ -158,7 +158,7 @@ impl Server {
 
     /// Asks for passwords from now on.
     pub(super) fn demand_passwords(&self) {
-        if self.kind == Kind::Postgres {
+        if self.kind == ServerKind::Postgres {
             let rules = format!(
                 "host all {USER} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
             );
@@ -174,8 +174,8 @@ impl Drop for Server {
         self.signal("-CONT");
         // PostgreSQL's processes end at once, and those that it started with it.
         let signal = match self.kind {
-            Kind::Postgres => "-QUIT",
-            Kind::MySql => "-KILL",
+            ServerKind::Postgres => "-QUIT",
+            ServerKind::MySql => "-KILL",
         };
         let id = self.process.id().to_string();
         let _ = Command::new("kill").args([signal, &id]).status();
@@ -216,7 +216,7 @@ impl Pooler {
     }
 
     pub(super) fn settings(&self, database: &str) -> ServerSettings {
-        settings(Kind::Postgres, self.port, database)
+        settings(ServerKind::Postgres, self.port, database)
     }
 }
 
@@ -272,14 +272,14 @@ impl Drop for Way {
     }
 }
 
-pub(super) fn settings(kind: Kind, port: u16, database: &str) -> ServerSettings {
+pub(super) fn settings(kind: ServerKind, port: u16, database: &str) -> ServerSettings {
     let scheme = match kind {
-        Kind::Postgres => "postgres",
-        Kind::MySql => "mysql",
+        ServerKind::Postgres => "postgres",
+        ServerKind::MySql => "mysql",
     };
     let plain = match kind {
-        Kind::Postgres => "sslmode=disable",
-        Kind::MySql => "ssl-mode=disabled",
+        ServerKind::Postgres => "sslmode=disable",
+        ServerKind::MySql => "ssl-mode=disabled",
     };
     let url = format!("{scheme}://{USER}:{PASSWORD}@127.0.0.1:{port}/{database}?{plain}");
     ServerSettings::new(ServerUrl::parse(&url).expect("a valid URL"))
@@ -327,16 +327,16 @@ fn unprivileged(directory: &Path, user: &str, program: &Path) -> Command {
     command
 }
 
-fn make(kind: Kind, directory: &Path) {
+fn make(kind: ServerKind, directory: &Path) {
     let data = data(directory);
     certify(directory, "127.0.0.1");
     let output = match kind {
-        Kind::Postgres => unprivileged(directory, "postgres", &postgres_program("initdb"))
+        ServerKind::Postgres => unprivileged(directory, "postgres", &postgres_program("initdb"))
             .args(["--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"])
             .args(["--no-instructions", "-D"])
             .arg(&data)
             .output(),
-        Kind::MySql => unprivileged(directory, "mysql", Path::new("mariadb-install-db"))
+        ServerKind::MySql => unprivileged(directory, "mysql", Path::new("mariadb-install-db"))
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .args(["--innodb-log-file-size=8M", "--innodb-data-file-path=ibdata1:12M:autoextend"])
             .arg(format!("--datadir={}", data.display()))
@@ -371,11 +371,11 @@ fn certify(directory: &Path, name: &str) {
 }
 
 /// None where the server ended before it answered.
-fn launch(kind: Kind, directory: &Path, port: u16) -> Option<Child> {
+fn launch(kind: ServerKind, directory: &Path, port: u16) -> Option<Child> {
     let data = data(directory);
     let log = File::create(directory.join("log")).expect("our directory");
     let mut command = match kind {
-        Kind::Postgres => {
+        ServerKind::Postgres => {
             let mut command = unprivileged(directory, "postgres", &postgres_program("postgres"));
             command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
             for setting in [
@@ -396,7 +396,7 @@ fn launch(kind: Kind, directory: &Path, port: u16) -> Option<Child> {
             }
             command
         }
-        Kind::MySql => {
+        ServerKind::MySql => {
             let mut command = unprivileged(directory, "mysql", Path::new("mariadbd"));
             command
                 .arg("--no-defaults")
@@ -427,18 +427,18 @@ fn launch(kind: Kind, directory: &Path, port: u16) -> Option<Child> {
     None
 }
 
-fn answers(kind: Kind, port: u16) -> bool {
+fn answers(kind: ServerKind, port: u16) -> bool {
     let port_text = port.to_string();
     if TcpStream::connect(("127.0.0.1", port)).is_err() {
         return false;
     }
     match kind {
-        Kind::Postgres => {
+        ServerKind::Postgres => {
             let mut ready = Command::new(postgres_program("pg_isready"));
             ready.args(["-q", "-h", "127.0.0.1", "-p", &port_text]);
             ready.status().is_ok_and(|status| status.success())
         }
         // It listens once it is ready.
-        Kind::MySql => true,
+        ServerKind::MySql => true,
     }
 }
