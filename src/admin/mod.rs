@@ -12,7 +12,7 @@ mod server;
 mod sessions;
 
 pub use listener::{BindError, Listener, bind};
-pub use pages::{Readiness, State};
+pub use pages::{PagesState, Readiness};
 pub use server::serve;
 pub use sessions::Sessions;
 

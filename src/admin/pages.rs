@@ -21,7 +21,7 @@ pub struct Readiness {
 
 /// What the pages show.
 #[derive(Clone)]
-pub struct State {
+pub struct PagesState {
     pub metrics: Arc<Metrics>,
     /// Asked at each `/readyz`; must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
@@ -31,9 +31,9 @@ pub struct State {
     pub sessions: Option<Sessions>,
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for PagesState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").finish_non_exhaustive()
+        f.debug_struct("PagesState").finish_non_exhaustive()
     }
 }
 
@@ -43,7 +43,7 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The answer to a request. The query is ignored: some probes add one against caches.
-pub(super) fn answer(method: &Method, path: &str, state: &State) -> Response<String> {
+pub(super) fn answer(method: &Method, path: &str, state: &PagesState) -> Response<String> {
     let page = match path {
         "/metrics" => metrics,
         "/livez" => livez,
@@ -70,22 +70,22 @@ pub(super) fn misdirected() -> Response<String> {
     page(StatusCode::MISDIRECTED_REQUEST, TEXT, body.to_owned())
 }
 
-fn metrics(state: &State) -> Response<String> {
+fn metrics(state: &PagesState) -> Response<String> {
     page(StatusCode::OK, EXPOSITION, state.metrics.render())
 }
 
 /// Alive as long as the process runs: a store that is down is no reason to restart it.
-fn livez(_: &State) -> Response<String> {
+fn livez(_: &PagesState) -> Response<String> {
     page(StatusCode::OK, TEXT, "alive\n".to_owned())
 }
 
 /// Which keys the live nodes have.
-fn keys(state: &State) -> Response<String> {
+fn keys(state: &PagesState) -> Response<String> {
     let shown = state.keys.as_deref().map(keys::shown).unwrap_or_default();
     page(StatusCode::OK, JSON, format!("{shown}\n"))
 }
 
-fn readyz(state: &State) -> Response<String> {
+fn readyz(state: &PagesState) -> Response<String> {
     let Readiness { ready, reasons } = (state.readiness)();
     let (status, said) = match ready {
         true => (StatusCode::OK, "ready\n"),
@@ -113,13 +113,13 @@ fn page(status: StatusCode, content_type: &'static str, body: String) -> Respons
 mod tests {
     use super::*;
 
-    fn state(reasons: &[&str]) -> State {
+    fn state(reasons: &[&str]) -> PagesState {
         let readiness = Readiness {
             ready: reasons.is_empty(),
             reasons: reasons.iter().map(|&reason| reason.to_owned()).collect(),
         };
         let readiness = Arc::new(move || readiness.clone());
-        State { metrics: Arc::new(Metrics::new()), readiness, keys: None, sessions: None }
+        PagesState { metrics: Arc::new(Metrics::new()), readiness, keys: None, sessions: None }
     }
 
     #[test]

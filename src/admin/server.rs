@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admin::browsers::{Way, is_ours};
-use crate::admin::{Listener, State, pages, sessions};
+use crate::admin::{Listener, PagesState, pages, sessions};
 
 /// A probe and a few scrapers; more than this is a mistake, and must not eat descriptors.
 const CONNECTIONS_MAX: usize = 64;
@@ -41,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The listener cannot be registered with the runtime.
 pub async fn serve(
     listener: Listener,
-    state: State,
+    state: PagesState,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let state = Arc::new(state);
@@ -63,7 +63,7 @@ pub async fn serve(
 async fn run<S>(
     mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
     way: Way,
-    state: Arc<State>,
+    state: Arc<PagesState>,
     shutdown: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -106,7 +106,7 @@ async fn run<S>(
 async fn connection<S>(
     stream: S,
     way: Way,
-    state: Arc<State>,
+    state: Arc<PagesState>,
     mut closed: tokio::sync::watch::Receiver<()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -140,7 +140,7 @@ async fn connection<S>(
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve).await;
 }
 
-async fn answer(request: Request<Incoming>, way: &Way, state: &State) -> Response<String> {
+async fn answer(request: Request<Incoming>, way: &Way, state: &PagesState) -> Response<String> {
     if !is_ours(&request, way) {
         return pages::misdirected();
     }
@@ -176,7 +176,7 @@ mod tests {
         let listener = bind(&AdminSettings { address, names: Vec::new() }).expect("bound");
         let address = listener.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
-        let state = State {
+        let state = PagesState {
             metrics: Arc::new(Metrics::new()),
             readiness: Arc::new(|| Readiness { ready: false, reasons: vec!["draining".into()] }),
             keys: None,

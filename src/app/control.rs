@@ -179,7 +179,7 @@ fn admin_state(
     store: &SharedStore,
     keys: &Arc<KeyWatch>,
     is_ready: &Arc<AtomicBool>,
-) -> admin::State {
+) -> admin::PagesState {
     let (health, is_ready, store) = (store.health(), is_ready.clone(), store.clone());
     let watch = keys.clone();
     let readiness = move || {
@@ -217,7 +217,7 @@ fn admin_state(
         clock: shared.clock.clone(),
         namespaces: shared.namespaces.clone(),
     });
-    admin::State {
+    admin::PagesState {
         metrics: shared.metrics.clone(),
         readiness: Arc::new(readiness),
         keys: Some(keys.clone()),

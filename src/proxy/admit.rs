@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use crate::clock::UnixMillis;
 use crate::crypto::random;
 use crate::proxy::gate::Pass;
-use crate::proxy::lease::{self, Held as Turn};
+use crate::proxy::lease::{self, HeldTurn};
 use crate::proxy::session_limit;
 use crate::proxy::shared::Shared;
 use crate::proxy::ticket_cache::Opened;
@@ -16,7 +16,7 @@ use crate::session::admission::{Admission, Granted, Hold, How, Outcome, Restore,
 use crate::session::decide::{Refusal, without_ticket};
 use crate::session::event::Event;
 use crate::session::exchange::{Bond, Held};
-use crate::session::facts::{Facts, Gate};
+use crate::session::facts::{Facts, GateState};
 use crate::session::outcome::{Durability, RecordKey, Replaced};
 use crate::session::policy::Policy;
 use crate::session::ticket::Ticket;
@@ -28,7 +28,7 @@ pub struct Admitted {
     /// Its place at the session's gate; none without a ticket.
     pub pass: Option<Pass>,
     /// None where it takes no turns, or goes on out of turn.
-    pub turn: Option<Turn>,
+    pub turn: Option<HeldTurn>,
     /// When that was decided.
     pub at: UnixMillis,
 }
@@ -72,7 +72,8 @@ pub async fn admit(
             Step::Enter { until, grace } => {
                 drop(pass.take());
                 let entered = shared.gates.enter(ticket.selector, begun + until, grace).await;
-                let gate = if entered.is_beside_login() { Gate::Login } else { Gate::Open };
+                let gate =
+                    if entered.is_beside_login() { GateState::Login } else { GateState::Open };
                 let has_waited = entered.has_waited();
                 pass = Some(entered);
                 Outcome::Entered { gate, has_waited }
@@ -153,7 +154,7 @@ async fn take_turn(
     ticket: &Ticket,
     key: RecordKey,
     deadline: Instant,
-) -> (Option<Turn>, Hold, bool) {
+) -> (Option<HeldTurn>, Hold, bool) {
     let turn = match shared.gates.turn(ticket.selector, deadline).await {
         Ok(turn) => turn,
         Err(cause) => return (None, Hold::None(cause), false),

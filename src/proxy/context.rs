@@ -11,7 +11,7 @@ use crate::headers::forwarded::Client;
 use crate::listen::Info;
 use crate::proxy::error::RequestError;
 use crate::proxy::gate::{Cut, Pass};
-use crate::proxy::lease::Held;
+use crate::proxy::lease::HeldTurn;
 use crate::proxy::modes::Guarded;
 use crate::proxy::open_streams::Watched;
 use crate::proxy::patient::Lent;
@@ -76,7 +76,7 @@ pub struct Exchange {
     pub body: Option<Copied>,
     pub pass: Option<Pass>,
     /// Until the answer has been read to its end.
-    pub turn: Option<Held>,
+    pub turn: Option<HeldTurn>,
     /// Where it is a stream of a live record: what ends it with its session.
     pub watched: Option<Watched>,
     pub may_make: Result<(), NotMade>,

@@ -35,13 +35,13 @@ pub struct Gates {
 
 #[derive(Debug, Default)]
 struct Shard {
-    gates: HashMap<Selector, Arc<Gate>, Uniform>,
+    gates: HashMap<Selector, Arc<SessionGate>, Uniform>,
     /// As good as new: nobody is inside, nobody waits.
-    spare: Vec<Arc<Gate>>,
+    spare: Vec<Arc<SessionGate>>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct SessionGate {
     pub(super) inner: Mutex<Inner>,
     changed: Notify,
 }
@@ -67,7 +67,7 @@ struct Inside {
 pub struct Pass {
     gates: Arc<Gates>,
     selector: Selector,
-    gate: Arc<Gate>,
+    gate: Arc<SessionGate>,
     cut: Arc<Cut>,
     closes: bool,
     /// It found the gate closed, or others inside when it closed it.
@@ -132,7 +132,7 @@ impl Gates {
     }
 
     /// The gate of a session, which [`Gates::leave`] gives back.
-    pub(super) fn gate(&self, selector: Selector) -> Arc<Gate> {
+    pub(super) fn gate(&self, selector: Selector) -> Arc<SessionGate> {
         let mut shard = lock(self.shard(&selector));
         let Shard { gates, spare } = &mut *shard;
         let gate = gates.entry(selector).or_insert_with(|| spare.pop().unwrap_or_default()).clone();
@@ -141,7 +141,12 @@ impl Gates {
     }
 
     /// Gives a gate back, after `last` was done to it. Wakes who waits for a change.
-    pub(super) fn leave(&self, selector: &Selector, gate: &Gate, last: impl FnOnce(&mut Inner)) {
+    pub(super) fn leave(
+        &self,
+        selector: &Selector,
+        gate: &SessionGate,
+        last: impl FnOnce(&mut Inner),
+    ) {
         let mut shard = lock(self.shard(selector));
         let mut inner = lock(&gate.inner);
         last(&mut inner);

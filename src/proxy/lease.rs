@@ -55,14 +55,14 @@ impl Lender for Shared {
 
 /// The turn of a session. Dropping it passes the turn on.
 #[derive(Debug)]
-pub enum Held {
+pub enum HeldTurn {
     /// On this node alone.
     Here { _turn: Turn },
     /// On all nodes; the task that has both ends with this.
     Everywhere { _end: oneshot::Sender<Infallible> },
 }
 
-impl From<Turn> for Held {
+impl From<Turn> for HeldTurn {
     fn from(turn: Turn) -> Self {
         Self::Here { _turn: turn }
     }
@@ -72,7 +72,7 @@ impl From<Turn> for Held {
 #[derive(Debug)]
 pub struct Asked {
     /// At least the turn on this node.
-    pub turn: Held,
+    pub turn: HeldTurn,
     /// Another node had it.
     pub has_waited: bool,
     /// Why it is only that.
@@ -121,7 +121,7 @@ pub async fn take(
 }
 
 /// Extends the lease until what is returned is dropped.
-fn keep(lender: Arc<impl Lender>, key: RecordKey, owner: [u8; 16], turn: Turn) -> Held {
+fn keep(lender: Arc<impl Lender>, key: RecordKey, owner: [u8; 16], turn: Turn) -> HeldTurn {
     let (end, mut ended) = oneshot::channel::<Infallible>();
     tokio::spawn(async move {
         let mut is_ours = true;
@@ -138,7 +138,7 @@ fn keep(lender: Arc<impl Lender>, key: RecordKey, owner: [u8; 16], turn: Turn) -
         }
         drop(turn);
     });
-    Held::Everywhere { _end: end }
+    HeldTurn::Everywhere { _end: end }
 }
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ mod tests {
         gates.turn(SESSION, Instant::now() + WAIT).await.expect("its turn comes")
     }
 
-    async fn taken(store: &Arc<Store>, gates: &Arc<Gates>) -> (Held, Result<(), OutOfTurn>) {
+    async fn taken(store: &Arc<Store>, gates: &Arc<Gates>) -> (HeldTurn, Result<(), OutOfTurn>) {
         let turn = turn(gates).await;
         let asked = take(store, KEY, turn, Instant::now() + WAIT).await;
         (asked.turn, asked.said)

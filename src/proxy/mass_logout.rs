@@ -37,13 +37,13 @@ const TRIES: u32 = 8;
 #[derive(Debug)]
 pub struct Guards {
     /// By name. There are few, and most requests look one up.
-    policies: Vec<(String, Mutex<State>)>,
+    policies: Vec<(String, Mutex<PolicyWatch>)>,
     /// Something is to be seen to, or at once.
     wake: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PolicyWatch {
     guard: Guard,
     aside: Vec<Aside>,
     /// What is due, but the store does not answer.
@@ -142,7 +142,7 @@ impl Guards {
         }
     }
 
-    fn of(&self, policy: &str) -> Option<&Mutex<State>> {
+    fn of(&self, policy: &str) -> Option<&Mutex<PolicyWatch>> {
         self.policies.iter().find(|(name, _)| name == policy).map(|(_, state)| state)
     }
 
@@ -163,7 +163,7 @@ impl Guards {
     }
 }
 
-impl State {
+impl PolicyWatch {
     fn has_room(&self, for_anonymous: bool) -> bool {
         let anonymous = || self.aside.iter().filter(|aside| aside.is_anonymous).count();
         self.aside.len() < ASIDE_MAX && !(for_anonymous && anonymous() >= ANONYMOUS_MAX)
@@ -184,7 +184,7 @@ fn announce(metrics: &Metrics, policy: &str, change: Change) {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<PolicyWatch>) -> MutexGuard<'_, PolicyWatch> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -272,7 +272,7 @@ mod tests {
             policy: policy.clone(),
             is_anonymous,
         };
-        let mut state = State::default();
+        let mut state = PolicyWatch::default();
         state.aside.extend((0..ANONYMOUS_MAX).map(|_| aside(true)));
         assert_eq!((state.has_room(true), state.has_room(false)), (false, true));
         state.aside.extend((ANONYMOUS_MAX..ASIDE_MAX).map(|_| aside(false)));

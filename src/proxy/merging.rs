@@ -66,7 +66,7 @@ impl Written {
 }
 
 /// What an exchange is to do.
-enum Turn {
+enum Part {
     Write(Writer),
     /// Another one writes its cookies.
     Join(oneshot::Receiver<Written>),
@@ -94,13 +94,13 @@ pub async fn write(
     let (mut version, mut record): Read = (own.0, own.1.into());
     loop {
         match shared.merges.turn(settle, key) {
-            Turn::Write(writer) => return writer.write(shared, races, (version, record)).await,
-            Turn::Join(written) => {
+            Part::Write(writer) => return writer.write(shared, races, (version, record)).await,
+            Part::Join(written) => {
                 // The writer may be gone with its client.
                 let written = timeout(PATIENCE, written).await;
                 return written.ok().and_then(Result::ok).unwrap_or(Written::UNKNOWN);
             }
-            Turn::Wait(heard) => match timeout(PATIENCE, heard).await {
+            Part::Wait(heard) => match timeout(PATIENCE, heard).await {
                 Ok(Ok(Heard::Write(writer))) => {
                     if let Some((found, newest)) = writer.newest.clone() {
                         let Some((merged, both)) = settle.onto(found, &newest) else {
@@ -136,11 +136,11 @@ impl Races {
 }
 
 impl Merges {
-    fn turn(self: &Arc<Self>, settle: &mut Settle<'_>, key: RecordKey) -> Turn {
+    fn turn(self: &Arc<Self>, settle: &mut Settle<'_>, key: RecordKey) -> Part {
         let mut desks = self.lock(key);
         let Some(desk) = desks.get_mut(&key) else {
             desks.insert(key, Desk::default());
-            return Turn::Write(Writer { merges: self.clone(), key, newest: None, is_over: false });
+            return Part::Write(Writer { merges: self.clone(), key, newest: None, is_over: false });
         };
         if let Some((version, record)) = &mut desk.gathers
             && let Some((merged, both)) = settle.onto(*version, record)
@@ -149,11 +149,11 @@ impl Merges {
             *record = both.into();
             let (joined, written) = oneshot::channel();
             desk.joined.push(joined);
-            return Turn::Join(written);
+            return Part::Join(written);
         }
         let (waiting, heard) = oneshot::channel();
         desk.waiting.push_back(waiting);
-        Turn::Wait(heard)
+        Part::Wait(heard)
     }
 
     /// Each change is whole, so a panic elsewhere did no harm.

@@ -29,7 +29,7 @@ use crate::routing::host::Host;
 use crate::routing::table::Ambiguous;
 use crate::routing::target::RequestTarget;
 use crate::session::binding::Bearer;
-use crate::session::carried::{Carried, Presented};
+use crate::session::carried::{Carried, CarriedTicket};
 use crate::session::decide::{Refusal, may_make};
 use crate::session::event::{Event, Reject};
 use crate::session::exchange::{self, Bond, Silence};
@@ -330,7 +330,7 @@ async fn join_session(
         }
     });
     let may_make = match admitted.bond {
-        Bond::Free if carried.ticket == Presented::None => {
+        Bond::Free if carried.ticket == CarriedTicket::None => {
             may_make(policy.cookie.same_site, method.is_safe(), facts)
         }
         _ => Ok(()),
@@ -431,9 +431,9 @@ async fn open_ticket(
 ) -> Option<Opened> {
     let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
     let opened = match carried.ticket {
-        Presented::None => return None,
-        Presented::One(value) => shared.open(value, policy, host).await,
-        Presented::Duplicate => Err(Reject::Duplicate),
+        CarriedTicket::None => return None,
+        CarriedTicket::One(value) => shared.open(value, policy, host).await,
+        CarriedTicket::Duplicate => Err(Reject::Duplicate),
     };
     opened
         .inspect_err(|reason| {

@@ -27,7 +27,7 @@ use crate::proxy::settle::{carry_out, expiry_field, opened, since, ticket_field}
 use crate::proxy::shared::Shared;
 use crate::proxy::successions::is_ones_own;
 use crate::proxy::upstream_peer;
-use crate::session::command::{Command, Ignored, Turn};
+use crate::session::command::{Command, Ignored, SessionChange};
 use crate::session::event::Event;
 use crate::session::exchange::{Bond, Silence};
 use crate::session::jar::Edit;
@@ -35,7 +35,7 @@ use crate::session::matching::{Attempt, Head};
 use crate::session::outage::WithoutStore;
 use crate::session::policy::{Policy, SiteData};
 use crate::session::settle::{Answer, Happened, Settle, TicketEffect};
-use crate::session::subject::Client;
+use crate::session::subject::LoginClient;
 use crate::upstream::Balance;
 use crate::wire::fields::Fields;
 
@@ -198,7 +198,7 @@ async fn settle(
     if answer.subject.is_some() {
         let agent = session.req_header().headers.get(USER_AGENT).map(HeaderValue::as_bytes);
         let network = network_text(target.client.ip);
-        answer.client = Some(Client::new(agent.unwrap_or_default(), network));
+        answer.client = Some(LoginClient::new(agent.unwrap_or_default(), network));
     }
     if is_unasked(exchange, &answer) {
         let (guards, metrics) = (&shared.guards, &shared.metrics);
@@ -321,16 +321,16 @@ fn obey(answer: &mut Answer, said: Command, exchange: &Exchange) {
     answer.revoke_subject = said.revoke_subject;
     match said.turn {
         None => {}
-        Some(Turn::Login(subject)) => {
+        Some(SessionChange::Login(subject)) => {
             answer.happened = Happened::LoggedIn;
             answer.subject = subject.or(answer.subject.take());
         }
-        Some(Turn::Logout) => answer.happened = Happened::LoggedOut,
+        Some(SessionChange::Logout) => answer.happened = Happened::LoggedOut,
         // A login has a new ticket anyhow, a logout none.
-        Some(Turn::Renew) if answer.happened == Happened::Nothing => {
+        Some(SessionChange::Renew) if answer.happened == Happened::Nothing => {
             answer.happened = exchange.ticket.map_or(Happened::Nothing, Happened::Renewed);
         }
-        Some(Turn::Renew) => {}
+        Some(SessionChange::Renew) => {}
     }
 }
 

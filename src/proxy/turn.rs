@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::proxy::gate::{Gate, Gates, lock};
+use crate::proxy::gate::{Gates, SessionGate, lock};
 use crate::session::event::OutOfTurn;
 use crate::session::ticket::Selector;
 use crate::session::turn_queue::{Asked, Number};
@@ -21,7 +21,7 @@ pub type Wake = oneshot::Sender<()>;
 pub struct Turn {
     gates: Arc<Gates>,
     selector: Selector,
-    gate: Arc<Gate>,
+    gate: Arc<SessionGate>,
     number: Number,
     has_waited: bool,
 }

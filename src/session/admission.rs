@@ -17,7 +17,7 @@ use crate::clock::UnixMillis;
 use crate::session::decide::Refusal;
 use crate::session::event::{Cause, Event, OutOfTurn};
 use crate::session::exchange::{Bond, Held, Presented};
-use crate::session::facts::{Facts, Gate, Patience, Turns};
+use crate::session::facts::{Facts, GateState, Patience, Turns};
 use crate::session::order::Serialize;
 use crate::session::outage;
 use crate::session::outcome::RecordKey;
@@ -253,11 +253,11 @@ impl Admission<'_> {
         Step::Enter { until: self.until, grace: self.grace }
     }
 
-    fn entered(&mut self, entering: Entering, gate: Gate) -> Step {
+    fn entered(&mut self, entering: Entering, gate: GateState) -> Step {
         self.facts.gate = gate;
         if let Entering::AfterWait(elapsed) | Entering::AfterLogin(elapsed) = entering {
             // A gate that was still closed took all the time that was left.
-            let is_over = gate == Gate::Login || elapsed >= self.until;
+            let is_over = gate == GateState::Login || elapsed >= self.until;
             self.facts.patience = if is_over { Patience::Over } else { Patience::Left };
         }
         if let (Entering::AfterLogin(_), Patience::Over) = (entering, self.facts.patience) {

@@ -20,7 +20,7 @@ use crate::session::seal::pieces;
 
 /// The ticket of a policy in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presented<'a> {
+pub enum CarriedTicket<'a> {
     None,
     One(&'a [u8]),
     /// Two tickets, or one twice: none of them counts.
@@ -46,7 +46,7 @@ impl fmt::Debug for Own<'_> {
 /// A request's cookies, sorted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Carried<'a> {
-    pub ticket: Presented<'a>,
+    pub ticket: CarriedTicket<'a>,
     /// Session cookies of a policy that lets them out; none in a vault.
     pub own: Vec<Own<'a>>,
     /// What goes on, each piece as it was sent.
@@ -63,8 +63,12 @@ impl<'a> Carried<'a> {
         policy: Option<&Policy>,
         tickets: &[String],
     ) -> Self {
-        let mut carried =
-            Self { ticket: Presented::None, own: Vec::new(), others: Vec::new(), kept_back: false };
+        let mut carried = Self {
+            ticket: CarriedTicket::None,
+            own: Vec::new(),
+            others: Vec::new(),
+            kept_back: false,
+        };
         for pair in fields.flat_map(request::pairs) {
             let ticket = tickets
                 .iter()
@@ -76,8 +80,10 @@ impl<'a> Carried<'a> {
                 {
                     carried.kept_back = true;
                     carried.ticket = match carried.ticket {
-                        Presented::None => Presented::One(pair.value),
-                        Presented::One(_) | Presented::Duplicate => Presented::Duplicate,
+                        CarriedTicket::None => CarriedTicket::One(pair.value),
+                        CarriedTicket::One(_) | CarriedTicket::Duplicate => {
+                            CarriedTicket::Duplicate
+                        }
                     };
                 }
                 Some(_) => carried.kept_back = true,
@@ -171,7 +177,7 @@ mod tests {
         assert_eq!(found, own, "{field}");
         let found: Vec<_> = carried.others.iter().map(|raw| String::from_utf8_lossy(raw)).collect();
         assert_eq!(found, others, "{field}");
-        assert_eq!(carried.ticket, Presented::None);
+        assert_eq!(carried.ticket, CarriedTicket::None);
     }
 
     #[test]
@@ -213,7 +219,7 @@ mod tests {
         check_harden(&harden(Prefix::Host, true), field, &[], &all);
     }
 
-    fn check(fields: &[&str], ticket: Presented<'_>, others: &[&str]) {
+    fn check(fields: &[&str], ticket: CarriedTicket<'_>, others: &[&str]) {
         let tickets = ["__Host-shop".to_owned(), "__Host-admin".to_owned()];
         let fields = fields.iter().map(|field| field.as_bytes());
         let carried = Carried::sort(fields, Some(&policy()), &tickets);
@@ -224,7 +230,7 @@ mod tests {
 
     #[test]
     fn cookies_are_sorted() {
-        use Presented::{Duplicate, None, One};
+        use CarriedTicket::{Duplicate, None, One};
         check(&[], None, &[]);
         check(&["a=1; b=\"2; c"], None, &["a=1", "b=\"2", "c"]);
         check(&["a=1; __Host-shop=T; b=2"], One(b"T"), &["a=1", "b=2"]);
@@ -241,7 +247,7 @@ mod tests {
     /// Look-alikes count for nothing and reach no worker.
     #[test]
     fn look_alikes_are_kept_back() {
-        use Presented::{None, One};
+        use CarriedTicket::{None, One};
         check(&["__host-shop=T"], None, &[]);
         check(&["__HOST-SHOP=T; __Host-shop=U"], One(b"U"), &[]);
         check(&["\u{2000}__Host-shop=T"], None, &[]);

@@ -12,7 +12,7 @@ use crate::session::subject::Subject;
 
 /// What happens to the session itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum SessionChange {
     /// Somebody logged in, or did so again: confirmed, if it is said who.
     Login(Option<Subject>),
     Logout,
@@ -23,7 +23,7 @@ pub enum Turn {
 /// What an answer says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
-    pub turn: Option<Turn>,
+    pub turn: Option<SessionChange>,
     /// Every session of the subject ends.
     pub revoke_subject: bool,
 }
@@ -66,7 +66,7 @@ impl Command {
             command.add(entry)?;
         }
         match (&command.turn, command.revoke_subject) {
-            (Some(Turn::Renew), true) => Err(Ignored::Contradictory),
+            (Some(SessionChange::Renew), true) => Err(Ignored::Contradictory),
             _ => Ok(command),
         }
     }
@@ -83,10 +83,10 @@ impl Command {
                     Some(BareItem::DisplayString(text)) => Subject::confirmed(text),
                     Some(_) => return Err(Ignored::Malformed),
                 };
-                Turn::Login(subject)
+                SessionChange::Login(subject)
             }
-            "logout" => Turn::Logout,
-            "renew" => Turn::Renew,
+            "logout" => SessionChange::Logout,
+            "renew" => SessionChange::Renew,
             "revoke-subject" if self.revoke_subject => return Err(Ignored::Contradictory),
             "revoke-subject" => {
                 self.revoke_subject = true;
@@ -111,13 +111,13 @@ mod tests {
         Command::read(lines.iter().map(|line| line.as_bytes()))
     }
 
-    fn login(subject: Option<&str>) -> Option<Turn> {
-        Some(Turn::Login(subject.and_then(Subject::confirmed)))
+    fn login(subject: Option<&str>) -> Option<SessionChange> {
+        Some(SessionChange::Login(subject.and_then(Subject::confirmed)))
     }
 
     #[test]
     fn commands_are_read() {
-        let check = |lines: &[&str], turn: Option<Turn>, revoke_subject: bool| {
+        let check = |lines: &[&str], turn: Option<SessionChange>, revoke_subject: bool| {
             assert_eq!(read(lines), Ok(Command { turn, revoke_subject }), "{lines:?}");
         };
         check(&[], None, false);
@@ -133,12 +133,12 @@ mod tests {
         // No name at all: somebody has logged in all the same.
         check(&["login;subject=\"\""], login(None), false);
         check(&["login;subject=%\"a%0a\""], login(None), false);
-        check(&["logout"], Some(Turn::Logout), false);
-        check(&["renew"], Some(Turn::Renew), false);
+        check(&["logout"], Some(SessionChange::Logout), false);
+        check(&["renew"], Some(SessionChange::Renew), false);
         check(&["revoke-subject"], None, true);
         check(&["login;subject=\"alice\", revoke-subject"], login(Some("alice")), true);
         check(&["revoke-subject", "login;subject=\"alice\""], login(Some("alice")), true);
-        check(&["logout, revoke-subject"], Some(Turn::Logout), true);
+        check(&["logout, revoke-subject"], Some(SessionChange::Logout), true);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::cookie::enforce::SameSite;
 use crate::session::binding::OnMismatch;
 use crate::session::event::{Cause, Event, NotMade, Reject};
 use crate::session::exchange::{Bond, Held, Presented, Silence};
-use crate::session::facts::{Access, Facts, Gate, Intent, Origin, Patience};
+use crate::session::facts::{Access, Facts, GateState, Intent, Origin, Patience};
 use crate::session::outage;
 use crate::session::outcome::{Lookup, RecordKey};
 use crate::session::policy::{OnReuse, Policy, Timeouts};
@@ -254,7 +254,7 @@ fn on_live(
     }
     let written = || Touch::Now(Box::new(Record::clone(&held.record)));
     let touch = touch.or_else(|| is_overdue.then(written));
-    if facts.gate == Gate::Login {
+    if facts.gate == GateState::Login {
         return (forward(Bond::Silent(Silence::Pending(held.key))), None);
     }
     if facts.is_login() {

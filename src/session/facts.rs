@@ -55,7 +55,7 @@ pub enum Patience {
 
 /// What goes on at the gate of the session on this node (rule 18).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gate {
+pub enum GateState {
     #[default]
     Open,
     /// A login is about to suspend the record, and did not let this request wait any longer.
@@ -72,7 +72,7 @@ pub struct Facts {
     /// A random number that tells this login from all others.
     pub attempt: u64,
     pub patience: Patience,
-    pub gate: Gate,
+    pub gate: GateState,
     /// Whoever presents the ticket; given where that matters to the policy.
     pub bearer: Option<Bearer>,
     /// The node's number, by which it moves idle deadlines at other times than others do.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::UnixMillis;
 use crate::session::decide::{Refusal, Verdict};
 use crate::session::exchange::{Bond, Held, Silence};
-use crate::session::facts::{Access, Facts, Gate, Intent};
+use crate::session::facts::{Access, Facts, GateState, Intent};
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
 use crate::session::record::{Age, Record, State};
@@ -145,7 +145,7 @@ fn is_beyond_doubt(
         && ticket.secret.proves(&record.secret(ticket.counter))
         && record.age_of(ticket.counter, policy.timeouts.grace, now) != Age::Reused
         && is_its_client
-        && facts.gate == Gate::Open
+        && facts.gate == GateState::Open
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
         turns: Turns::None,
         attempt: 0,
         patience: Patience::Left,
-        gate: Gate::Open,
+        gate: GateState::Open,
         bearer: None,
         node: 0,
         on_store_down: OnStoreDown::Reject,
@@ -258,7 +258,7 @@ mod tests {
         for state in [pending, State::Moved { successor: KEY, at: NOW }, State::Ended] {
             check(record().into_state(state), &ticket(5), STALE, 1, false);
         }
-        check(record(), &ticket(5), Facts { gate: Gate::Login, ..STALE }, 1, false);
+        check(record(), &ticket(5), Facts { gate: GateState::Login, ..STALE }, 1, false);
     }
 
     #[test]

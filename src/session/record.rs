@@ -12,7 +12,7 @@ use crate::session::outcome::{Epoch, Listing, RecordKey};
 use crate::session::parked::Parked;
 use crate::session::policy::Timeouts;
 pub use crate::session::seed::Seed;
-use crate::session::subject::{Client, Subject};
+use crate::session::subject::{LoginClient, Subject};
 use crate::session::ticket::Selector;
 
 pub use self::renewal::Age;
@@ -91,7 +91,7 @@ pub struct Record {
     /// Who it belongs to (rule 23).
     pub subject: Option<Subject>,
     /// Where the login of its subject came from.
-    pub client: Option<Client>,
+    pub client: Option<LoginClient>,
     /// The jar as it was before the application took the session away (rule 29).
     pub parked: Option<Parked>,
     /// The cookies whose life the ticket has (`remember: application`), by name: what the answer set
@@ -221,7 +221,7 @@ impl Record {
     /// allocator rounds up by.
     pub fn heap_bytes(&self) -> usize {
         let text = |text: &String| text.capacity() + HEAP_SLACK;
-        let client = |client: &Client| text(&client.agent) + text(&client.network);
+        let client = |client: &LoginClient| text(&client.agent) + text(&client.network);
         self.jar.heap_bytes()
             + self.parked.as_ref().map_or(0, |parked| parked.jar.heap_bytes())
             + self.endpoint.as_ref().map_or(0, text)

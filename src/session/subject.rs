@@ -77,14 +77,14 @@ pub struct User<'a> {
 
 /// Where a login came from, for the list of a user's sessions.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Client {
+pub struct LoginClient {
     /// The beginning of its `User-Agent`: visible ASCII and blanks, at most [`AGENT_BYTES_MAX`].
     pub agent: String,
     /// `192.0.2.0/24`, `2001:db8:0:100::/56`
     pub network: String,
 }
 
-impl Client {
+impl LoginClient {
     /// Anything but visible ASCII and blanks in `agent` becomes `?`.
     pub fn new(agent: &[u8], network: String) -> Self {
         let kept = &agent[..agent.len().min(AGENT_BYTES_MAX)];
@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn of_a_client_little_is_kept() {
-        let client = Client::new(b"Mozilla/5.0 (\xff\x1b[0m)", "192.0.2.0/24".to_owned());
+        let client = LoginClient::new(b"Mozilla/5.0 (\xff\x1b[0m)", "192.0.2.0/24".to_owned());
         assert_eq!(client.agent, "Mozilla/5.0 (??[0m)");
-        assert_eq!(Client::new(&[b'x'; 1000], String::new()).agent.len(), AGENT_BYTES_MAX);
+        assert_eq!(LoginClient::new(&[b'x'; 1000], String::new()).agent.len(), AGENT_BYTES_MAX);
     }
 
     proptest! {

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use crate::session::jar::Jar;
     use crate::session::record::{Seed, Standing};
-    use crate::session::subject::{Client, Subject};
+    use crate::session::subject::{LoginClient, Subject};
     use crate::session::tests::policy;
 
     const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
@@ -77,7 +77,7 @@ mod tests {
         );
         Record {
             subject: Subject::confirmed("Alice"),
-            client: Some(Client::new(b"curl", "192.0.2.0/24".to_owned())),
+            client: Some(LoginClient::new(b"curl", "192.0.2.0/24".to_owned())),
             ..record
         }
     }

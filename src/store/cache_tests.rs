@@ -17,7 +17,7 @@ use crate::session::subject::User;
 use crate::session::ticket::{Selector, record_key, user_record_key};
 use crate::store::memory::MemoryStore;
 use crate::store::records::Records;
-use crate::store::watched::{Gate, Watched};
+use crate::store::watched::{StoreGate, Watched};
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -283,7 +283,7 @@ async fn at_once(fleet: &Fleet, key: RecordKey, number: usize) -> JoinSet<Answer
 async fn many_who_miss_at_once_ask_once() {
     let fleet = Fleet::new();
     let key = fleet.made(1).await;
-    let gate = Gate::closed();
+    let gate = StoreGate::closed();
     fleet.here.engine.gate(Some(gate.clone()));
     let loads = at_once(&fleet, key, 50).await;
     gate.open();
@@ -298,7 +298,7 @@ async fn many_who_miss_at_once_ask_once() {
 async fn who_leads_and_leaves_strands_nobody() {
     let fleet = Fleet::new();
     let key = fleet.made(1).await;
-    let gate = Gate::closed();
+    let gate = StoreGate::closed();
     fleet.here.engine.gate(Some(gate.clone()));
     let mut leader = at_once(&fleet, key, 1).await;
     let followers = at_once(&fleet, key, 20).await;
@@ -314,7 +314,7 @@ async fn who_leads_and_leaves_strands_nobody() {
 async fn an_outage_is_told_to_all_who_wait_for_the_same_look_up() {
     let fleet = Fleet::new();
     let key = fleet.made(1).await;
-    let gate = Gate::closed();
+    let gate = StoreGate::closed();
     fleet.here.engine.gate(Some(gate.clone()));
     fleet.here.engine.goes_down(true);
     let loads = at_once(&fleet, key, 20).await;
@@ -329,7 +329,7 @@ async fn who_waited_for_what_has_changed_since_asks_once_more() {
     let fleet = Fleet::new();
     let key = fleet.made(1).await;
     for is_linked in [true, false] {
-        let gate = Gate::closed();
+        let gate = StoreGate::closed();
         fleet.here.engine.link(is_linked.then(|| Watched::proved(Instant::now())));
         fleet.here.engine.changes.all();
         fleet.here.engine.gate(Some(gate.clone()));
@@ -339,7 +339,7 @@ async fn who_waited_for_what_has_changed_since_asks_once_more() {
         if is_linked {
             fleet.here.engine.changes.record(key);
         }
-        let second = Gate::closed();
+        let second = StoreGate::closed();
         fleet.here.engine.gate(Some(second.clone()));
         gate.open();
         leader.join_all().await;
@@ -355,7 +355,7 @@ async fn who_waited_for_what_has_changed_since_asks_once_more() {
 async fn of_two_answers_the_later_version_is_kept() {
     let fleet = Fleet::new();
     let key = fleet.made(1).await;
-    let gate = Gate::closed();
+    let gate = StoreGate::closed();
     fleet.here.engine.gate(Some(gate.clone()));
     let slow = at_once(&fleet, key, 1).await;
     gate.let_read();
@@ -389,7 +389,7 @@ async fn asking_afresh_always_asks_and_is_remembered() {
 async fn who_asks_anew_follows_only_what_began_later() {
     let fleet = Fleet::new();
     let key = fleet.made(1).await;
-    let gate = Gate::closed();
+    let gate = StoreGate::closed();
     fleet.here.engine.gate(Some(gate.clone()));
     let slow = at_once(&fleet, key, 1).await;
     gate.let_read();
@@ -403,7 +403,7 @@ async fn who_asks_anew_follows_only_what_began_later() {
         waited.spawn(async move { version(&records.load_anew(key, NOW).await) });
     }
     settle().await;
-    let later = Gate::closed();
+    let later = StoreGate::closed();
     fleet.here.engine.gate(Some(later.clone()));
     gate.open();
     slow.join_all().await;
@@ -590,7 +590,7 @@ type Load<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
 /// Runs one order; the versions that the look-ups found.
 async fn found(fleet: &Fleet, key: RecordKey, order: &[Happens]) -> [u64; 2] {
     let engine = &fleet.here.engine;
-    let gates = [Gate::closed(), Gate::closed()];
+    let gates = [StoreGate::closed(), StoreGate::closed()];
     let mut loads: [Option<Load>; 2] = [None, None];
     let mut found = [0; 2];
     let mut go_on = |loads: &mut [Option<Load>; 2]| {

@@ -11,7 +11,7 @@ use crate::session::ticket::{Selector, record_key, user_record_key};
 use crate::store::Stored;
 use crate::store::era;
 use crate::store::memory::MemoryStore;
-use crate::store::watched::{Gate, Watched};
+use crate::store::watched::{StoreGate, Watched};
 
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -439,7 +439,7 @@ async fn what_was_read_before_an_end_is_not_taken_for_its_loss() {
     let fleet = Fleet { store: engine.clone(), there: here.clone(), here, ..fleet };
     let (visitor, alice) = (fleet.visit(3).await, fleet.log_in("alice", 1).await);
     for key in [visitor, alice] {
-        let gate = Gate::closed();
+        let gate = StoreGate::closed();
         engine.gate(Some(gate.clone()));
         let slow = tokio::spawn({
             let here = fleet.here.clone();

@@ -9,11 +9,11 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Lets one event in five seconds through and counts the others.
 #[derive(Debug, Default)]
 pub struct Throttle {
-    state: Mutex<State>,
+    state: Mutex<ThrottleState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ThrottleState {
     admitted: Option<Instant>,
     suppressed: u64,
 }

@@ -23,19 +23,19 @@ pub(crate) struct Watched {
     pub(crate) memory: Arc<MemoryStore>,
     pub(crate) changes: Changes,
     link: Mutex<Option<Arc<Link>>>,
-    gate: Mutex<Option<Arc<Gate>>>,
+    gate: Mutex<Option<Arc<StoreGate>>>,
     is_down: AtomicBool,
     asked: AtomicU64,
 }
 
 /// Holds look-ups twice: before the store reads, and before the answer is there.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct StoreGate {
     read: Semaphore,
     answer: Semaphore,
 }
 
-impl Gate {
+impl StoreGate {
     pub(crate) fn closed() -> Arc<Self> {
         Arc::new(Self { read: Semaphore::new(0), answer: Semaphore::new(0) })
     }
@@ -82,7 +82,7 @@ impl Watched {
     }
 
     /// What later look-ups wait at.
-    pub(crate) fn gate(&self, gate: Option<Arc<Gate>>) {
+    pub(crate) fn gate(&self, gate: Option<Arc<StoreGate>>) {
         *self.gate.lock().expect("no holder panics") = gate;
     }
 

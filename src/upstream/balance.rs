@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 /// The changing weights of one endpoint in smooth weighted round robin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Turn {
+pub(super) struct SmoothWeight {
     weight: i64,
     /// Lowered by failures, raised by one each time that the endpoint might have been chosen.
     effective: i64,
     current: i64,
 }
 
-impl Turn {
+impl SmoothWeight {
     pub(super) fn new(weight: u32) -> Self {
         let weight = i64::from(weight.max(1));
         Self { weight, effective: weight, current: 0 }
@@ -31,9 +31,11 @@ impl Turn {
 
 /// Smooth weighted round robin: every eligible endpoint gains its weight, the richest is chosen and
 /// pays what all have gained. So weights 5, 1, 1 give `a a b a c a a` and no long runs.
-pub(super) fn smooth<'t>(turns: impl Iterator<Item = (usize, &'t mut Turn)>) -> Option<usize> {
+pub(super) fn smooth<'t>(
+    turns: impl Iterator<Item = (usize, &'t mut SmoothWeight)>,
+) -> Option<usize> {
     let mut total = 0;
-    let mut best: Option<(usize, &mut Turn)> = None;
+    let mut best: Option<(usize, &mut SmoothWeight)> = None;
     for (index, turn) in turns {
         turn.current += turn.effective;
         total += turn.effective;
@@ -106,7 +108,8 @@ mod tests {
     use super::*;
 
     fn rounds(weights: &[u32], rounds: usize) -> Vec<usize> {
-        let mut turns: Vec<Turn> = weights.iter().map(|weight| Turn::new(*weight)).collect();
+        let mut turns: Vec<SmoothWeight> =
+            weights.iter().map(|weight| SmoothWeight::new(*weight)).collect();
         (0..rounds).filter_map(|_| smooth(turns.iter_mut().enumerate())).collect()
     }
 
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_failed_comes_back_slowly() {
-        let mut turns = [Turn::new(10), Turn::new(10)];
+        let mut turns = [SmoothWeight::new(10), SmoothWeight::new(10)];
         turns[0].failed(1);
         assert_eq!(turns[0].effective, 0);
         let picks: Vec<_> = (0..12).filter_map(|_| smooth(turns.iter_mut().enumerate())).collect();

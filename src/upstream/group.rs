@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::balance::{Load, Turn, by_address, smooth};
+use super::balance::{Load, SmoothWeight, by_address, smooth};
 use super::health::{Health, Limits};
 use super::{Balance, UpstreamSettings};
 use crate::clock::UnixMillis;
@@ -23,7 +23,7 @@ pub struct Group {
 
 #[derive(Clone, Copy, Debug)]
 struct Endpoint {
-    turn: Turn,
+    turn: SmoothWeight,
     health: Health,
     active: usize,
 }
@@ -68,7 +68,11 @@ impl Group {
         let endpoints: Vec<Endpoint> = settings
             .endpoints
             .iter()
-            .map(|e| Endpoint { turn: Turn::new(e.weight), health: Health::default(), active: 0 })
+            .map(|e| Endpoint {
+                turn: SmoothWeight::new(e.weight),
+                health: Health::default(),
+                active: 0,
+            })
             .collect();
         let weights = endpoints.iter().map(|endpoint| endpoint.turn.weight()).collect();
         Self { settings, limits, addresses, weights, endpoints: Mutex::new(endpoints) }

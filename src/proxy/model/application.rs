@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::calls::Turn;
+use super::calls::Tick;
 use super::schedule::Ask;
 
 /// The number of a login that a worker has carried out.
@@ -25,7 +25,7 @@ pub enum AppKind {
 pub struct Granted {
     /// The exchange.
     pub by: usize,
-    pub at: Turn,
+    pub at: Tick,
 }
 
 /// The application, all workers together.
@@ -73,7 +73,7 @@ impl Application {
     }
 
     /// Answers a request of exchange `by`.
-    pub fn work(&mut self, by: usize, ask: Ask, pairs: &[String], at: Turn) -> Reply {
+    pub fn work(&mut self, by: usize, ask: Ask, pairs: &[String], at: Tick) -> Reply {
         let sid = pairs.iter().find_map(|pair| pair.strip_prefix("SID="));
         let mut session = sid.and_then(|value| self.open(value));
         let before = session.clone();

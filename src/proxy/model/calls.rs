@@ -23,7 +23,7 @@ use crate::store::changes::{Changes, Link};
 use crate::store::{Announcement, Carry, Keep, Listed, SessionStore, SharedStore, Stored};
 
 /// A place in the order of all that happens in a case.
-pub type Turn = u64;
+pub type Tick = u64;
 
 /// What a call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum What {
 
 /// A call that waits.
 pub struct Call {
-    pub turn: Turn,
+    pub turn: Tick,
     pub node: usize,
     /// The exchange; none for what a node does by itself.
     pub by: Option<usize>,
@@ -72,12 +72,12 @@ pub struct Calls {
 }
 
 /// How much else may happen before a node hears of a change.
-const LATE: Turn = 60;
+const LATE: Tick = 60;
 
 /// Word of a change, on its way to a node.
 #[derive(Clone, Copy)]
 pub struct Word {
-    pub turn: Turn,
+    pub turn: Tick,
     pub node: usize,
     changed: Changed,
 }
@@ -102,7 +102,7 @@ impl Changed {
 
 impl Calls {
     /// The next turn.
-    pub fn turn(&self) -> Turn {
+    pub fn turn(&self) -> Tick {
         self.turns.fetch_add(1, Ordering::Relaxed) + 1
     }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::application::identifier;
-use super::calls::Turn;
+use super::calls::Tick;
 use super::node::HOST;
 use crate::clock::UnixMillis;
 use crate::session::outcome::RecordKey;
@@ -47,13 +47,13 @@ pub struct Entry {
     pub key: RecordKey,
     pub version: u64,
     pub record: Record,
-    pub born: Turn,
+    pub born: Tick,
     pub is_removed: bool,
     /// With which version each counter was reached.
     reached: BTreeMap<u32, u64>,
     cookies: Cookies,
     /// What it held since when.
-    held: Vec<(Turn, Cookies)>,
+    held: Vec<(Tick, Cookies)>,
     /// Its cookies before a login took them.
     inheritance: Cookies,
     successors: Vec<usize>,
@@ -71,7 +71,7 @@ impl Entry {
     }
 
     /// Whether these edits changed nothing in its jar then, or at some time since.
-    pub fn had_already(&self, edits: &[Edit], then: Turn) -> bool {
+    pub fn had_already(&self, edits: &[Edit], then: Tick) -> bool {
         let first = self.held.iter().rposition(|(since, _)| *since <= then).unwrap_or(0);
         self.held[first..].iter().any(|(_, held)| edited(held.clone(), edits) == *held)
     }
@@ -152,7 +152,7 @@ impl Ledger {
         key: RecordKey,
         (version, record): (u64, Record),
         writer: Writer<'_>,
-        turn: Turn,
+        turn: Tick,
         now: UnixMillis,
     ) -> Result<Wrote, Violation> {
         let stored = match self.place(key) {
@@ -218,7 +218,7 @@ impl Ledger {
         version: u64,
         record: Record,
         writer: Writer<'_>,
-        turn: Turn,
+        turn: Tick,
         now: UnixMillis,
     ) -> Result<Wrote, Violation> {
         let place = self.entries.len();

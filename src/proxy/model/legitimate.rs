@@ -29,7 +29,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::calls::Turn;
+use super::calls::Tick;
 use super::exchange::{Cookie, Tie};
 use super::invariants::{Ledger, Violation};
 use super::schedule::{ATTACKER, Ask, BROWSERS};
@@ -65,9 +65,9 @@ pub struct Carried {
 struct LoggedIn {
     key: RecordKey,
     /// When the login's answer arrived.
-    since: Turn,
+    since: Tick,
     /// When it left its node.
-    left: Turn,
+    left: Tick,
     /// The record that the login was admitted with.
     origin: Option<RecordKey>,
 }
@@ -78,8 +78,8 @@ pub struct Arrival<'a> {
     pub exchange: usize,
     pub ask: Ask,
     pub tie: Option<Tie>,
-    pub sent: Turn,
-    pub left: Turn,
+    pub sent: Tick,
+    pub left: Tick,
     pub logged_in: bool,
     pub cookie: &'a Cookie,
     /// The ticket that it sets, opened.
@@ -202,7 +202,7 @@ impl Legitimate {
     }
 
     /// An answer reached its browser, which does what it says.
-    pub fn arrives(&mut self, arrival: Arrival<'_>, turn: Turn) -> Result<(), Violation> {
+    pub fn arrives(&mut self, arrival: Arrival<'_>, turn: Tick) -> Result<(), Violation> {
         let Arrival { browser, exchange, ask, tie, sent, left, logged_in, cookie, ticket } =
             arrival;
         if *cookie == Cookie::Keep {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::application::{AppKind, Application, Reply};
-use super::calls::{Call, Calls, Turn, What};
+use super::calls::{Call, Calls, Tick, What};
 use super::engine::Engine;
 use super::exchange::{self, Broken, Cookie, Head, Job, Request, SharedSeat, Tie};
 use super::invariants::{Ledger, Violation, Writer, Wrote};
@@ -34,33 +34,33 @@ struct Exchange {
     ask: Ask,
     node: usize,
     ticket: Option<Carried>,
-    sent: Turn,
+    sent: Tick,
     future: Option<Pin<Box<dyn Future<Output = Head> + Send>>>,
     waker: Arc<Flag>,
     seat: SharedSeat,
     tie: Option<Tie>,
-    admitted: Turn,
+    admitted: Tick,
     /// When its record was looked up last, and whether that was over.
-    looked_up: Turn,
+    looked_up: Tick,
     found_over: bool,
     /// Its node had not heard of all changes of the record then, and nothing told it to ask.
     behind: bool,
     has_waited: bool,
     /// When its login moved the record.
-    moved: Option<Turn>,
+    moved: Option<Tick>,
     /// A store call of it failed.
     failed: bool,
     /// Its cookies are in the store.
     stored: bool,
     fenced: bool,
-    left: Turn,
+    left: Tick,
     /// Its client is gone.
     deaf: bool,
 }
 
 /// A request at the worker. Without an exchange that waits, the worker goes on all the same.
 struct AtWorker {
-    turn: Turn,
+    turn: Tick,
     exchange: usize,
     job: Option<Job>,
     pairs: Vec<String>,
@@ -99,9 +99,9 @@ pub struct World<'a> {
     ledger: Ledger,
     pub legitimate: Legitimate,
     exchanges: Vec<Exchange>,
-    wire: Vec<(Turn, usize)>,
+    wire: Vec<(Tick, usize)>,
     workers: Vec<AtWorker>,
-    answers: Vec<(Turn, usize, Head)>,
+    answers: Vec<(Tick, usize, Head)>,
     /// Every ticket that the attacker ever had.
     hoard: Vec<Carried>,
     /// What happened, for whoever has to understand a failure.
@@ -218,11 +218,11 @@ impl<'a> World<'a> {
     }
 
     /// What can happen, oldest first.
-    fn next(&self) -> Vec<(Turn, Next)> {
+    fn next(&self) -> Vec<(Tick, Next)> {
         let wire = self.wire.iter().enumerate();
         let workers = self.workers.iter().enumerate();
         let answers = self.answers.iter().enumerate();
-        let mut next: Vec<(Turn, Next)> = wire
+        let mut next: Vec<(Tick, Next)> = wire
             .map(|(at, (turn, _))| (*turn, Next::Arrive(at)))
             .chain(workers.map(|(at, worker)| (worker.turn, Next::Worker(at))))
             .chain(answers.map(|(at, (turn, ..))| (*turn, Next::Deliver(at))))

@@ -7,7 +7,7 @@ use crate::clock::UnixMillis;
 use crate::session::decide::Refusal;
 use crate::session::event::OutOfTurn;
 use crate::session::exchange::{Bond, Held};
-use crate::session::facts::Gate;
+use crate::session::facts::GateState;
 use crate::session::limit::Place;
 use crate::session::outcome::{Durability, Lookup, RecordKey, Replaced};
 use crate::session::record::Record;
@@ -91,7 +91,7 @@ pub enum Outcome {
         elapsed: Duration,
     },
     Entered {
-        gate: Gate,
+        gate: GateState,
         has_waited: bool,
     },
     /// `now`: when the look-up began.

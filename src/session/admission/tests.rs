@@ -51,15 +51,15 @@ fn in_turn(requests: Serialize) -> (Policy, Facts) {
 // Outcomes.
 
 fn entered() -> Outcome {
-    Outcome::Entered { gate: Gate::Open, has_waited: false }
+    Outcome::Entered { gate: GateState::Open, has_waited: false }
 }
 
 fn after_waiting() -> Outcome {
-    Outcome::Entered { gate: Gate::Open, has_waited: true }
+    Outcome::Entered { gate: GateState::Open, has_waited: true }
 }
 
 fn beside_login() -> Outcome {
-    Outcome::Entered { gate: Gate::Login, has_waited: true }
+    Outcome::Entered { gate: GateState::Login, has_waited: true }
 }
 
 fn loaded(lookup: Lookup<(u64, Arc<Record>)>) -> Outcome {

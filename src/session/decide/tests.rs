@@ -21,7 +21,7 @@ const PLAIN: Facts = Facts {
     turns: Turns::None,
     attempt: 7,
     patience: Patience::Left,
-    gate: Gate::Open,
+    gate: GateState::Open,
     bearer: None,
     node: 0,
     on_store_down: OnStoreDown::Reject,
@@ -270,8 +270,8 @@ fn a_login_makes_its_record_pending() {
     assert_eq!(on(pending(), PLAIN, 1), Verdict::Wait(KEY));
     assert_eq!(on(pending(), LOGIN, 1), Verdict::Wait(KEY), "a second login waits too");
     let silent = forward(Bond::Silent(Silence::Pending(KEY)));
-    assert_eq!(on(record(), Facts { gate: Gate::Login, ..PLAIN }, 1), silent);
-    assert_eq!(on(record(), Facts { gate: Gate::Login, ..LOGIN }, 1), silent);
+    assert_eq!(on(record(), Facts { gate: GateState::Login, ..PLAIN }, 1), silent);
+    assert_eq!(on(record(), Facts { gate: GateState::Login, ..LOGIN }, 1), silent);
     let waited = Facts { patience: Patience::Over, ..PLAIN };
     assert_eq!(on(pending(), waited, 3), forward(Bond::Silent(Silence::Pending(KEY))));
     assert_eq!(on(pending(), PLAIN, 31), forward(Bond::Free));

@@ -17,7 +17,7 @@ use crate::session::outcome::{
 use crate::session::parked::Guarding;
 use crate::session::policy::Policy;
 use crate::session::record::{Fresh, Record};
-use crate::session::subject::{Client, Subject};
+use crate::session::subject::{LoginClient, Subject};
 use crate::session::ticket::{Secret, Selector};
 
 /// What has happened to the session, by the rules or by what the application says.
@@ -60,7 +60,7 @@ pub struct Answer {
     /// Who logged in (rule 23).
     pub subject: Option<Subject>,
     /// Where that login came from.
-    pub client: Option<Client>,
+    pub client: Option<LoginClient>,
     /// The application ends all sessions of the subject.
     pub revoke_subject: bool,
     /// What its session cookies ask of the jar.

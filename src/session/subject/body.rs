@@ -11,11 +11,11 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct Copied {
     format: Format,
     bytes: Zeroizing<Vec<u8>>,
-    state: State,
+    state: BodyState,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BodyState {
     Passing,
     Whole,
     /// Longer than [`BODY_BYTES_MAX`].
@@ -25,7 +25,7 @@ enum State {
 impl Copied {
     /// Nothing so far.
     pub fn new(format: Format) -> Self {
-        Self { format, bytes: Zeroizing::default(), state: State::Passing }
+        Self { format, bytes: Zeroizing::default(), state: BodyState::Passing }
     }
 
     /// The body will be sent again from its beginning.
@@ -35,23 +35,23 @@ impl Copied {
 
     /// Copies what passes.
     pub fn pass(&mut self, piece: &[u8], is_last: bool) {
-        if self.state != State::Passing {
+        if self.state != BodyState::Passing {
             return;
         }
         if self.bytes.len() + piece.len() > BODY_BYTES_MAX {
             self.bytes = Zeroizing::default();
-            self.state = State::TooLong;
+            self.state = BodyState::TooLong;
             return;
         }
         self.bytes.extend_from_slice(piece);
         if is_last {
-            self.state = State::Whole;
+            self.state = BodyState::Whole;
         }
     }
 
     /// What the body says, once all of it has passed.
     pub fn find(&self, source: &Source) -> Option<String> {
-        if self.state == State::Whole { source.find(self.format, &self.bytes) } else { None }
+        if self.state == BodyState::Whole { source.find(self.format, &self.bytes) } else { None }
     }
 }
 

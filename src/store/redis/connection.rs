@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, ServerErrorKind, Value};
 
 use super::cause::Cause;
-use super::endpoint::Client;
+use super::endpoint::Dialer;
 use super::fault::Fault;
 use super::fence::Fence;
 use super::heartbeat::{self, Heartbeat};
@@ -144,13 +144,13 @@ impl Purpose {
 impl Connections {
     /// Connects, and makes sure that the server serves: it has loaded its data, is a master, and
     /// has as many replicas as must confirm. The connections' tasks run on the calling runtime.
-    pub(super) async fn open(client: &Client, terms: &Terms, id: u64) -> Result<Self, Cause> {
+    pub(super) async fn open(client: &Dialer, terms: &Terms, id: u64) -> Result<Self, Cause> {
         tokio::time::timeout(CONNECT_DEADLINE, Self::open_all(client, terms, id))
             .await
             .unwrap_or(Err(Cause::Unresponsive))
     }
 
-    async fn open_all(client: &Client, terms: &Terms, id: u64) -> Result<Self, Cause> {
+    async fn open_all(client: &Dialer, terms: &Terms, id: u64) -> Result<Self, Cause> {
         let fault = Arc::new(Fault::default());
         let open = |kind| open_line(client, terms, &fault, kind);
         let (read, other, write) =
@@ -244,7 +244,7 @@ impl Connections {
 }
 
 async fn open_line(
-    client: &Client,
+    client: &Dialer,
     terms: &Terms,
     fault: &Arc<Fault>,
     kind: LineKind,

@@ -113,17 +113,17 @@ impl Endpoint {
     }
 
     /// For a server that holds data. `host` is a name or an IP address, IPv6 without brackets.
-    pub(super) fn client(&self, host: &str, port: u16) -> Client {
+    pub(super) fn client(&self, host: &str, port: u16) -> Dialer {
         self.client_as(host, port, Who::Server)
     }
 
     /// For a Sentinel, which has users of its own and no databases.
-    pub(super) fn sentinel(&self, host: &str, port: u16) -> Client {
+    pub(super) fn sentinel(&self, host: &str, port: u16) -> Dialer {
         self.client_as(host, port, Who::Sentinel)
     }
 
-    fn client_as(&self, host: &str, port: u16, who: Who) -> Client {
-        Client { endpoint: self.inner.clone(), host: host.to_owned(), port, who }
+    fn client_as(&self, host: &str, port: u16, who: Who) -> Dialer {
+        Dialer { endpoint: self.inner.clone(), host: host.to_owned(), port, who }
     }
 }
 
@@ -135,14 +135,14 @@ enum Who {
 
 /// Opens connections to one server.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct Dialer {
     endpoint: Arc<Inner>,
     host: String,
     port: u16,
     who: Who,
 }
 
-impl Client {
+impl Dialer {
     /// Connects and says HELLO 3, with the password as it is now. Without a deadline: that is the
     /// caller's. The connection's task runs on the calling runtime and ends once nobody has the
     /// connection any more and every command was answered, or the connection broke.
@@ -290,7 +290,7 @@ mod tests {
         let mut settings = RedisSettings::new(RedisUrl::parse(url).expect("a valid URL"), "test");
         settings.sentinel.password = Some(Secret::Given(Password::new("other".to_owned())));
         let endpoint = Endpoint::new(&settings).expect("valid settings");
-        let told = |client: Client| {
+        let told = |client: Dialer| {
             let hello = client.hello().expect("no file");
             let text = |text: Option<&str>| text.map(str::to_owned);
             (text(hello.username()), text(hello.password()), hello.db())

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::cause::Cause;
-use super::endpoint::{Client, Endpoint};
+use super::endpoint::{Dialer, Endpoint};
 use super::fence::{self, Fence, Word};
 use super::url::Address;
 
@@ -76,7 +76,7 @@ impl Sentinels {
     }
 
     /// Where the master is, by all Sentinels that answer in time.
-    pub(super) async fn locate(&self) -> Result<Client, Cause> {
+    pub(super) async fn locate(&self) -> Result<Dialer, Cause> {
         let mut asked = JoinSet::new();
         for (place, (host, port)) in self.endpoint.addresses().iter().enumerate() {
             let (client, name) = (self.endpoint.sentinel(host, *port), self.master_name.clone());
@@ -104,7 +104,7 @@ impl Sentinels {
     }
 
     /// Waits until the master is another than this, and says which.
-    pub(super) async fn moved(&self, from: &Client) -> Cause {
+    pub(super) async fn moved(&self, from: &Dialer) -> Cause {
         let (from, mut told) = (from.address(), self.told.subscribe());
         loop {
             let is_elsewhere =
@@ -144,7 +144,7 @@ impl Sentinels {
     }
 
     /// Listens to a Sentinel until it no longer answers.
-    async fn listen(&self, number: usize, sentinel: &Client) -> Result<Infallible, Cause> {
+    async fn listen(&self, number: usize, sentinel: &Dialer) -> Result<Infallible, Cause> {
         let heard = Arc::new(Notify::new());
         let (wake, fence, master_name) =
             (heard.clone(), self.fence.clone(), self.master_name.clone());

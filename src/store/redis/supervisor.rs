@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use super::advice;
 use super::cause::Cause;
 use super::connection::{Connections, Purpose, Terms};
-use super::endpoint::Client;
+use super::endpoint::Dialer;
 use super::heartbeat;
 use super::target::Target;
 use crate::store::health::{Health, Signal};
@@ -157,7 +157,7 @@ struct Member {
 }
 
 impl Member {
-    async fn connect(&self) -> Result<(Client, Connections), Cause> {
+    async fn connect(&self) -> Result<(Dialer, Connections), Cause> {
         let client = self.fleet.target.locate().await?;
         let id = self.fleet.next_id();
         let connections = Connections::open(&client, &self.fleet.terms, id).await?;
@@ -222,7 +222,7 @@ async fn supervise(member: &Member) -> Infallible {
 
 /// Serves from connections until none are left. Where they lack something, others take their place
 /// once they are there.
-async fn keep_up(member: &Member, mut client: Client, connections: Connections) -> Cause {
+async fn keep_up(member: &Member, mut client: Dialer, connections: Connections) -> Cause {
     let mut connections = Arc::new(connections);
     member.up(connections.clone());
     loop {
@@ -252,7 +252,7 @@ async fn keep_up(member: &Member, mut client: Client, connections: Connections) 
 
 /// Waits until connections lack something, and makes others. Fails where what is left is of no use,
 /// or of little and there are no others.
-async fn replace(member: &Member, worn: &Connections) -> Result<(Client, Connections), Cause> {
+async fn replace(member: &Member, worn: &Connections) -> Result<(Dialer, Connections), Cause> {
     worn.fault.worn().await;
     let others = async {
         let mut backoff = Backoff::new();

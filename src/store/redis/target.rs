@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::cause::Cause;
-use super::endpoint::{Client, Endpoint};
+use super::endpoint::{Dialer, Endpoint};
 use super::fence::Fence;
 use super::sentinel::Sentinels;
 use super::url::UrlKind;
@@ -14,7 +14,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) enum Target {
     /// This server, whatever it is.
-    At(Client),
+    At(Dialer),
     /// Whichever is the master.
     Master(Arc<Sentinels>),
 }
@@ -43,7 +43,7 @@ impl Target {
     }
 
     /// Where the master is now. Asked before every attempt to connect.
-    pub(super) async fn locate(&self) -> Result<Client, Cause> {
+    pub(super) async fn locate(&self) -> Result<Dialer, Cause> {
         match self {
             Self::At(client) => Ok(client.clone()),
             Self::Master(sentinels) => sentinels.locate().await,
@@ -60,7 +60,7 @@ impl Target {
     }
 
     /// Waits until the master is elsewhere, and says so.
-    pub(super) async fn moved(&self, from: &Client) -> Cause {
+    pub(super) async fn moved(&self, from: &Dialer) -> Cause {
         match self {
             Self::At(_) => std::future::pending().await,
             Self::Master(sentinels) => sentinels.moved(from).await,

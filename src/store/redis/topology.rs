@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::cause::Cause;
 use super::cluster::Cluster;
-use super::endpoint::Client;
+use super::endpoint::Dialer;
 use super::slots::{Address, Standing, View};
 
 /// How often the table is read without a reason; half of that is random.
@@ -119,7 +119,7 @@ fn choose(cluster: &Cluster, is_preferred: impl Fn(&Address) -> bool) -> Vec<Add
 }
 
 async fn ask(
-    client: &Client,
+    client: &Dialer,
     host: &str,
     line: Option<MultiplexedConnection>,
 ) -> Result<(MultiplexedConnection, Standing, View), Cause> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Ask, AtWorker, Call, Carried, Event, Fault, HOST, Lookup, RecordKey, State, Ticket, Tie,
 };
-use super::{Turn, Violation, What, World, Writer, Wrote, scope};
+use super::{Tick, Violation, What, World, Writer, Wrote, scope};
 use crate::proxy::model::invariants::{Edit, written_along};
 
 impl World<'_> {
@@ -102,7 +102,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn observe(&mut self, by: Option<usize>, key: RecordKey, turn: Turn) -> Result<(), Violation> {
+    fn observe(&mut self, by: Option<usize>, key: RecordKey, turn: Tick) -> Result<(), Violation> {
         let (records, now) = (self.truth.clone(), self.engine.now());
         let found = self.engine.run(async move { records.load(key, now).await });
         let Lookup::Found((version, record)) = found else { return Ok(()) };

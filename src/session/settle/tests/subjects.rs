@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::session::limit::{Beyond, SessionLimit};
-use crate::session::subject::{Client, Subject};
+use crate::session::subject::{LoginClient, Subject};
 
 fn confirmed(name: &str) -> Option<Subject> {
     Subject::confirmed(name)
@@ -67,7 +67,7 @@ fn limited(sessions: usize, beyond: Beyond) -> Policy {
 /// nobody's, whoever it was before.
 #[test]
 fn a_login_puts_its_subject_into_the_new_record() {
-    let client = Some(Client::new(b"Mozilla/5.0", "192.0.2.0/24".to_owned()));
+    let client = Some(LoginClient::new(b"Mozilla/5.0", "192.0.2.0/24".to_owned()));
     for bond in [Bond::Login(pending().held()), Bond::Free] {
         let mut store = pending();
         let answer = Answer { client: client.clone(), ..login_of("Alice", &["EGG_SESS=x"]) };
