@@ -2,7 +2,7 @@
 //! (RFC 6265bis, sections 5.7 and 5.8; PROTOCOL.md 7, 9, 11).
 //!
 //! `Secure` and `HttpOnly` play no part: the jar never leaves the proxy's side. A `Domain` that the host
-//! is not in, for which browsers drop a cookie, is no reason to: see [`Cookie::is_foreign`].
+//! is not in, for which browsers drop a cookie, is no reason to: see `Cookie::is_foreign`.
 
 use std::fmt;
 
