@@ -106,6 +106,77 @@ fn an_answer_without_session_cookies_writes_nothing() {
     assert!(keeps(&effect));
 }
 
+/// Frameworks set their cookie with every answer. What others have done meanwhile is looked up: the last
+/// answer still wins (PROTOCOL 11).
+#[test]
+fn what_is_set_again_as_it_was_is_not_written() {
+    let again = || setting(&["EGG_SESS=x; httponly"]);
+    let check = |mut store: Store, answer: Answer, operations: usize, version: u64| {
+        let held = Held { version: 7, ..store.held() };
+        let effect = store.settle(Bond::Live(held, SENT), answer);
+        assert!(keeps(&effect) && !effect.withheld);
+        assert_eq!((store.operations, store.records[&OLD].0), (operations, version));
+        assert_eq!(store.jars(), ["EGG_SESS=x"]);
+    };
+    check(live(), again(), 1, 7);
+    check(live(), Answer { record: Since::Unchanged, ..again() }, 0, 7);
+    check(live(), setting(&["EGG_SESS=y", "EGG_SESS=x"]), 1, 7);
+    // A store that does not answer is no reason to withhold what changes nothing.
+    check(Store { faults: HashMap::from([(1, Fault::Lost)]), ..live() }, again(), 1, 7);
+    let another: Change = |record| {
+        record.jar.apply(&edits(&["EGG_SESS=y"]), policy().jar, NOW);
+    };
+    check(Store { rival: Some((1, another)), ..live() }, again(), 2, 9);
+}
+
+/// Two answers of one session that come together are one write, with the cookies of both; what would do
+/// more than be written waits for the other one.
+#[test]
+fn answers_at_once_are_settled_on_top_of_each_other() {
+    let policy = policy();
+    let (store, mut written) = (live(), live());
+    let begin = |answer| match Settle::begin(
+        &policy,
+        Bond::Live(store.held(), SENT),
+        Ok(()),
+        answer,
+        NOW,
+    ) {
+        Begun::Goes(settle, Step::Merge { version, record, .. }) => {
+            Ok((settle, version, Arc::new(*record)))
+        }
+        Begun::Goes(settle, _) => Err(settle),
+        Begun::Done(effect) => panic!("{effect:?}"),
+    };
+    let (mut first, version, record) = begin(setting(&["EGG_SESS=x2"])).expect("a write");
+    assert_eq!((version, cookies(&record).as_str()), (7, "EGG_SESS=x2"));
+    let (second, ..) = begin(setting(&["EGG_SESS.sig=s2"])).expect("a write");
+    let (mut second, both) = second.onto(version, &record).expect("it only writes");
+    assert_eq!(cookies(&both), "EGG_SESS=x2; EGG_SESS.sig=s2");
+
+    let outcome = written.carry_out(Step::Merge { key: OLD, version, record: both });
+    let ControlFlow::Continue(Outcome::Replaced(replaced)) = outcome else { panic!("a write") };
+    for settle in [&mut first, &mut second] {
+        let Step::Done(effect) = settle.next(Outcome::Replaced(replaced)) else {
+            panic!("one write")
+        };
+        assert!(keeps(&effect) && !effect.withheld && effect.events.is_empty());
+    }
+    assert_eq!(
+        (written.records[&OLD].0, written.jars()),
+        (8, vec!["EGG_SESS=x2; EGG_SESS.sig=s2".to_owned()])
+    );
+
+    // What ends the session, or has nothing left to write, is no write on top of another one.
+    let logged_out = begin(logout(&["EGG_SESS=; max-age=0"])).expect_err("it ends the session");
+    assert!(logged_out.onto(version, &record).is_none());
+    let (same, ..) = begin(setting(&["EGG_SESS=x2"])).expect("a write");
+    assert!(same.onto(version, &record).is_none(), "the other one has written it");
+    let (late, ..) = begin(setting(&["EGG_SESS.sig=s"])).expect("a write");
+    let gone = Arc::new(record.as_ref().clone().into_state(State::Ended));
+    assert!(late.onto(version, &gone).is_none(), "nothing is written into a session that is over");
+}
+
 /// An idle deadline that was moved in the background meanwhile costs no cookie, and stays moved.
 #[test]
 fn an_answer_survives_a_touch() {
