@@ -1,7 +1,7 @@
 //! A configuration made to run: `App::build`, then `App::run`. `main` and the tests use the same.
 //!
 //! The control runtime lives on the thread that runs the app: signals, drain, admin listener, SQL
-//! store. Each worker is a thread with a `current_thread` runtime and an `HttpProxy` of its own.
+//! store. Each worker is a thread with a `current_thread` runtime and connections to workers of its own.
 
 mod control;
 mod running;
@@ -28,7 +28,6 @@ use crate::proxy::shared::{Shared, Upstream};
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::TicketCache;
 use crate::proxy::touches::Touches;
-use crate::proxy::upstream_peer::peers;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
 use crate::store::cache::CacheStats;
 use crate::store::key_watch::KeyWatch;
@@ -38,6 +37,7 @@ use crate::store::throttle::Throttle;
 use crate::store::{self, SharedStore};
 use crate::telemetry::metrics::{CacheCounts, Connections, FleetKeys, Metrics, StoreCounts};
 use crate::upstream::group::Group;
+use crate::upstream::way::Ways;
 
 pub use self::running::Running;
 
@@ -67,6 +67,7 @@ pub struct App {
     store: SharedStore,
     keys: Arc<KeyWatch>,
     shared: Arc<Shared>,
+    ways: Arc<Ways>,
     workers: usize,
     limits: Limits,
     gate: Arc<listen::Gate>,
@@ -125,17 +126,13 @@ impl App {
         let upstreams = config
             .upstreams
             .iter()
-            .map(|settings| {
-                Ok(Upstream {
-                    peers: peers(settings).map_err(|error| {
-                        BuildError::one(format!("upstream {}: {error}", settings.name))
-                    })?,
-                    metrics: metrics.upstream(&settings.name),
-                    group: Arc::new(Group::new(settings.clone())),
-                    failovers: Throttle::default(),
-                })
+            .map(|settings| Upstream {
+                metrics: metrics.upstream(&settings.name),
+                group: Arc::new(Group::new(settings.clone())),
+                failovers: Throttle::default(),
             })
-            .collect::<Result<Vec<_>, BuildError>>()?;
+            .collect();
+        let ways = Arc::new(Ways::new(&config.upstreams).map_err(BuildError::one)?);
         let shared = Shared {
             clock,
             table: table(&config)?,
@@ -173,6 +170,7 @@ impl App {
             store,
             keys,
             shared: Arc::new(shared),
+            ways,
             workers: config.workers.max(1),
             limits: config.limits,
             gate,

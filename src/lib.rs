@@ -11,6 +11,7 @@ pub mod config;
 pub mod cookie;
 pub mod crypto;
 pub mod demo;
+pub mod downstream;
 pub mod headers;
 pub mod listen;
 pub mod proxy;

@@ -3,25 +3,30 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
 use super::{App, BuildError};
 use crate::admin;
+use crate::downstream::Worker;
 use crate::listen::{self, Listener, Shutdown};
-use crate::proxy::hooks::Proxy;
-use crate::proxy::logging::refused;
+use crate::proxy::exchange::Proxy;
 use crate::proxy::mass_logout;
 use crate::proxy::open_streams::look_after;
-use crate::proxy::serve::{UpstreamPool, Worker};
 use crate::proxy::shared::Shared;
 use crate::store::health::Health;
 use crate::store::key_watch::{KeyWatch, Progress};
 use crate::store::node_keys::Standing;
 use crate::store::{CLOCK_SKEW_MAX_MS, SharedStore, era};
 use crate::telemetry::audit::{self, StoreState};
+use crate::upstream::way::Pool;
+
+/// Idle connections to workers that each runtime keeps, over all upstreams.
+const KEEPALIVE: usize = 512;
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 impl App {
     /// Serves until told otherwise.
@@ -33,6 +38,7 @@ impl App {
             store,
             keys,
             shared,
+            ways,
             workers,
             limits,
             gate,
@@ -66,17 +72,19 @@ impl App {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
                 let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;
                 let context = listen::Context::new(limits, gate.clone());
-                let draining = context.registry.draining();
-                let service = Proxy { shared: shared.clone(), limits, draining };
-                let log = shared.clone();
-                let worker = Worker::new(service, &UpstreamPool::default(), context)
-                    .on_refused(Arc::new(move |info, status| refused(&log, info, status)));
+                let pool = Arc::new(Pool::new(ways.clone(), KEEPALIVE));
+                let service = Proxy {
+                    shared: shared.clone(),
+                    pool: pool.clone(),
+                    send_timeout: limits.send_timeout,
+                };
+                let worker = Worker::new(service, context);
                 let (store, commanded) = (store.clone(), commanded.clone());
                 let ended = ended.clone();
                 std::thread::Builder::new()
                     .name(format!("worker-{number}"))
                     .spawn(move || {
-                        let work = || work(worker, sockets, &store, commanded);
+                        let work = || work(worker, pool, sockets, &store, commanded);
                         let outcome = std::panic::catch_unwind(AssertUnwindSafe(work))
                             .unwrap_or_else(|_| Err(std::io::Error::other("it panicked")));
                         // Nobody listens any more once the app has stopped.
@@ -145,6 +153,7 @@ async fn control_loop(
 
 fn work(
     worker: Worker<Proxy>,
+    pool: Arc<Pool>,
     listeners: Vec<Listener>,
     store: &SharedStore,
     commanded: watch::Receiver<Shutdown>,
@@ -152,8 +161,19 @@ fn work(
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         store.start().await;
+        tokio::spawn(sweep(pool));
         worker.run(listeners, commanded).await
     })
+}
+
+/// Closes connections to workers that nobody has used for too long.
+async fn sweep(pool: Arc<Pool>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        pool.sweep(Instant::now());
+    }
 }
 
 /// Writes an outage of the store, and its end, to the audit trail.

@@ -2,8 +2,7 @@
 //!
 //! Pure: reads and writes the fields of a head. What is written for a worker is written *after* the
 //! fields nominated by `Connection` were discarded (rule 30); otherwise a client could nominate
-//! `X-Session-Subject` and have our own header taken out. Pingora 0.9.1 discards them before its
-//! upstream request filter runs, so setting them there is safe.
+//! `X-Session-Subject` and have our own header taken out.
 
 pub mod cross_site;
 pub mod fetch;

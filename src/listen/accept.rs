@@ -186,13 +186,12 @@ where
         let Context { limits, registry, .. } = &self.context;
         let info = Info::new(ends, limits.keepalive_requests, Instant::now());
         let place = registry.register(info, permit);
-        let head_max = limits.header_bytes;
         let (store, serve) = (self.tls.clone(), self.serve.clone());
         tokio::spawn(async move {
             let conn = match store {
-                None => Conn::plain(stream, place, head_max),
+                None => Conn::plain(stream, place),
                 // Boxed, so that its state is given back when it is done.
-                Some(store) => match Box::pin(handshake(store, stream, place, head_max)).await {
+                Some(store) => match Box::pin(handshake(store, stream, place)).await {
                     Some(conn) => conn,
                     None => return,
                 },
@@ -213,12 +212,7 @@ fn is_the_peers(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn handshake(
-    store: Arc<tls::Store>,
-    stream: TcpStream,
-    place: Registration,
-    head_max: usize,
-) -> Option<Conn> {
+async fn handshake(store: Arc<tls::Store>, stream: TcpStream, place: Registration) -> Option<Conn> {
     let mut accepting = Box::pin(store.accept(stream));
     let outcome = poll_fn(|cx| match place.poll_abort(cx) {
         Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -229,7 +223,7 @@ async fn handshake(
         Ok((stream, tls)) => {
             let protocol = tls.protocol;
             place.set_tls(tls);
-            Some(Conn::tls(stream, place, protocol, head_max))
+            Some(Conn::tls(stream, place, protocol))
         }
         Err(error) => {
             place.gate().handshake_failed();

@@ -1,31 +1,32 @@
 //! The transport of one connection, TCP or TLS, that an HTTP engine reads from and writes to.
 //!
-//! - Reading obeys the [`Order`]s of the sweeper, counts the bytes of a request head, and answers
-//!   408 and 431 itself: the engine never gets to see such a request.
+//! - Reading obeys the [`Order`]s of the sweeper. What was read and not consumed is [`Conn::input`].
 //! - Writing collects up to one TLS record, so that a head and the beginning of its body leave in one
-//!   record and one packet. Whatever is collected leaves when it is flushed, or when the engine turns
-//!   to reading, which it does before it waits.
+//!   record and one packet. What is collected leaves when it is flushed.
 //! - While the connection is idle it holds no buffers.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, BytesMut};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::Protocol;
+use super::gate::Gate;
 use super::info::{Info, Order, State};
 use super::registry::Registration;
 use super::transport::Io;
 
-/// Bytes read ahead, at most, while a request head is awaited.
-const AHEAD_MAX: usize = 4096;
+/// Bytes read at first, before there is a buffer.
+const FIRST_READ: usize = 4096;
 /// Bytes collected before they are written: the plaintext of one TLS record (RFC 8446 section 5.1).
 const OUT_MAX: usize = 16 * 1024;
 
@@ -35,58 +36,39 @@ pub struct Conn {
     io: Io,
     place: Registration,
     protocol: Protocol,
-    /// Plaintext that was read and not handed on yet.
-    ahead: Vec<u8>,
-    ahead_taken: usize,
+    /// Plaintext that was read and not consumed yet.
+    input: BytesMut,
     /// Plaintext that was taken and not written yet.
     out: Vec<u8>,
     out_written: usize,
-    /// Bytes that a request head may have.
-    head_max: usize,
-    /// Bytes that the present head may still have.
-    head_left: usize,
-    /// An answer of our own is being sent; nothing more is read.
-    refusing: bool,
     /// The peer has closed its side.
     ended: bool,
     /// A read or write failed; nothing can be sent any more.
     broken: bool,
 }
 
-/// The answers that never reach the HTTP engine.
-#[derive(Clone, Copy, Debug)]
-enum Refusal {
-    HeaderTimeout,
-    HeaderTooLarge,
-}
-
 impl Conn {
-    pub(super) fn plain(tcp: TcpStream, place: Registration, head_max: usize) -> Self {
-        Self::new(Io::Tcp(tcp), place, Protocol::Http1, head_max)
+    pub(super) fn plain(tcp: TcpStream, place: Registration) -> Self {
+        Self::new(Io::Tcp(tcp), place, Protocol::Http1)
     }
 
     pub(super) fn tls(
         stream: TlsStream<TcpStream>,
         place: Registration,
         protocol: Protocol,
-        head_max: usize,
     ) -> Self {
-        Self::new(Io::Tls(Box::new(stream)), place, protocol, head_max)
+        Self::new(Io::Tls(Box::new(stream)), place, protocol)
     }
 
-    fn new(io: Io, place: Registration, protocol: Protocol, head_max: usize) -> Self {
+    fn new(io: Io, place: Registration, protocol: Protocol) -> Self {
         place.enter(State::New, Instant::now());
         Self {
             io,
             place,
             protocol,
-            ahead: Vec::new(),
-            ahead_taken: 0,
+            input: BytesMut::new(),
             out: Vec::new(),
             out_written: 0,
-            head_max,
-            head_left: head_max,
-            refusing: false,
             ended: false,
             broken: false,
         }
@@ -97,9 +79,19 @@ impl Conn {
         self.place.shared()
     }
 
+    /// Whether the worker drains: the answer that is on its way is the last one.
+    pub fn is_draining(&self) -> bool {
+        self.place.is_draining()
+    }
+
     /// What ALPN chose.
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Where requests that were refused are counted.
+    pub fn gate(&self) -> &Gate {
+        self.place.gate()
     }
 
     /// Waits for the first bytes of a request, without any buffer. `false`: there will be none, the
@@ -112,16 +104,63 @@ impl Conn {
         if self.place.order() != Order::Proceed {
             return Poll::Ready(false);
         }
-        if self.ahead_taken < self.ahead.len() {
+        if !self.input.is_empty() {
             return Poll::Ready(true);
         }
-        self.poll_fill(cx).map(|filled| filled.is_ok_and(|bytes| bytes > 0))
+        let mut space = [MaybeUninit::uninit(); FIRST_READ];
+        let mut space = ReadBuf::uninit(&mut space);
+        let read = ready!(self.poll_read_io(cx, &mut space));
+        self.input.extend_from_slice(space.filled());
+        Poll::Ready(read.is_ok() && !self.input.is_empty())
     }
 
-    /// A request head begins: arms its deadline and its limit.
+    /// What was read and not consumed yet.
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Forgets so many bytes of the input.
+    pub fn consume(&mut self, bytes: usize) {
+        self.input.advance(bytes.min(self.input.len()));
+    }
+
+    /// Reads more, up to `room` bytes behind the input; how many, 0 at the end of the file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] where the head took too long; others where nothing can be read.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        match self.place.order() {
+            Order::Proceed => {}
+            Order::Close => return Poll::Ready(Ok(0)),
+            Order::Expire => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Order::Abort => return Poll::Ready(Err(self.cut())),
+        }
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        self.input.reserve(room);
+        let polled = pin!(self.io.read_buf(&mut self.input)).poll(cx);
+        match polled {
+            Poll::Pending => self.place.wait_for_order(cx),
+            Poll::Ready(Ok(read)) => self.ended = read == 0,
+            // A peer that closes without close_notify has closed all the same.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.ended = true;
+                return Poll::Ready(Ok(0));
+            }
+            Poll::Ready(Err(_)) => self.broken = true,
+        }
+        polled
+    }
+
+    /// Whether the peer has closed its side, or the connection was cut.
+    pub fn is_over(&self) -> bool {
+        self.ended || self.broken
+    }
+
+    /// A request head begins: arms its deadline.
     pub fn begin_head(&mut self) {
         self.place.enter(State::Header, Instant::now());
-        self.head_left = self.head_max;
     }
 
     /// The request is over and the next one is awaited: gives memory back.
@@ -130,6 +169,14 @@ impl Conn {
         if self.out_written == self.out.len() {
             (self.out, self.out_written) = (Vec::new(), 0);
         }
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+    }
+
+    /// Bytes that leave with the next flush, for whoever appends to them.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
     }
 
     /// Says goodbye and closes: what is written leaves, TLS gets its close_notify.
@@ -146,31 +193,34 @@ impl Conn {
         if !self.say_goodbye().await || told {
             return;
         }
+        let mut space = [MaybeUninit::uninit(); FIRST_READ];
         while !self.ended {
-            self.ahead = Vec::new();
-            if std::future::poll_fn(|cx| self.poll_fill(cx)).await.is_err() {
+            let read =
+                std::future::poll_fn(|cx| self.poll_read_io(cx, &mut ReadBuf::uninit(&mut space)));
+            if read.await.is_err() {
                 return;
             }
         }
     }
 
+    /// Closes without a goodbye: the peer notices that something is missing.
+    pub fn reset(self) {
+        let tcp = match &self.io {
+            Io::Tcp(stream) => stream,
+            Io::Tls(stream) => stream.get_ref().0,
+        };
+        // Where it cannot be had the close is an ordinary one.
+        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+    }
+
     /// `false` where there was nobody to say it to.
     async fn say_goodbye(&mut self) -> bool {
+        self.input = BytesMut::new();
         if self.broken {
             return false;
         }
         self.place.enter(State::Closing, Instant::now());
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await.is_ok()
-    }
-
-    /// Reads what there is into the empty read-ahead; 0 at the end of the file.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut space = [MaybeUninit::uninit(); AHEAD_MAX];
-        let mut space = ReadBuf::uninit(&mut space);
-        ready!(self.poll_read_io(cx, &mut space))?;
-        self.ahead = space.filled().to_vec();
-        self.ahead_taken = 0;
-        Poll::Ready(Ok(self.ahead.len()))
     }
 
     fn poll_read_io(
@@ -201,50 +251,6 @@ impl Conn {
                 Poll::Ready(Err(error))
             }
         }
-    }
-
-    /// Hands on a part of the head, never more than it may have.
-    fn poll_read_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.head_left == 0 {
-            return self.poll_refuse(cx, Refusal::HeaderTooLarge);
-        }
-        if self.ahead_taken == self.ahead.len() && ready!(self.poll_fill(cx))? == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        self.head_left -= self.hand_on(buf, self.head_left);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Moves read-ahead into the buffer, up to so many bytes.
-    fn hand_on(&mut self, buf: &mut ReadBuf<'_>, limit: usize) -> usize {
-        let waiting = &self.ahead[self.ahead_taken..];
-        let count = waiting.len().min(buf.remaining()).min(limit);
-        buf.put_slice(&waiting[..count]);
-        self.ahead_taken += count;
-        if self.ahead_taken == self.ahead.len() {
-            (self.ahead, self.ahead_taken) = (Vec::new(), 0);
-        }
-        count
-    }
-
-    /// Answers in the engine's place. Reading fails once the answer is on its way.
-    fn poll_refuse(&mut self, cx: &mut Context<'_>, refusal: Refusal) -> Poll<io::Result<()>> {
-        if !self.refusing {
-            self.refusing = true;
-            self.place.refused_with(refusal.status());
-            match refusal {
-                Refusal::HeaderTimeout => self.place.gate().header_timeout(),
-                Refusal::HeaderTooLarge => self.place.gate().header_too_large(),
-            }
-            self.out.extend_from_slice(refusal.answer(SystemTime::now()).as_bytes());
-        }
-        // Whether the peer got it or not, there is nothing more to read.
-        let _ = ready!(Pin::new(&mut *self).poll_flush(cx));
-        Poll::Ready(Err(io::Error::other(refusal.reason())))
     }
 
     /// Writes what was collected.
@@ -330,29 +336,13 @@ impl AsyncRead for Conn {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let me = self.get_mut();
-        let head = me.place.state() == State::Header;
-        match me.place.order() {
-            Order::Proceed => {}
-            Order::Close => return Poll::Ready(Ok(())),
-            Order::Abort => return Poll::Ready(Err(me.cut())),
-            // Not a byte of a head: it would be an answer to no request.
-            Order::Expire if !me.refusing && me.head_left == me.head_max => {
-                return Poll::Ready(Ok(()));
-            }
-            Order::Expire => return me.poll_refuse(cx, Refusal::HeaderTimeout),
+        if me.place.order() == Order::Close {
+            return Poll::Ready(Ok(()));
         }
-        if me.refusing {
-            return me.poll_refuse(cx, Refusal::HeaderTooLarge);
-        }
-        if head {
-            return me.poll_read_head(cx, buf);
-        }
-        if me.out_written < me.out.len() {
-            // The engine is about to wait. An error shows when it writes again.
-            let _ = Pin::new(&mut *me).poll_flush(cx);
-        }
-        if me.ahead_taken < me.ahead.len() {
-            me.hand_on(buf, usize::MAX);
+        if !me.input.is_empty() {
+            let count = me.input.len().min(buf.remaining());
+            buf.put_slice(&me.input[..count]);
+            me.input.advance(count);
             return Poll::Ready(Ok(()));
         }
         me.poll_read_io(cx, buf)
@@ -368,13 +358,6 @@ impl AsyncWrite for Conn {
         let me = self.get_mut();
         if me.place.order() == Order::Abort {
             return Poll::Ready(Err(me.cut()));
-        }
-        if me.place.state() == State::Header
-            && !me.place.has_refused()
-            && let Some(status) = status_of(bytes)
-        {
-            // An answer to a request that never got as far as its hooks.
-            me.place.refused_with(status);
         }
         if me.out.len() >= OUT_MAX {
             ready!(me.poll_drain(cx))?;
@@ -410,66 +393,5 @@ impl AsRawFd for Conn {
             Io::Tcp(stream) => stream.as_raw_fd(),
             Io::Tls(stream) => stream.get_ref().0.as_raw_fd(),
         }
-    }
-}
-
-impl Refusal {
-    fn status(self) -> u16 {
-        match self {
-            Self::HeaderTimeout => 408,
-            Self::HeaderTooLarge => 431,
-        }
-    }
-
-    fn reason(self) -> &'static str {
-        match self {
-            Self::HeaderTimeout => "the request head took too long",
-            Self::HeaderTooLarge => "the request head is too large",
-        }
-    }
-
-    fn answer(self, now: SystemTime) -> String {
-        let line = match self {
-            Self::HeaderTimeout => "408 Request Timeout",
-            Self::HeaderTooLarge => "431 Request Header Fields Too Large",
-        };
-        let date = httpdate::fmt_http_date(now);
-        format!("HTTP/1.1 {line}\r\nDate: {date}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    }
-}
-
-/// The status of an HTTP/1 answer that begins with these bytes.
-fn status_of(bytes: &[u8]) -> Option<u16> {
-    let digits = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn status_is_read_from_the_status_line() {
-        let check = |bytes: &[u8], expected: Option<u16>| {
-            assert_eq!(status_of(bytes), expected, "{}", bytes.escape_ascii());
-        };
-        check(b"HTTP/1.1 400 Bad Request\r\n", Some(400));
-        check(b"HTTP/1.0 405 x", Some(405));
-        check(b"HTTP/1.1 40", None);
-        check(b"HTTP/1.1 4x0 ", None);
-        check(b"", None);
-        check(b"<html>HTTP/1.1 200", None);
-    }
-
-    #[test]
-    fn refusals_are_whole_answers_that_close() {
-        let text = Refusal::HeaderTimeout.answer(SystemTime::UNIX_EPOCH);
-        assert_eq!(
-            text,
-            "HTTP/1.1 408 Request Timeout\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
-             Content-Length: 0\r\nConnection: close\r\n\r\n"
-        );
-        let text = Refusal::HeaderTooLarge.answer(SystemTime::UNIX_EPOCH);
-        assert!(text.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
     }
 }

@@ -86,11 +86,13 @@ impl Gate {
         self.handshakes_failed.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn header_timeout(&self) {
+    /// Counts a request whose head took too long.
+    pub fn header_timeout(&self) {
         self.header_timeouts.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn header_too_large(&self) {
+    /// Counts a request whose head was too large.
+    pub fn header_too_large(&self) {
         self.headers_too_large.fetch_add(1, Relaxed);
     }
 }

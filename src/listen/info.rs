@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{
-    AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+    AtomicU8, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -61,7 +61,7 @@ pub enum Order {
     Proceed,
     /// Read nothing more: end of file.
     Close,
-    /// The head took too long: 408, then the end. Means nothing once the head is complete.
+    /// The head took too long: reading fails. Means nothing once the head is complete.
     Expire,
     /// Every read and write fails from now on.
     Abort,
@@ -111,8 +111,6 @@ pub struct Info {
     /// When the peer stopped taking bytes, in milliseconds; 0 while it takes them.
     stalled: AtomicU64,
     requests: AtomicU32,
-    /// Status that was sent before any request got as far as its hooks; 0 for none.
-    refused_with: AtomicU16,
     /// Asks an HTTP/2 connection to finish (GOAWAY).
     finish: OnceLock<watch::Sender<bool>>,
 }
@@ -131,7 +129,6 @@ impl Info {
             waker: AtomicWaker::new(),
             stalled: AtomicU64::new(0),
             requests: AtomicU32::new(0),
-            refused_with: AtomicU16::new(0),
             finish: OnceLock::new(),
         })
     }
@@ -176,13 +173,14 @@ impl Info {
         State::from_bits(self.state.load(Acquire))
     }
 
-    /// Disarms the header deadline: the head of a request is complete and its hooks run.
-    pub fn request_head_complete(&self) {
-        self.enter(State::Busy, Instant::now());
+    /// Disarms the header deadline: the head of a request is complete. How many there were so far.
+    pub fn request_head_complete(&self, now: Instant) -> u32 {
+        self.enter(State::Busy, now);
         let requests = self.requests.fetch_add(1, Relaxed).saturating_add(1);
         if requests >= self.requests_max {
             self.finish();
         }
+        requests
     }
 
     /// Ends the connection from any thread: whoever reads sees the end of the file, and what does
@@ -201,20 +199,6 @@ impl Info {
     /// Changes to `true` when an HTTP/2 connection shall finish. The receiver has seen nothing yet.
     pub fn finishing(&self) -> watch::Receiver<bool> {
         self.finish.get_or_init(|| watch::Sender::new(false)).subscribe()
-    }
-
-    /// The status that was sent although no request got as far as its hooks: 400 and 405 of the
-    /// HTTP engine, 408 and 431 of the connection itself. It is forgotten by asking.
-    pub fn take_refusal(&self) -> Option<u16> {
-        Some(self.refused_with.swap(0, Relaxed)).filter(|status| *status != 0)
-    }
-
-    pub(super) fn refused_with(&self, status: u16) {
-        self.refused_with.store(status, Relaxed);
-    }
-
-    pub(super) fn has_refused(&self) -> bool {
-        self.refused_with.load(Relaxed) != 0
     }
 
     pub(super) fn set_tls(&self, tls: Tls) {
@@ -330,7 +314,7 @@ pub(super) mod tests {
     fn late_expiry_does_not_meet_the_next_request() {
         let info = Info::new(ends(), 10, Instant::now());
         info.obey(Order::Expire);
-        info.request_head_complete();
+        info.request_head_complete(Instant::now());
         assert_eq!(info.order(), Order::Proceed);
     }
 
@@ -338,18 +322,9 @@ pub(super) mod tests {
     fn last_allowed_request_asks_http2_to_finish() {
         let info = Info::new(ends(), 2, Instant::now());
         let finishing = info.finishing();
-        info.request_head_complete();
+        info.request_head_complete(Instant::now());
         assert!(!*finishing.borrow());
-        info.request_head_complete();
+        info.request_head_complete(Instant::now());
         assert!(*finishing.borrow());
-    }
-
-    #[test]
-    fn refusal_is_told_once() {
-        let info = Info::new(ends(), 2, Instant::now());
-        assert_eq!(info.take_refusal(), None);
-        info.refused_with(408);
-        assert_eq!(info.take_refusal(), Some(408));
-        assert_eq!(info.take_refusal(), None);
     }
 }

@@ -139,6 +139,10 @@ impl Registration {
         &self.info
     }
 
+    pub(super) fn is_draining(&self) -> bool {
+        *self.registry.draining.borrow()
+    }
+
     pub(super) fn gate(&self) -> &Gate {
         self.permit.gate()
     }

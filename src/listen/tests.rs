@@ -60,7 +60,7 @@ fn serve(settings: ListenerSettings, limits: Limits) -> Served {
         if !conn.readable().await {
             return conn.close().await;
         }
-        conn.info().request_head_complete();
+        conn.info().request_head_complete(Instant::now());
         let _ = conn.write_all(b"ok").await;
         conn.linger().await;
     };

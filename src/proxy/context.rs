@@ -1,12 +1,12 @@
-//! What the hooks of one request hand to each other.
+//! What is known of one request on its way: each step of the exchange adds to it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method};
-use pingora_proxy::Session;
+use http::Method;
 
+use crate::downstream::Request;
 use crate::headers::forwarded::Client;
 use crate::listen::Info;
 use crate::proxy::error::RequestError;
@@ -14,7 +14,6 @@ use crate::proxy::gate::{Cut, Pass};
 use crate::proxy::lease::HeldTurn;
 use crate::proxy::modes::Guarded;
 use crate::proxy::open_streams::Watched;
-use crate::proxy::patient::Lent;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::routing::target::RequestTarget;
@@ -29,27 +28,25 @@ use crate::telemetry::audit::{self, AuditContext};
 use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::InFlight;
 use crate::upstream::group::Active;
-use crate::wire::fields::Fields;
+use crate::wire::flaw::RequestFlaw;
 
 /// One request on its way.
 pub struct Context {
     pub begun: Instant,
-    pub connection: Option<Arc<Info>>,
-    /// What came, from `request_filter` on.
-    pub head: Fields,
+    pub connection: Arc<Info>,
     pub target: Option<Target>,
     pub exchange: Option<Exchange>,
     /// In place of `exchange` where the policy has no tickets.
     pub guarded: Option<Guarded>,
     pub attempts: Attempts,
-    /// The `Cookie` line for the worker; absent: none is sent.
-    pub cookie: Option<HeaderValue>,
-    /// Request body bytes seen.
-    pub body_bytes: u64,
-    /// The client's own session while the engine has to wait for a login.
-    pub lent: Lent,
+    /// The `Cookie` line for the worker; empty: none is sent.
+    pub cookie: Vec<u8>,
     /// Why the proxy answered by itself.
     pub error: Option<RequestError>,
+    /// What an attempt ended with; another one may do better.
+    pub last_error: Option<RequestError>,
+    /// What is wrong with the request's body.
+    pub flaw: Option<RequestFlaw>,
     pub kind: RouteKind,
     _in_flight: InFlight,
 }
@@ -106,19 +103,18 @@ pub struct Attempts {
 
 impl Context {
     /// A request that has just begun.
-    pub fn new(shared: &Shared) -> Self {
+    pub fn new(shared: &Shared, connection: Arc<Info>, begun: Instant) -> Self {
         Self {
-            begun: Instant::now(),
-            connection: None,
-            head: Fields::new(),
+            begun,
+            connection,
             target: None,
             exchange: None,
             guarded: None,
             attempts: Attempts::default(),
-            cookie: None,
-            body_bytes: 0,
-            lent: Lent::default(),
+            cookie: Vec::new(),
             error: None,
+            last_error: None,
+            flaw: None,
             kind: RouteKind::Unrouted,
             _in_flight: shared.metrics.request_begins(),
         }
@@ -126,10 +122,9 @@ impl Context {
 
     /// The client's address: the connection's, until trusted proxies were asked.
     pub fn client_ip(&self) -> IpAddr {
-        match (&self.target, &self.connection) {
-            (Some(target), _) => target.client.ip,
-            (None, Some(connection)) => connection.peer().ip(),
-            (None, None) => IpAddr::from([0, 0, 0, 0]),
+        match &self.target {
+            Some(target) => target.client.ip,
+            None => self.connection.peer().ip().to_canonical(),
         }
     }
 
@@ -145,6 +140,11 @@ impl Context {
         }
     }
 
+    /// Whether it was ended from outside.
+    pub fn is_cut(&self) -> bool {
+        self.cut().is_some_and(|cut| cut.is_cut())
+    }
+
     /// Whether a record is suspended for it: its answer decides what becomes of that.
     pub fn is_login(&self) -> bool {
         self.exchange.as_ref().is_some_and(|exchange| matches!(exchange.bond, Bond::Login(_)))
@@ -156,20 +156,20 @@ impl Context {
     }
 
     /// Writes an event to the audit trail.
-    pub fn tell(&self, shared: &Shared, session: &Session, policy: &Policy, event: &Event) {
-        self.tell_of(shared, session, Some(policy), event);
+    pub fn tell(&self, shared: &Shared, request: &Request, policy: &Policy, event: &Event) {
+        self.tell_of(shared, request, Some(policy), event);
     }
 
     /// The same, where the route may have no session policy.
     pub fn tell_of(
         &self,
         shared: &Shared,
-        session: &Session,
+        request: &Request,
         policy: Option<&Policy>,
         event: &Event,
     ) {
         let host = self.target.as_ref().map_or("-", |target| target.host.as_str());
-        let path = String::from_utf8_lossy(session.req_header().raw_path());
+        let path = String::from_utf8_lossy(request.target());
         let client = self.client_ip();
         let policy = policy.map_or("-", |policy| policy.name.as_str());
         let context = AuditContext { client, policy, host, path: &path };

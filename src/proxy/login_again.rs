@@ -4,14 +4,13 @@
 //! they were not shown. Its user did nothing but click twice. She is led to the form again, where a
 //! token waits that is good. Scripts get the application's own answer.
 
-use http::header::{CACHE_CONTROL, LOCATION};
 use http::{Method, StatusCode};
-use pingora_core::Result;
-use pingora_http::ResponseHeader;
 
 use crate::headers::fetch;
-use crate::wire::fields::Fields;
+use crate::proxy::respond::NOT_KEPT;
+use crate::wire::fields::{Fields, Unwritable};
 use crate::wire::name::Name;
+use crate::wire::response::ResponseHead;
 
 /// The login form that a request came from: the page in `Referer` if that is ours, else the request's
 /// own path. `None` where its answer is to be left as it is.
@@ -35,10 +34,10 @@ pub fn form(
 ///
 /// # Errors
 /// A field that is none.
-pub fn lead_to(response: &mut ResponseHeader, form: &str) -> Result<()> {
-    response.set_status(StatusCode::SEE_OTHER)?;
-    response.insert_header(LOCATION, form)?;
-    response.insert_header(CACHE_CONTROL, "private, no-store")
+pub fn lead_to(response: &mut ResponseHead, form: &str) -> Result<(), Unwritable> {
+    response.set_status(StatusCode::SEE_OTHER);
+    response.fields.set(b"Location", form.as_bytes())?;
+    response.fields.set(b"Cache-Control", NOT_KEPT)
 }
 
 /// Path and query of a page of ours.

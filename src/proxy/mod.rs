@@ -1,18 +1,22 @@
-//! The adapter to Pingora: the only module that names `pingora*`. One file per hook; what is
-//! decided, is decided in `session`, `routing` and `upstream`.
+//! The exchange: from a request to its answer, one file for each of its steps. What is decided, is
+//! decided in `session`, `routing` and `upstream`; here it is carried out.
 
+mod access;
 mod admit;
-mod body_filters;
-mod bridge;
+mod answering;
+mod asking;
 mod context;
 pub mod cut;
+mod deliver;
+mod endpoint;
 pub mod error;
-mod fail_to_proxy;
+pub mod exchange;
+mod finish;
+mod forward;
 pub mod gate;
-pub mod hooks;
+mod join;
 mod lease;
 pub mod limit;
-pub mod logging;
 mod login_again;
 pub mod mass_logout;
 pub mod merging;
@@ -21,21 +25,19 @@ mod model;
 mod modes;
 pub mod open_streams;
 pub mod own_sessions;
-mod patient;
+mod pages;
 pub mod replaced_seals;
-mod reply;
-mod request_filter;
-mod response_filter;
-pub mod serve;
+mod respond;
+mod response;
+mod route;
 mod session_limit;
 pub mod settings;
 mod settle;
+mod settled;
 pub mod shared;
-mod stream;
-mod streams;
 pub mod successions;
 pub mod ticket_cache;
 pub mod touches;
+mod tunnel;
 mod turn;
-pub mod upstream_peer;
-mod upstream_request_filter;
+mod worker;

@@ -6,21 +6,16 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
-use pingora_core::Result;
-use pingora_http::ResponseHeader;
-use pingora_proxy::Session;
-
 use crate::clock::UnixMillis;
 use crate::cookie::appearance::Appearance;
 use crate::cookie::response::name_of;
 use crate::cookie::worker_clock;
 use crate::crypto::random;
+use crate::downstream::Request;
 use crate::headers::fetch::is_document;
-use crate::proxy::bridge::fields_of;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
-use crate::proxy::fail_to_proxy::raise;
+use crate::proxy::respond::NOT_KEPT;
 use crate::proxy::shared::Shared;
 use crate::session::carried::Carried;
 use crate::session::event::{Event, Reject};
@@ -28,6 +23,8 @@ use crate::session::harden::harden;
 use crate::session::policy::{Mode, Policy};
 use crate::session::seal::exchange::{Brought, Occasion, Place, bring, leaving, replaced, write};
 use crate::telemetry::findings::Found;
+use crate::wire::name::Name;
+use crate::wire::response::ResponseHead;
 
 /// A request under such a policy.
 pub struct Guarded {
@@ -41,7 +38,7 @@ pub struct Guarded {
 /// Takes in what a request carries. Gives the pairs for the worker.
 pub async fn join(
     shared: &Shared,
-    session: &Session,
+    request: &Request,
     ctx: &mut Context,
     policy: &Arc<Policy>,
     carried: &Carried<'_>,
@@ -60,7 +57,7 @@ pub async fn join(
         }
     };
     for reason in rejected {
-        ctx.tell(shared, session, policy, &Event::TicketRejected { reason });
+        ctx.tell(shared, request, policy, &Event::TicketRejected { reason });
     }
     let at = shared.clock.now();
     ctx.guarded = Some(Guarded { policy: policy.clone(), at, brought });
@@ -82,13 +79,13 @@ async fn open(shared: &Shared, place: Place<'_>, carried: &Carried<'_>) -> Vec<B
 /// Writes the cookies of an answer; they have been taken out of it.
 pub fn respond(
     shared: &Shared,
-    session: &Session,
-    response: &mut ResponseHeader,
+    request: &Request,
+    response: &mut ResponseHead,
     ctx: &mut Context,
     guarded: &Guarded,
     fields: &[Vec<u8>],
-) -> Result<()> {
-    let Some(target) = &ctx.target else { return raise(ctx, RequestError::Internal) };
+) -> Result<(), RequestError> {
+    let Some(target) = &ctx.target else { return Err(RequestError::Internal) };
     let policy = &guarded.policy;
     for field in fields {
         let name = name_of(field);
@@ -104,42 +101,41 @@ pub fn respond(
                     instead: hardened.instead.as_deref(),
                 };
                 shared.findings.tell(&shared.metrics, &found, shared.clock.now());
-                response.append_header(SET_COOKIE, &*hardened.field)?;
+                response.fields.push(b"Set-Cookie", &hardened.field)?;
             }
             // A worker has no say about tickets.
             _ if shared.is_ticket(name) => {}
             _ => {
                 let field = shared.cookies.rewrite(field, target.client.https);
-                response.append_header(SET_COOKIE, &*field)?;
+                response.fields.push(b"Set-Cookie", &field)?;
             }
         }
     }
     match &policy.mode {
-        Mode::Seal(appearance) => seal(shared, session, response, ctx, guarded, appearance, fields),
+        Mode::Seal(appearance) => seal(shared, request, response, ctx, guarded, appearance, fields),
         Mode::Vault | Mode::Harden { .. } => Ok(()),
     }
 }
 
 fn seal(
     shared: &Shared,
-    session: &Session,
-    response: &mut ResponseHeader,
+    request: &Request,
+    response: &mut ResponseHead,
     ctx: &mut Context,
     guarded: &Guarded,
     appearance: &Appearance,
     fields: &[Vec<u8>],
-) -> Result<()> {
-    let Some(target) = &ctx.target else { return raise(ctx, RequestError::Internal) };
+) -> Result<(), RequestError> {
+    let Some(target) = &ctx.target else { return Err(RequestError::Internal) };
     let (policy, now) = (&guarded.policy, shared.clock.now());
     let place = Place { policy, appearance, host: &target.host };
     let own = fields.iter().map(Vec::as_slice).filter(|field| policy.owns(name_of(field)));
-    let answer = fields_of(&response.headers);
-    let set = worker_clock::cookies(own, &answer, now);
+    let set = worker_clock::cookies(own, &response.fields, now);
     for cookie in set.iter().filter(|cookie| place.is_foreign(cookie.domain())) {
         shared.tell_foreign_domain(policy, &target.host, cookie.name(), now);
     }
     let occasion = Occasion {
-        is_document: is_document(&session.req_header().method, &ctx.head, &answer),
+        is_document: is_document(&request.method, request.fields(), &response.fields),
         took: now.since(guarded.at),
         is_replaced: &|id| shared.replaced_seals.has(id, now),
     };
@@ -152,17 +148,17 @@ fn seal(
         Ok(written) => written,
         Err(error) => {
             tracing::error!(%error, "no randomness for a sealed cookie: the answer is withheld");
-            ctx.tell(shared, session, policy, &Event::Withheld { id: None });
-            return raise(ctx, RequestError::Withheld);
+            ctx.tell(shared, request, policy, &Event::Withheld { id: None });
+            return Err(RequestError::Withheld);
         }
     };
     // PROTOCOL.md 12.
     if !set.is_empty() || !written.fields.is_empty() {
-        response.insert_header(CACHE_CONTROL, "private, no-store")?;
-        response.remove_header(&EXPIRES);
+        response.fields.set(b"Cache-Control", NOT_KEPT)?;
+        response.fields.remove(Name::Expires);
     }
     for field in written.fields {
-        response.append_header(SET_COOKIE, field)?;
+        response.fields.push(b"Set-Cookie", &field)?;
     }
     for (name, cause) in &written.left_out {
         let (cookie, cause) = (String::from_utf8_lossy(name), *cause);
@@ -172,7 +168,7 @@ fn seal(
             cause = cause.name(),
             "a session cookie could not be sealed and was left out of the answer"
         );
-        ctx.tell(shared, session, policy, &Event::NotMade { cause });
+        ctx.tell(shared, request, policy, &Event::NotMade { cause });
     }
     Ok(())
 }

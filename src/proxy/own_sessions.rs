@@ -6,11 +6,11 @@
 
 use http::header::{ALLOW, HeaderName, SET_COOKIE};
 use http::{Method, StatusCode};
-use pingora_proxy::Session;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clock::UnixMillis;
+use crate::downstream::Request;
 use crate::headers::fetch;
 use crate::proxy::context::Context;
 use crate::proxy::settle::expiry_field;
@@ -62,13 +62,12 @@ struct Own {
 }
 
 /// Reads what is asked for, before any session is looked up.
-pub fn read(session: &Session, ctx: &Context) -> Result<Asked, Json> {
-    let request = session.req_header();
+pub fn read(request: &Request, ctx: &Context) -> Result<Asked, Json> {
     let Some(target) = &ctx.target else {
         return Err(Json::error(StatusCode::INTERNAL_SERVER_ERROR, "internal"));
     };
     let method = &request.method;
-    let asked = Asked::read(method, target.requested.path.as_bytes(), request.uri.query())
+    let asked = Asked::read(method, target.requested.path.as_bytes(), query(request.target()))
         .map_err(|refused| match refused {
             Refused::Nothing => Json::error(StatusCode::NOT_FOUND, "not_found"),
             Refused::NotSaid => Json::error(StatusCode::BAD_REQUEST, "others_expected"),
@@ -77,12 +76,17 @@ pub fn read(session: &Session, ctx: &Context) -> Result<Asked, Json> {
             }
         })?;
     let authority = target.client.host.as_deref().unwrap_or_default();
-    let is_ours = match fetch::same_origin(&ctx.head, authority, target.client.https) {
+    let is_ours = match fetch::same_origin(request.fields(), authority, target.client.https) {
         Some(is_ours) => is_ours,
         // A program, or a browser that says nothing about a GET: it can only be read by its own.
         None => matches!(*method, Method::GET | Method::HEAD),
     };
     if is_ours { Ok(asked) } else { Err(Json::error(StatusCode::FORBIDDEN, "cross_origin")) }
+}
+
+fn query(target: &[u8]) -> Option<&str> {
+    let begin = target.iter().position(|byte| *byte == b'?')? + 1;
+    std::str::from_utf8(target.get(begin..)?).ok()
 }
 
 /// Answers a request that was admitted.

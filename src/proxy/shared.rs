@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use pingora_core::upstreams::peer::HttpPeer;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::cookie;
@@ -36,10 +35,9 @@ use crate::telemetry::labels::{StoreOp, StoreOutcome};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
 
-/// An upstream with the peers that Pingora connects to, by the endpoints' index.
+/// An upstream at work.
 pub struct Upstream {
     pub group: Arc<Group>,
-    pub peers: Vec<HttpPeer>,
     pub metrics: UpstreamMetrics,
     /// When an endpoint dies all of its sessions leave it: one line says so, with their number.
     pub failovers: Throttle,

@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use http::Version;
 use ipnet::IpNet;
 
 use crate::clock::UnixMillis;
+use crate::downstream::Protocol;
 use crate::listen::Info;
 use crate::proxy::ticket_cache::Opened;
 use crate::session::outcome::RecordKey;
@@ -63,9 +63,14 @@ impl Successions {
 }
 
 /// Whether a connection belongs to one browser, as far as anybody can tell.
-pub fn is_ones_own(connection: &Info, version: Version, head: &Fields, trusted: &[IpNet]) -> bool {
+pub fn is_ones_own(
+    connection: &Info,
+    protocol: Protocol,
+    head: &Fields,
+    trusted: &[IpNet],
+) -> bool {
     let peer = connection.peer().ip().to_canonical();
-    version == Version::HTTP_2
+    protocol == Protocol::Http2
         && !trusted.iter().any(|network| network.contains(&peer))
         && !FORWARDED.iter().any(|name| head.has(*name))
 }

@@ -61,6 +61,11 @@ impl RequestTarget {
         Ok(Self { path, forwarded })
     }
 
+    /// The target as it came, without the authority of an absolute-form: what a log says of it.
+    pub fn without_authority<'a>(&'a self, came: &'a [u8]) -> &'a [u8] {
+        if came.starts_with(b"/") { came } else { self.forwarded(came) }
+    }
+
     /// What a worker is asked for: `came`, the target that was read, or what it was resolved to.
     pub fn forwarded<'a>(&'a self, came: &'a [u8]) -> &'a [u8] {
         self.forwarded.as_deref().unwrap_or(came)

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
+
 /// How long a login waits for what is in flight, and others for a login, unless the policy says
 /// otherwise (PROTOCOL.md 18).
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,6 +51,12 @@ pub struct Nature {
     pub writes: bool,
     pub is_preflight: bool,
     pub stream: Stream,
+}
+
+/// Whether a request asks for a stream: an upgrade, or what `EventSource` sends.
+pub fn is_stream_wanted(head: &Fields) -> bool {
+    head.has(Name::Upgrade)
+        || head.all(Name::Accept).any(|accept| accept.starts_with(b"text/event-stream"))
 }
 
 /// Whether a request is one that may be answered for ever.

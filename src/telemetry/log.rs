@@ -1,7 +1,7 @@
 //! Where log lines go and which ones are written.
 //!
 //! One subscriber for the process: `tracing` events, and the records of crates that use `log`
-//! (Pingora does) through the bridge that comes with `tracing-subscriber`. Lines go to standard
+//! (rustls does) through the bridge that comes with `tracing-subscriber`. Lines go to standard
 //! error, each with one `write`; files, rotation and shipping are the service manager's business.
 
 use std::io::{self, IsTerminal};
@@ -19,15 +19,6 @@ use crate::telemetry::{Format, LogSettings};
 /// What holds where the operator's filter says nothing. `level: warn` quiets the process's own
 /// lines; access lines and audit events have switches of their own, so they stay.
 const BASE: &str = "info,access=info,audit=info";
-
-/// Pingora's targets, unless the operator's filter names them.
-///
-/// For every request that fails, Pingora writes an error line of its own with method, full path
-/// and query, where one-time codes and reset tokens travel. Most of those failures are a client's
-/// doing, so anybody could fill the log as well. The access line carries the same failure (its
-/// `error` field, path without query); nothing is lost but the duplicates. Lines about Pingora's own
-/// trouble (a socket closed twice, a pool gone wrong) stay.
-const PINGORA: &str = "pingora=off,pingora_core=error,pingora_core::apps=off";
 
 /// Begins to write log lines. Does nothing where that has been done before, so that several
 /// applications can live in one test process.
@@ -76,9 +67,6 @@ where
 /// Later directives replace earlier ones for the same target, and longer targets win.
 fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
     let mut directives = vec![BASE];
-    if !settings.level.contains("pingora") {
-        directives.push(PINGORA);
-    }
     if !settings.level.trim().is_empty() {
         directives.push(&settings.level);
     }
@@ -131,9 +119,6 @@ pub(super) mod capture {
 mod tests {
     use super::*;
 
-    /// The crate that only `proxy` may name.
-    const PROXYING: &str = concat!("pingora", "_proxy");
-
     fn settings(level: &str) -> LogSettings {
         LogSettings { level: level.to_owned(), ..LogSettings::default() }
     }
@@ -162,30 +147,22 @@ mod tests {
                 tracing::info!(target: "cloakroom::app", "our-info");
                 tracing::warn!(target: "cloakroom::app", "our-warning");
                 tracing::debug!(target: "cloakroom::store", "our-detail");
-                // Pingora uses `log`: these come through the bridge.
-                log::error!(target: PROXYING, "request-summary");
-                log::error!(target: "pingora_core::apps::http_app", "downstream-summary");
-                log::error!(target: "pingora_core::protocols", "engine-trouble");
-                log::warn!(target: "pingora_core::protocols", "engine-chatter");
             });
             let messages: Vec<_> =
                 written.lines().filter_map(|line| line.split(' ').next_back()).collect();
             assert_eq!(messages, expected, "{settings:?}");
         }
-        let all = &["a-line", "an-event", "our-info", "our-warning", "engine-trouble"];
+        let all = &["a-line", "an-event", "our-info", "our-warning"];
         check(&settings("info"), all);
         check(&settings(""), all);
-        check(&settings("warn"), &["a-line", "an-event", "our-warning", "engine-trouble"]);
+        check(&settings("warn"), &["a-line", "an-event", "our-warning"]);
         check(
             &settings("cloakroom::store=debug"),
-            &["a-line", "an-event", "our-info", "our-warning", "our-detail", "engine-trouble"],
+            &["a-line", "an-event", "our-info", "our-warning", "our-detail"],
         );
         check(&LogSettings { access: false, ..settings("info") }, &all[1..]);
-        check(&settings("info,audit=off"), &[all[0], all[2], all[3], all[4]]);
-        check(
-            &settings(&format!("off,{PROXYING}=error")),
-            &["a-line", "an-event", "request-summary"],
-        );
+        check(&settings("info,audit=off"), &[all[0], all[2], all[3]]);
+        check(&settings("off"), &["a-line", "an-event"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use super::name::Name;
-use super::{Version, elements};
+use super::{Version, elements, is_token};
 
 /// Options that one message may name: each is compared with each field.
 const OPTIONS_MAX: usize = 64;
@@ -61,6 +61,16 @@ pub fn remove_hop_by_hop(fields: &mut Fields) -> Result<(), TooManyOptions> {
         _ => !named.iter().any(|option| option.eq_ignore_ascii_case(field.name)),
     });
     Ok(())
+}
+
+/// Whether a request asks for something to be taken away that would make a worker believe another
+/// client or host, or names what is no option at all.
+pub fn nominates_protected(fields: &Fields) -> bool {
+    fields.all(Name::Connection).flat_map(elements).any(|option| {
+        let protected =
+            [Name::Host, Name::XForwardedFor, Name::XForwardedHost, Name::XForwardedProto];
+        !option.iter().all(|byte| is_token(*byte)) || protected.contains(&Name::of(option))
+    })
 }
 
 /// Options that name no field, or one that goes anyway: most messages have no others, and then

@@ -148,6 +148,11 @@ impl Fields {
         self.list.len() < before
     }
 
+    /// Removes all fields of a name that need not have a number.
+    pub fn remove_named(&mut self, name: &[u8]) {
+        self.retain(|field| !field.name.eq_ignore_ascii_case(name));
+    }
+
     /// Keeps the fields that `keep` wants.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
         let Self { text, list } = self;

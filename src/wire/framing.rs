@@ -84,6 +84,14 @@ pub fn has_body(status: StatusCode, method: &Method) -> bool {
         || *method == Method::HEAD)
 }
 
+/// The length that a request of HTTP/2 announces (RFC 9113 section 8.1.1).
+///
+/// # Errors
+/// 400 for what is no number.
+pub fn length_of(head: &RequestHead) -> Result<Option<u64>, RequestFlaw> {
+    lengths(&head.fields).length.transpose().map_err(|()| RequestFlaw::Length)
+}
+
 /// What the fields say of a body's length.
 struct Lengths {
     /// There is a `Transfer-Encoding`, whatever it says.

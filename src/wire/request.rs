@@ -38,17 +38,50 @@ impl RequestHead {
         self.fields.take_text(head);
         self.target =
             Span::new(line.method.len() + 1, line.target.len()).ok_or(RequestFlaw::HeadTooLarge)?;
-        let mut seen_once = 0_u128;
-        read_fields(&mut self.fields, head, line.length, |name| {
-            let bit = 1_u128 << (name as u8);
-            let is_doubled = name.comes_once() && seen_once & bit != 0;
-            seen_once |= bit;
-            if is_doubled { Err(RequestFlaw::Doubled(name)) } else { Ok(()) }
-        })?;
+        let mut once = Once::default();
+        read_fields(&mut self.fields, head, line.length, |name| once.see(name))?;
         if self.version == Version::Http11 && !self.fields.has(Name::Host) {
             return Err(RequestFlaw::NoHost);
         }
         self.check_expectation()
+    }
+
+    /// Checks what [`read`](Self::read) checks of fields, in a head that was composed.
+    ///
+    /// # Errors
+    /// A field that comes twice, or an expectation that nobody meets.
+    pub fn check(&self) -> Result<(), RequestFlaw> {
+        let mut once = Once::default();
+        self.fields.iter().try_for_each(|field| once.see(field.known))?;
+        self.check_expectation()
+    }
+
+    /// A head that did not come as bytes of HTTP/1; its fields are pushed.
+    ///
+    /// # Errors
+    /// [`RequestFlaw::RequestLine`] for a target that could not stand in a request line.
+    pub fn compose(method: Method, target: &[u8]) -> Result<Self, RequestFlaw> {
+        if !is_target(target) {
+            return Err(RequestFlaw::RequestLine);
+        }
+        let mut head = Self { method, ..Self::default() };
+        head.fields.take_text(target);
+        head.target = Span::new(0, target.len()).ok_or(RequestFlaw::HeadTooLarge)?;
+        Ok(head)
+    }
+
+    /// Makes `Host` say what a target in absolute-form says (RFC 9112 section 3.2.2).
+    ///
+    /// # Errors
+    /// [`RequestFlaw::Doubled`] where it says something else, which somebody may have believed before
+    /// us; [`RequestFlaw::RequestLine`] where the authority could not be a `Host`.
+    pub fn take_authority(&mut self) -> Result<(), RequestFlaw> {
+        let Some(authority) = authority_of(self.target()) else { return Ok(()) };
+        if self.fields.all(Name::Host).any(|host| !host.eq_ignore_ascii_case(authority)) {
+            return Err(RequestFlaw::Doubled(Name::Host));
+        }
+        let authority = authority.to_vec();
+        self.fields.set(b"Host", &authority).map_err(|_| RequestFlaw::RequestLine)
     }
 
     /// Whether the client waits for a `100 Continue` before it sends the body. HTTP/1.0 clients do
@@ -68,6 +101,21 @@ impl RequestHead {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Finds fields that come twice and may not.
+#[derive(Default)]
+struct Once {
+    seen: u128,
+}
+
+impl Once {
+    fn see(&mut self, name: Name) -> Result<(), RequestFlaw> {
+        let bit = 1_u128 << (name as u8);
+        let is_doubled = name.comes_once() && self.seen & bit != 0;
+        self.seen |= bit;
+        if is_doubled { Err(RequestFlaw::Doubled(name)) } else { Ok(()) }
     }
 }
 
@@ -97,7 +145,7 @@ impl<'a> RequestLine<'a> {
         if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
             return Err(flaw);
         }
-        if target.is_empty() || target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
+        if !is_target(target) {
             return Err(flaw);
         }
         let version = Version::read(version).map_err(|known| match known {
@@ -112,6 +160,19 @@ impl<'a> RequestLine<'a> {
     pub fn may_begin_with(byte: u8) -> bool {
         is_token(byte) || matches!(byte, b'\r' | b'\n')
     }
+}
+
+fn is_target(target: &[u8]) -> bool {
+    !target.is_empty() && !target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
+}
+
+/// The authority of a target in absolute-form.
+fn authority_of(target: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = target.split_at_checked(target.iter().position(|byte| *byte == b':')?)?;
+    let is_http = [&b"http"[..], b"https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
+    let rest = rest.strip_prefix(b"://").filter(|_| is_http)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    Some(rest.get(..end.unwrap_or(rest.len())).unwrap_or_default())
 }
 
 fn until_blank(text: &[u8]) -> Option<(&[u8], &[u8])> {

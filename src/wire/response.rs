@@ -17,6 +17,17 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// A head that did not come as bytes.
+    pub fn compose(status: StatusCode, fields: Fields) -> Self {
+        Self { status, fields, ..Self::default() }
+    }
+
+    /// Another status, with its usual reason.
+    pub fn set_status(&mut self, status: StatusCode) {
+        self.status = status;
+        self.reason = Span::default();
+    }
+
     /// The reason phrase byte for byte; may be empty.
     pub fn reason(&self) -> &[u8] {
         self.fields.span(self.reason)
@@ -33,8 +44,7 @@ impl ResponseHead {
         self.fields.take_text(head);
         self.reason = line.reason;
         match read_fields(&mut self.fields, head, line.length, |_| Ok(())) {
-            // Whoever passes an answer on removes the blanks (RFC 9112 section 5.1).
-            Err(ResponseFlaw::FieldLine) => match without_blanks_before_colons(head, line.length) {
+            Err(ResponseFlaw::FieldLine) => match mended(head, line.length) {
                 Some(mended) => {
                     self.fields.take_text(&mended);
                     read_fields(&mut self.fields, &mended, line.length, |_| Ok(()))
@@ -80,21 +90,34 @@ impl StatusLine {
     }
 }
 
-/// The head with the blanks between names and colons removed; `None` where there are none. A line
-/// that begins with a blank is left alone: it would continue the one before it, and is refused.
-fn without_blanks_before_colons(head: &[u8], begin: usize) -> Option<Vec<u8>> {
-    let (line, fields) = head.split_at_checked(begin)?;
-    let mut mended = line.to_vec();
+/// The head without blanks between names and colons, and with folded lines in one; `None` where there
+/// is nothing to mend. Whoever passes an answer on does both (RFC 9112 sections 5.1 and 5.2).
+fn mended(head: &[u8], begin: usize) -> Option<Vec<u8>> {
+    let (first, fields) = head.split_at_checked(begin)?;
+    let mut mended = first.to_vec();
+    let mut is_mended = false;
     for line in fields.split_inclusive(|byte| *byte == b'\n') {
+        let is_folded = matches!(line.first(), Some(b' ' | b'\t'));
+        if is_folded && mended.len() > begin {
+            while matches!(mended.last(), Some(b'\r' | b'\n' | b' ' | b'\t')) {
+                mended.pop();
+            }
+            mended.push(b' ');
+            let text = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
+            mended.extend_from_slice(line.get(text.unwrap_or(line.len())..).unwrap_or_default());
+            is_mended = true;
+            continue;
+        }
         match memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) {
-            Some((name, value)) if !name.starts_with(b" ") && !name.starts_with(b"\t") => {
+            Some((name, value)) if !is_folded => {
+                is_mended |= trim(name).len() < name.len();
                 mended.extend_from_slice(trim(name));
                 mended.extend_from_slice(value);
             }
             _ => mended.extend_from_slice(line),
         }
     }
-    (mended.len() < head.len()).then_some(mended)
+    is_mended.then_some(mended)
 }
 
 impl From<FieldsFlaw> for ResponseFlaw {
@@ -110,6 +133,7 @@ impl From<FieldsFlaw> for ResponseFlaw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::name::Name;
 
     fn read(head: impl AsRef<[u8]>) -> Result<ResponseHead, ResponseFlaw> {
         let mut read = ResponseHead::default();
@@ -167,10 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn folded_and_broken_lines_are_refused() {
+    fn folded_lines_become_one() {
+        let check = |lines: &str, expected: &str| {
+            let head = read(format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).expect("a head");
+            assert_eq!(head.fields.only(Name::Link), Some(expected.as_bytes()), "{lines:?}");
+        };
+        check("Link: b\r\n c\r\n", "b c");
+        check("Link: b\r\n\t c: d\r\nX: y\r\n", "b c: d");
+        check("Link: b \r\n \t\r\n c\n", "b c");
+        check("Link:\r\n c\r\n", "c");
+    }
+
+    #[test]
+    fn broken_lines_are_refused() {
         for lines in [
-            "a: b\r\n c\r\n",
-            "a: b\r\n\tc: d\r\n",
             " a: b\r\n",
             "a\r\n",
             "a b\r\n",

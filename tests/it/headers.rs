@@ -163,29 +163,30 @@ async fn nominations_take_nothing_of_ours_away() {
     assert_eq!(worker.seen().len(), asked);
 }
 
-/// Trailers are not forwarded at all, as with nginx: a worker that merges them into the head would
-/// believe them.
+/// A worker that merges trailers into the head would believe them: what a head may not bring, they may
+/// not either (RFC 9110, section 6.5.1).
 #[tokio::test]
-async fn trailers_of_requests_go_nowhere() {
+async fn trailers_of_requests_bring_nothing_that_a_head_may_not() {
     let worker = worker().await;
     let proxy = Shop::at(worker.address).start();
     let mut client = dial(&proxy).await;
     let raw = format!(
         "POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\
          Trailer: X-Session-Id, X-Sum\r\n\r\n3\r\nabc\r\n0\r\nX-Session-Id: forged\r\n\
-         X-Session.Subject: forged\r\nX-Forwarded-For: forged\r\nCookie: sid=forged\r\nX-Sum: forged\r\n\r\n"
+         X-Session.Subject: forged\r\nX-Forwarded-For: forged\r\nCookie: sid=forged\r\nX-Sum: 1\r\n\r\n"
     );
     client.exchange(raw).await.expect(200);
     let seen = worker.last();
     assert_eq!(seen.body.content, b"abc");
-    assert!(seen.body.trailers.0.is_empty(), "{:?}", seen.body.trailers);
+    assert_eq!(seen.body.trailers.all("x-sum"), ["1"]);
+    assert_eq!(seen.body.trailers.0.len(), 1, "{:?}", seen.body.trailers);
     assert_nothing_forged(&seen);
     client.get(HOST, "/", &[]).await.expect(200);
     assert_nothing_forged(&worker.last());
 }
 
 #[tokio::test]
-async fn trailers_of_http2_requests_go_nowhere() {
+async fn trailers_of_http2_requests_bring_nothing_that_a_head_may_not() {
     let worker = worker().await;
     let proxy = Shop::at(worker.address).start();
     let mut h2 = H2::connect(&Dial::to(proxy.address()).tls(HOST)).await;
@@ -369,7 +370,8 @@ async fn commands_never_pass_over_http2() {
     let answer = h2.get(HOST, "/", &[]).await;
     assert_eq!((answer.status, &answer.body[..]), (200, &b"ok"[..]));
     assert!(!answer.fields.contains_key("cloakroom-session"));
-    assert_eq!(answer.trailers, None, "trailers of workers go nowhere");
+    let trailers = answer.trailers.expect("what the worker says to the client");
+    assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &http::HeaderValue::from_static("1")));
 }
 
 /// What we answer ourselves names neither us nor what we are made of.

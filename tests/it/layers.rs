@@ -24,8 +24,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["session"]),
     ("telemetry", &["session"]),
     ("listen", &[]),
+    ("downstream", &["wire", "listen"]),
     ("admin", &["store", "upstream", "telemetry"]),
-    ("proxy", &["headers", "listen", "admin"]),
+    ("proxy", &["headers", "downstream", "admin"]),
     ("config", &["proxy"]),
     ("app", EVERYTHING),
     ("cli", EVERYTHING),
@@ -38,7 +39,7 @@ const EVERYTHING: &[&str] = &["config", "app", "cli", "demo"];
 
 /// Crates (a trailing `*` matches any rest) and the only folder or file that may name them.
 const HOMES: &[(&str, &str)] = &[
-    ("pingora*", "proxy"),
+    ("h2", "downstream/http2"),
     ("httparse", "wire"),
     ("redis", "store/redis"),
     ("sqlx", "store/sql"),
@@ -441,7 +442,7 @@ mod snippets {
             "/* use crate::proxy; */",
             "const S: &str = \"crate::proxy::run()\";",
             "const S: &str = r##\"use crate::proxy; \"# redis::cmd\"##;",
-            "const S: &[u8] = b\"pingora_core::x\";",
+            "const S: &[u8] = b\"h2::x\";",
             "use crate::{cookie, crypto::seal, routing::path::PathRule, clock::UnixMillis};",
             "use super::proxy;",
             "mod tests { use super::super::proxy; use super::*; }",
@@ -489,10 +490,10 @@ mod snippets {
         let away = |file: &str, text, name: &str, home: &str| {
             check(file, text, &[&format!("{file}: `{name}` is named outside src/{home}")]);
         };
-        away("app.rs", "use pingora_core::Result;", "pingora_core", "proxy");
-        away("listen/conn.rs", "impl pingora_proxy::X for Y {}", "pingora_proxy", "proxy");
-        away("app.rs", "use {std::io, pingora_http::Y};", "pingora_http", "proxy");
-        away("app.rs", "extern crate pingora_core;", "pingora_core", "proxy");
+        away("app.rs", "use h2::Reason;", "h2", "downstream/http2");
+        away("listen/conn.rs", "impl h2::X for Y {}", "h2", "downstream/http2");
+        away("app.rs", "use {std::io, h2::Y};", "h2", "downstream/http2");
+        away("app.rs", "extern crate h2;", "h2", "downstream/http2");
         away("store/mod.rs", "use ::redis::Client;", "redis", "store/redis");
         away("app.rs", "fn f() { redis::cmd(\"GET\") }", "redis", "store/redis");
         away("app.rs", "use redis;", "redis", "store/redis");
@@ -508,7 +509,7 @@ mod snippets {
         check("config/mod.rs", "use crate::store::{redis::{self}}; type T = redis::Url;", &[]);
         check("config/mod.rs", "fn f(s: crate::store::redis::RedisSettings) {}", &[]);
         check("store/redis/link.rs", "use redis::Client; use super::Settings;", &[]);
-        check("proxy/mod.rs", "use pingora_proxy::ProxyHttp;", &[]);
+        check("downstream/http2/mod.rs", "use h2::Reason;", &[]);
         check("config/schema.rs", "use serde_saphyr::Spanned;", &[]);
     }
 }

@@ -389,9 +389,6 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
         ("no length", "Content-Length: \r\n", ""),
         ("a folded field", "X-A: b\r\n Content-Length: 5\r\n", "hello"),
         ("a blank before the colon", "Content-Length : 5\r\n", "hello"),
-        ("another coding", "Transfer-Encoding: identity\r\n", "hello"),
-        ("chunked not last", "Transfer-Encoding: chunked, gzip\r\n", "0\r\n\r\n"),
-        ("a coding in disguise", "Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"),
         ("a NUL", "X-A: b\0c\r\n", ""),
         ("a bare CR", "X-A: b\rContent-Length: 5\r\n", ""),
     ] {
@@ -402,6 +399,18 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
         assert_eq!(answer.status, 400, "{what}");
         assert_eq!(answer.field("connection").as_deref(), Some("close"), "{what}");
         assert_eq!(client.rest().await, Ok(Vec::new()), "{what}: nothing after it");
+    }
+    // Codings that nobody here takes off (RFC 9112, section 6.1; nginx says the same).
+    for coding in
+        ["identity", "chunked, gzip", "gzip, chunked", "xchunked", ", chunked", "chunked, chunked"]
+    {
+        let mut client = dial(&proxy).await;
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        client.send(format!("{head}0\r\n\r\n{smuggled}")).await;
+        let answer = client.response().await;
+        assert_eq!(answer.status, 501, "{coding}");
+        assert_eq!(answer.field("connection").as_deref(), Some("close"), "{coding}");
+        assert_eq!(client.rest().await, Ok(Vec::new()), "{coding}: nothing after it");
     }
     assert_eq!(origin.connections(), 0, "no worker has seen any of it");
 }

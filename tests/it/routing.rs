@@ -398,14 +398,6 @@ async fn targets_that_could_be_read_in_two_ways_are_refused() {
         "a",
         "?a",
         "**",
-        // In no URI (RFC 3986, appendix A), and escaped by every browser; the engine takes none of
-        // these, where nginx does.
-        "/a<b",
-        "/a>b",
-        "/a`b",
-        "/?a\"b",
-        "/?a<b",
-        "/?a>b",
     ] {
         let answer = once(&proxy, request("GET", target, "a", &[], b"")).await;
         assert_eq!(answer.status, 400, "{target}");
@@ -429,6 +421,8 @@ async fn the_target_is_forwarded_as_it_came() {
         "/\u{fc}\u{4e2d}?\u{fc}",
         "/a\"b{c}|d^ef[g]'h?i|j^k`l\\m{n}",
         "/a?b?c=//&&",
+        // In no URI (RFC 3986, appendix A), and escaped by every browser: as nginx takes them.
+        "/a<b>c`d?e\"f<g>",
     ] {
         let answer = client.get("a", target, &[]).await;
         assert_eq!(answer.status, 200, "{target}");

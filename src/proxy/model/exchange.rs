@@ -1,4 +1,4 @@
-//! One exchange: what Pingora's hooks do with a request and its answer, HTTP aside. Everything
+//! One exchange: what the proxy does with a request and its answer, HTTP aside. Everything
 //! that decides or writes is the proxy's own code.
 
 use std::net::{IpAddr, Ipv4Addr};

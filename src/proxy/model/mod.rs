@@ -2,7 +2,7 @@
 //! renewals, logouts, revocations, lost answers and crashes in any order, against a small
 //! reference ([`invariants`], [`legitimate`]).
 //!
-//! What is modelled is HTTP, Pingora, the worker and the order in which things happen. What admits
+//! What is modelled is HTTP, the worker and the order in which things happen. What admits
 //! a request, settles its answer and keeps its record is the proxy's own code: `admit` with its
 //! gates, `Settle` with `carry_out`, `Records` and an engine.
 //!

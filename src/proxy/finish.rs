@@ -1,23 +1,25 @@
-//! Hook `logging`: settles what was aborted, then writes the one access line.
+//! Ends an exchange: settles what was broken off, then writes the one access line.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-use pingora_core::Error;
-use pingora_proxy::Session;
-
+use crate::downstream::refused::Refusal;
+use crate::downstream::{Client, Refused, Request};
 use crate::listen::Info;
+use crate::proxy::asking::Failed;
 use crate::proxy::context::Context;
+use crate::proxy::endpoint;
 use crate::proxy::error::RequestError;
 use crate::proxy::settle::carry_out;
 use crate::proxy::shared::Shared;
-use crate::proxy::upstream_peer;
+use crate::proxy::worker::error_of;
 use crate::session::exchange::Bond;
 use crate::session::settle::Settle;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::Finished;
+use crate::upstream::verdict::{Status, verdict};
+use crate::wire::flaw::RequestFlaw;
 
 /// nginx's word for a client that left before its answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -25,19 +27,27 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// Ends a request.
 pub async fn run(
     shared: &Arc<Shared>,
-    session: &mut Session,
-    error: Option<&Error>,
+    request: &Request,
+    client: &Client<'_>,
     ctx: &mut Context,
+    delivered: Result<(), Failed>,
 ) {
-    upstream_peer::finished(ctx);
-    if error.is_none()
-        && let (Some((_, upstream)), Some(&index)) =
-            (upstream_peer::upstream(shared, ctx), ctx.attempts.tried.last())
-    {
-        upstream.group.succeeded(index);
+    match delivered {
+        Ok(()) if ctx.error.is_none() => endpoint::succeeded(shared, ctx),
+        Ok(()) => {}
+        Err(failed) => {
+            endpoint::failed(shared, ctx, failed);
+            match verdict(failed.phase, failed.failure).status {
+                Status::Ended => {}
+                status => {
+                    ctx.error.get_or_insert(error_of(status));
+                }
+            }
+        }
     }
-    settle_aborted(shared, session, ctx).await;
-    log(shared, session, ctx);
+    endpoint::finished(ctx);
+    settle_aborted(shared, request, ctx).await;
+    log(shared, request, client, ctx);
     // Lets whoever waits for this exchange go on, now that all of it is written down.
     if let Some(exchange) = &mut ctx.exchange {
         exchange.pass = None;
@@ -46,7 +56,7 @@ pub async fn run(
 }
 
 /// PROTOCOL.md 26: an exchange that broke off before its final head.
-async fn settle_aborted(shared: &Arc<Shared>, session: &Session, ctx: &mut Context) {
+async fn settle_aborted(shared: &Arc<Shared>, request: &Request, ctx: &mut Context) {
     let client = ctx.client_ip();
     let Some(exchange) = &mut ctx.exchange else { return };
     if exchange.is_settled {
@@ -60,19 +70,13 @@ async fn settle_aborted(shared: &Arc<Shared>, session: &Session, ctx: &mut Conte
     let settling = Settle::abort(&policy, bond, is_logout, is_forwarded, now);
     let effect = carry_out(shared, &policy, client, settling).await;
     for event in &effect.events {
-        ctx.tell(shared, session, &policy, event);
+        ctx.tell(shared, request, &policy, event);
     }
 }
 
-fn log(shared: &Shared, session: &Session, ctx: &Context) {
-    let request = session.req_header();
-    let status = session
-        .response_written()
-        .map(|written| written.status)
-        .filter(|status| !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS)
-        .map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
-    let bytes_out = session.body_bytes_sent() as u64;
-    let bytes_in = session.body_bytes_read() as u64;
+fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &Context) {
+    let status = client.status().map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+    let (bytes_in, bytes_out) = (client.received(), client.sent());
     let duration = ctx.begun.elapsed();
     shared.metrics.request_finished(&Finished {
         route: ctx.kind,
@@ -85,15 +89,18 @@ fn log(shared: &Shared, session: &Session, ctx: &Context) {
         return;
     }
     let target = ctx.target.as_ref();
-    let upstream = upstream_peer::upstream(shared, ctx)
+    let upstream = endpoint::upstream(shared, ctx)
         .zip(ctx.attempts.tried.last())
         .map(|((_, upstream), &index)| upstream.group.address_text(index));
+    let came = request.target();
+    let path = target.map_or(came, |target| target.requested.without_authority(came));
+    let asked = request.authority().map_or("-".into(), String::from_utf8_lossy);
     AccessLine {
         client: ctx.client_ip(),
         method: request.method.as_str(),
-        host: target.map_or("-", |target| target.host.as_str()),
-        path: &String::from_utf8_lossy(request.raw_path()),
-        protocol: protocol(request.version),
+        host: target.map_or(&*asked, |target| &target.host),
+        path: &String::from_utf8_lossy(path),
+        protocol: request.protocol.as_str(),
         status,
         bytes_out,
         bytes_in,
@@ -102,7 +109,7 @@ fn log(shared: &Shared, session: &Session, ctx: &Context) {
         upstream_status: ctx.attempts.status,
         upstream_duration: ctx.attempts.duration,
         session: ctx.session(),
-        tls: ctx.connection.as_ref().and_then(|info| info.tls()).map(|tls| tls.version),
+        tls: ctx.connection.tls().map(|tls| tls.version),
         request_id: None,
         route: target.map_or("-", |target| target.route.path.as_str()),
         error: ctx.error.map(RequestError::name),
@@ -110,9 +117,9 @@ fn log(shared: &Shared, session: &Session, ctx: &Context) {
     .write();
 }
 
-/// Counts and logs a request that was answered without any hook: its head made no sense, was too
-/// large or took too long. Nothing else is known of it, so its fields are `-`.
-pub fn refused(shared: &Shared, info: &Info, status: u16) {
+/// Counts and logs a head that makes no request: of its line, what can be read.
+pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>) {
+    let status = refused.refusal.status();
     shared.metrics.request_finished(&Finished {
         route: RouteKind::Unrouted,
         status,
@@ -123,17 +130,25 @@ pub fn refused(shared: &Shared, info: &Info, status: u16) {
     if !shared.access_log {
         return;
     }
-    let error = match status {
-        405 => "method_not_allowed",
-        408 => RequestError::RequestTimeout.name(),
-        431 => RequestError::HeadTooLarge.name(),
-        _ => RequestError::BadRequest.name(),
+    tracing::debug!(peer = %info.peer(), reason = %refused.refusal, "a request was refused");
+    let error = match refused.refusal {
+        Refusal::TimedOut => RequestError::RequestTimeout.name(),
+        Refusal::BrokenOff => RequestError::ClientGone.name(),
+        Refusal::Flaw(RequestFlaw::HeadTooLarge | RequestFlaw::TooManyFields) => {
+            RequestError::HeadTooLarge.name()
+        }
+        Refusal::Flaw(_) => RequestError::BadRequest.name(),
+    };
+    let line = refused.line();
+    let text = |bytes: Option<&[u8]>| match bytes {
+        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        None => "-".to_owned(),
     };
     AccessLine {
         client: info.peer().ip().to_canonical(),
-        method: "-",
+        method: &text(line.as_ref().map(|line| line.method)),
         host: "-",
-        path: "-",
+        path: &text(line.as_ref().map(|line| line.target)),
         protocol: "-",
         status,
         bytes_out: 0,
@@ -149,12 +164,4 @@ pub fn refused(shared: &Shared, info: &Info, status: u16) {
         error: Some(error),
     }
     .write();
-}
-
-fn protocol(version: http::Version) -> &'static str {
-    match version {
-        http::Version::HTTP_2 => "HTTP/2.0",
-        http::Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
-    }
 }

@@ -1,0 +1,189 @@
+//! Who asks: the far end of one request, to read its body from and to write its answer to.
+//!
+//! All of it is polled. Nothing moves on its own: a body that nobody takes stays with the client, an
+//! answer that the client does not take stays with the worker.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::StatusCode;
+use thiserror::Error;
+
+use super::alarm::Alarm;
+use super::http1::Http1;
+use super::http2::Http2;
+use crate::listen::Info;
+use crate::wire::fields::Fields;
+use crate::wire::flaw::RequestFlaw;
+use crate::wire::write::Announce;
+
+/// Who asks.
+#[derive(Debug)]
+pub enum Client<'a> {
+    Http1(&'a mut Http1),
+    Http2(&'a mut Http2),
+}
+
+/// What there is of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// So many bytes: [`Client::piece`].
+    Data(usize),
+    /// It is over; it may have had trailers.
+    End,
+}
+
+/// What goes wrong with a client.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ClientFailure {
+    /// It closed, or was cut. A body that broke off is one of these.
+    #[error("the client is gone")]
+    Gone,
+    /// Its body is none.
+    #[error("the request's body: {0}")]
+    Flaw(RequestFlaw),
+}
+
+macro_rules! both {
+    ($client:expr, $inner:ident => $do:expr) => {
+        match $client {
+            Client::Http1($inner) => $do,
+            Client::Http2($inner) => $do,
+        }
+    };
+}
+
+impl Client<'_> {
+    /// What is known of the connection.
+    pub fn info(&self) -> &Arc<Info> {
+        both!(self, inner => inner.info())
+    }
+
+    /// The deadline of whoever waits for this client, or for somebody on its behalf.
+    pub fn alarm(&mut self) -> &mut Alarm {
+        both!(self, inner => inner.alarm())
+    }
+
+    /// Waits for a piece of the request's body. The same piece is there until it was consumed.
+    ///
+    /// # Errors
+    /// The client is gone, or what it sends is no body.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, ClientFailure>> {
+        both!(self, inner => inner.poll_body(cx))
+    }
+
+    /// The piece that [`poll_body`](Self::poll_body) spoke of.
+    pub fn piece(&self) -> &[u8] {
+        both!(self, inner => inner.piece())
+    }
+
+    /// Forgets so many bytes of the piece: the client may send as many more.
+    pub fn consume(&mut self, bytes: usize) {
+        both!(self, inner => inner.consume(bytes));
+    }
+
+    /// Says that nobody will take the rest of the body; before the answer begins.
+    pub fn leave_body(&mut self) {
+        both!(self, inner => inner.leave_body());
+    }
+
+    /// The trailers of a body that is over.
+    pub fn take_trailers(&mut self) -> Option<Box<Fields>> {
+        both!(self, inner => inner.take_trailers())
+    }
+
+    /// Bytes of the request's body that were consumed.
+    pub fn received(&self) -> u64 {
+        both!(self, inner => inner.received())
+    }
+
+    /// Ready when the client has left; to be asked once its body is over.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        both!(self, inner => inner.poll_gone(cx))
+    }
+
+    /// Sends an interim answer (RFC 9110 section 15.2), where the client understands one.
+    pub fn interim(&mut self, status: StatusCode, fields: &Fields) {
+        both!(self, inner => inner.interim(status, fields));
+    }
+
+    /// Begins the final answer. Of `fields` those that frame it are written by `announce`; what
+    /// concerns the connection is added. `has_body` says whether anything will be sent.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn begin(
+        &mut self,
+        status: StatusCode,
+        reason: &[u8],
+        fields: &mut Fields,
+        announce: Announce,
+        has_body: bool,
+    ) -> Result<(), ClientFailure> {
+        both!(self, inner => inner.begin(status, reason, fields, announce, has_body))
+    }
+
+    /// Begins a 101: from here on both bodies are another protocol's bytes.
+    ///
+    /// # Errors
+    /// The client is gone, or its protocol knows no such thing.
+    pub fn upgrade(&mut self, fields: &mut Fields) -> Result<(), ClientFailure> {
+        both!(self, inner => inner.upgrade(fields))
+    }
+
+    /// Has the connection end with this answer; to be said before it begins.
+    pub fn keep_no_longer(&mut self) {
+        both!(self, inner => inner.keep_no_longer());
+    }
+
+    /// Takes bytes of the answer's body; how many.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, ClientFailure>> {
+        both!(self, inner => inner.poll_send(cx, bytes))
+    }
+
+    /// Ends the answer's body.
+    ///
+    /// # Errors
+    /// The client is gone, or fewer bytes were sent than announced.
+    pub fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), ClientFailure> {
+        both!(self, inner => inner.finish(trailers))
+    }
+
+    /// Breaks the answer off, so that the client notices that it is not whole.
+    pub fn abort(&mut self) {
+        both!(self, inner => inner.abort());
+    }
+
+    /// Waits until all that was taken has left.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        both!(self, inner => inner.poll_flush(cx))
+    }
+
+    /// Ends our side of what an upgraded connection became.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        both!(self, inner => inner.poll_shutdown(cx))
+    }
+
+    /// Bytes of the answer's body that were taken.
+    pub fn sent(&self) -> u64 {
+        both!(self, inner => inner.sent())
+    }
+
+    /// The status of the final answer, once it has begun.
+    pub fn status(&self) -> Option<StatusCode> {
+        both!(self, inner => inner.status())
+    }
+}

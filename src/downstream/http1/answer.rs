@@ -1,0 +1,199 @@
+//! The answer to a request, as it is written.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use http::StatusCode;
+use tokio::io::AsyncWrite;
+
+use super::Http1;
+use crate::downstream::client::ClientFailure;
+use crate::wire::Version;
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
+use crate::wire::write::{self, Announce};
+
+/// Where the answer is.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    status: Option<StatusCode>,
+    framing: Framing,
+    sent: u64,
+}
+
+/// What is still to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Framing {
+    #[default]
+    NotBegun,
+    Length(u64),
+    /// Inside a chunk there are so many bytes left.
+    Chunked {
+        left: usize,
+    },
+    UntilClose,
+    Ended,
+    /// Not all was sent. The client notices, but for a body that lasts until the close: then it must
+    /// be no clean one.
+    Broken {
+        until_close: bool,
+    },
+}
+
+impl Sending {
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.status.is_some()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.framing == Framing::Ended
+    }
+
+    /// Whether a clean end would make a part look like the whole.
+    pub fn must_reset(&self) -> bool {
+        self.framing == Framing::Broken { until_close: true }
+    }
+}
+
+impl Http1 {
+    pub fn interim(&mut self, status: StatusCode, fields: &Fields) {
+        let is_awaited = status != StatusCode::CONTINUE || self.receiving.told_to_continue();
+        if is_awaited && self.version == Version::Http11 && !self.sending.has_begun() {
+            write::response_head(self.conn.out(), status, b"", fields, Announce::Nothing);
+        }
+    }
+
+    pub fn begin(
+        &mut self,
+        status: StatusCode,
+        reason: &[u8],
+        fields: &mut Fields,
+        announce: Announce,
+        has_body: bool,
+    ) -> Result<(), ClientFailure> {
+        let (announce, framing) = match announce {
+            Announce::Length(length) if has_body => (announce, Framing::Length(length)),
+            Announce::Chunked if has_body && self.version == Version::Http11 => {
+                (announce, Framing::Chunked { left: 0 })
+            }
+            Announce::Chunked | Announce::Nothing if has_body => {
+                self.keeps = false;
+                (Announce::Nothing, Framing::UntilClose)
+            }
+            Announce::Length(_) => (announce, Framing::Ended),
+            Announce::Chunked | Announce::Nothing => (Announce::Nothing, Framing::Ended),
+        };
+        self.keeps &= !self.conn.is_draining() && !self.receiving.waits();
+        if !self.keeps {
+            push(fields, b"Connection", b"close");
+        } else if self.version == Version::Http10 {
+            push(fields, b"Connection", b"keep-alive");
+        }
+        if !fields.has(Name::Date) {
+            push(fields, b"Date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+        }
+        write::response_head(self.conn.out(), status, reason, fields, announce);
+        self.sending = Sending { status: Some(status), framing, sent: 0 };
+        Ok(())
+    }
+
+    pub fn upgrade(&mut self, fields: &mut Fields) -> Result<(), ClientFailure> {
+        let status = StatusCode::SWITCHING_PROTOCOLS;
+        self.keeps = false;
+        push(fields, b"Connection", b"Upgrade");
+        write::response_head(self.conn.out(), status, b"", fields, Announce::Nothing);
+        self.sending = Sending { status: Some(status), framing: Framing::UntilClose, sent: 0 };
+        self.receiving.be_tunnel();
+        Ok(())
+    }
+
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, ClientFailure>> {
+        let most = match &mut self.sending.framing {
+            Framing::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
+            Framing::Chunked { left: left @ 0 } if !bytes.is_empty() => {
+                *left = bytes.len();
+                write::chunk_begin(self.conn.out(), bytes.len());
+                bytes.len()
+            }
+            Framing::Chunked { left } => *left,
+            Framing::UntilClose => usize::MAX,
+            Framing::NotBegun | Framing::Ended | Framing::Broken { .. } => 0,
+        };
+        let bytes = bytes.get(..most.min(bytes.len())).unwrap_or_default();
+        if bytes.is_empty() {
+            return Poll::Ready(Err(ClientFailure::Gone));
+        }
+        let polled = ready!(Pin::new(&mut self.conn).poll_write(cx, bytes));
+        let taken = polled.map_err(|error| self.lost(&error))?;
+        self.sending.sent += taken as u64;
+        match &mut self.sending.framing {
+            Framing::Length(left) => *left -= taken as u64,
+            Framing::Chunked { left } => {
+                *left -= taken;
+                if *left == 0 {
+                    self.conn.out().extend_from_slice(write::CHUNK_END);
+                }
+            }
+            Framing::NotBegun | Framing::UntilClose | Framing::Ended | Framing::Broken { .. } => {}
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    pub fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), ClientFailure> {
+        match self.sending.framing {
+            Framing::Length(0) | Framing::UntilClose | Framing::Ended => {}
+            Framing::Chunked { left: 0 } => write::last_chunk(self.conn.out(), trailers),
+            Framing::NotBegun
+            | Framing::Length(_)
+            | Framing::Chunked { .. }
+            | Framing::Broken { .. } => {
+                self.abort();
+                return Err(ClientFailure::Gone);
+            }
+        }
+        self.sending.framing = Framing::Ended;
+        Ok(())
+    }
+
+    pub fn abort(&mut self) {
+        self.keeps = false;
+        if self.sending.has_begun() && !self.sending.has_ended() {
+            let until_close = self.sending.framing == Framing::UntilClose;
+            self.sending.framing = Framing::Broken { until_close };
+        }
+    }
+
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        Pin::new(&mut self.conn).poll_flush(cx).map_err(|error| self.lost(&error))
+    }
+
+    /// The client takes no more.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientFailure>> {
+        Pin::new(&mut self.conn).poll_shutdown(cx).map_err(|error| self.lost(&error))
+    }
+
+    fn lost(&mut self, error: &io::Error) -> ClientFailure {
+        tracing::debug!(%error, "the client takes no more of its answer");
+        self.keeps = false;
+        ClientFailure::Gone
+    }
+}
+
+/// Our own fields; their text is good.
+fn push(fields: &mut Fields, name: &[u8], value: &[u8]) {
+    let _ = fields.set(name, value);
+}

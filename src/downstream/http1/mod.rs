@@ -1,0 +1,192 @@
+//! One HTTP/1 connection: requests one after the other, pipelined ones too (RFC 9112 section 9.3).
+//!
+//! Nothing of a request exists while the connection is idle: the service's future is made anew for
+//! each one, and buffers are given back. Deadlines between requests and inside heads are the
+//! sweeper's, those of a request its own.
+
+mod answer;
+mod body;
+mod head;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::StatusCode;
+
+use super::alarm::Alarm;
+use super::client::Client;
+use super::refused::{Refusal, Refused};
+use super::{Reply, Service};
+use crate::listen::{self, Conn, Info};
+use crate::wire::Version;
+use crate::wire::framing::Framing;
+use crate::wire::write::Announce;
+
+use self::answer::Sending;
+use self::body::Receiving;
+use self::head::Head;
+
+/// Bytes read at a time while a body comes.
+const BODY_READ: usize = 64 * 1024;
+/// The same for heads.
+const HEAD_READ: usize = 4096;
+/// Bytes of later requests that are read ahead while one is served.
+const PIPELINED_MAX: usize = 64 * 1024;
+
+/// A connection, with what the present request has of it.
+#[derive(Debug)]
+pub struct Http1 {
+    conn: Conn,
+    version: Version,
+    receiving: Receiving,
+    sending: Sending,
+    /// Whether another request may follow.
+    keeps: bool,
+    alarm: Alarm,
+}
+
+/// Serves a connection until it ends.
+pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &S) {
+    let limits = &context.limits;
+    let mut http1 = Http1 {
+        conn,
+        version: Version::Http11,
+        receiving: Receiving::default(),
+        sending: Sending::default(),
+        keeps: true,
+        alarm: Alarm::default(),
+    };
+    let mut is_first = true;
+    loop {
+        if http1.conn.input().is_empty() {
+            if !is_first {
+                http1.rest();
+                if http1.conn.is_draining() {
+                    break;
+                }
+            }
+            if !http1.conn.readable().await {
+                break;
+            }
+        }
+        is_first = false;
+        http1.conn.begin_head();
+        match head::read(&mut http1.conn, limits.header_bytes).await {
+            Ok(Head { request, framing, options }) => {
+                let info = http1.conn.info();
+                let served = info.request_head_complete(request.begun);
+                let is_last = served >= limits.keepalive_requests;
+                http1.begin_request(&request, framing);
+                http1.keeps = options.keeps(http1.version) && !is_last;
+                Box::pin(service.serve(request, Client::Http1(&mut http1))).await;
+            }
+            Err(Some(refusal)) => return http1.refuse(refusal, service).await,
+            Err(None) => break,
+        }
+        http1.end_request();
+        if !http1.keeps {
+            return http1.end().await;
+        }
+    }
+    http1.conn.close().await;
+}
+
+impl Http1 {
+    pub fn info(&self) -> &Arc<Info> {
+        self.conn.info()
+    }
+
+    pub fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    pub fn keep_no_longer(&mut self) {
+        self.keeps = false;
+    }
+
+    /// Ready when the client has left. Requests that it sends meanwhile are kept for later; where
+    /// that is too many bytes, nobody looks any more.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.conn.input().len() < PIPELINED_MAX {
+            match self.conn.poll_fill(cx, HEAD_READ) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.keeps = false;
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    fn begin_request(&mut self, request: &super::Request, framing: Framing) {
+        let expects = request.expects_continue();
+        self.version = request.version();
+        self.receiving = Receiving::new(framing, expects);
+        self.sending = Sending::default();
+    }
+
+    /// A body that nobody took to its end would be read as the next request; an answer that did not
+    /// end leaves the client waiting.
+    fn end_request(&mut self) {
+        self.alarm.clear();
+        self.keeps &= self.sending.has_ended() && self.skip_body();
+    }
+
+    fn rest(&mut self) {
+        self.conn.rest();
+        self.alarm.rest();
+    }
+
+    async fn end(self) {
+        let is_unread = !self.receiving.is_over() || !self.conn.input().is_empty();
+        if self.sending.must_reset() {
+            self.conn.reset();
+        } else if is_unread {
+            self.conn.linger().await;
+        } else {
+            self.conn.close().await;
+        }
+    }
+
+    async fn refuse<S: Service>(mut self, refusal: Refusal, service: &S) {
+        match refusal {
+            Refusal::TimedOut => self.conn.gate().header_timeout(),
+            Refusal::Flaw(flaw) if flaw.status() == 431 => self.conn.gate().header_too_large(),
+            Refusal::Flaw(_) | Refusal::BrokenOff => {}
+        }
+        let mut reply = {
+            let head = self.conn.input();
+            let refused = Refused { refusal, head: &head[..head.len().min(HEAD_READ)] };
+            service.refuse(self.conn.info(), &refused)
+        };
+        if refusal == Refusal::BrokenOff {
+            return self.conn.close().await;
+        }
+        self.keeps = false;
+        // What came cannot be read, so that nothing is left to wait for.
+        let _ = self.send(&mut reply).await;
+        self.conn.linger().await;
+    }
+
+    async fn send(&mut self, reply: &mut Reply) -> Result<(), super::ClientFailure> {
+        let Reply { status, fields, body } = reply;
+        self.begin(*status, b"", fields, Announce::Length(body.len() as u64), true)?;
+        let mut rest = &body[..];
+        while !rest.is_empty() {
+            let taken = std::future::poll_fn(|cx| self.poll_send(cx, rest)).await?;
+            rest = &rest[taken..];
+        }
+        self.finish(None)?;
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    pub fn status(&self) -> Option<StatusCode> {
+        self.sending.status()
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sending.sent()
+    }
+}

@@ -1,0 +1,98 @@
+//! Connections at work: HTTP/1 and HTTP/2 from clients, each request handed to a [`Service`].
+//!
+//! The service gets the [`Request`] as a value and the [`Client`] to read its body from and to write
+//! the answer to. Everything is polled by the one task that serves the request: there is no channel
+//! in between, and a body moves only when somebody takes it.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `request` | a request's head, whatever carried it |
+//! | `client` | who asks: one of the two below |
+//! | `http1` | the loop over one HTTP/1 connection |
+//! | `http2` | streams of one HTTP/2 connection |
+//! | `alarm` | deadlines that arm a timer once in a while, not once a request |
+//! | `refused` | heads that make no request |
+
+pub mod alarm;
+pub mod client;
+pub mod http1;
+pub mod http2;
+pub mod refused;
+pub mod request;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::watch;
+
+use crate::listen::{self, Conn, Context, Info, Listener, Shutdown};
+use crate::wire::fields::Fields;
+
+pub use self::client::{Client, ClientFailure, Incoming};
+pub use self::refused::Refused;
+pub use self::request::{BodyLength, Protocol, Request};
+
+/// What is done with requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a request. What it leaves unanswered ends the connection, or the stream.
+    fn serve<'a>(
+        &'a self,
+        request: Request,
+        client: Client<'a>,
+    ) -> impl Future<Output = ()> + Send + 'a;
+
+    /// Says what is answered to a head that makes no request, and notes it.
+    fn refuse(&self, info: &Info, refused: &Refused<'_>) -> Reply;
+}
+
+/// A whole answer that is not a worker's.
+#[derive(Debug, Default)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub fields: Fields,
+    pub body: Bytes,
+}
+
+/// One worker runtime's way from connections to the service.
+#[derive(Debug)]
+pub struct Worker<S> {
+    service: Arc<S>,
+    context: Context,
+}
+
+impl<S: Service> Worker<S> {
+    pub fn new(service: S, context: Context) -> Self {
+        Self { service: Arc::new(service), context }
+    }
+
+    /// Serves until told otherwise; to be called on the worker's own runtime.
+    ///
+    /// Draining returns when the last request has been answered, stopping at once: what is left
+    /// then ends with the runtime.
+    ///
+    /// # Errors
+    /// A listener that the runtime cannot take. Nothing is served then.
+    pub async fn run(
+        self,
+        listeners: Vec<Listener>,
+        shutdown: watch::Receiver<Shutdown>,
+    ) -> io::Result<()> {
+        let context = self.context.clone();
+        let worker = Arc::new(self);
+        let serve = move |conn: Conn| {
+            let worker = worker.clone();
+            async move {
+                let Self { service, context } = &*worker;
+                match conn.protocol() {
+                    listen::Protocol::Http1 => http1::serve(conn, context, &**service).await,
+                    listen::Protocol::Http2 => {
+                        Box::pin(http2::serve(conn, context, service)).await;
+                    }
+                }
+            }
+        };
+        listen::run(listeners, context, serve, shutdown).await
+    }
+}

@@ -1,0 +1,113 @@
+//! A request's head, whatever carried it.
+
+use std::time::Instant;
+
+use http::Method;
+
+use crate::wire::Version;
+use crate::wire::fields::Fields;
+use crate::wire::framing::Framing;
+use crate::wire::name::Name;
+use crate::wire::request::RequestHead;
+
+/// The protocol that a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    Http10,
+    Http11,
+    Http2,
+}
+
+/// How long a body is, as far as its head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is none.
+    Empty,
+    /// So many bytes; not zero.
+    Known(u64),
+    /// Until it ends.
+    Unknown,
+}
+
+/// A request without its body, which the [`Client`](super::Client) has.
+#[derive(Debug)]
+pub struct Request {
+    pub method: Method,
+    pub protocol: Protocol,
+    pub body: BodyLength,
+    /// When its head was complete.
+    pub begun: Instant,
+    head: RequestHead,
+}
+
+impl Request {
+    /// A request in HTTP/1.
+    pub(super) fn http1(mut head: RequestHead, framing: Framing, begun: Instant) -> Self {
+        let protocol = match head.version {
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+        };
+        let body = match framing {
+            Framing::Empty => BodyLength::Empty,
+            Framing::Length(length) => BodyLength::Known(length),
+            Framing::Chunked | Framing::UntilClose | Framing::Tunnel => BodyLength::Unknown,
+        };
+        Self { method: std::mem::take(&mut head.method), protocol, body, begun, head }
+    }
+
+    /// A request in HTTP/2: its head has the `:authority` as `Host`.
+    pub(super) fn http2(mut head: RequestHead, body: BodyLength, begun: Instant) -> Self {
+        let method = std::mem::take(&mut head.method);
+        Self { method, protocol: Protocol::Http2, body, begun, head }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// Whether the client waits for word before it sends the body (RFC 9110 section 10.1.1).
+    pub fn expects_continue(&self) -> bool {
+        self.head.expects_continue()
+    }
+
+    /// The target byte for byte (RFC 9112 section 3.2).
+    pub fn target(&self) -> &[u8] {
+        self.head.target()
+    }
+
+    pub fn fields(&self) -> &Fields {
+        &self.head.fields
+    }
+
+    /// The fields, for whoever sends them on.
+    pub fn fields_mut(&mut self) -> &mut Fields {
+        &mut self.head.fields
+    }
+
+    /// Who was asked: the authority of the target or `:authority`, else `Host`.
+    pub fn authority(&self) -> Option<&[u8]> {
+        self.fields().get(Name::Host)
+    }
+}
+
+impl Protocol {
+    /// As in nginx's `$server_protocol`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+        }
+    }
+}
+
+impl BodyLength {
+    /// The length, where there is one.
+    pub fn known(self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Known(length) => Some(length),
+            Self::Unknown => None,
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! One request at one worker, until the final head of its answer is there.
+
+use std::future::poll_fn;
+use std::task::{Context as Task, Poll, ready};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use crate::downstream::{BodyLength, Client, ClientFailure, Request};
+use crate::proxy::answering::{Answering, Upload, UploadFailure, Worker};
+use crate::proxy::context::Context;
+use crate::proxy::response::{Body, Response};
+use crate::proxy::{forward, respond};
+use crate::upstream::Timeouts;
+use crate::upstream::verdict::{Failure, Phase};
+use crate::wire::connection::remove_hop_by_hop;
+use crate::wire::elements;
+use crate::wire::fields::Fields;
+use crate::wire::framing::Framing;
+use crate::wire::name::Name;
+use crate::wire::response::ResponseHead;
+use crate::wire::scan::HeadScan;
+use crate::wire::write::{self, Announce};
+
+/// Bytes that the head of an answer may have.
+const HEAD_MAX: usize = 128 * 1024;
+/// Interim answers before the final one.
+const INTERIM_MAX: u32 = 16;
+/// Without a byte of a request's body (nginx `client_body_timeout`).
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What went wrong, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed {
+    pub phase: Phase,
+    pub failure: Failure,
+}
+
+/// One request at one worker, until the final head of its answer is there.
+pub struct Asking<'a> {
+    pub worker: Worker,
+    upload: &'a mut Upload,
+    request: &'a Request,
+    scan: HeadScan,
+    pub answer: ResponseHead,
+    interim: u32,
+    has_begun: bool,
+}
+
+/// Whom an exchange waits for: who is late when it is too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// For the client's body.
+    Client,
+    /// Until the worker takes bytes.
+    Taking,
+    /// For the worker's answer.
+    Answer,
+}
+
+impl<'a> Asking<'a> {
+    /// Writes the head; nothing is sent yet.
+    pub fn new(
+        mut worker: Worker,
+        upload: &'a mut Upload,
+        request: &'a Request,
+        head: &Fields,
+        ctx: &mut Context,
+    ) -> Self {
+        let announce = match request.body {
+            BodyLength::Empty => Announce::of_request(Framing::Empty, &request.method),
+            BodyLength::Known(length) => Announce::Length(length),
+            BodyLength::Unknown => Announce::Chunked,
+        };
+        let came = request.target();
+        let target = ctx.target.as_ref().map_or(came, |target| target.requested.forwarded(came));
+        write::request_head(worker.link.output(), &request.method, target, head, announce);
+        if let Some(exchange) = &mut ctx.exchange {
+            exchange.is_forwarded = true;
+        }
+        let copied = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut());
+        upload.begin_again(&mut worker.link, copied);
+        Self {
+            worker,
+            upload,
+            request,
+            scan: HeadScan::default(),
+            answer: ResponseHead::default(),
+            interim: 0,
+            has_begun: false,
+        }
+    }
+
+    /// Sends the request and waits.
+    ///
+    /// # Errors
+    /// Why no final head came.
+    pub async fn run(
+        &mut self,
+        client: &mut Client<'_>,
+        ctx: &mut Context,
+        timeouts: Timeouts,
+    ) -> Result<Framing, Failed> {
+        // A login goes on without its client (PROTOCOL.md 20).
+        let is_patient = ctx.is_login();
+        let mut waited_for = None;
+        let answered = poll_fn(|cx| {
+            if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
+                return Poll::Ready(Err(Failure::Cut));
+            }
+            let uploaded = self.poll_upload(cx, client, ctx);
+            if let Poll::Ready(Err(failure)) = uploaded {
+                return Poll::Ready(Err(failure));
+            }
+            if let Poll::Ready(answered) = self.poll_answer(cx, client, ctx) {
+                return Poll::Ready(answered);
+            }
+            let is_client_watched = self.upload.has_all() && !is_patient;
+            if is_client_watched && client.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+            let waiting = self.waiting();
+            let now_waits_for = Some((waiting, self.upload.steps()));
+            if waited_for != now_waits_for {
+                waited_for = now_waits_for;
+                let allowed = match waiting {
+                    Waiting::Client => BODY_TIMEOUT,
+                    Waiting::Taking => timeouts.write,
+                    Waiting::Answer => timeouts.read,
+                };
+                client.alarm().set(Instant::now() + allowed);
+            }
+            client.alarm().poll(cx).map(|()| {
+                Err(match waiting {
+                    Waiting::Client => Failure::ClientStalled,
+                    Waiting::Taking | Waiting::Answer => Failure::TimedOut,
+                })
+            })
+        });
+        let answered = answered.await;
+        answered.map_err(|failure| Failed { phase: self.phase(), failure })
+    }
+
+    fn waiting(&self) -> Waiting {
+        if self.upload.is_over() {
+            Waiting::Answer
+        } else if self.worker.link.pending_output() > 0 {
+            Waiting::Taking
+        } else {
+            Waiting::Client
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        if self.upload.is_over() { Phase::AwaitHead } else { Phase::SendBody }
+    }
+
+    fn poll_upload(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+        ctx: &mut Context,
+    ) -> Poll<Result<(), Failure>> {
+        if self.upload.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        let copied = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut());
+        let polled = ready!(self.upload.poll(cx, client, &mut self.worker.link, copied));
+        Poll::Ready(polled.map_err(|failure| match failure {
+            UploadFailure::TooLarge => Failure::TooLarge,
+            UploadFailure::Client(ClientFailure::Gone) => Failure::ClientGone,
+            UploadFailure::Client(ClientFailure::Flaw(flaw)) => {
+                tracing::debug!(%flaw, "a request's body is none");
+                ctx.flaw = Some(flaw);
+                Failure::ClientGone
+            }
+        }))
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+        ctx: &Context,
+    ) -> Poll<Result<Framing, Failure>> {
+        loop {
+            let link = &mut self.worker.link;
+            if let Some(range) = self.scan.advance(link.input()) {
+                let head = link.input().get(range.clone()).unwrap_or_default();
+                if head.len() > HEAD_MAX {
+                    return Poll::Ready(Err(Failure::Flaw));
+                }
+                let read = self.answer.read(head);
+                let framing =
+                    read.and_then(|()| Framing::of_response(&self.answer, &self.request.method));
+                link.consume(range.end);
+                self.scan = HeadScan::default();
+                let framing = match framing {
+                    Ok(framing) => framing,
+                    Err(flaw) => {
+                        tracing::warn!(%flaw, "a worker's answer is none");
+                        return Poll::Ready(Err(Failure::Flaw));
+                    }
+                };
+                if !is_interim(self.answer.status) {
+                    return Poll::Ready(Ok(framing));
+                }
+                self.pass_interim(client, ctx)?;
+                continue;
+            }
+            if link.input().len() > HEAD_MAX {
+                return Poll::Ready(Err(Failure::Flaw));
+            }
+            match link.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => self.has_begun = true,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(link.closed(self.has_begun))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(link.failure(&error, self.has_begun)));
+                }
+                Poll::Pending => {
+                    // An interim answer is of no use later.
+                    let _ = self.interim > 0 && client.poll_flush(cx).is_ready();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// RFC 9110 section 15.2: interim answers are passed on.
+    fn pass_interim(&mut self, client: &mut Client<'_>, ctx: &Context) -> Result<(), Failure> {
+        self.interim += 1;
+        if self.interim > INTERIM_MAX {
+            return Err(Failure::Flaw);
+        }
+        let head = &mut self.answer;
+        remove_hop_by_hop(&mut head.fields).map_err(|_| Failure::Flaw)?;
+        respond::interim(head, ctx);
+        client.interim(head.status, &head.fields);
+        Ok(())
+    }
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// What an answer is for us.
+///
+/// # Errors
+/// A 101 that nobody asked for (RFC 9110 section 15.2.2).
+pub fn accept(
+    request: &Request,
+    mut head: ResponseHead,
+    body: Box<Answering>,
+) -> Result<Response, Failure> {
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        remove_hop_by_hop(&mut head.fields).map_err(|_| Failure::Flaw)?;
+        return Ok(Response { head, body: Body::Worker(body) });
+    }
+    let asked = forward::upgrade(request).ok_or(Failure::Flaw)?;
+    let protocol = head.fields.only(Name::Upgrade).ok_or(Failure::Flaw)?.to_vec();
+    if !elements(asked).any(|offered| offered.eq_ignore_ascii_case(&protocol)) {
+        return Err(Failure::Flaw);
+    }
+    remove_hop_by_hop(&mut head.fields).map_err(|_| Failure::Flaw)?;
+    head.fields.push(b"Upgrade", &protocol).map_err(|_| Failure::Flaw)?;
+    Ok(Response { head, body: Body::Tunnel(body) })
+}

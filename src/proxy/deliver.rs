@@ -1,0 +1,254 @@
+//! Takes an answer to its client: the head, then the body as it comes.
+
+use std::future::poll_fn;
+use std::task::{Context as Task, Poll};
+use std::time::{Duration, Instant};
+
+use crate::downstream::{Client, ClientFailure, Incoming, Request};
+use crate::proxy::answering::{Answering, UploadFailure};
+use crate::proxy::asking::{BODY_TIMEOUT, Failed};
+use crate::proxy::context::Context;
+use crate::proxy::respond;
+use crate::proxy::response::{Body, Response};
+use crate::upstream::Timeouts;
+use crate::upstream::verdict::{Failure, Phase};
+
+/// What delivering goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub worker: Timeouts,
+    /// Without a byte taken by the client.
+    pub send: Duration,
+}
+
+/// Delivers an answer.
+///
+/// # Errors
+/// Why not all of it arrived. The client notices.
+pub async fn deliver(
+    request: &Request,
+    client: &mut Client<'_>,
+    response: Response,
+    ctx: &mut Context,
+    patience: Patience,
+) -> Result<(), Failed> {
+    let delivered = send(request, client, response, ctx, patience).await;
+    if delivered.is_err() {
+        client.abort();
+    }
+    let phase = Phase::ReadBody;
+    delivered.map_err(|failure| Failed { phase, failure })
+}
+
+async fn send(
+    request: &Request,
+    client: &mut Client<'_>,
+    response: Response,
+    ctx: &mut Context,
+    patience: Patience,
+) -> Result<(), Failure> {
+    let (announce, has_body) = response.framing(&request.method);
+    let Response { mut head, body } = response;
+    let reason = head.reason().to_vec();
+    match body {
+        Body::Whole(body) => {
+            client.leave_body();
+            client
+                .begin(head.status, &reason, &mut head.fields, announce, has_body)
+                .map_err(gone)?;
+            let body = if has_body { &body[..] } else { &[] };
+            send_whole(client, body, patience.send).await
+        }
+        Body::Worker(mut body) => {
+            client
+                .begin(head.status, &reason, &mut head.fields, announce, has_body)
+                .map_err(gone)?;
+            let relayed = relay(client, &mut body, ctx, has_body, patience).await;
+            body.release();
+            relayed
+        }
+        Body::Tunnel(body) => {
+            client.upgrade(&mut head.fields).map_err(gone)?;
+            crate::proxy::tunnel::run(client, body, ctx, patience).await;
+            Ok(())
+        }
+    }
+}
+
+fn gone(_: ClientFailure) -> Failure {
+    Failure::ClientGone
+}
+
+async fn send_whole(
+    client: &mut Client<'_>,
+    body: &[u8],
+    patience: Duration,
+) -> Result<(), Failure> {
+    let mut rest = body;
+    let mut left_before = None;
+    client.alarm().set(Instant::now() + patience);
+    poll_fn(|cx| {
+        while !rest.is_empty() {
+            match client.poll_send(cx, rest).map_err(gone)? {
+                Poll::Ready(taken) => rest = rest.get(taken..).unwrap_or_default(),
+                Poll::Pending => break,
+            }
+        }
+        if rest.is_empty() {
+            if left_before != Some(0) {
+                client.finish(None).map_err(gone)?;
+            }
+            if client.poll_flush(cx).map_err(gone)?.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if left_before != Some(rest.len()) {
+            left_before = Some(rest.len());
+            client.alarm().set(Instant::now() + patience);
+        }
+        client.alarm().poll(cx).map(|()| Err(Failure::ClientStalled))
+    })
+    .await
+}
+
+/// Moves an answer's body from its worker to its client, and what is left of the request's the other
+/// way.
+async fn relay(
+    client: &mut Client<'_>,
+    body: &mut Answering,
+    ctx: &mut Context,
+    has_body: bool,
+    patience: Patience,
+) -> Result<(), Failure> {
+    let mut relay = Relay { has_ended: false, steps: 0 };
+    let mut waited_for = None;
+    poll_fn(|cx| {
+        if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
+            return Poll::Ready(Err(Failure::Cut));
+        }
+        if !relay.has_ended {
+            poll_upload(cx, client, body, ctx)?;
+        }
+        let (waiting, polled) = relay.poll(cx, client, body, ctx, has_body);
+        if polled.is_ready() {
+            return polled;
+        }
+        let uploading = body.upload.is_over();
+        let now_waits_for = Some((waiting, relay.steps, body.upload.steps(), uploading));
+        if waited_for != now_waits_for {
+            waited_for = now_waits_for;
+            let allowed = match waiting {
+                Waiting::Client => patience.send,
+                Waiting::Worker if !body.upload.is_over() => patience.worker.read.max(BODY_TIMEOUT),
+                Waiting::Worker => patience.worker.read,
+            };
+            client.alarm().set(Instant::now() + allowed);
+        }
+        client.alarm().poll(cx).map(|()| {
+            Err(match waiting {
+                Waiting::Client => Failure::ClientStalled,
+                Waiting::Worker => Failure::TimedOut,
+            })
+        })
+    })
+    .await
+}
+
+/// What is left of an upload goes on beside its answer. A body that is none ends it, not the answer.
+fn poll_upload(
+    cx: &mut Task<'_>,
+    client: &mut Client<'_>,
+    body: &mut Answering,
+    ctx: &mut Context,
+) -> Result<(), Failure> {
+    let copied = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut());
+    let Some((link, upload)) = body.way().filter(|(_, upload)| !upload.is_over()) else {
+        return Ok(());
+    };
+    match upload.poll(cx, client, link, copied) {
+        Poll::Ready(Err(UploadFailure::Client(ClientFailure::Gone))) => Err(Failure::ClientGone),
+        Poll::Ready(Err(UploadFailure::Client(ClientFailure::Flaw(_)))) => Err(Failure::ClientGone),
+        Poll::Ready(Err(UploadFailure::TooLarge)) => Err(Failure::TooLarge),
+        Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+    }
+}
+
+/// Whom a relay waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Client,
+    Worker,
+}
+
+struct Relay {
+    has_ended: bool,
+    /// Pieces that were moved.
+    steps: u64,
+}
+
+impl Relay {
+    fn poll(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+        body: &mut Answering,
+        ctx: &mut Context,
+        has_body: bool,
+    ) -> (Waiting, Poll<Result<(), Failure>>) {
+        if !self.has_ended {
+            match self.poll_pieces(cx, client, body, ctx, has_body) {
+                Ok(None) => {}
+                Ok(Some(waiting)) => return (waiting, Poll::Pending),
+                Err(failure) => return (Waiting::Worker, Poll::Ready(Err(failure))),
+            }
+            self.has_ended = true;
+            self.steps += 1;
+            // The worker has done what it does, its session saved (PROTOCOL.md 32).
+            ctx.end_turn();
+            let mut trailers = body.take_trailers();
+            trailers.as_deref_mut().into_iter().for_each(|fields| respond::trailers(fields, ctx));
+            body.release();
+            if let Err(failure) = client.finish(trailers.as_deref()) {
+                return (Waiting::Client, Poll::Ready(Err(gone(failure))));
+            }
+        }
+        (Waiting::Client, client.poll_flush(cx).map_err(gone))
+    }
+
+    /// Moves pieces until somebody has to be waited for; `None` when the body has ended.
+    fn poll_pieces(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+        body: &mut Answering,
+        ctx: &Context,
+        has_body: bool,
+    ) -> Result<Option<Waiting>, Failure> {
+        loop {
+            match body.poll_piece(cx) {
+                Poll::Ready(Ok(Incoming::Data(_))) if has_body => {
+                    match client.poll_send(cx, body.piece()).map_err(gone)? {
+                        Poll::Ready(taken) => body.consume(taken),
+                        Poll::Pending => return Ok(Some(Waiting::Client)),
+                    }
+                    self.steps += 1;
+                    if let Some(cut) = ctx.cut().filter(|cut| cut.is_stream()) {
+                        cut.note_traffic();
+                    }
+                }
+                Poll::Ready(Ok(Incoming::Data(_) | Incoming::End)) => return Ok(None),
+                Poll::Ready(Err(_)) => return Err(Failure::Closed),
+                Poll::Pending => {
+                    // Nothing waits here for what may never come.
+                    if client.poll_flush(cx).map_err(gone)?.is_pending() {
+                        return Ok(Some(Waiting::Client));
+                    }
+                    if body.upload.has_all() && client.poll_gone(cx).is_ready() {
+                        return Err(Failure::ClientGone);
+                    }
+                    return Ok(Some(Waiting::Worker));
+                }
+            }
+        }
+    }
+}

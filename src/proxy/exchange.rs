@@ -1,0 +1,119 @@
+//! One exchange: from a request to its answer, and to the line that says what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::downstream::{Client, Refused, Reply, Request, Service};
+use crate::listen::Info;
+use crate::proxy::context::Context;
+use crate::proxy::deliver::{Patience, deliver};
+use crate::proxy::error::RequestError;
+use crate::proxy::pages::{self, Instead};
+use crate::proxy::response::Response;
+use crate::proxy::settings::Target as Destination;
+use crate::proxy::shared::Shared;
+use crate::proxy::{access, endpoint, finish, join, own_sessions, respond, route, worker};
+use crate::telemetry::labels::RouteKind;
+use crate::upstream::way::Pool;
+
+/// What one worker runtime serves requests with.
+#[derive(Clone)]
+pub struct Proxy {
+    pub shared: Arc<Shared>,
+    pub pool: Arc<Pool>,
+    /// Without a byte of an answer taken by the client (nginx `send_timeout`).
+    pub send_timeout: Duration,
+}
+
+impl Service for Proxy {
+    async fn serve(&self, request: Request, mut client: Client<'_>) {
+        let mut ctx = Context::new(&self.shared, client.info().clone(), request.begun);
+        let response = match respond(self, &request, &mut client, &mut ctx).await {
+            Ok(response) => Some(response),
+            Err(instead) => self.instead(instead, &mut client, &mut ctx),
+        };
+        let delivered = match response {
+            Some(response) => {
+                let worker = endpoint::timeouts(&self.shared, &ctx);
+                let patience = Patience { worker, send: self.send_timeout };
+                deliver(&request, &mut client, response, &mut ctx, patience).await
+            }
+            None => {
+                client.abort();
+                Ok(())
+            }
+        };
+        finish::run(&self.shared, &request, &client, &mut ctx, delivered).await;
+    }
+
+    fn refuse(&self, info: &Info, refused: &Refused<'_>) -> Reply {
+        finish::refused(&self.shared, info, refused);
+        let status = StatusCode::from_u16(refused.refusal.status());
+        pages::refusal(status.unwrap_or(StatusCode::BAD_REQUEST))
+    }
+}
+
+impl Proxy {
+    /// What is answered in a worker's place; nothing where nobody is there to read it.
+    fn instead(
+        &self,
+        instead: Instead,
+        client: &mut Client<'_>,
+        ctx: &mut Context,
+    ) -> Option<Response> {
+        endpoint::finished(ctx);
+        if let Instead::Error(error) = instead {
+            ctx.error = Some(error);
+        }
+        let reply = instead.reply().unwrap_or_else(|| pages::error(RequestError::Internal))?;
+        if ends_connection(reply.status) {
+            client.keep_no_longer();
+        }
+        Some(reply.into())
+    }
+}
+
+/// After which errors no connection is kept: what follows on it may not be what it seems.
+fn ends_connection(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 413 | 414 | 431 | 500 | 501 | 502 | 504)
+}
+
+/// The way of a request (DESIGN.md, section 6).
+async fn respond(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+) -> Result<Response, Instead> {
+    let shared = &proxy.shared;
+    let target = route::find(shared, request, ctx)?;
+    let route = target.route.clone();
+    ctx.target = Some(target);
+    access::check(shared, request, ctx, &route)?;
+    match (&route.target, &route.session) {
+        (Destination::Files(_), _) => {
+            ctx.kind = RouteKind::Files;
+            return Err(RequestError::NotBuilt.into());
+        }
+        (Destination::OwnSessions, None) => return Err(RequestError::NoRoute.into()),
+        (Destination::OwnSessions, Some(policy)) => {
+            ctx.kind = RouteKind::Session;
+            let asked = own_sessions::read(request, ctx).map_err(Instead::Json)?;
+            join::run(shared, request, ctx, &route, policy).await?;
+            return Err(Instead::Json(own_sessions::answer(shared, ctx, policy, &asked).await));
+        }
+        (Destination::Upstream(_), None) => {
+            ctx.kind = RouteKind::Plain;
+            join::without_session(shared, request, ctx);
+        }
+        (Destination::Upstream(_), Some(policy)) => {
+            ctx.kind = RouteKind::Session;
+            join::run(shared, request, ctx, &route, policy).await?;
+        }
+    }
+    let mut response = worker::ask(proxy, request, client, ctx).await?;
+    respond::filter(shared, request, &mut response.head, ctx).await?;
+    Ok(response)
+}

@@ -1,0 +1,112 @@
+//! The head that a worker sees.
+//!
+//! What `Connection` nominates goes first; what is set here stays (PROTOCOL.md 30). One `Cookie` line,
+//! since HTTP/2 may bring many and an HTTP/1.1 worker reads only the first.
+
+use crate::downstream::{Protocol, Request};
+use crate::headers::forwarded::is_about_client;
+use crate::headers::identity::{self, Identity};
+use crate::proxy::context::{Context, Exchange};
+use crate::proxy::error::RequestError;
+use crate::proxy::shared::Shared;
+use crate::session::subject::Subject;
+use crate::wire::connection::{ConnectionOptions, nominates_protected, remove_hop_by_hop};
+use crate::wire::elements;
+use crate::wire::fields::{Field, Fields, Unwritable};
+use crate::wire::name::Name;
+
+/// The fields for the worker.
+///
+/// # Errors
+/// A field that names more connection options than anybody has use for, or what cannot be written.
+pub fn fields(shared: &Shared, request: &Request, ctx: &Context) -> Result<Fields, RequestError> {
+    let target = ctx.target.as_ref().ok_or(RequestError::Internal)?;
+    let received = request.fields();
+    if nominates_protected(received) {
+        return Err(RequestError::BadRequest);
+    }
+    let mut fields = received.clone();
+    remove_hop_by_hop(&mut fields).map_err(|_| RequestError::BadRequest)?;
+    let expects = request.expects_continue();
+    fields
+        .retain(|field| (field.known != Name::Expect || expects) && !is_framing_in_disguise(field));
+    let unwritable = |Unwritable| RequestError::BadRequest;
+    target.client.write(&mut fields).map_err(unwritable)?;
+    let identity = ctx.exchange.as_ref().and_then(|exchange| identity(shared, exchange));
+    identity::write(&identity.unwrap_or_default(), &mut fields).map_err(unwritable)?;
+    add(&mut fields, request, ctx).map_err(unwritable)?;
+    Ok(fields)
+}
+
+fn add(fields: &mut Fields, request: &Request, ctx: &Context) -> Result<(), Unwritable> {
+    match &ctx.cookie[..] {
+        b"" => drop(fields.remove(Name::Cookie)),
+        line => fields.set(b"Cookie", line)?,
+    }
+    if !fields.has(Name::Host) {
+        // HTTP/1.0: who speaks HTTP/1.1 names a host (RFC 9112 section 3.2).
+        let local = ctx.connection.local().to_string();
+        fields.set(b"Host", local.as_bytes())?;
+    }
+    if let Some(protocol) = upgrade(request) {
+        fields.push(b"Connection", b"Upgrade")?;
+        fields.push(b"Upgrade", protocol)?;
+    } else if takes_trailers(request.fields()) {
+        fields.push(b"Connection", b"TE")?;
+        fields.push(b"TE", b"trailers")?;
+    }
+    Ok(())
+}
+
+/// The protocol that a request asks for in place of HTTP (RFC 9110 section 7.8). Not HTTP/2: requests
+/// inside it would pass us unseen.
+pub fn upgrade(request: &Request) -> Option<&[u8]> {
+    let fields = request.fields();
+    let mut wanted = fields.all(Name::Upgrade);
+    let protocol = wanted.next()?;
+    let is_asked = request.protocol == Protocol::Http11
+        && wanted.next().is_none()
+        && ConnectionOptions::of(fields).upgrade;
+    let is_http = elements(protocol).any(|name| {
+        name.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case(b"h2"))
+            || name.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case(b"http"))
+    });
+    (is_asked && !is_http).then_some(protocol)
+}
+
+/// RFC 9110 section 10.1.4.
+fn takes_trailers(fields: &Fields) -> bool {
+    fields.all(Name::Te).flat_map(elements).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// `Content_Length` becomes `CONTENT_LENGTH` in CGI, as the real one does.
+fn is_framing_in_disguise(field: Field<'_>) -> bool {
+    if field.known != Name::Other || !field.name.contains(&b'_') {
+        return false;
+    }
+    let is = |known: &[u8]| {
+        known.len() == field.name.len()
+            && known.iter().zip(field.name).all(|(known, byte)| {
+                known.eq_ignore_ascii_case(byte) || (*known == b'-' && *byte == b'_')
+            })
+    };
+    is(b"content-length") || is(b"transfer-encoding")
+}
+
+/// Takes out of a client's trailers what only we may say.
+pub fn clean_trailers(fields: &mut Fields) {
+    fields.retain(|field| !identity::is_reserved(field.name) && !is_about_client(field.name));
+}
+
+/// What the policy tells of the record that the request belongs to.
+fn identity<'a>(shared: &Shared, exchange: &'a Exchange) -> Option<Identity<'a>> {
+    let held = exchange.bond.held()?;
+    let (told, record) = (exchange.policy.identity, &held.record);
+    Some(Identity {
+        id: told.id.then(|| held.key.hex_digits()),
+        subject: record.whose().filter(|_| told.subject).and_then(Subject::for_worker),
+        age: told.age.then(|| shared.clock.now().since(record.created)),
+        created: told.created.then_some(record.created),
+        authenticated: record.logged_in().filter(|_| told.authenticated),
+    })
+}

@@ -1,0 +1,276 @@
+//! Ties a request to a session, or refuses it: extract, open the ticket, look up, decide.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use crate::cookie::request::Field;
+use crate::downstream::Request;
+use crate::headers::fetch;
+use crate::proxy::admit::{self, Admitted};
+use crate::proxy::context::{Context, Exchange, Target};
+use crate::proxy::error::RequestError;
+use crate::proxy::modes;
+use crate::proxy::pages::Instead;
+use crate::proxy::settings::{Denied, Require, Route};
+use crate::proxy::shared::Shared;
+use crate::proxy::successions::is_ones_own;
+use crate::proxy::ticket_cache::Opened;
+use crate::session::binding::Bearer;
+use crate::session::carried::{Carried, CarriedTicket};
+use crate::session::decide::{Refusal, may_make};
+use crate::session::event::{Event, Reject};
+use crate::session::exchange::{self, Bond, Silence};
+use crate::session::facts::{Access, Facts, Intent, Origin, Turns};
+use crate::session::matching::Attempt;
+use crate::session::order::{Nature, Stream, is_stream_wanted};
+use crate::session::outage::WithoutStore;
+use crate::session::outcome::RecordKey;
+use crate::session::policy::{CrossSite, Policy};
+use crate::session::subject::body::Copied;
+use crate::wire::name::Name;
+
+/// How many sessions a login follows, each of which another login has just moved.
+const FOLLOWS_MAX: u32 = 4;
+
+/// A request of a route without a policy: tickets stay here all the same.
+pub fn without_session(shared: &Shared, request: &Request, ctx: &mut Context) {
+    ctx.cookie = cookie_line(&carried(shared, request, None), |_| {});
+}
+
+fn carried<'a>(shared: &Shared, request: &'a Request, policy: Option<&Policy>) -> Carried<'a> {
+    Carried::sort(request.fields().all(Name::Cookie), policy, &shared.tickets)
+}
+
+/// One line for the worker, whatever number of fields came (RFC 9113, section 8.2.3).
+fn cookie_line(carried: &Carried<'_>, add: impl FnOnce(&mut Field)) -> Vec<u8> {
+    let mut field = Field::default();
+    carried.others.iter().for_each(|piece| field.push(piece));
+    add(&mut field);
+    field.as_bytes().to_vec()
+}
+
+/// Ties the request to a session, or refuses it.
+///
+/// # Errors
+/// What is answered.
+pub async fn run(
+    shared: &Arc<Shared>,
+    request: &Request,
+    ctx: &mut Context,
+    route: &Route,
+    policy: &Arc<Policy>,
+) -> Result<(), Instead> {
+    let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
+    if !target.client.https && !shared.insecure_cookies && !policy.only_reports() {
+        return Err(RequestError::InsecureSession.into());
+    }
+    let carried = carried(shared, request, Some(policy));
+    if !policy.has_tickets() {
+        let pairs = modes::join(shared, request, ctx, policy, &carried).await;
+        ctx.cookie = cookie_line(&carried, |field| pairs.iter().for_each(|pair| field.push(pair)));
+        return Ok(());
+    }
+    let (method, head) = (&request.method, request.fields());
+    let opened = open_ticket(shared, request, ctx, policy, &carried).await;
+    let attempt = policy.attempt(method, &target.requested.path);
+    let is_login = attempt != Attempt::None;
+    let is_logout = policy.is_logout(method, &target.requested.path);
+    let is_preflight = fetch::is_preflight(method, head);
+    let writes = !method.is_safe() || is_login || is_logout;
+    let takes_turns = policy.serialize.requests.covers(|| Nature {
+        writes,
+        is_preflight,
+        stream: match is_stream_wanted(head) {
+            _ if route.stream && !is_login && !is_logout => Stream::Declared,
+            true => Stream::Wanted,
+            false => Stream::No,
+        },
+    });
+    let matters = writes || opened.is_none();
+    let is_cross_site = matters && fetch::is_cross_site(head, target.host.as_bytes());
+    let facts = Facts {
+        intent: match attempt {
+            _ if is_preflight => Intent::Preflight,
+            Attempt::Stays | Attempt::Moves => {
+                Intent::Login(cross_site_login(policy, request, target))
+            }
+            Attempt::None if is_logout => Intent::Logout,
+            Attempt::None => Intent::Use,
+        },
+        origin: if is_cross_site { Origin::CrossSite } else { Origin::Own },
+        access: match route.require {
+            Require::Login => Access::LoggedIn,
+            Require::Nothing => Access::Anybody,
+        },
+        turns: if takes_turns { Turns::Takes } else { Turns::None },
+        bearer: policy.knows_clients().then(|| bearer(request, ctx, target)),
+        on_store_down: route.on_store_down,
+        ..Facts::default()
+    };
+    if attempt == Attempt::Moves && is_out_of_attempts(shared, policy, target.client.ip) {
+        ctx.tell(shared, request, policy, &Event::LoginLimited);
+        return Err(RequestError::TooManyAttempts.into());
+    }
+    let (opened, admitted) =
+        match admit_following(shared, request, ctx, policy, opened, facts).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                match refusal {
+                    Refusal::CrossSiteLogin => {
+                        ctx.tell(shared, request, policy, &Event::CrossSiteRefused);
+                    }
+                    Refusal::StoreDown => {
+                        let event = Event::WithoutStore { id: None, action: WithoutStore::Reject };
+                        ctx.tell(shared, request, policy, &event);
+                    }
+                    Refusal::BindingMismatch | Refusal::LoginRequired => {}
+                }
+                return Err(refused(refusal, route, request));
+            }
+        };
+    if let Some(action) = WithoutStore::of(&admitted.bond) {
+        let id = admitted.bond.held().map(|held| held.key);
+        ctx.tell(shared, request, policy, &Event::WithoutStore { id, action });
+    }
+    let line = cookie_line(&carried, |field| {
+        if let Some(record) = admitted.bond.record() {
+            record.jar.write(field, &target.host, target.requested.path.as_bytes(), admitted.at);
+        }
+    });
+    let may_make = match admitted.bond {
+        Bond::Free if carried.ticket == CarriedTicket::None => {
+            may_make(policy.cookie.same_site, method.is_safe(), facts)
+        }
+        _ => Ok(()),
+    };
+    let exchange = Exchange {
+        policy: policy.clone(),
+        session: admitted.bond.held().map(|held| held.key),
+        bond: admitted.bond,
+        ticket: opened.as_ref().map(|Opened { ticket, .. }| exchange::Presented {
+            tag: ticket.tag,
+            selector: ticket.selector,
+            counter: ticket.counter,
+        }),
+        body: policy.wants_body(method, &target.requested.path, head).map(Copied::new),
+        pass: admitted.pass,
+        turn: admitted.turn,
+        watched: None,
+        may_make,
+        method: method.clone(),
+        attempt,
+        is_logout,
+        is_cross_site,
+        bearer: facts.bearer,
+        is_forwarded: false,
+        is_settled: false,
+    };
+    ctx.cookie = line;
+    ctx.exchange = Some(exchange);
+    Ok(())
+}
+
+/// Whether other sites may send this login: where a rule says so, or they only lead a visitor to it.
+fn cross_site_login(policy: &Policy, request: &Request, target: &Target) -> CrossSite {
+    let method = &request.method;
+    let is_led = fetch::is_document_by_get(method, request.fields());
+    if !is_led && policy.refuses_cross_site_login(method, &target.requested.path) {
+        CrossSite::Deny
+    } else {
+        CrossSite::Allow
+    }
+}
+
+/// Admits a request. One to log in that comes too late for its record, on the connection that the next
+/// ticket was sent on, is taken for one with that ticket.
+async fn admit_following(
+    shared: &Arc<Shared>,
+    request: &Request,
+    ctx: &Context,
+    policy: &Arc<Policy>,
+    mut opened: Option<Opened>,
+    facts: Facts,
+) -> Result<(Option<Opened>, Admitted), Refusal> {
+    let mut follows = 0;
+    loop {
+        let heard = |event| ctx.tell(shared, request, policy, &event);
+        let admitted = admit::admit(shared, policy, opened.as_ref(), facts, heard).await?;
+        let next = match admitted.bond {
+            Bond::Silent(Silence::Moved(old)) if facts.is_login() && follows < FOLLOWS_MAX => {
+                successor(shared, request, ctx, old)
+            }
+            _ => None,
+        };
+        let Some(next) = next else { return Ok((opened, admitted)) };
+        follows += 1;
+        opened = Some(next);
+    }
+}
+
+fn successor(shared: &Shared, request: &Request, ctx: &Context, old: RecordKey) -> Option<Opened> {
+    let connection = &ctx.connection;
+    if !is_ones_own(connection, request.protocol, request.fields(), &shared.trusted) {
+        return None;
+    }
+    shared.successions.of(connection, old, shared.clock.now())
+}
+
+fn is_out_of_attempts(shared: &Shared, policy: &Policy, client: IpAddr) -> bool {
+    let (limit, now) = (policy.login_attempts_per_minute, shared.clock.now());
+    shared.limiter.is_out_of_attempts(&policy.name, client, limit, now)
+}
+
+/// What a policy may bind a session to.
+fn bearer(request: &Request, ctx: &Context, target: &Target) -> Bearer {
+    let tls = ctx.connection.tls();
+    Bearer::new(
+        request.fields().get(Name::UserAgent),
+        target.client.ip,
+        tls.and_then(|tls| tls.client_certificate),
+    )
+}
+
+/// A ticket that does not open is "no session", counted by reason (PROTOCOL.md 5).
+async fn open_ticket(
+    shared: &Shared,
+    request: &Request,
+    ctx: &Context,
+    policy: &Arc<Policy>,
+    carried: &Carried<'_>,
+) -> Option<Opened> {
+    let host = ctx.target.as_ref().map_or("", |target| target.host.as_str());
+    let opened = match carried.ticket {
+        CarriedTicket::None => return None,
+        CarriedTicket::One(value) => shared.open(value, policy, host).await,
+        CarriedTicket::Duplicate => Err(Reject::Duplicate),
+    };
+    opened
+        .inspect_err(|reason| {
+            ctx.tell(shared, request, policy, &Event::TicketRejected { reason: *reason });
+        })
+        .ok()
+}
+
+fn refused(refusal: Refusal, route: &Route, request: &Request) -> Instead {
+    let (method, head) = (&request.method, request.fields());
+    match (refusal, &route.denied) {
+        (Refusal::StoreDown, _) => RequestError::StoreDown.into(),
+        (Refusal::CrossSiteLogin, _) => RequestError::CrossSiteLogin.into(),
+        (Refusal::BindingMismatch, _) => RequestError::BindingMismatch.into(),
+        (Refusal::LoginRequired, Denied::Redirect(location))
+            if fetch::is_navigation(method, head) =>
+        {
+            // 303: a form that was sent without a session is not sent again to the login page.
+            let status = match *method {
+                Method::GET | Method::HEAD => StatusCode::FOUND,
+                _ => StatusCode::SEE_OTHER,
+            };
+            Instead::Redirect(status, location.clone().into_bytes())
+        }
+        (Refusal::LoginRequired, Denied::Redirect(_) | Denied::Unauthorized) => {
+            RequestError::LoginRequired.into()
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Answers of the proxy's own: small pages without a product name, redirects, JSON.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::downstream::Reply;
+use crate::proxy::error::RequestError;
+use crate::proxy::own_sessions::Json;
+use crate::wire::fields::{Fields, Unwritable};
+
+/// What the proxy answers in a worker's place.
+pub enum Instead {
+    Error(RequestError),
+    Redirect(StatusCode, Vec<u8>),
+    Json(Json),
+}
+
+impl From<RequestError> for Instead {
+    fn from(error: RequestError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Instead {
+    /// The answer: `None` where it can't be made, `Some(None)` where nobody is there to read it.
+    #[expect(clippy::option_option, reason = "two different nothings, told apart at once")]
+    pub fn reply(self) -> Option<Option<Reply>> {
+        match self {
+            Self::Error(error) => Some(self::error(error)),
+            Self::Redirect(status, location) => redirect(status, &location).ok().map(Some),
+            Self::Json(json) => self::json(&json).ok().map(Some),
+        }
+    }
+}
+
+const HTML: &[u8] = b"text/html; charset=utf-8";
+
+/// The page of an error; `None` where nobody is there to read it.
+pub fn error(error: RequestError) -> Option<Reply> {
+    let status = error.status()?;
+    let mut fields = Fields::new();
+    if let Some(seconds) = error.retry_after_secs() {
+        set(&mut fields, b"Retry-After", seconds.to_string().as_bytes());
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110, 15.5.2 wants a challenge. `Cookie` is not registered, and no browser asks.
+        set(&mut fields, b"WWW-Authenticate", b"Cookie");
+    }
+    set(&mut fields, b"Cache-Control", b"private, no-store");
+    Some(reply(status, fields, HTML, page(status, error.hint())))
+}
+
+/// A redirect.
+///
+/// # Errors
+/// `location` is no field value.
+pub fn redirect(status: StatusCode, location: &[u8]) -> Result<Reply, Unwritable> {
+    let mut fields = Fields::new();
+    fields.push(b"Location", location)?;
+    set(&mut fields, b"Cache-Control", b"private, no-store");
+    Ok(reply(status, fields, HTML, page(status, None)))
+}
+
+/// JSON.
+///
+/// # Errors
+/// A field has no such value.
+pub fn json(json: &Json) -> Result<Reply, Unwritable> {
+    let mut fields = Fields::new();
+    for (name, value) in &json.fields {
+        fields.push(name.as_str().as_bytes(), value.as_bytes())?;
+    }
+    set(&mut fields, b"Cache-Control", b"no-store");
+    Ok(reply(json.status, fields, b"application/json", format!("{}\n", json.body)))
+}
+
+/// What is answered to a head that makes no request: the connection ends with it.
+pub fn refusal(status: StatusCode) -> Reply {
+    let mut fields = Fields::new();
+    set(&mut fields, b"Cache-Control", b"private, no-store");
+    reply(status, fields, HTML, page(status, None))
+}
+
+fn reply(status: StatusCode, mut fields: Fields, content_type: &[u8], body: String) -> Reply {
+    set(&mut fields, b"Content-Type", content_type);
+    Reply { status, fields, body: Bytes::from(body) }
+}
+
+/// Our own fields; their text is good.
+fn set(fields: &mut Fields, name: &[u8], value: &[u8]) {
+    let _ = fields.set(name, value);
+}
+
+fn page(status: StatusCode, hint: Option<&str>) -> String {
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let code = status.as_u16();
+    let hint = hint.map(|hint| format!("<p>{hint}</p>\n")).unwrap_or_default();
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head><title>{code} {reason}</title></head>\n\
+         <body>\n<h1>{code} {reason}</h1>\n{hint}</body>\n</html>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::name::Name;
+
+    #[test]
+    fn pages_name_their_status_and_nobody() {
+        let Reply { status, fields, body } = refusal(StatusCode::BAD_REQUEST);
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert_eq!(fields.get(Name::ContentType), Some(HTML));
+        assert_eq!(fields.get(Name::CacheControl), Some(&b"private, no-store"[..]));
+        let body = String::from_utf8(body.to_vec()).expect("text");
+        assert!(body.contains("<h1>400 Bad Request</h1>"), "{body}");
+    }
+}

@@ -1,0 +1,64 @@
+//! An answer as a value: a head, and where its body comes from.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use crate::downstream::Reply;
+use crate::proxy::answering::Answering;
+use crate::wire::framing::{Framing, announced_length, has_body};
+use crate::wire::response::ResponseHead;
+use crate::wire::write::Announce;
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    pub head: ResponseHead,
+    pub body: Body,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+pub enum Body {
+    /// It is there.
+    Whole(Bytes),
+    /// A worker sends it.
+    Worker(Box<Answering>),
+    /// A worker speaks another protocol from here on.
+    Tunnel(Box<Answering>),
+}
+
+impl Response {
+    /// What the head says of the body, and whether there is one.
+    pub fn framing(&self, method: &Method) -> (Announce, bool) {
+        let may_have = has_body(self.head.status, method);
+        match &self.body {
+            Body::Whole(body) => (Announce::Length(body.len() as u64), may_have),
+            Body::Worker(answering) => match answering.framing() {
+                Framing::Length(length) => (Announce::Length(length), true),
+                Framing::Empty if may_have => (Announce::Length(0), true),
+                Framing::Empty => (self.announced(method), false),
+                Framing::Chunked | Framing::UntilClose | Framing::Tunnel => {
+                    (Announce::Chunked, true)
+                }
+            },
+            Body::Tunnel(_) => (Announce::Nothing, true),
+        }
+    }
+
+    /// The length that the body of a HEAD or of a 304 would have had (RFC 9110 section 8.6).
+    fn announced(&self, method: &Method) -> Announce {
+        let is_told = *method == Method::HEAD || self.head.status == StatusCode::NOT_MODIFIED;
+        let is_none = self.head.status == StatusCode::NO_CONTENT;
+        match announced_length(&self.head).filter(|_| is_told && !is_none) {
+            Some(length) => Announce::Length(length),
+            None => Announce::Nothing,
+        }
+    }
+}
+
+impl From<Reply> for Response {
+    fn from(reply: Reply) -> Self {
+        let head = ResponseHead::compose(reply.status, reply.fields);
+        Self { head, body: Body::Whole(reply.body) }
+    }
+}

@@ -1,0 +1,78 @@
+//! Finds out where a request goes, from nothing but what the client sent and the connection.
+//!
+//! Everything about a path is decided on its readings, before any worker sees the request.
+
+use http::{Method, StatusCode};
+
+use crate::downstream::{Protocol, Request};
+use crate::headers::forwarded::{Client, Connection};
+use crate::proxy::context::{Context, Target};
+use crate::proxy::error::RequestError;
+use crate::proxy::pages::Instead;
+use crate::proxy::shared::Shared;
+use crate::routing::host::Host;
+use crate::routing::table::Ambiguous;
+use crate::routing::target::RequestTarget;
+use crate::telemetry::labels::RouteKind;
+
+/// Finds the route.
+///
+/// # Errors
+/// What is answered where there is none.
+pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Target, Instead> {
+    // They repeat what came to whoever asks, the session included; or ask for a way through.
+    if matches!(request.method.as_str(), "TRACE" | "TRACK" | "CONNECT") {
+        return Err(RequestError::MethodNotAllowed.into());
+    }
+    let authority = request.authority();
+    let host = Host::parse(authority.unwrap_or_default()).map_err(|_| RequestError::BadRequest)?;
+    // RFC 9112, section 3.2: only HTTP/1.0 may leave the host out.
+    if host.as_str().is_empty() && request.protocol != Protocol::Http10 {
+        return Err(RequestError::BadRequest.into());
+    }
+    let came = request.target();
+    // `*` asks about the server as a whole, which is OPTIONS' business alone (section 3.2.4).
+    if came == b"*" && request.method != Method::OPTIONS {
+        return Err(RequestError::BadRequest.into());
+    }
+    let requested = RequestTarget::read(came).map_err(|_| RequestError::BadRequest)?;
+    let connection = &ctx.connection;
+    if let Some(port) = connection.redirect_to_https() {
+        ctx.kind = RouteKind::Redirect;
+        return Err(to_https(&request.method, host.as_str(), port, requested.forwarded(came)));
+    }
+    let tls = connection.tls();
+    if tls.is_some_and(|tls| tls.server_name.is_some() && !tls.names.covers(host.as_str())) {
+        return Err(RequestError::Misdirected.into());
+    }
+    let client = Client::of(
+        Connection {
+            peer: ctx.client_ip(),
+            tls: connection.is_secure(),
+            port: connection.local().port(),
+            host: authority,
+        },
+        &shared.trusted,
+        request.fields(),
+    );
+    let server = shared.table.server(&host);
+    let route = shared.table.route(server, &requested.path);
+    let route = route.map_err(|Ambiguous| RequestError::BadRequest)?;
+    let route = route.ok_or(RequestError::NoRoute)?;
+    Ok(Target { client, host: host.as_str().to_owned(), requested, route })
+}
+
+/// `redirect_to_https`: the method and body survive a 308, which GET and HEAD do not need.
+fn to_https(method: &Method, host: &str, port: u16, target: &[u8]) -> Instead {
+    if host.is_empty() {
+        return RequestError::BadRequest.into();
+    }
+    let target = if target == b"*" { b"/" } else { target };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let status = match *method {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    let origin = format!("https://{host}{port}");
+    Instead::Redirect(status, [origin.as_bytes(), target].concat())
+}
