@@ -20,6 +20,9 @@ pub mod http2;
 pub mod refused;
 pub mod request;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 

@@ -193,10 +193,12 @@ impl Conn {
         if !self.say_goodbye().await || told {
             return;
         }
-        let mut space = [MaybeUninit::uninit(); FIRST_READ];
         while !self.ended {
-            let read =
-                std::future::poll_fn(|cx| self.poll_read_io(cx, &mut ReadBuf::uninit(&mut space)));
+            // On the stack: what stood in the future would be each connection's all the time.
+            let read = std::future::poll_fn(|cx| {
+                let mut space = [MaybeUninit::uninit(); FIRST_READ];
+                self.poll_read_io(cx, &mut ReadBuf::uninit(&mut space))
+            });
             if read.await.is_err() {
                 return;
             }

@@ -80,15 +80,15 @@ pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &
                 http1.keeps = options.keeps(http1.version) && !is_last;
                 Box::pin(service.serve(request, Client::Http1(&mut http1))).await;
             }
-            Err(Some(refusal)) => return http1.refuse(refusal, service).await,
+            Err(Some(refusal)) => return Box::pin(http1.refuse(refusal, service)).await,
             Err(None) => break,
         }
         http1.end_request();
         if !http1.keeps {
-            return http1.end().await;
+            return Box::pin(http1.end()).await;
         }
     }
-    http1.conn.close().await;
+    Box::pin(http1.conn.close()).await;
 }
 
 impl Http1 {

@@ -41,9 +41,8 @@ fn convert(
     is_over: bool,
     now: Instant,
 ) -> Result<Request, RequestFlaw> {
-    if head.method != Method::CONNECT
-        && !head.uri.scheme_str().is_some_and(|scheme| matches!(scheme, "http" | "https"))
-    {
+    // Without an authority the crate keeps no scheme; that there was one, it has seen to.
+    if head.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(RequestFlaw::RequestLine);
     }
     if head.headers.len() >= FIELDS_MAX {
@@ -61,6 +60,8 @@ fn convert(
             return Err(RequestFlaw::Doubled(Name::Host));
         }
         read.fields.set(b"Host", authority).map_err(|_| RequestFlaw::RequestLine)?;
+    } else if !read.fields.has(Name::Host) {
+        return Err(RequestFlaw::NoHost);
     }
     read.check()?;
     let length = crate::wire::framing::length_of(&read)?;

@@ -1,0 +1,108 @@
+//! Requests, and the end of a connection.
+
+use super::*;
+
+#[tokio::test]
+async fn requests_are_served_and_know_their_connection() {
+    let proxy = Proxy::start_over(Transport::Tls, Limits::default()).await;
+    let (mut requests, _connection) = connect(&proxy).await;
+    let answer = within("an answer", request(&mut requests, get("/a"), None)).await;
+    assert_eq!(answer.expect("answered"), (200, "GET /a ".to_owned()));
+    let post = http::Request::post("https://shop.example/b").body(()).expect("a request");
+    let answer =
+        within("an answer", request(&mut requests, post, Some(Bytes::from_static(b"hello")))).await;
+    assert_eq!(answer.expect("answered"), (200, "POST /b hello".to_owned()));
+
+    let seen = proxy.seen();
+    assert_eq!(seen[0].connection, seen[1].connection);
+    let tls = seen[1].tls.as_ref().expect("a TLS connection");
+    assert_eq!(tls.server_name.as_deref(), Some("shop.example"));
+    assert_eq!(tls.protocol, Protocol::Http2);
+}
+
+#[tokio::test]
+async fn large_answers_arrive_whole() {
+    let proxy = Proxy::start_over(Transport::Tls, Limits::default()).await;
+    let (mut requests, _connection) = connect(&proxy).await;
+    let answer = within("an answer", request(&mut requests, get("/big"), None)).await;
+    assert_eq!(answer.expect("answered").1.len(), 32 << 20);
+}
+
+#[tokio::test]
+async fn large_head_gets_431() {
+    let limits = Limits { header_bytes: 2048, ..Limits::default() };
+    let proxy = Proxy::start_over(Transport::Tls, limits).await;
+    let (mut requests, _connection) = connect(&proxy).await;
+    let mut large = get("/a");
+    large.headers_mut().insert("x-filler", "x".repeat(3000).parse().expect("a value"));
+    let answer = within("an answer", request(&mut requests, large, None)).await;
+    assert_eq!(answer.expect("answered").0, 431);
+    assert!(proxy.paths().is_empty());
+}
+
+#[tokio::test]
+async fn silent_connection_is_closed() {
+    let limits = Limits { header_timeout: SHORT, ..Limits::default() };
+    let proxy = Proxy::start_over(Transport::Tls, limits).await;
+    // A preface and settings, and no request.
+    let (_requests, connection) = connect(&proxy).await;
+    let _ = within("the end", connection).await;
+    proxy.until("it is gone", |proxy| proxy.gate.counts().open == 0).await;
+}
+
+#[tokio::test]
+async fn idle_connection_is_closed() {
+    let limits = Limits { keepalive_timeout: SHORT, ..Limits::default() };
+    let proxy = Proxy::start_over(Transport::Tls, limits).await;
+    let (mut requests, connection) = connect(&proxy).await;
+    within("an answer", request(&mut requests, get("/a"), None)).await.expect("answered");
+    let _ = within("the end", connection).await;
+    proxy.until("it is gone", |proxy| proxy.gate.counts().open == 0).await;
+}
+
+#[tokio::test]
+async fn last_allowed_request_gets_a_goaway() {
+    let limits = Limits { keepalive_requests: 2, ..Limits::default() };
+    let proxy = Proxy::start_over(Transport::Tls, limits).await;
+    let (mut requests, connection) = connect(&proxy).await;
+    for path in ["/a", "/b"] {
+        let answer = within("an answer", request(&mut requests, get(path), None)).await;
+        assert_eq!(answer.expect("answered").0, 200, "{path}");
+    }
+    within("the end", connection).await.expect("no panic").expect("a clean end");
+    let refused = within("an answer", request(&mut requests, get("/c"), None)).await;
+    refused.expect_err("the connection has ended");
+}
+
+#[tokio::test]
+async fn drain_lets_streams_finish_and_says_goaway() {
+    let proxy = Proxy::start_over(Transport::Tls, Limits::default()).await;
+    let (mut requests, connection) = connect(&proxy).await;
+    let held = tokio::spawn({
+        let mut requests = requests.clone();
+        async move { request(&mut requests, get("/held"), None).await }
+    });
+    proxy.until("it arrives", |proxy| proxy.has("/held")).await;
+    proxy.shutdown.send_replace(Shutdown::Draining);
+    proxy
+        .until("nobody listens", |proxy| std::net::TcpStream::connect(proxy.address).is_err())
+        .await;
+    assert!(!proxy.worker.is_finished(), "a stream is being served");
+    proxy.release();
+    let answer = within("an answer", held).await.expect("no panic");
+    assert_eq!(answer.expect("finished"), (200, "GET /held ".to_owned()));
+    within("the end", connection).await.expect("no panic").expect("a clean end");
+    let refused = within("an answer", request(&mut requests, get("/late"), None)).await;
+    refused.expect_err("the connection has ended");
+    proxy.returned().await;
+}
+
+#[tokio::test]
+async fn drain_ends_idle_connections() {
+    let proxy = Proxy::start_over(Transport::Tls, Limits::default()).await;
+    let (mut requests, connection) = connect(&proxy).await;
+    within("an answer", request(&mut requests, get("/a"), None)).await.expect("answered");
+    proxy.shutdown.send_replace(Shutdown::Draining);
+    within("the end", connection).await.expect("no panic").expect("a clean end");
+    proxy.returned().await;
+}
