@@ -77,6 +77,7 @@ impl App {
                     shared: shared.clone(),
                     pool: pool.clone(),
                     send_timeout: limits.send_timeout,
+                    body_timeout: limits.body_timeout,
                 };
                 let worker = Worker::new(service, context);
                 let (store, commanded) = (store.clone(), commanded.clone());

@@ -119,6 +119,7 @@ pub struct Limits {
     pub connections: Given<usize>,
     pub header_bytes: Text,
     pub send_timeout: Text,
+    pub body_timeout: Text,
 }
 
 /// `sessions.*`

@@ -100,6 +100,9 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Without a byte of an answer taken by the peer (nginx `send_timeout`); then it is cut.
     pub send_timeout: Duration,
+    /// Without a byte of a request's body (nginx `client_body_timeout`): 408. Whoever serves the
+    /// connection watches it.
+    pub body_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -112,6 +115,7 @@ impl Default for Limits {
             connections: 10_000,
             header_bytes: 32 * 1024,
             send_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
         }
     }
 }

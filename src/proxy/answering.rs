@@ -265,6 +265,12 @@ impl Answering {
         Some((&mut self.worker.as_mut()?.link, &mut self.upload))
     }
 
+    /// Whether the worker could go on for want of the request's body alone: it has all of it that came.
+    pub fn waits_for_body(&self) -> bool {
+        let worker = self.worker.as_ref();
+        !self.upload.is_over() && worker.is_some_and(|worker| worker.link.pending_output() == 0)
+    }
+
     /// Waits for a piece of the body. The same piece is there until it was consumed.
     ///
     /// # Errors

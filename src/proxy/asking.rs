@@ -26,8 +26,16 @@ use crate::wire::write::{self, Announce};
 const HEAD_MAX: usize = 128 * 1024;
 /// Interim answers before the final one.
 const INTERIM_MAX: u32 = 16;
-/// Without a byte of a request's body (nginx `client_body_timeout`).
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long whom is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub worker: Timeouts,
+    /// Without a byte of an answer taken by the client.
+    pub send: Duration,
+    /// Without a byte of the client's body.
+    pub body: Duration,
+}
 
 /// What went wrong, and when.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +107,7 @@ impl<'a> Asking<'a> {
         &mut self,
         client: &mut Client<'_>,
         ctx: &mut Context,
-        timeouts: Timeouts,
+        patience: Patience,
     ) -> Result<Framing, Failed> {
         // A login goes on without its client (PROTOCOL.md 20).
         let is_patient = ctx.is_login();
@@ -124,9 +132,9 @@ impl<'a> Asking<'a> {
             if waited_for != now_waits_for {
                 waited_for = now_waits_for;
                 let allowed = match waiting {
-                    Waiting::Client => BODY_TIMEOUT,
-                    Waiting::Taking => timeouts.write,
-                    Waiting::Answer => timeouts.read,
+                    Waiting::Client => patience.body,
+                    Waiting::Taking => patience.worker.write,
+                    Waiting::Answer => patience.worker.read,
                 };
                 client.alarm().set(Instant::now() + allowed);
             }

@@ -34,6 +34,8 @@ use crate::wire::flaw::RequestFlaw;
 pub struct Context {
     pub begun: Instant,
     pub connection: Arc<Info>,
+    /// The client's address: the connection's, until trusted proxies were asked.
+    client_ip: IpAddr,
     pub target: Option<Target>,
     pub exchange: Option<Exchange>,
     /// In place of `exchange` where the policy has no tickets.
@@ -106,6 +108,7 @@ impl Context {
     pub fn new(shared: &Shared, connection: Arc<Info>, begun: Instant) -> Self {
         Self {
             begun,
+            client_ip: connection.peer().ip().to_canonical(),
             connection,
             target: None,
             exchange: None,
@@ -120,12 +123,14 @@ impl Context {
         }
     }
 
-    /// The client's address: the connection's, until trusted proxies were asked.
+    /// The client's address, as far as it is known.
     pub fn client_ip(&self) -> IpAddr {
-        match &self.target {
-            Some(target) => target.client.ip,
-            None => self.connection.peer().ip().to_canonical(),
-        }
+        self.client_ip
+    }
+
+    /// Says who asks.
+    pub fn is_from(&mut self, client: &Client) {
+        self.client_ip = client.ip;
     }
 
     /// What ends this exchange from outside.

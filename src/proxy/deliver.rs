@@ -6,20 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::downstream::{Client, ClientFailure, Incoming, Request};
 use crate::proxy::answering::{Answering, UploadFailure};
-use crate::proxy::asking::{BODY_TIMEOUT, Failed};
+use crate::proxy::asking::{Failed, Patience};
 use crate::proxy::context::Context;
 use crate::proxy::respond;
 use crate::proxy::response::{Body, Response};
-use crate::upstream::Timeouts;
 use crate::upstream::verdict::{Failure, Phase};
-
-/// What delivering goes by.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    pub worker: Timeouts,
-    /// Without a byte taken by the client.
-    pub send: Duration,
-}
 
 /// Delivers an answer.
 ///
@@ -133,20 +124,24 @@ async fn relay(
         if polled.is_ready() {
             return polled;
         }
-        let uploading = body.upload.is_over();
-        let now_waits_for = Some((waiting, relay.steps, body.upload.steps(), uploading));
+        let waiting = match waiting {
+            Waiting::Worker if body.waits_for_body() => Waiting::Body,
+            waiting => waiting,
+        };
+        let now_waits_for = Some((waiting, relay.steps, body.upload.steps()));
         if waited_for != now_waits_for {
             waited_for = now_waits_for;
             let allowed = match waiting {
                 Waiting::Client => patience.send,
-                Waiting::Worker if !body.upload.is_over() => patience.worker.read.max(BODY_TIMEOUT),
+                // A worker may wait for all of the body before it goes on.
+                Waiting::Body => patience.worker.read.max(patience.body),
                 Waiting::Worker => patience.worker.read,
             };
             client.alarm().set(Instant::now() + allowed);
         }
         client.alarm().poll(cx).map(|()| {
             Err(match waiting {
-                Waiting::Client => Failure::ClientStalled,
+                Waiting::Client | Waiting::Body => Failure::ClientStalled,
                 Waiting::Worker => Failure::TimedOut,
             })
         })
@@ -176,7 +171,10 @@ fn poll_upload(
 /// Whom a relay waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
+    /// Until the client takes bytes.
     Client,
+    /// For the rest of the client's body, and for the worker.
+    Body,
     Worker,
 }
 

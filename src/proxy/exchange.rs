@@ -7,14 +7,15 @@ use http::StatusCode;
 
 use crate::downstream::{Client, Refused, Reply, Request, Service};
 use crate::listen::Info;
+use crate::proxy::asking::Patience;
 use crate::proxy::context::Context;
-use crate::proxy::deliver::{Patience, deliver};
+use crate::proxy::deliver::deliver;
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::Response;
 use crate::proxy::settings::Target as Destination;
 use crate::proxy::shared::Shared;
-use crate::proxy::{access, endpoint, finish, join, own_sessions, respond, route, worker};
+use crate::proxy::{access, endpoint, finish, forward, join, own_sessions, respond, route, worker};
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
 
@@ -25,6 +26,8 @@ pub struct Proxy {
     pub pool: Arc<Pool>,
     /// Without a byte of an answer taken by the client (nginx `send_timeout`).
     pub send_timeout: Duration,
+    /// Without a byte of a request's body (nginx `client_body_timeout`).
+    pub body_timeout: Duration,
 }
 
 impl Service for Proxy {
@@ -36,8 +39,7 @@ impl Service for Proxy {
         };
         let delivered = match response {
             Some(response) => {
-                let worker = endpoint::timeouts(&self.shared, &ctx);
-                let patience = Patience { worker, send: self.send_timeout };
+                let patience = self.patience(&ctx);
                 deliver(&request, &mut client, response, &mut ctx, patience).await
             }
             None => {
@@ -56,6 +58,15 @@ impl Service for Proxy {
 }
 
 impl Proxy {
+    /// How long whom is waited for.
+    pub fn patience(&self, ctx: &Context) -> Patience {
+        Patience {
+            worker: endpoint::timeouts(&self.shared, ctx),
+            send: self.send_timeout,
+            body: self.body_timeout,
+        }
+    }
+
     /// What is answered in a worker's place; nothing where nobody is there to read it.
     fn instead(
         &self,
@@ -92,6 +103,9 @@ async fn respond(
     let route = target.route.clone();
     ctx.target = Some(target);
     access::check(shared, request, ctx, &route)?;
+    if forward::ends_here(request)? {
+        return Err(Instead::Options);
+    }
     match (&route.target, &route.session) {
         (Destination::Files(_), _) => {
             ctx.kind = RouteKind::Files;

@@ -1,5 +1,6 @@
 //! Ends an exchange: settles what was broken off, then writes the one access line.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::proxy::error::RequestError;
 use crate::proxy::settle::carry_out;
 use crate::proxy::shared::Shared;
 use crate::proxy::worker::error_of;
+use crate::routing::host::Host;
 use crate::session::exchange::Bond;
 use crate::session::settle::Settle;
 use crate::telemetry::access::AccessLine;
@@ -94,11 +96,10 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &Context) {
         .map(|((_, upstream), &index)| upstream.group.address_text(index));
     let came = request.target();
     let path = target.map_or(came, |target| target.requested.without_authority(came));
-    let asked = request.authority().map_or("-".into(), String::from_utf8_lossy);
     AccessLine {
         client: ctx.client_ip(),
         method: request.method.as_str(),
-        host: target.map_or(&*asked, |target| &target.host),
+        host: &target.map_or_else(|| asked_host(request), |target| (&*target.host).into()),
         path: &String::from_utf8_lossy(path),
         protocol: request.protocol.as_str(),
         status,
@@ -115,6 +116,13 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &Context) {
         error: ctx.error.map(RequestError::name),
     }
     .write();
+}
+
+/// The host that somebody asked for who is sent nowhere: as it is logged of others, if it is one.
+fn asked_host(request: &Request) -> Cow<'_, str> {
+    let asked = request.authority().unwrap_or(b"-");
+    let host = Host::parse(asked).map(|host| Cow::Owned(host.as_str().to_owned()));
+    host.unwrap_or_else(|_| String::from_utf8_lossy(asked))
 }
 
 /// Counts and logs a head that makes no request: of its line, what can be read.

@@ -3,6 +3,8 @@
 //! What `Connection` nominates goes first; what is set here stays (PROTOCOL.md 30). One `Cookie` line,
 //! since HTTP/2 may bring many and an HTTP/1.1 worker reads only the first.
 
+use http::Method;
+
 use crate::downstream::{Protocol, Request};
 use crate::headers::forwarded::is_about_client;
 use crate::headers::identity::{self, Identity};
@@ -31,22 +33,33 @@ pub fn fields(shared: &Shared, request: &Request, ctx: &Context) -> Result<Field
     fields
         .retain(|field| (field.known != Name::Expect || expects) && !is_framing_in_disguise(field));
     let unwritable = |Unwritable| RequestError::BadRequest;
+    if let Some(forwards) = max_forwards(request)? {
+        fields.set_displayed(b"Max-Forwards", forwards.saturating_sub(1)).map_err(unwritable)?;
+    }
     target.client.write(&mut fields).map_err(unwritable)?;
     let identity = ctx.exchange.as_ref().and_then(|exchange| identity(shared, exchange));
     identity::write(&identity.unwrap_or_default(), &mut fields).map_err(unwritable)?;
-    add(&mut fields, request, ctx).map_err(unwritable)?;
+    add(&mut fields, shared, request, ctx).map_err(unwritable)?;
     Ok(fields)
 }
 
-fn add(fields: &mut Fields, request: &Request, ctx: &Context) -> Result<(), Unwritable> {
+fn add(
+    fields: &mut Fields,
+    shared: &Shared,
+    request: &Request,
+    ctx: &Context,
+) -> Result<(), Unwritable> {
     match &ctx.cookie[..] {
         b"" => drop(fields.remove(Name::Cookie)),
         line => fields.set(b"Cookie", line)?,
     }
-    if !fields.has(Name::Host) {
-        // HTTP/1.0: who speaks HTTP/1.1 names a host (RFC 9112 section 3.2).
-        let local = ctx.connection.local().to_string();
-        fields.set(b"Host", local.as_bytes())?;
+    if fields.get(Name::Host).is_none_or(<[u8]>::is_empty) {
+        // HTTP/1.0: who speaks HTTP/1.1 names a host (RFC 9112 section 3.2). The server's name, as
+        // nginx's `$host`, or where it listens.
+        match shared.table.name_without_host() {
+            Some(name) => fields.set(b"Host", name.as_bytes())?,
+            None => fields.set_displayed(b"Host", ctx.connection.local())?,
+        }
     }
     if let Some(protocol) = upgrade(request) {
         fields.push(b"Connection", b"Upgrade")?;
@@ -56,6 +69,31 @@ fn add(fields: &mut Fields, request: &Request, ctx: &Context) -> Result<(), Unwr
         fields.push(b"TE", b"trailers")?;
     }
     Ok(())
+}
+
+/// Whether a request asks the last proxy that it may reach, and that is us.
+///
+/// # Errors
+/// What is no number.
+pub fn ends_here(request: &Request) -> Result<bool, RequestError> {
+    Ok(max_forwards(request)? == Some(0))
+}
+
+/// How many more proxies a request may pass (RFC 9110 section 7.6.2).
+fn max_forwards(request: &Request) -> Result<Option<u64>, RequestError> {
+    let fields = request.fields();
+    if request.method != Method::OPTIONS || !fields.has(Name::MaxForwards) {
+        return Ok(None);
+    }
+    let digits = fields
+        .only(Name::MaxForwards)
+        .filter(|text| !text.is_empty() && text.iter().all(u8::is_ascii_digit));
+    let digits = digits.ok_or(RequestError::BadRequest)?.iter().map(|digit| digit - b'0');
+    Ok(Some(
+        digits.fold(0, |number: u64, digit| {
+            number.saturating_mul(10).saturating_add(u64::from(digit))
+        }),
+    ))
 }
 
 /// The protocol that a request asks for in place of HTTP (RFC 9110 section 7.8). Not HTTP/2: requests

@@ -29,6 +29,7 @@ use crate::session::outage::WithoutStore;
 use crate::session::outcome::RecordKey;
 use crate::session::policy::{CrossSite, Policy};
 use crate::session::subject::body::Copied;
+use crate::wire::connection::nominates;
 use crate::wire::name::Name;
 
 /// How many sessions a login follows, each of which another login has just moved.
@@ -40,7 +41,13 @@ pub fn without_session(shared: &Shared, request: &Request, ctx: &mut Context) {
 }
 
 fn carried<'a>(shared: &Shared, request: &'a Request, policy: Option<&Policy>) -> Carried<'a> {
-    Carried::sort(request.fields().all(Name::Cookie), policy, &shared.tickets)
+    let fields = request.fields();
+    let mut carried = Carried::sort(fields.all(Name::Cookie), policy, &shared.tickets);
+    if nominates(fields, Name::Cookie) {
+        // For this connection alone (RFC 9110 section 7.6.1): we read them, a worker does not.
+        carried.others.clear();
+    }
+    carried
 }
 
 /// One line for the worker, whatever number of fields came (RFC 9113, section 8.2.3).

@@ -13,6 +13,8 @@ pub enum Instead {
     Error(RequestError),
     Redirect(StatusCode, Vec<u8>),
     Json(Json),
+    /// To an OPTIONS that goes no further (RFC 9110 section 7.6.2).
+    Options,
 }
 
 impl From<RequestError> for Instead {
@@ -29,6 +31,7 @@ impl Instead {
             Self::Error(error) => Some(self::error(error)),
             Self::Redirect(status, location) => redirect(status, &location).ok().map(Some),
             Self::Json(json) => self::json(&json).ok().map(Some),
+            Self::Options => Some(Some(options())),
         }
     }
 }
@@ -72,6 +75,13 @@ pub fn json(json: &Json) -> Result<Reply, Unwritable> {
     }
     set(&mut fields, b"Cache-Control", b"no-store");
     Ok(reply(json.status, fields, b"application/json", format!("{}\n", json.body)))
+}
+
+/// What passes here, as far as we know: the worker was not asked.
+fn options() -> Reply {
+    let mut fields = Fields::new();
+    set(&mut fields, b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    Reply { status: StatusCode::OK, fields, body: Bytes::new() }
 }
 
 /// What is answered to a head that makes no request: the connection ends with it.

@@ -20,11 +20,14 @@ use crate::telemetry::labels::RouteKind;
 /// # Errors
 /// What is answered where there is none.
 pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Target, Instead> {
+    let authority = request.authority();
+    let client = client(shared, request, ctx);
+    // Known before anything is refused: the access line says who asked.
+    ctx.is_from(&client);
     // They repeat what came to whoever asks, the session included; or ask for a way through.
     if matches!(request.method.as_str(), "TRACE" | "TRACK" | "CONNECT") {
         return Err(RequestError::MethodNotAllowed.into());
     }
-    let authority = request.authority();
     let host = Host::parse(authority.unwrap_or_default()).map_err(|_| RequestError::BadRequest)?;
     // RFC 9112, section 3.2: only HTTP/1.0 may leave the host out.
     if host.as_str().is_empty() && request.protocol != Protocol::Http10 {
@@ -39,27 +42,33 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
     let connection = &ctx.connection;
     if let Some(port) = connection.redirect_to_https() {
         ctx.kind = RouteKind::Redirect;
-        return Err(to_https(&request.method, host.as_str(), port, requested.forwarded(came)));
+        // HTTP/1.0 may name no host: the server's own, then, as nginx's `$host`.
+        let name = match host.as_str() {
+            "" => shared.table.name_without_host().unwrap_or_default(),
+            name => name,
+        };
+        return Err(to_https(&request.method, name, port, requested.forwarded(came)));
     }
     let tls = connection.tls();
     if tls.is_some_and(|tls| tls.server_name.is_some() && !tls.names.covers(host.as_str())) {
         return Err(RequestError::Misdirected.into());
     }
-    let client = Client::of(
-        Connection {
-            peer: ctx.client_ip(),
-            tls: connection.is_secure(),
-            port: connection.local().port(),
-            host: authority,
-        },
-        &shared.trusted,
-        request.fields(),
-    );
     let server = shared.table.server(&host);
     let route = shared.table.route(server, &requested.path);
     let route = route.map_err(|Ambiguous| RequestError::BadRequest)?;
     let route = route.ok_or(RequestError::NoRoute)?;
     Ok(Target { client, host: host.as_str().to_owned(), requested, route })
+}
+
+fn client(shared: &Shared, request: &Request, ctx: &Context) -> Client {
+    let connection = &ctx.connection;
+    let connection = Connection {
+        peer: connection.peer().ip(),
+        tls: connection.is_secure(),
+        port: connection.local().port(),
+        host: request.authority(),
+    };
+    Client::of(connection, &shared.trusted, request.fields())
 }
 
 /// `redirect_to_https`: the method and body survive a 308, which GET and HEAD do not need.

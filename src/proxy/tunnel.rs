@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crate::downstream::{Client, Incoming};
 use crate::proxy::answering::Answering;
+use crate::proxy::asking::Patience;
 use crate::proxy::context::Context;
-use crate::proxy::deliver::Patience;
 use crate::upstream::way::Link;
 
 /// Carries bytes until both sides have ended, one of them is gone, nothing moves for too long, or the

@@ -56,7 +56,7 @@ pub async fn ask(
             }
         };
         let mut asking = Asking::new(worker, &mut upload, request, &head, ctx);
-        let answered = asking.run(client, ctx, endpoint::timeouts(shared, ctx)).await;
+        let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
         match answered {
             Ok(framing) => {

@@ -34,6 +34,8 @@ pub struct RouteEntry<T> {
 #[derive(Clone, Debug)]
 pub struct Table<T> {
     names: Names,
+    /// Of each server the first that is a host's.
+    first_names: Vec<Option<Box<str>>>,
     /// By server, each in the order in which routes are tried.
     servers: Vec<Vec<Route<T>>>,
 }
@@ -74,6 +76,7 @@ impl<T> Table<T> {
         }
         let mut names = Names::default();
         let mut compiled = Vec::with_capacity(servers.len());
+        let first_names = servers.iter().map(|server| first_name(&server.names)).collect();
         for (server, entry) in servers.into_iter().enumerate() {
             for name in &entry.names {
                 if let Err(mistake) = names.insert(name, server) {
@@ -82,12 +85,21 @@ impl<T> Table<T> {
             }
             compiled.push(compile_routes(server, entry.routes, &mut mistakes));
         }
-        if mistakes.is_empty() { Ok(Self { names, servers: compiled }) } else { Err(mistakes) }
+        if mistakes.is_empty() {
+            Ok(Self { names, first_names, servers: compiled })
+        } else {
+            Err(mistakes)
+        }
     }
 
     /// The server for a host, by its index in the list that the table was built from.
     pub fn server(&self, host: &Host<'_>) -> usize {
         self.names.find(host.as_str())
+    }
+
+    /// What the server is called that answers whoever names no host: its first name without a `*`.
+    pub fn name_without_host(&self) -> Option<&str> {
+        self.first_names.get(self.names.find(""))?.as_deref()
     }
 }
 
@@ -132,6 +144,12 @@ impl<T: Restricts + Clone> Table<T> {
         });
         strictest.map(Some)
     }
+}
+
+fn first_name(names: &[String]) -> Option<Box<str>> {
+    let is_host = |name: &&str| !name.is_empty() && *name != "_" && !name.contains('*');
+    let mut names = names.iter().map(|name| name.strip_prefix('.').unwrap_or(name));
+    names.find(is_host).map(|name| name.to_ascii_lowercase().into())
 }
 
 /// Normalises and sorts routes: the longest first, and of two as long the folded one.
@@ -225,6 +243,22 @@ mod tests {
             let path = NormalPath::from_target(target.as_bytes()).expect("a good target");
             let route = table.route(0, &path).expect("one of them restricts most");
             assert_eq!(route.as_deref(), *expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn whoever_names_no_host_asks_the_default_server() {
+        for (servers, expected) in [
+            (&[&["*.a", "B.example", "c.example"][..]][..], Some("b.example")),
+            (&[&["a.example"], &["b.example", "_"]], Some("b.example")),
+            (&[&["a.example"], &["_"]], None),
+            (&[&["a.example"], &["", "b.example"]], Some("b.example")),
+            (&[&[".a.example"]], Some("a.example")),
+            (&[&["*.a.example", "www.a.*"]], None),
+        ] {
+            let servers = servers.iter().map(|names| server(names, &[])).collect();
+            let table = Table::build(servers).expect("good names");
+            assert_eq!(table.name_without_host(), expected);
         }
     }
 

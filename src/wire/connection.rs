@@ -63,6 +63,11 @@ pub fn remove_hop_by_hop(fields: &mut Fields) -> Result<(), TooManyOptions> {
     Ok(())
 }
 
+/// Whether `Connection` names a field.
+pub fn nominates(fields: &Fields, name: Name) -> bool {
+    fields.all(Name::Connection).flat_map(elements).any(|option| Name::of(option) == name)
+}
+
 /// Whether a request asks for something to be taken away that would make a worker believe another
 /// client or host, or names what is no option at all.
 pub fn nominates_protected(fields: &Fields) -> bool {

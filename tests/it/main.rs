@@ -49,4 +49,5 @@ mod theft;
 mod tls;
 mod upstream_tls;
 mod users;
+mod wire_faults;
 mod worker_clock;

@@ -86,6 +86,11 @@ impl Checker<'_> {
                 "limits.send_timeout",
                 default.send_timeout,
             ),
+            body_timeout: self.duration(
+                &given.body_timeout,
+                "limits.body_timeout",
+                default.body_timeout,
+            ),
             connections: self.positive(
                 &given.connections,
                 "limits.connections",

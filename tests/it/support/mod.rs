@@ -12,6 +12,7 @@ pub mod browser;
 pub mod chromium;
 pub mod client;
 pub mod counts;
+pub mod frames;
 pub mod h2;
 pub mod http;
 pub mod in_process;

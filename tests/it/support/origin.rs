@@ -160,6 +160,12 @@ impl Exchange {
         let _ = self.back.send(self.wire);
     }
 
+    /// Closes our direction; what the peer sends can still be read.
+    pub async fn finish(&mut self) {
+        // The peer may be gone already.
+        let _ = self.wire.shutdown().await;
+    }
+
     /// Closes the connection, whatever was written until now.
     pub async fn close(mut self) {
         // The peer may be gone already.
