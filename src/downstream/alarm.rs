@@ -32,6 +32,11 @@ impl Alarm {
         *self = Self::default();
     }
 
+    #[cfg(test)]
+    pub(super) fn has_timer(&self) -> bool {
+        self.timer.is_some()
+    }
+
     /// Ready once the deadline is reached.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.due else { return Poll::Pending };

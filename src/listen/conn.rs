@@ -174,6 +174,12 @@ impl Conn {
         }
     }
 
+    /// Bytes of the buffers that it has.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.input.capacity() + self.out.capacity()
+    }
+
     /// Bytes that leave with the next flush, for whoever appends to them.
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
@@ -375,6 +381,10 @@ impl AsyncWrite for Conn {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         ready!(me.poll_drain(cx))?;
+        // HTTP/2 never rests: there what is large is given back at once.
+        if me.protocol == Protocol::Http2 && me.out.capacity() > FIRST_READ {
+            me.out = Vec::new();
+        }
         match me.io {
             // A socket keeps nothing back.
             Io::Tcp(_) => Poll::Ready(Ok(())),

@@ -8,6 +8,9 @@ mod answer;
 mod body;
 mod head;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -48,14 +51,7 @@ pub struct Http1 {
 /// Serves a connection until it ends.
 pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &S) {
     let limits = &context.limits;
-    let mut http1 = Http1 {
-        conn,
-        version: Version::Http11,
-        receiving: Receiving::default(),
-        sending: Sending::default(),
-        keeps: true,
-        alarm: Alarm::default(),
-    };
+    let mut http1 = Http1::new(conn);
     let mut is_first = true;
     loop {
         if http1.conn.input().is_empty() {
@@ -92,6 +88,17 @@ pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &
 }
 
 impl Http1 {
+    fn new(conn: Conn) -> Self {
+        Self {
+            conn,
+            version: Version::Http11,
+            receiving: Receiving::default(),
+            sending: Sending::default(),
+            keeps: true,
+            alarm: Alarm::default(),
+        }
+    }
+
     pub fn info(&self) -> &Arc<Info> {
         self.conn.info()
     }
@@ -134,7 +141,9 @@ impl Http1 {
         self.keeps &= self.sending.has_ended() && self.skip_body();
     }
 
+    /// The next request is awaited: gives memory and the timer back.
     fn rest(&mut self) {
+        self.receiving = Receiving::default();
         self.conn.rest();
         self.alarm.rest();
     }

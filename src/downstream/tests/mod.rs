@@ -2,6 +2,7 @@
 
 mod drain;
 mod http1;
+mod idle;
 mod limits;
 mod service;
 
@@ -17,7 +18,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::clock::Clock;
 use crate::listen::{
-    Certificates, Gate, Inherited, Limits, ListenerSettings, Protocol, TlsSettings, TlsVersion, tls,
+    Certificates, Gate, Inherited, Limits, Listener, ListenerSettings, Protocol, TlsSettings,
+    TlsVersion, tls,
 };
 
 use self::service::{Notes, Origin, Seen};
@@ -57,6 +59,23 @@ impl Proxy {
         limits: Limits,
         patience: Duration,
     ) -> Self {
+        Self::start_by(transport, limits, patience, |origin, listeners, context, told| {
+            tokio::spawn(Worker::new(origin, context).run(listeners, told))
+        })
+    }
+
+    /// With something else that serves.
+    pub(super) fn start_by(
+        transport: Transport,
+        limits: Limits,
+        patience: Duration,
+        serve: impl FnOnce(
+            Origin,
+            Vec<Listener>,
+            Context,
+            watch::Receiver<Shutdown>,
+        ) -> JoinHandle<io::Result<()>>,
+    ) -> Self {
         tls::install_provider();
         let certificates = tempfile::tempdir().expect("temporary");
         let tls = match transport {
@@ -89,9 +108,9 @@ impl Proxy {
             permits: Semaphore::new(0),
             serving: Default::default(),
         });
-        let worker = Worker::new(Origin(notes.clone()), Context::new(limits, gate.clone()));
+        let context = Context::new(limits, gate.clone());
         let (shutdown, told) = watch::channel(Shutdown::Running);
-        let worker = tokio::spawn(worker.run(opened.listeners, told));
+        let worker = serve(Origin(notes.clone()), opened.listeners, context, told);
         Self { address, gate, shutdown, worker, notes, _certificates: certificates, trusted }
     }
 
@@ -159,6 +178,13 @@ pub(super) fn client_config(certificates: &std::path::Path) -> Arc<rustls::Clien
         roots.add(made).expect("a certificate");
     }
     Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// What the process has in memory, in KiB.
+pub(super) fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = text.split(' ').nth(1).expect("a number").parse().expect("a number");
+    pages * 4
 }
 
 pub(super) async fn within<F: Future>(what: &str, future: F) -> F::Output {

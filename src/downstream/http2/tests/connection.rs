@@ -1,5 +1,6 @@
 //! Requests, and the end of a connection.
 
+use super::frames::{DATA, END_STREAM};
 use super::*;
 
 #[tokio::test]
@@ -105,4 +106,28 @@ async fn drain_ends_idle_connections() {
     proxy.shutdown.send_replace(Shutdown::Draining);
     within("the end", connection).await.expect("no panic").expect("a clean end");
     proxy.returned().await;
+}
+
+/// What the crate keeps for frames is its own; beside that nothing grows with what was moved.
+#[tokio::test]
+async fn idle_connections_hold_little() {
+    const NUMBER: u64 = 100;
+    let proxy = Proxy::start_over(Transport::Tls, Limits::default()).await;
+    let (mut all, mut before) = (Vec::new(), 0);
+    for number in 0..NUMBER + 20 {
+        // The first ones pay for what is shared.
+        if number == 20 {
+            before = resident();
+        }
+        let mut frames = Frames::open(&proxy, &[]).await;
+        frames.post(1, "/a").await;
+        for _ in 0..3 {
+            frames.send(DATA, 0, 1, &[b'x'; 16 << 10]).await;
+        }
+        frames.send(DATA, END_STREAM, 1, b"").await;
+        assert_eq!(frames.answer(1).await.1.len(), (48 << 10) + "POST /a ".len());
+        all.push(frames);
+    }
+    let cost = resident().saturating_sub(before) / NUMBER;
+    assert!(cost <= 96, "{cost} KiB");
 }

@@ -12,7 +12,7 @@ use h2::client::SendRequest;
 use http::Request;
 use tokio::task::JoinHandle;
 
-use crate::downstream::tests::{LONG, Proxy, SHORT, Transport, within};
+use crate::downstream::tests::{LONG, Proxy, SHORT, Transport, resident, within};
 use crate::listen::{Limits, Protocol, Shutdown};
 
 use self::frames::Frames;
