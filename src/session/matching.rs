@@ -83,9 +83,10 @@ fn leads_to(rule: &PathRule, path: &NormalPath, answer: Head<'_>) -> bool {
 
 impl LoginRule {
     /// Whether the answer to a request for `path` is a success: its success part holds, and no
-    /// failure part does.
+    /// failure part does. Where nothing is asked of a success, an error is none.
     fn succeeds(&self, path: &NormalPath, answer: Head<'_>) -> bool {
         self.success.matches(path, answer)
+            && (!self.success.is_empty() || answer.status < 400)
             && !self.failure.iter().any(|part| part.matches(path, answer))
     }
 
@@ -281,6 +282,8 @@ mod tests {
             check(302, "../Login/", false);
             check(401, "/", false);
             check(200, "/", is_any);
+            check(403, "/", false);
+            check(500, "/", false);
         }
     }
 
