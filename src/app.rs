@@ -161,6 +161,7 @@ impl App {
             metrics,
             findings: crate::telemetry::findings::Findings::default(),
             outages: Throttle::default(),
+            unread_logins: Throttle::default(),
             access_log: config.log.access,
         };
         Ok(Self {

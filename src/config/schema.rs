@@ -231,6 +231,7 @@ pub struct Success {
 pub struct Failure {
     pub status: List<u16>,
     pub location: Text,
+    pub body: Text,
 }
 
 /// `sessions.*.login[].subject`

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::downstream::{BodyLength, Client, ClientFailure, Incoming};
 use crate::proxy::forward;
 use crate::session::subject::body::Copied;
@@ -229,6 +231,8 @@ pub struct Answering {
     decoder: BodyDecoder,
     /// Bytes of the input that were decoded and not consumed.
     piece: usize,
+    /// The beginning of the body, where it was read before its time.
+    put_back: Bytes,
     is_over: bool,
     trailers: Option<Box<Fields>>,
     /// The worker keeps the connection.
@@ -250,6 +254,7 @@ impl Answering {
             framing,
             decoder: BodyDecoder::new(framing),
             piece: 0,
+            put_back: Bytes::new(),
             is_over: false,
             trailers: None,
             keeps,
@@ -276,6 +281,9 @@ impl Answering {
     /// # Errors
     /// [`Broken`].
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Broken>> {
+        if !self.put_back.is_empty() {
+            return Poll::Ready(Ok(Incoming::Data(self.put_back.len())));
+        }
         loop {
             if self.piece > 0 {
                 return Poll::Ready(Ok(Incoming::Data(self.piece)));
@@ -313,16 +321,29 @@ impl Answering {
     }
 
     pub fn piece(&self) -> &[u8] {
+        if !self.put_back.is_empty() {
+            return &self.put_back;
+        }
         let input = self.worker.as_ref().map_or(&[][..], |worker| worker.link.input());
         input.get(..self.piece).unwrap_or_default()
     }
 
     pub fn consume(&mut self, bytes: usize) {
+        if !self.put_back.is_empty() {
+            // What is empty lets go of its memory.
+            self.put_back = self.put_back.split_off(bytes.min(self.put_back.len()));
+            return;
+        }
         let bytes = bytes.min(self.piece);
         if let Some(worker) = &mut self.worker {
             worker.link.consume(bytes);
         }
         self.piece -= bytes;
+    }
+
+    /// Puts back the beginning of the body, all that was consumed so far: it comes once more.
+    pub fn put_back(&mut self, beginning: Bytes) {
+        self.put_back = beginning;
     }
 
     pub fn take_trailers(&mut self) -> Option<Box<Fields>> {

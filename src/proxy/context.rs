@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::Method;
 
 use crate::downstream::Request;
@@ -81,6 +82,10 @@ pub struct Exchange {
     pub may_make: Result<(), NotMade>,
     pub method: Method,
     pub attempt: Attempt,
+    /// A login rule looks for a text in the answer's body.
+    pub looks_at_answer: bool,
+    /// Its beginning, where it was looked at and could be read, until it is settled.
+    pub answer_begins: Option<Bytes>,
     pub is_logout: bool,
     pub is_cross_site: bool,
     /// Given where that matters to the policy.

@@ -150,7 +150,7 @@ async fn relay(
 }
 
 /// What is left of an upload goes on beside its answer. A body that is none ends it, not the answer.
-fn poll_upload(
+pub fn poll_upload(
     cx: &mut Task<'_>,
     client: &mut Client<'_>,
     body: &mut Answering,

@@ -15,7 +15,9 @@ use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::Response;
 use crate::proxy::settings::Target as Destination;
 use crate::proxy::shared::Shared;
-use crate::proxy::{access, endpoint, finish, forward, join, own_sessions, respond, route, worker};
+use crate::proxy::{
+    access, answer_beginning, endpoint, finish, forward, join, own_sessions, respond, route, worker,
+};
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
 
@@ -128,6 +130,9 @@ async fn respond(
         }
     }
     let mut response = worker::ask(proxy, request, client, ctx).await?;
+    if ctx.exchange.as_ref().is_some_and(|exchange| exchange.looks_at_answer) {
+        Box::pin(answer_beginning::read(proxy, client, &mut response, ctx)).await?;
+    }
     respond::filter(shared, request, &mut response.head, ctx).await?;
     Ok(response)
 }

@@ -53,6 +53,9 @@ fn add(
         b"" => drop(fields.remove(Name::Cookie)),
         line => fields.set(b"Cookie", line)?,
     }
+    if ctx.exchange.as_ref().is_some_and(|exchange| exchange.looks_at_answer) {
+        fields.set(b"Accept-Encoding", b"identity")?;
+    }
     if fields.get(Name::Host).is_none_or(<[u8]>::is_empty) {
         // HTTP/1.0: who speaks HTTP/1.1 names a host (RFC 9112 section 3.2). The server's name, as
         // nginx's `$host`, or where it listens.

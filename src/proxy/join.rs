@@ -168,6 +168,8 @@ pub async fn run(
         may_make,
         method: method.clone(),
         attempt,
+        looks_at_answer: is_login && policy.looks_at_body(method, &target.requested.path),
+        answer_begins: None,
         is_logout,
         is_cross_site,
         bearer: facts.bearer,

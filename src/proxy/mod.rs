@@ -3,6 +3,7 @@
 
 mod access;
 mod admit;
+mod answer_beginning;
 mod answering;
 mod asking;
 mod context;

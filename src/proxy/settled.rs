@@ -53,6 +53,7 @@ pub async fn run(
     };
     let now = shared.clock.now();
     let (mut answer, cleared) = answer(exchange, target, response, fields, endpoint, now);
+    exchange.answer_begins = None;
     for name in answer.edits.iter().filter_map(Edit::foreign) {
         shared.tell_foreign_domain(policy, &target.host, name, now);
     }
@@ -262,7 +263,9 @@ fn answer(
         .filter(|cookie| cookie.lifetime(now) != Lifetime::Expired)
         .map(SetCookie::name)
         .collect();
-    let head = Head { status: response.status.as_u16(), fields: &response.fields, cookies: &set };
+    let status = response.status.as_u16();
+    let body = exchange.answer_begins.as_deref();
+    let head = Head { status, fields: &response.fields, cookies: &set, body };
     answer.happened = Happened::by_rules(policy, exchange.attempt, method, path, head);
     answer.subject = policy.subject_of(method, path, head, exchange.body.as_ref());
     (answer, policy.clears(method, path, head))

@@ -71,6 +71,8 @@ pub struct Shared {
     pub findings: Findings,
     /// Requests that the store did not answer for: one line says so, the counter how many.
     pub outages: Throttle,
+    /// Logins whose answers have bodies that say nothing: one line says so in a while.
+    pub unread_logins: Throttle,
     pub access_log: bool,
 }
 

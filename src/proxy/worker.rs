@@ -88,7 +88,11 @@ pub async fn ask(
 ///
 /// # Errors
 /// Where nobody is there to be answered, or it is not about this endpoint.
-fn settle_failure(proxy: &Proxy, ctx: &mut Context, failed: Failed) -> Result<Retry, RequestError> {
+pub fn settle_failure(
+    proxy: &Proxy,
+    ctx: &mut Context,
+    failed: Failed,
+) -> Result<Retry, RequestError> {
     let verdict = verdict(failed.phase, failed.failure);
     endpoint::failed(&proxy.shared, ctx, failed);
     let error = match ctx.flaw.map(RequestFlaw::status) {

@@ -20,6 +20,8 @@ pub struct Head<'a> {
     pub fields: &'a Fields,
     /// The names of the cookies that it sets (not deletes).
     pub cookies: &'a [&'a [u8]],
+    /// The beginning of its body, where that was asked for and can be read.
+    pub body: Option<&'a [u8]>,
 }
 
 /// Whether a request is an attempt to log in, and what becomes of its session (rule 19).
@@ -44,7 +46,7 @@ impl RequestPart {
 impl SuccessPart {
     /// Whether an answer to a request for `path` fits.
     pub fn matches(&self, path: &NormalPath, answer: Head<'_>) -> bool {
-        let Head { status, fields, cookies } = answer;
+        let Head { status, fields, cookies, body: _ } = answer;
         (self.status.is_empty() || self.status.contains(&status))
             && self.location.as_ref().is_none_or(|rule| leads_to(rule, path, answer))
             && self.header.as_ref().is_none_or(|(name, wanted)| {
@@ -65,12 +67,20 @@ impl SuccessPart {
 impl FailurePart {
     /// Whether it demands nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { status, location } = self;
-        status.is_empty() && location.is_none()
+        let Self { status, location, body } = self;
+        status.is_empty() && location.is_none() && body.is_none()
     }
 
-    /// Whether an answer to a request for `path` fits.
+    /// Whether an answer to a request for `path` fits. A body that cannot be read may have the text.
     fn matches(&self, path: &NormalPath, answer: Head<'_>) -> bool {
+        self.matches_head(path, answer)
+            && self
+                .body
+                .as_ref()
+                .is_none_or(|pattern| answer.body.is_none_or(|body| pattern.is_in(body)))
+    }
+
+    fn matches_head(&self, path: &NormalPath, answer: Head<'_>) -> bool {
         (self.status.is_empty() || self.status.contains(&answer.status))
             && self.location.as_ref().is_none_or(|rule| leads_to(rule, path, answer))
     }
@@ -124,6 +134,24 @@ impl Policy {
             Rotate::OnSuccess if attempt == Attempt::None => Attempt::Stays,
             Rotate::OnSuccess => attempt,
         })
+    }
+
+    /// Whether a failure part looks at the body of the answer to a request.
+    pub fn looks_at_body(&self, method: &Method, path: &NormalPath) -> bool {
+        self.body_parts(method, path).next().is_some()
+    }
+
+    /// Whether it depends on the body what such an answer is.
+    pub fn needs_body(&self, method: &Method, path: &NormalPath, answer: Head<'_>) -> bool {
+        self.body_parts(method, path).any(|part| part.matches_head(path, answer))
+    }
+
+    fn body_parts<'a>(
+        &'a self,
+        method: &'a Method,
+        path: &'a NormalPath,
+    ) -> impl Iterator<Item = &'a FailurePart> {
+        self.logins(method, path).flat_map(|rule| &rule.failure).filter(|part| part.body.is_some())
     }
 
     /// Whether every login rule that fits refuses cross-site requests (rule 24).
@@ -243,7 +271,7 @@ mod tests {
         let login = path("/login");
         let check = |status, location: Option<&'static str>, expected: bool| {
             let fields: Vec<_> = location.iter().map(|location| ("location", *location)).collect();
-            let answer = Head { status, fields: &Fields::of(&fields), cookies: &[] };
+            let answer = Head { status, fields: &Fields::of(&fields), cookies: &[], body: None };
             let got = policy.has_logged_in(&Method::POST, &login, answer);
             assert_eq!(got, expected, "{status} {location:?}");
         };
@@ -262,8 +290,9 @@ mod tests {
         let to_login = FailurePart {
             status: vec![302, 303],
             location: Some(PathRule::new("/login", false).expect("a good path")),
+            body: None,
         };
-        let refused = FailurePart { status: vec![401], location: None };
+        let refused = FailurePart { status: vec![401], ..FailurePart::default() };
         policy.login[0].failure = vec![to_login, refused];
         for success in
             [SuccessPart { status: vec![302], ..SuccessPart::default() }, SuccessPart::default()]
@@ -272,7 +301,7 @@ mod tests {
             policy.login[0].success = success;
             let check = |status, location: &'static str, expected: bool| {
                 let fields = Fields::of(&[("location", location)]);
-                let answer = Head { status, fields: &fields, cookies: &[] };
+                let answer = Head { status, fields: &fields, cookies: &[], body: None };
                 let got = policy.has_logged_in(&Method::POST, &login, answer);
                 assert_eq!(got, expected, "{status} {location}, any: {is_any}");
             };
@@ -312,7 +341,7 @@ mod tests {
             ..SuccessPart::default()
         };
         let at = path("/x");
-        let answer = Head { status: 200, fields: &fields, cookies: &[] };
+        let answer = Head { status: 200, fields: &fields, cookies: &[], body: None };
         assert!(header(None).matches(&at, answer));
         assert!(header(Some("ok")).matches(&at, answer));
         assert!(!header(Some("no")).matches(&at, answer));
@@ -335,7 +364,8 @@ mod tests {
             let fields = [&[("location", "/account/")], fields].concat();
             let mut copied = Copied::new(Format::Form);
             copied.pass(body, true);
-            let answer = Head { status: 302, fields: &Fields::of(&fields), cookies: &[] };
+            let answer =
+                Head { status: 302, fields: &Fields::of(&fields), cookies: &[], body: None };
             policy.subject_of(&Method::POST, &path("/login"), answer, Some(&copied))
         };
         let form = with(Source::Form("user".to_owned()));
@@ -349,10 +379,10 @@ mod tests {
         assert_eq!(found(&policy(), b"user=alice", &[("x-user", "alice")]), None);
         let mut fields = Fields::of(&[("location", "/account/")]);
         fields.push(b"x-user", b"al\xffice").expect("it is writable");
-        let answer = Head { status: 302, fields: &fields, cookies: &[] };
+        let answer = Head { status: 302, fields: &fields, cookies: &[], body: None };
         let nobody = header.subject_of(&Method::POST, &path("/login"), answer, None);
         assert_eq!(nobody, None, "it is not UTF-8");
-        let failed = Head { status: 200, fields: &Fields::new(), cookies: &[] };
+        let failed = Head { status: 200, fields: &Fields::new(), cookies: &[], body: None };
         let mut copied = Copied::new(Format::Form);
         copied.pass(b"user=alice", true);
         let nobody = form.subject_of(&Method::POST, &path("/login"), failed, Some(&copied));
@@ -379,7 +409,7 @@ mod tests {
         let policy = policy();
         let logout = path("/logout");
         let check = |status, expected| {
-            let answer = Head { status, fields: &Fields::new(), cookies: &[] };
+            let answer = Head { status, fields: &Fields::new(), cookies: &[], body: None };
             assert_eq!(policy.has_logged_out(&Method::POST, &logout, answer), expected);
             let cleared = if expected { vec![SiteData::Cache, SiteData::Storage] } else { vec![] };
             assert_eq!(policy.clears(&Method::POST, &logout, answer), cleared);

@@ -3,6 +3,7 @@
 //! Values and `now` in, decisions out. No I/O, no clock, no randomness of its own.
 
 pub mod admission;
+pub mod answer_body;
 pub mod binding;
 pub mod carried;
 pub mod command;

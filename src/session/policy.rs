@@ -7,6 +7,7 @@ use http::Method;
 use crate::cookie::appearance::Appearance;
 use crate::cookie::enforce::SameSite;
 use crate::routing::path::PathRule;
+use crate::session::answer_body::BodyPattern;
 use crate::session::binding::Bind;
 use crate::session::limit::SessionLimit;
 use crate::session::order::Order;
@@ -109,6 +110,8 @@ pub struct FailurePart {
     pub status: Vec<u16>,
     /// `Location` leads to this path, as in [`SuccessPart`].
     pub location: Option<PathRule>,
+    /// The beginning of the body has this in it, or cannot be read.
+    pub body: Option<BodyPattern>,
 }
 
 /// Which answers to a login rule's requests move the session to another record and ticket (rule 19).

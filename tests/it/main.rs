@@ -16,6 +16,7 @@ mod cookie_readers;
 mod cross_site;
 mod crowded;
 mod double_click;
+mod failed_logins;
 mod faults;
 mod fixation;
 mod fleet_keys;

@@ -4,10 +4,11 @@ use http::Method;
 use serde_saphyr::Spanned;
 
 use crate::config::diagnostic::Severity;
-use crate::config::schema::{Failure, Given, List, Login, Logout, OneOrMore, Success, Text};
+use crate::config::schema::{Failure, Given, List, Login, Logout, Success, Text};
 use crate::config::value::name;
-use crate::config::value::{Flaw, Parsed, choice, path};
+use crate::config::value::{Flaw, Parsed, body, choice, path};
 use crate::routing::path::PathRule;
+use crate::session::answer_body::BodyPattern;
 use crate::session::policy::{
     CrossSite, FailurePart, LoginRule, LogoutRule, RequestPart, Rotate, SiteData, SuccessPart,
 };
@@ -16,6 +17,8 @@ use super::{Checker, Place, at, items, on};
 
 /// Parts of rule 17 that tell a success apart.
 const TELLING: &str = "add what only a success has (`header`, `cookie`), or what a failure has: `failure: { location: /login }`";
+/// What is left for a body to tell.
+const NAMING: &str = "name the answers that a login has: `success: { status: [200] }`";
 /// What holds wherever a login leads.
 const FAILING: &str =
     "tell failures apart instead: `success: { status: [302] }, failure: { location: /login }`";
@@ -33,7 +36,7 @@ impl Checker<'_> {
             self.or(&rule.cross_site, &format!("{path}.cross_site"), CrossSite::Deny, |text| {
                 choice(text, "answer to cross-site logins", &KINDS)
             });
-        let failure = self.failures(&rule.failure, &format!("{path}.failure"), exact);
+        let failure = self.failures(rule, &format!("{path}.failure"), exact);
         let rotate = self.rotate(rule, &format!("{path}.rotate"));
         let subject = self.subject(rule, path);
         let place = rule.success.as_ref().map_or_else(|| at(given), at);
@@ -86,7 +89,10 @@ impl Checker<'_> {
 
     /// Rule 17: success and failure parts that tell one from the other.
     fn telling(&mut self, success: &SuccessPart, rule: &Login, place: Option<Place>, path: &str) {
-        let has_failure = rule.failure.as_ref().is_some_and(|parts| !parts.value.0.is_empty());
+        let failures = rule.failure.as_ref().map_or(&[][..], |parts| &parts.value.0);
+        let has_failure = failures.iter().any(|part| part.body.is_none());
+        // The body of a redirect says nothing, so it tells among other answers only.
+        let has_body = failures.iter().any(|part| part.body.is_some());
         let path = format!("{path}.success");
         if success.header.is_some() || success.sets_cookie.is_some() {
             return;
@@ -111,6 +117,11 @@ impl Checker<'_> {
         if has_failure {
             return;
         }
+        if status.is_empty() && has_body {
+            let message = "whatever lacks the text of `failure` counts as a login, a redirect to the form too";
+            self.warning(place, &path, Flaw::new(message, NAMING));
+            return;
+        }
         if status.is_empty() || rule.request.is_none() {
             let message = "a failed attempt meets it as well: any answer would count as a login";
             self.error(place, &path, Flaw::new(message, TELLING));
@@ -119,6 +130,7 @@ impl Checker<'_> {
         let path = format!("{path}.status");
         for status in status {
             let rendered = match status.value {
+                200 if has_body => continue,
                 200 => "login forms are rendered with 200 too, after a failed attempt",
                 300..=399 => "failed attempts are often answered with a redirect too",
                 _ => continue,
@@ -128,27 +140,39 @@ impl Checker<'_> {
     }
 
     /// Any of them makes an answer a failed attempt.
-    fn failures(
-        &mut self,
-        given: &Given<OneOrMore<Failure>>,
-        path: &str,
-        exact: bool,
-    ) -> Vec<FailurePart> {
-        let Some(given) = given else { return Vec::new() };
+    fn failures(&mut self, rule: &Login, path: &str, exact: bool) -> Vec<FailurePart> {
+        let Some(given) = &rule.failure else { return Vec::new() };
         let parts = given.value.0.iter();
         parts
             .map(|failure| {
                 let part = FailurePart {
                     status: self.statuses(&failure.status, path),
                     location: self.location(&failure.location, path, exact),
+                    body: self.body(rule, failure, &format!("{path}.body")),
                 };
-                if part.is_empty() && failure.status.is_none() && failure.location.is_none() {
+                if part.is_empty() && !is_given(failure) {
                     let message = "every answer meets it: no login would ever succeed";
-                    self.error(at(given), path, Flaw::new(message, "give `status` or `location`"));
+                    let remedy = "give `status`, `location` or `body`";
+                    self.error(at(given), path, Flaw::new(message, remedy));
                 }
                 part
             })
             .collect()
+    }
+
+    fn body(&mut self, rule: &Login, failure: &Failure, path: &str) -> Option<BodyPattern> {
+        let given = failure.body.as_ref()?;
+        if rule.request.is_none() {
+            self.error(
+                at(given),
+                path,
+                Flaw::new(
+                    "without `request` every answer would be held back until its body was read",
+                    "add the request that logs in, such as `request: POST /login`",
+                ),
+            );
+        }
+        self.optional(&failure.body, path, body::pattern)
     }
 
     pub(super) fn logout(&mut self, given: &Spanned<Logout>, path: &str) -> Option<LogoutRule> {
@@ -231,6 +255,11 @@ impl Checker<'_> {
     }
 }
 
+/// Whether a failure part has anything in it, be it wrong.
+fn is_given(failure: &Failure) -> bool {
+    failure.status.is_some() || failure.location.is_some() || failure.body.is_some()
+}
+
 /// `Location` is compared by its path alone.
 fn location(text: &str) -> Parsed<String> {
     if text.contains("://") {
@@ -298,6 +327,55 @@ mod tests {
             }
             check(&format!("{POST}, failure: {failure}"), &[]);
         }
+    }
+
+    /// The body of a redirect says nothing: a pattern tells among answers with 200.
+    #[test]
+    fn a_text_in_the_body_tells_a_failure_that_is_no_redirect() {
+        let failure = "failure: { body: '(?i)wrong password' }";
+        let with = |success: &str| format!("{POST}, success: {success}, {failure}");
+        let lacking = (
+            "success",
+            "whatever lacks the text of `failure` counts as a login, a redirect to the form too",
+        );
+        let status = ("success.status", "failed attempts are often answered with a redirect too");
+        check(&with("{ status: [200] }"), &[]);
+        check(&with("{ status: [200], cookie: user }"), &[]);
+        check(&with("{ status: [302] }"), &[status]);
+        check(&with("{ location: /account }"), &[CHOSEN]);
+        check(&format!("{POST}, {failure}"), &[lacking]);
+        let both = "failure: [{ location: /login }, { status: [200], body: wrong }]";
+        for success in ["{ status: [200, 302] }", "{ location: /account }"] {
+            check(&format!("{POST}, success: {success}, {both}"), &[]);
+        }
+    }
+
+    #[test]
+    fn a_text_that_cannot_be_looked_for_is_reported() {
+        let with = |body: &str| {
+            format!("{POST}, success: {{ status: [200] }}, failure: {{ body: {body} }}")
+        };
+        check(
+            &with("'wrong (name'"),
+            &[("failure.body", "`wrong (name` is no pattern: unclosed group")],
+        );
+        check(
+            &with("''"),
+            &[("failure.body", "`` is found in every body: no login would ever succeed")],
+        );
+        check(
+            "success: { header: X-Login }, failure: { body: wrong }",
+            &[
+                (
+                    "request",
+                    "without it the login is known only from the answer: until then the old ticket stays good",
+                ),
+                (
+                    "failure.body",
+                    "without `request` every answer would be held back until its body was read",
+                ),
+            ],
+        );
     }
 
     #[test]

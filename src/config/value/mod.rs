@@ -1,6 +1,7 @@
 //! The meaning of single values: text in, a checked value or a [`Flaw`] out. Pure.
 
 pub mod address;
+pub mod body;
 pub mod name;
 pub mod path;
 pub mod unit;

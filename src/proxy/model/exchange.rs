@@ -233,7 +233,8 @@ fn read(
     if reply.late_login {
         said.push((LATE_LOGIN_HEADER, "1"));
     }
-    let head = AnswerHead { status: reply.status, fields: &Fields::of(&said), cookies: &set };
+    let fields = &Fields::of(&said);
+    let head = AnswerHead { status: reply.status, fields, cookies: &set, body: None };
     let attempt = policy.attempt(method, path);
     Answer {
         attempt,

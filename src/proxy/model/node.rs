@@ -89,6 +89,7 @@ impl Node {
             metrics: fleet.metrics.clone(),
             findings: Findings::default(),
             outages: Throttle::default(),
+            unread_logins: Throttle::default(),
             access_log: false,
         };
         Self { shared: Arc::new(shared), is_down }

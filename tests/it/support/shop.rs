@@ -27,6 +27,8 @@ pub struct Shop {
     /// Where nodes share one: a file outside of their directories.
     keyring: Option<String>,
     balance: &'static str,
+    /// The login rule.
+    login: &'static str,
     /// Further lines of the session policy, indented by four.
     policy: String,
     /// Further lines of the upstream, indented by four.
@@ -54,6 +56,7 @@ impl Shop {
             store: "sqlite:{directory}/sessions.db".to_owned(),
             keyring: None,
             balance: "round_robin",
+            login: "{ request: POST /login, success: { status: [302], location: /account/ } }",
             policy: String::new(),
             upstream: String::new(),
             sessions: String::new(),
@@ -84,6 +87,12 @@ impl Shop {
     /// `balance: …`
     pub fn balance(mut self, balance: &'static str) -> Self {
         self.balance = balance;
+        self
+    }
+
+    /// Another login rule.
+    pub fn login(mut self, rule: &'static str) -> Self {
+        self.login = rule;
         self
     }
 
@@ -185,7 +194,7 @@ store: {store}
     cookie: {{ name: shop, same_site: lax }}
     app_cookies: [{APP_COOKIES}]
     login:
-      - {{ request: POST /login, success: {{ status: [302], location: /account/ }} }}
+      - {login}
     logout:
       - {{ request: POST /logout }}
 {policy}{sessions}upstreams:
@@ -200,6 +209,7 @@ store: {store}
             store = self.store,
             keyring = keyring.unwrap_or_default(),
             top = self.top,
+            login = self.login,
             policy = self.policy,
             upstream = self.upstream,
             balance = self.balance,
