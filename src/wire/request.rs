@@ -169,8 +169,10 @@ fn is_target(target: &[u8]) -> bool {
 /// The authority of a target in absolute-form.
 fn authority_of(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = target.split_at_checked(target.iter().position(|byte| *byte == b':')?)?;
-    let is_http = [&b"http"[..], b"https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
-    let rest = rest.strip_prefix(b"://").filter(|_| is_http)?;
+    // Of whatever scheme: somebody may have believed it before us.
+    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+    let rest = rest.strip_prefix(b"://").filter(|_| is_scheme)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     Some(rest.get(..end.unwrap_or(rest.len())).unwrap_or_default())
 }

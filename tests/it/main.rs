@@ -21,6 +21,7 @@ mod faults;
 mod fixation;
 mod fleet_keys;
 mod foreign_domain;
+mod garden;
 mod harness;
 mod headers;
 mod interleavings;

@@ -53,6 +53,7 @@ fn convert(
         let pushed = read.fields.push(name.as_str().as_bytes(), value.as_bytes());
         pushed.map_err(|_| RequestFlaw::FieldLine)?;
     }
+    read.check()?;
     if let Some(authority) = head.uri.authority() {
         let authority = authority.as_str().as_bytes();
         // They must be the same; who believes which is anybody's guess.
@@ -63,7 +64,6 @@ fn convert(
     } else if !read.fields.has(Name::Host) {
         return Err(RequestFlaw::NoHost);
     }
-    read.check()?;
     let length = crate::wire::framing::length_of(&read)?;
     let body = match length {
         _ if is_over => BodyLength::Empty,

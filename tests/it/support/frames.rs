@@ -39,7 +39,7 @@ impl Frames {
     }
 
     /// Opens a stream with these fields, pseudo-fields too, as they are.
-    pub async fn open(&mut self, fields: &[(&[u8], &[u8])], is_last: bool) -> u32 {
+    pub async fn open<T: AsRef<[u8]>>(&mut self, fields: &[(T, T)], is_last: bool) -> u32 {
         let stream = self.next;
         self.next += 2;
         self.headers(stream, fields, is_last).await;
@@ -47,10 +47,10 @@ impl Frames {
     }
 
     /// Sends fields on a stream: a head, or trailers.
-    pub async fn headers(&mut self, stream: u32, fields: &[(&[u8], &[u8])], is_last: bool) {
+    pub async fn headers<T: AsRef<[u8]>>(&mut self, stream: u32, fields: &[(T, T)], is_last: bool) {
         let block: Vec<u8> = fields
             .iter()
-            .flat_map(|(name, value)| [vec![0], text(name), text(value)].concat())
+            .flat_map(|(name, value)| [vec![0], text(name.as_ref()), text(value.as_ref())].concat())
             .collect();
         let flags = END_HEADERS | if is_last { END_STREAM } else { 0 };
         // The server may have closed.
@@ -76,7 +76,10 @@ impl Frames {
                 RST_STREAM if of == stream => return Outcome::Reset,
                 HEADERS => {
                     let entry = self.streams.entry(of).or_default();
-                    entry.0 = entry.0.or(Some(status(&payload)));
+                    // Interim answers come before the final one, trailers behind it.
+                    if entry.0.is_none_or(|status| status < 200) {
+                        entry.0 = Some(status(&payload));
+                    }
                 }
                 DATA => self.streams.entry(of).or_default().1.extend(payload),
                 _ => continue,

@@ -220,7 +220,7 @@ async fn a_pseudo_field_among_trailers_goes_no_further() {
     let mut frames = Frames::connect(&tls(&proxy)).await;
     let stream = frames.open(&pseudo("POST", "https", NAME, "/"), false).await;
     frames.data(stream, b"ab", false).await;
-    frames.headers(stream, &[(b":path", b"/admin"), (b"x", b"y")], true).await;
+    frames.headers(stream, &[(":path", "/admin"), ("x", "y")], true).await;
     let request = origin.answer(ANSWER).await;
     assert_eq!(request.target, "/");
     assert_eq!(String::from_utf8_lossy(&request.body.raw), "2\r\nab\r\n0\r\nx: y\r\n\r\n");
