@@ -700,6 +700,37 @@ async fn an_http2_stream_that_is_reset_ends_alone() {
 }
 
 #[tokio::test]
+async fn an_http2_stream_whose_client_takes_nothing_is_cut_alone() {
+    let mut origin = Origin::start().await;
+    let proxy = Shop::at(origin.address).top("limits: { send_timeout: 1s }").start();
+    let mut h2 = H2::connect(&Dial::to(proxy.address()).tls(HOST)).await;
+    let get = |path: &str| {
+        http::Request::get(format!("https://{HOST}{path}")).body(()).expect("a request")
+    };
+    let (answer, _) = h2.open(get("/large"), true).await.expect("a stream");
+    let mut exchange = origin.next().await;
+    exchange.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n")).await;
+    exchange.write(vec![b'x'; 256 << 10]).await;
+    // The client's window is 64 KiB; nothing of it is given back.
+    let begun = std::time::Instant::now();
+    let mut body = within("an answer", answer).await.expect("a response").into_body();
+    exchange.peer_closed().await;
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    let cut = within("a reset", async {
+        loop {
+            match body.data().await {
+                Some(Ok(_)) => {}
+                other => break other,
+            }
+        }
+    });
+    cut.await.expect("it is not whole").expect_err("reset");
+    let (answer, _) = h2.open(get("/kept"), true).await.expect("a stream");
+    origin.answer(response("200 OK", &[], b"")).await;
+    assert_eq!(within("an answer", answer).await.expect("a response").status(), 200);
+}
+
+#[tokio::test]
 async fn http2_is_told_to_go_away_by_a_drain_and_finishes() {
     let mut origin = Origin::start().await;
     let proxy = Shop::at(origin.address).start();
