@@ -120,7 +120,8 @@ impl App {
         let keys = Arc::new(KeyWatch::new(store.clone(), ring.clone(), clock.clone()));
         let watched = keys.clone();
         metrics.watch_fleet(move || fleet_keys(&watched));
-        let gate = listen::Gate::new(config.limits.connections);
+        let gate =
+            listen::Gate::new(config.limits.connections, config.limits.connections_per_client);
         let counted = gate.clone();
         metrics.watch_connections(move || connections(counted.counts()));
         let upstreams = config

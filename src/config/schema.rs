@@ -117,6 +117,7 @@ pub struct Limits {
     pub keepalive_timeout: Text,
     pub keepalive_requests: Given<u32>,
     pub connections: Given<usize>,
+    pub connections_per_client: Given<usize>,
     pub header_bytes: Text,
     pub send_timeout: Text,
     pub body_timeout: Text,

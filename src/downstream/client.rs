@@ -15,6 +15,7 @@ use super::http2::Http2;
 use crate::listen::Info;
 use crate::wire::fields::Fields;
 use crate::wire::flaw::RequestFlaw;
+use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
 
 /// Who asks.
@@ -107,20 +108,18 @@ impl Client<'_> {
         both!(self, inner => inner.interim(status, fields));
     }
 
-    /// Begins the final answer. Of `fields` those that frame it are written by `announce`; what
+    /// Begins the final answer. Of its fields those that frame it are written by `announce`; what
     /// concerns the connection is added. `has_body` says whether anything will be sent.
     ///
     /// # Errors
     /// The client is gone.
     pub fn begin(
         &mut self,
-        status: StatusCode,
-        reason: &[u8],
-        fields: &mut Fields,
+        head: &mut ResponseHead,
         announce: Announce,
         has_body: bool,
     ) -> Result<(), ClientFailure> {
-        both!(self, inner => inner.begin(status, reason, fields, announce, has_body))
+        both!(self, inner => inner.begin(head, announce, has_body))
     }
 
     /// Begins a 101: from here on both bodies are another protocol's bytes.

@@ -8,7 +8,7 @@
 //! The client's address is taken from `X-Forwarded-For` alone. `X-Real-IP` and `Forwarded` (RFC
 //! 7239) are not read: a proxy that writes the one passes the others on as clients sent them.
 
-use std::fmt;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use super::spelling;
 use crate::wire::fields::{Field, Fields, Unwritable};
 use crate::wire::name::Name;
+use crate::wire::write::decimal;
 
 /// What we know of a request's connection by ourselves.
 #[derive(Clone, Copy, Debug)]
@@ -98,13 +99,14 @@ impl Client {
             !is_about_client(field.name)
                 || (self.via_trusted && may_stay(field, self.keeps_forwarded))
         });
-        fields.set_displayed(b"X-Forwarded-For", Chain(&self.chain))?;
-        fields.set(b"X-Forwarded-Proto", if self.https { b"https" } else { b"http" })?;
+        // None of these is there any more.
+        fields.push_with(b"X-Forwarded-For", |text| write_chain(text, &self.chain))?;
+        fields.push(b"X-Forwarded-Proto", if self.https { b"https" } else { b"http" })?;
         if let Some(host) = &self.host {
-            fields.set(b"X-Forwarded-Host", host)?;
+            fields.push(b"X-Forwarded-Host", host)?;
         }
-        fields.set_displayed(b"X-Forwarded-Port", self.port)?;
-        fields.set_displayed(b"X-Real-Ip", self.ip)
+        fields.push_with(b"X-Forwarded-Port", |text| decimal(text, self.port.into()))?;
+        fields.push_with(b"X-Real-Ip", |text| write_address(text, self.ip))
     }
 }
 
@@ -222,15 +224,27 @@ fn authority_value(text: &[u8]) -> Option<&[u8]> {
 }
 
 /// Addresses as `X-Forwarded-For` lists them.
-struct Chain<'a>(&'a [IpAddr]);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, address) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{address}")?;
+fn write_chain(text: &mut Vec<u8>, chain: &[IpAddr]) {
+    for (index, address) in chain.iter().enumerate() {
+        if index > 0 {
+            text.extend_from_slice(b", ");
         }
-        Ok(())
+        write_address(text, *address);
+    }
+}
+
+fn write_address(text: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    text.push(b'.');
+                }
+                decimal(text, octet.into());
+            }
+        }
+        // Writing to memory does not fail.
+        IpAddr::V6(address) => drop(write!(text, "{address}")),
     }
 }
 

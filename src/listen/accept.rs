@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::gate::Gate;
+use super::gate::{Full, Gate, Permit};
 use super::info::{Ends, Info};
 use super::registry::{Registration, Registry};
 use super::{Conn, Limits, Listener, Shutdown, tls};
@@ -166,9 +166,20 @@ where
         }
     }
 
+    /// A place for a client. Where all are taken, whoever has done nothing for longest makes room:
+    /// connections that are silent keep nobody out.
+    fn permit(&self, client: IpAddr) -> Option<Permit> {
+        let Context { gate, registry, .. } = &self.context;
+        let entered = match gate.enter(client) {
+            Err(Full::Everybody) if registry.make_room(Instant::now()) => gate.enter_beyond(client),
+            entered => entered,
+        };
+        entered.inspect_err(|_| gate.refuse()).ok()
+    }
+
     /// Starts the connection's task, where there is room for it.
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
-        let Some(permit) = self.context.gate.enter() else {
+        let Some(permit) = self.permit(peer.ip()) else {
             tracing::debug!(%peer, "connection refused: the limit is reached");
             return;
         };

@@ -94,8 +94,11 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// Requests on one connection (nginx `keepalive_requests`).
     pub keepalive_requests: u32,
-    /// Connections open at a time, all listeners together; further ones are closed at once.
+    /// Connections open at a time, all listeners together. Beyond, whoever has done nothing for longest
+    /// makes room; where all are at work, further ones are closed at once.
     pub connections: usize,
+    /// Of them for each client (an address of IPv4, a /64 of IPv6); 0 for any number.
+    pub connections_per_client: usize,
     /// Bytes of a request head: 431.
     pub header_bytes: usize,
     /// Without a byte of an answer taken by the peer (nginx `send_timeout`); then it is cut.
@@ -113,6 +116,7 @@ impl Default for Limits {
             keepalive_timeout: Duration::from_secs(75),
             keepalive_requests: 1000,
             connections: 10_000,
+            connections_per_client: 0,
             header_bytes: 32 * 1024,
             send_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),

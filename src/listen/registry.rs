@@ -12,6 +12,8 @@ use super::Limits;
 use super::gate::{Gate, Permit};
 use super::info::{Info, Order, State};
 
+/// After how long a head that is not whole is one that keeps others out.
+const SLOW_HEAD: Duration = Duration::from_secs(1);
 /// How long a peer may take to fetch the last answer and close its side.
 const LINGER: Duration = Duration::from_secs(5);
 /// The same, and how long a fresh connection may stay silent, once the worker drains.
@@ -106,6 +108,34 @@ impl Registry {
                 info.obey(order);
             }
         }
+    }
+
+    /// Tells those connections to go that have done nothing for longest, a sixty-fourth of all at a
+    /// time: silent ones and those between two requests. Whether there were any.
+    pub(super) fn make_room(&self, now: Instant) -> bool {
+        let slab = self.lock();
+        let mut idle: Vec<(Duration, &Arc<Info>)> = slab
+            .slots
+            .iter()
+            .flatten()
+            .filter(|info| info.order() == Order::Proceed)
+            .filter_map(|info| match info.age(now) {
+                (State::Idle | State::New | State::Handshake, age) => Some((age, info)),
+                (State::Header, age) if age >= SLOW_HEAD => Some((age, info)),
+                (State::Header | State::Busy | State::Closing, _) => None,
+            })
+            .collect();
+        let leaving = (idle.len() / 64).max(1).min(idle.len());
+        idle.sort_unstable_by_key(|(age, _)| std::cmp::Reverse(*age));
+        for (_, info) in idle.iter().take(leaving) {
+            info.obey(match info.state() {
+                // It has nothing to say goodbye with.
+                State::Handshake => Order::Abort,
+                State::Header => Order::Expire,
+                State::New | State::Idle | State::Busy | State::Closing => Order::Close,
+            });
+        }
+        leaving > 0
     }
 
     /// Cuts everything.
@@ -255,12 +285,12 @@ mod tests {
 
     #[test]
     fn sweep_orders_overdue_connections_and_cuts_those_that_do_not_obey() {
-        let (gate, registry) = (Gate::new(10), Registry::new());
+        let (gate, registry) = (Gate::new(10, 0), Registry::new());
         let t0 = Instant::now() + Duration::from_secs(1);
         let register = |state| {
             let info = Info::new(ends(), 10, t0);
             info.enter(state, t0);
-            registry.register(info, gate.enter().expect("within the limit"))
+            registry.register(info, gate.enter(ends().peer.ip()).expect("within the limit"))
         };
         let (idle, busy) = (register(State::Idle), register(State::Busy));
         registry.sweep(&limits(), t0 + Duration::from_secs(70));
@@ -274,9 +304,10 @@ mod tests {
 
     #[test]
     fn connection_ended_by_somebody_else_is_cut_if_it_does_not_obey() {
-        let (gate, registry) = (Gate::new(10), Registry::new());
+        let (gate, registry) = (Gate::new(10, 0), Registry::new());
         let t0 = Instant::now() + Duration::from_secs(1);
-        let busy = registry.register(Info::new(ends(), 10, t0), gate.enter().expect("a place"));
+        let busy = registry
+            .register(Info::new(ends(), 10, t0), gate.enter(ends().peer.ip()).expect("a place"));
         busy.enter(State::Busy, t0);
         busy.close();
         registry.sweep(&limits(), t0 + Duration::from_secs(70));
@@ -286,11 +317,35 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_done_nothing_for_longest_makes_room() {
+        let (gate, registry) = (Gate::new(10, 0), Registry::new());
+        let t0 = Instant::now() + Duration::from_secs(1);
+        let register = |state, secs| {
+            let info = Info::new(ends(), 10, t0);
+            info.enter(state, t0 + Duration::from_secs(secs));
+            registry.register(info, gate.enter(ends().peer.ip()).expect("within the limit"))
+        };
+        let busy = register(State::Busy, 0);
+        let (idle, silent) = (register(State::Idle, 2), register(State::New, 1));
+        let (slow, quick) = (register(State::Header, 3), register(State::Header, 5));
+        let now = t0 + Duration::from_secs(5);
+        let orders = || [&idle, &silent, &slow].map(|place| place.order());
+        assert!(registry.make_room(now));
+        assert_eq!(orders(), [Order::Proceed, Order::Close, Order::Proceed]);
+        assert!(registry.make_room(now));
+        assert_eq!(orders(), [Order::Close, Order::Close, Order::Proceed]);
+        assert!(registry.make_room(now));
+        assert_eq!(orders(), [Order::Close, Order::Close, Order::Expire]);
+        assert!(!registry.make_room(now), "the others are at work");
+        assert_eq!([busy.order(), quick.order()], [Order::Proceed; 2]);
+    }
+
+    #[test]
     fn slots_are_used_again() {
-        let (gate, registry) = (Gate::new(10), Registry::new());
+        let (gate, registry) = (Gate::new(10, 0), Registry::new());
         let register = || {
             let info = Info::new(ends(), 10, Instant::now());
-            registry.register(info, gate.enter().expect("within the limit"))
+            registry.register(info, gate.enter(ends().peer.ip()).expect("within the limit"))
         };
         let (first, _second) = (register(), register());
         let slot = first.slot;
@@ -302,9 +357,9 @@ mod tests {
 
     #[tokio::test]
     async fn emptied_waits_for_the_last_connection() {
-        let (gate, registry) = (Gate::new(10), Registry::new());
+        let (gate, registry) = (Gate::new(10, 0), Registry::new());
         let info = Info::new(ends(), 10, Instant::now());
-        let last = registry.register(info, gate.enter().expect("within the limit"));
+        let last = registry.register(info, gate.enter(ends().peer.ip()).expect("within the limit"));
         let waiting = tokio::spawn({
             let registry = registry.clone();
             async move { registry.emptied().await }

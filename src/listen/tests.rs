@@ -54,7 +54,7 @@ fn serve(settings: ListenerSettings, limits: Limits) -> Served {
         open(&[settings], &mut Inherited::default(), Clock::System.now()).expect("loopback");
     let listener = listeners.remove(0);
     let (address, tls) = (listener.address(), listener.tls().cloned());
-    let gate = Gate::new(limits.connections);
+    let gate = Gate::new(limits.connections, limits.connections_per_client);
     let (shutdown, told) = watch::channel(Shutdown::Running);
     let answer = |mut conn: Conn| async move {
         if !conn.readable().await {
@@ -249,8 +249,28 @@ async fn silent_connection_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_are_closed_at_once() {
+async fn a_silent_connection_makes_room_where_the_limit_is_reached() {
     let limits = Limits { connections: 2, ..Limits::default() };
+    let served = serve(settings(None), limits);
+    let mut silent = Vec::new();
+    for open in 1..=2 {
+        silent.push(TcpStream::connect(served.address).await.expect("listening"));
+        while served.gate.counts().open < open {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut third = TcpStream::connect(served.address).await.expect("listening");
+    assert_eq!(exchange(&mut third).await.expect("there is room"), "ok");
+    let mut byte = [0];
+    let read = tokio::time::timeout(LONG, silent[0].read(&mut byte)).await.expect("it went");
+    assert!(matches!(read, Ok(0)), "{read:?}");
+    assert_eq!(served.gate.counts().refused, 0);
+    assert_eq!(exchange(&mut silent[1]).await.expect("it may stay"), "ok");
+}
+
+#[tokio::test]
+async fn connections_over_a_clients_share_are_closed_at_once() {
+    let limits = Limits { connections_per_client: 2, ..Limits::default() };
     let served = serve(settings(None), limits);
     let mut inside = Vec::new();
     for _ in 0..2 {
@@ -316,7 +336,7 @@ async fn two_workers_share_a_listener_and_a_limit() {
         open(&[settings(None)], &mut Inherited::default(), NOW).expect("loopback");
     let listener = listeners.remove(0);
     let address = listener.address();
-    let gate = Gate::new(100);
+    let gate = Gate::new(100, 0);
     let (shutdown, told) = watch::channel(Shutdown::Running);
     let workers: Vec<_> = [listener.try_clone().expect("a file descriptor"), listener]
         .into_iter()

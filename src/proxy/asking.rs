@@ -112,6 +112,7 @@ impl<'a> Asking<'a> {
         // A login goes on without its client (PROTOCOL.md 20).
         let is_patient = ctx.is_login();
         let mut waited_for = None;
+        let mut begun = ctx.attempts.begun.filter(|_| self.worker.link.is_reused());
         let answered = poll_fn(|cx| {
             if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
                 return Poll::Ready(Err(Failure::Cut));
@@ -130,13 +131,14 @@ impl<'a> Asking<'a> {
             let waiting = self.waiting();
             let now_waits_for = Some((waiting, self.upload.steps()));
             if waited_for != now_waits_for {
+                let since = begun.take().unwrap_or_else(Instant::now);
                 waited_for = now_waits_for;
                 let allowed = match waiting {
                     Waiting::Client => patience.body,
                     Waiting::Taking => patience.worker.write,
                     Waiting::Answer => patience.worker.read,
                 };
-                client.alarm().set(Instant::now() + allowed);
+                client.alarm().set(since + allowed);
             }
             client.alarm().poll(cx).map(|()| {
                 Err(match waiting {

@@ -40,20 +40,19 @@ async fn send(
 ) -> Result<(), Failure> {
     let (announce, has_body) = response.framing(&request.method);
     let Response { mut head, body } = response;
-    let reason = head.reason().to_vec();
     match body {
         Body::Whole(body) => {
             client.leave_body();
-            client
-                .begin(head.status, &reason, &mut head.fields, announce, has_body)
-                .map_err(gone)?;
+            client.begin(&mut head, announce, has_body).map_err(gone)?;
             let body = if has_body { &body[..] } else { &[] };
             send_whole(client, body, patience.send).await
         }
         Body::Worker(mut body) => {
-            client
-                .begin(head.status, &reason, &mut head.fields, announce, has_body)
-                .map_err(gone)?;
+            if !body.upload.has_all() {
+                // What is left of the request would be read as the next one.
+                client.keep_no_longer();
+            }
+            client.begin(&mut head, announce, has_body).map_err(gone)?;
             let relayed = relay(client, &mut body, ctx, has_body, patience).await;
             body.release();
             relayed

@@ -16,7 +16,12 @@ use crate::upstream::group::Hint;
 use crate::upstream::verdict::{Blame, Failure, Phase, verdict};
 
 /// Chooses an endpoint that was not tried yet: its upstream's index and its own.
-pub fn select(shared: &Shared, request: &Request, ctx: &mut Context) -> Option<(usize, usize)> {
+pub fn select(
+    shared: &Shared,
+    request: &Request,
+    ctx: &mut Context,
+    now: Instant,
+) -> Option<(usize, usize)> {
     let index = upstream_index(ctx)?;
     let (target, upstream) = upstream(shared, ctx)?;
     let record = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.record());
@@ -32,17 +37,22 @@ pub fn select(shared: &Shared, request: &Request, ctx: &mut Context) -> Option<(
     }
     ctx.attempts.active = Some(active);
     ctx.attempts.tried.push(pick.index);
-    ctx.attempts.begun = Some(Instant::now());
+    ctx.attempts.begun = Some(now);
     Some((index, pick.index))
 }
 
 /// The same endpoint once more.
-pub fn again(shared: &Shared, ctx: &mut Context, endpoint: usize) -> Option<(usize, usize)> {
+pub fn again(
+    shared: &Shared,
+    ctx: &mut Context,
+    endpoint: usize,
+    now: Instant,
+) -> Option<(usize, usize)> {
     let index = upstream_index(ctx)?;
     let (_, upstream) = upstream(shared, ctx)?;
     upstream.metrics.attempted();
     ctx.attempts.active = Some(upstream.group.started(endpoint));
-    ctx.attempts.begun = Some(Instant::now());
+    ctx.attempts.begun = Some(now);
     Some((index, endpoint))
 }
 

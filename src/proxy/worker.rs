@@ -131,14 +131,14 @@ async fn reach(
     ctx: &mut Context,
     again: Option<usize>,
 ) -> Result<Worker, Option<Failed>> {
-    let shared = &proxy.shared;
+    let (shared, now) = (&proxy.shared, Instant::now());
     let (upstream, endpoint) = match again {
-        Some(endpoint) => endpoint::again(shared, ctx, endpoint),
-        None => endpoint::select(shared, request, ctx),
+        Some(endpoint) => endpoint::again(shared, ctx, endpoint, now),
+        None => endpoint::select(shared, request, ctx, now),
     }
     .ok_or(None)?;
     if again.is_none()
-        && let Some(link) = proxy.pool.take(upstream, endpoint, Instant::now())
+        && let Some(link) = proxy.pool.take(upstream, endpoint, now)
     {
         return Ok(Worker { link, upstream, endpoint });
     }

@@ -141,6 +141,23 @@ impl Fields {
         Ok(())
     }
 
+    /// Adds a field behind the others whose value is written straight into the buffer.
+    ///
+    /// # Errors
+    /// As [`Fields::push`].
+    pub fn push_with(
+        &mut self,
+        name: &[u8],
+        write_value: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Unwritable> {
+        let new = self.append(name, |text| {
+            write_value(text);
+            Ok(())
+        })?;
+        self.list.push(new);
+        Ok(())
+    }
+
     /// Removes all fields of a name that has a number; says whether there were any.
     pub fn remove(&mut self, name: Name) -> bool {
         let before = self.list.len();

@@ -71,7 +71,8 @@ pub fn response_head(
 /// A chunk of none would end the body, so nothing is written for it.
 pub fn chunk_begin(out: &mut Vec<u8>, length: usize) {
     if length > 0 {
-        number(out, format_args!("{length:x}\r\n"));
+        // Writing to memory does not fail.
+        let _ = write!(out, "{length:x}\r\n");
     }
 }
 
@@ -91,7 +92,11 @@ fn head_fields(out: &mut Vec<u8>, fields: &Fields, announce: Announce) {
     lines(out, fields);
     match announce {
         Announce::Nothing => {}
-        Announce::Length(length) => number(out, format_args!("Content-Length: {length}\r\n")),
+        Announce::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
         Announce::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
@@ -109,14 +114,31 @@ fn lines(out: &mut Vec<u8>, fields: &Fields) {
     }
 }
 
-fn number(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to memory does not fail.
-    let _ = out.write_fmt(text);
+/// Appends a number in decimal digits: for every answer, and without the machinery of formatting.
+pub fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let begin = out.len();
+    loop {
+        out.push(b"0123456789"[(number % 10) as usize]);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out[begin..].reverse();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_are_displayed() {
+        for number in [0, 1, 9, 10, 255, 1024, 65_535, 1_000_000, u64::MAX] {
+            let mut out = b"x".to_vec();
+            decimal(&mut out, number);
+            assert_eq!(out, format!("x{number}").into_bytes());
+        }
+    }
     use crate::wire::request::RequestHead;
     use crate::wire::response::ResponseHead;
 

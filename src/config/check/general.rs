@@ -97,6 +97,12 @@ impl Checker<'_> {
                 default.connections,
                 "no request could be served",
             ),
+            connections_per_client: self.positive(
+                &given.connections_per_client,
+                "limits.connections_per_client",
+                default.connections_per_client,
+                "leave it out for any number",
+            ),
             header_bytes: self.or(
                 &given.header_bytes,
                 "limits.header_bytes",

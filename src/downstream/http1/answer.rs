@@ -13,6 +13,7 @@ use crate::downstream::client::ClientFailure;
 use crate::wire::Version;
 use crate::wire::fields::Fields;
 use crate::wire::name::Name;
+use crate::wire::response::ResponseHead;
 use crate::wire::write::{self, Announce};
 
 /// Where the answer is.
@@ -75,9 +76,7 @@ impl Http1 {
 
     pub fn begin(
         &mut self,
-        status: StatusCode,
-        reason: &[u8],
-        fields: &mut Fields,
+        head: &mut ResponseHead,
         announce: Announce,
         has_body: bool,
     ) -> Result<(), ClientFailure> {
@@ -95,15 +94,17 @@ impl Http1 {
         };
         self.keeps &= !self.conn.is_draining() && !self.receiving.waits();
         if !self.keeps {
-            push(fields, b"Connection", b"close");
+            push(&mut head.fields, b"Connection", b"close");
         } else if self.version == Version::Http10 {
-            push(fields, b"Connection", b"keep-alive");
+            push(&mut head.fields, b"Connection", b"keep-alive");
         }
-        if !fields.has(Name::Date) {
-            push(fields, b"Date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+        if !head.fields.has(Name::Date) {
+            let date = httpdate::fmt_http_date(SystemTime::now());
+            push(&mut head.fields, b"Date", date.as_bytes());
         }
-        write::response_head(self.conn.out(), status, reason, fields, announce);
-        self.sending = Sending { status: Some(status), framing, sent: 0 };
+        let ResponseHead { status, fields, .. } = &*head;
+        write::response_head(self.conn.out(), *status, head.reason(), fields, announce);
+        self.sending = Sending { status: Some(*status), framing, sent: 0 };
         Ok(())
     }
 

@@ -27,6 +27,7 @@ pub(super) struct Head {
 /// Why there is none; nothing where none was begun. Then nothing is consumed.
 pub(super) async fn read(conn: &mut Conn, bytes_max: usize) -> Result<Head, Option<Refusal>> {
     let mut scan = HeadScan::default();
+    let mut is_awaited = false;
     loop {
         if let Some(range) = scan.advance(conn.input()) {
             let head = conn.input().get(range.clone()).unwrap_or_default();
@@ -45,6 +46,10 @@ pub(super) async fn read(conn: &mut Conn, bytes_max: usize) -> Result<Head, Opti
             return Err(Some(too_large(&scan, bytes_max).into()));
         }
         let has_begun = !begun.is_empty();
+        // Most heads come whole, and have no use for a deadline.
+        if !std::mem::replace(&mut is_awaited, true) {
+            conn.begin_head();
+        }
         let refusal = match poll_fn(|cx| conn.poll_fill(cx, HEAD_READ)).await {
             Ok(1..) => continue,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Refusal::TimedOut,

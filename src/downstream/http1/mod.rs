@@ -23,6 +23,7 @@ use super::{Reply, Service};
 use crate::listen::{self, Conn, Info};
 use crate::wire::Version;
 use crate::wire::framing::Framing;
+use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
 
 use self::answer::Sending;
@@ -66,7 +67,6 @@ pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &
             }
         }
         is_first = false;
-        http1.conn.begin_head();
         match head::read(&mut http1.conn, limits.header_bytes).await {
             Ok(Head { request, framing, options }) => {
                 let info = http1.conn.info();
@@ -165,7 +165,7 @@ impl Http1 {
             Refusal::Flaw(flaw) if flaw.status() == 431 => self.conn.gate().header_too_large(),
             Refusal::Flaw(_) | Refusal::BrokenOff => {}
         }
-        let mut reply = {
+        let reply = {
             let head = self.conn.input();
             let refused = Refused { refusal, head: &head[..head.len().min(HEAD_READ)] };
             service.refuse(self.conn.info(), &refused)
@@ -175,13 +175,14 @@ impl Http1 {
         }
         self.keeps = false;
         // What came cannot be read, so that nothing is left to wait for.
-        let _ = self.send(&mut reply).await;
+        let _ = self.send(reply).await;
         self.conn.linger().await;
     }
 
-    async fn send(&mut self, reply: &mut Reply) -> Result<(), super::ClientFailure> {
+    async fn send(&mut self, reply: Reply) -> Result<(), super::ClientFailure> {
         let Reply { status, fields, body } = reply;
-        self.begin(*status, b"", fields, Announce::Length(body.len() as u64), true)?;
+        let mut head = ResponseHead::compose(status, fields);
+        self.begin(&mut head, Announce::Length(body.len() as u64), true)?;
         let mut rest = &body[..];
         while !rest.is_empty() {
             let taken = std::future::poll_fn(|cx| self.poll_send(cx, rest)).await?;

@@ -22,6 +22,7 @@ use super::client::Client;
 use super::refused::{Refusal, Refused};
 use super::{Reply, Service};
 use crate::listen::{self, Conn, Info};
+use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
 
 pub use self::stream::Http2;
@@ -195,9 +196,10 @@ impl Serving {
     }
 }
 
-async fn send(stream: &mut Http2, mut reply: Reply) -> Result<(), super::ClientFailure> {
-    let Reply { status, fields, body } = &mut reply;
-    stream.begin(*status, b"", fields, Announce::Length(body.len() as u64), true)?;
+async fn send(stream: &mut Http2, reply: Reply) -> Result<(), super::ClientFailure> {
+    let Reply { status, fields, body } = reply;
+    let head = ResponseHead::compose(status, fields);
+    stream.begin(&head, Announce::Length(body.len() as u64), true)?;
     let mut rest = &body[..];
     while !rest.is_empty() {
         let taken = std::future::poll_fn(|cx| stream.poll_send(cx, rest)).await?;

@@ -18,6 +18,7 @@ use crate::listen::Info;
 use crate::wire::fields::Fields;
 use crate::wire::flaw::RequestFlaw;
 use crate::wire::name::Name;
+use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
 
 /// Bytes of a body that nobody wanted which are thrown away, and for how long: some clients take a
@@ -146,27 +147,25 @@ impl Http2 {
 
     pub fn begin(
         &mut self,
-        status: StatusCode,
-        _reason: &[u8],
-        fields: &mut Fields,
+        answer: &ResponseHead,
         announce: Announce,
         has_body: bool,
     ) -> Result<(), ClientFailure> {
         let mut head = Response::new(());
-        *head.status_mut() = status;
-        let mut map = map_of(fields);
+        *head.status_mut() = answer.status;
+        let mut map = map_of(&answer.fields);
         if let Announce::Length(length) = announce {
             map.insert(CONTENT_LENGTH, HeaderValue::from(length));
             self.left = has_body.then_some(length);
         }
-        if !fields.has(Name::Date) {
+        if !answer.fields.has(Name::Date) {
             let date = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()));
             map.extend(date.ok().map(|date| (http::header::DATE, date)));
         }
         *head.headers_mut() = map;
         let is_last = !has_body || self.left == Some(0);
         let sending = self.respond.send_response(head, is_last).map_err(|_| ClientFailure::Gone)?;
-        self.status = Some(status);
+        self.status = Some(answer.status);
         self.has_ended = is_last;
         self.sending = Some(sending);
         Ok(())

@@ -99,7 +99,7 @@ impl Proxy {
             .expect("loopback");
         let trusted = client_config(certificates.path());
         let address = opened.listeners[0].address();
-        let gate = Gate::new(limits.connections);
+        let gate = Gate::new(limits.connections, limits.connections_per_client);
         let notes = Arc::new(Notes {
             patience,
             seen: Default::default(),

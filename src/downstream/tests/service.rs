@@ -14,6 +14,7 @@ use crate::downstream::{Client, Incoming, Refused, Reply, Request, Service};
 use crate::listen::{Info, info::Tls};
 use crate::wire::fields::Fields;
 use crate::wire::name::Name;
+use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
 
 /// Bytes of the answer to `/big`.
@@ -222,7 +223,7 @@ impl Origin {
     }
 
     fn begin(&self, client: &mut Client<'_>, status: StatusCode, announce: Announce) -> Option<()> {
-        client.begin(status, b"", &mut Fields::new(), announce, true).ok()
+        client.begin(&mut ResponseHead::compose(status, Fields::new()), announce, true).ok()
     }
 
     async fn send(&self, client: &mut Client<'_>, mut bytes: &[u8]) -> Option<()> {
