@@ -16,8 +16,7 @@ from proxies import APP_COOKIE
 IDLE_CONNECTIONS = 2000
 COUNTED_REQUESTS = 200
 ALLOCATORS = (
-    "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned",
-    "mi_malloc", "mi_zalloc", "mi_realloc", "malloc", "calloc", "realloc",
+    "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned", "__libc_malloc", "__libc_calloc", "__libc_realloc",
 )
 
 
@@ -116,7 +115,8 @@ def allocations(child, port, secure, cookie):
     for _ in range(COUNTED_REQUESTS):
         exchange(connection, "GET", "/", cookie)
     script = ["set breakpoint pending off", "set pagination off"]
-    script += [f"break {name}" for name in ALLOCATORS]
+    # By address: by name, gdb adds whatever else is called so and was inlined.
+    script += [f"break *{name}" for name in ALLOCATORS]
     script += [f"ignore {number + 1} 1000000000" for number in range(len(ALLOCATORS))]
     script += ["echo counting\\n", "continue", "info breakpoints", "detach"]
     command = ["gdb", "-nx", "-batch", "-p", str(child.process.pid)]
@@ -133,7 +133,9 @@ def allocations(child, port, secure, cookie):
         return None
     time.sleep(0.5)
     for _ in range(COUNTED_REQUESTS):
-        exchange(connection, "GET", "/", cookie)
+        status, _, _ = exchange(connection, "GET", "/", cookie)
+        if status != 200:
+            fail(f"{child.name} answered {status} while allocations were counted")
     gdb.send_signal(signal.SIGINT)
     rest = gdb.communicate(timeout=30)[0]
     connection.close()
