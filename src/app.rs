@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::mass_logout::Guards;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::Route;
-use crate::proxy::shared::{Shared, Upstream};
+use crate::proxy::shared::{ELSEWHERE, Shared, Upstream};
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::TicketCache;
 use crate::proxy::touches::Touches;
@@ -148,6 +149,10 @@ impl App {
             trusted: config.trusted_proxies.clone(),
             insecure_cookies: config.insecure_cookies,
             namespaces: namespaces(&config),
+            elsewhere: match config.store {
+                store::StoreSettings::Memory => Duration::ZERO,
+                _ => ELSEWHERE,
+            },
             ring,
             opened: TicketCache::default(),
             replaced_seals: ReplacedSeals::default(),

@@ -129,6 +129,9 @@ pub async fn admit(
             }
             Step::Admit(granted) => {
                 let Granted { bond, touch, at, has_waited } = granted;
+                if matches!(bond, Bond::Login(_)) && !shared.elsewhere.is_zero() {
+                    Box::pin(sleep(shared.elsewhere)).await;
+                }
                 if let (Some(held), Some(touch)) = (bond.held(), touch) {
                     touches::soon(shared, held, touch);
                 }

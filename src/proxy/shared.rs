@@ -35,6 +35,10 @@ use crate::telemetry::labels::{StoreOp, StoreOutcome};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
 
+/// What other nodes need to hear of a suspension and to hand what they had admitted before that to
+/// their workers. Such a request must be there before the login is (PROTOCOL.md 18, 34).
+pub const ELSEWHERE: Duration = Duration::from_millis(10);
+
 /// An upstream at work.
 pub struct Upstream {
     pub group: Arc<Group>,
@@ -56,6 +60,9 @@ pub struct Shared {
     pub insecure_cookies: bool,
     /// What policies with records have in `users`, each once (PROTOCOL.md 27).
     pub namespaces: Vec<String>,
+    /// How long a login waits, once its record is suspended, for what other nodes had in flight; zero
+    /// where there are no others.
+    pub elsewhere: Duration,
     pub ring: Arc<RingSource>,
     pub opened: TicketCache,
     pub replaced_seals: ReplacedSeals,

@@ -348,7 +348,8 @@ fn value(metrics: &str, series: &str) -> u64 {
 #[tokio::test]
 async fn connections_are_counted() {
     let worker = Responder::start(|_| response("200 OK", &[], b"")).await;
-    let proxy = Shop::at(worker.address).top(ADMIN).top("limits: { connections_per_client: 2 }").start();
+    let proxy =
+        Shop::at(worker.address).top(ADMIN).top("limits: { connections_per_client: 2 }").start();
     let admin = &admin_of(proxy.directory());
     let counted = async |series: &str, expected: u64| {
         within(&format!("{series} to be {expected}"), async {

@@ -75,6 +75,7 @@ impl Node {
             trusted: Vec::new(),
             insecure_cookies: false,
             namespaces: Vec::new(),
+            elsewhere: std::time::Duration::ZERO,
             ring: fleet.ring.clone(),
             opened: TicketCache::default(),
             replaced_seals: ReplacedSeals::default(),
