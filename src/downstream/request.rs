@@ -79,11 +79,6 @@ impl Request {
         &self.head.fields
     }
 
-    /// The fields, for whoever sends them on.
-    pub fn fields_mut(&mut self) -> &mut Fields {
-        &mut self.head.fields
-    }
-
     /// Who was asked: the authority of the target or `:authority`, else `Host`.
     pub fn authority(&self) -> Option<&[u8]> {
         self.fields().get(Name::Host)

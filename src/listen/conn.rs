@@ -153,11 +153,6 @@ impl Conn {
         polled
     }
 
-    /// Whether the peer has closed its side, or the connection was cut.
-    pub fn is_over(&self) -> bool {
-        self.ended || self.broken
-    }
-
     /// A request head begins: arms its deadline.
     pub fn begin_head(&mut self) {
         self.place.enter(State::Header, Instant::now());

@@ -15,7 +15,7 @@ use crate::proxy::deliver::poll_upload;
 use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
 use crate::proxy::response::{Body, Response};
-use crate::proxy::worker::settle_failure;
+use crate::proxy::worker::note_failure;
 use crate::session::answer_body::{LOOKED_AT_MAX, Unreadable};
 use crate::session::matching::Head;
 use crate::upstream::verdict::{Failure, Phase};
@@ -63,7 +63,7 @@ pub async fn read(
         }
         Err(failure) => {
             let failed = Failed { phase: Phase::ReadBody, failure };
-            settle_failure(proxy, ctx, failed).and(Err(RequestError::BadGateway))
+            Err(note_failure(proxy, ctx, failed).1)
         }
     }
 }

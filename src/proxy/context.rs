@@ -46,8 +46,6 @@ pub struct Context {
     pub cookie: Vec<u8>,
     /// Why the proxy answered by itself.
     pub error: Option<RequestError>,
-    /// What an attempt ended with; another one may do better.
-    pub last_error: Option<RequestError>,
     /// What is wrong with the request's body.
     pub flaw: Option<RequestFlaw>,
     pub kind: RouteKind,
@@ -121,7 +119,6 @@ impl Context {
             attempts: Attempts::default(),
             cookie: Vec::new(),
             error: None,
-            last_error: None,
             flaw: None,
             kind: RouteKind::Unrouted,
             _in_flight: shared.metrics.request_begins(),

@@ -80,7 +80,7 @@ impl Proxy {
         if let Instead::Error(error) = instead {
             ctx.error = Some(error);
         }
-        let reply = instead.reply().unwrap_or_else(|| pages::error(RequestError::Internal))?;
+        let reply = instead.reply().unwrap_or_else(|_| pages::error(RequestError::Internal))?;
         if ends_connection(reply.status) {
             client.keep_no_longer();
         }
@@ -93,7 +93,7 @@ fn ends_connection(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 413 | 414 | 431 | 500 | 501 | 502 | 504)
 }
 
-/// The way of a request (DESIGN.md, section 6).
+/// The way of a request: ARCHITECTURE.md has the picture.
 async fn respond(
     proxy: &Proxy,
     request: &Request,

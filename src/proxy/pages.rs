@@ -24,14 +24,16 @@ impl From<RequestError> for Instead {
 }
 
 impl Instead {
-    /// The answer: `None` where it can't be made, `Some(None)` where nobody is there to read it.
-    #[expect(clippy::option_option, reason = "two different nothings, told apart at once")]
-    pub fn reply(self) -> Option<Option<Reply>> {
+    /// The answer; `None` where nobody is there to read it.
+    ///
+    /// # Errors
+    /// A field has no such value.
+    pub fn reply(self) -> Result<Option<Reply>, Unwritable> {
         match self {
-            Self::Error(error) => Some(self::error(error)),
-            Self::Redirect(status, location) => redirect(status, &location).ok().map(Some),
-            Self::Json(json) => self::json(&json).ok().map(Some),
-            Self::Options => Some(Some(options())),
+            Self::Error(error) => Ok(self::error(error)),
+            Self::Redirect(status, location) => redirect(status, &location).map(Some),
+            Self::Json(json) => self::json(&json).map(Some),
+            Self::Options => Ok(Some(options())),
         }
     }
 }

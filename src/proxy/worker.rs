@@ -36,24 +36,23 @@ pub async fn ask(
         return Err(RequestError::Cut);
     }
     let head = forward::fields(shared, request, ctx)?;
-    let route = ctx.target.as_ref().map(|target| target.route.clone());
-    let bytes_max = route.map_or(0, |route| route.body_bytes_max);
+    let bytes_max = ctx.target.as_ref().map_or(0, |target| target.route.body_bytes_max);
     let is_repeatable = request.method.is_idempotent();
     let mut upload = Upload::new(request.body, bytes_max, is_repeatable);
     let mut must_be_fresh = None;
+    // What the last attempt ended with; another one may do better.
+    let mut last = RequestError::BadGateway;
     loop {
         let worker = match reach(proxy, request, client, ctx, must_be_fresh.take()).await {
             Ok(worker) => worker,
-            Err(None) => return Err(ctx.last_error.unwrap_or(RequestError::BadGateway)),
-            Err(Some(failed)) => {
-                let retry = settle_failure(proxy, ctx, failed)?;
-                match retry {
-                    Retry::AnotherEndpoint => continue,
-                    Retry::SameEndpointFresh | Retry::No => {
-                        return Err(ctx.last_error.unwrap_or(RequestError::BadGateway));
-                    }
+            Err(None) => return Err(last),
+            Err(Some(failed)) => match note_failure(proxy, ctx, failed) {
+                (Retry::AnotherEndpoint, error) => {
+                    last = error;
+                    continue;
                 }
-            }
+                (Retry::SameEndpointFresh | Retry::No, error) => return Err(error),
+            },
         };
         let mut asking = Asking::new(worker, &mut upload, request, &head, ctx);
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
@@ -71,28 +70,21 @@ pub async fn ask(
             Err(failed) => {
                 let endpoint = worker.endpoint;
                 drop(worker);
-                match settle_failure(proxy, ctx, failed)? {
-                    Retry::SameEndpointFresh if is_repeatable && upload.may_begin_again() => {
-                        must_be_fresh = Some(endpoint);
+                match note_failure(proxy, ctx, failed) {
+                    (Retry::SameEndpointFresh, error)
+                        if is_repeatable && upload.may_begin_again() =>
+                    {
+                        (must_be_fresh, last) = (Some(endpoint), error);
                     }
-                    Retry::SameEndpointFresh | Retry::AnotherEndpoint | Retry::No => {
-                        return Err(ctx.last_error.unwrap_or(RequestError::BadGateway));
-                    }
+                    (_, error) => return Err(error),
                 }
             }
         }
     }
 }
 
-/// Notes a failure. What may be tried next.
-///
-/// # Errors
-/// Where nobody is there to be answered, or it is not about this endpoint.
-pub fn settle_failure(
-    proxy: &Proxy,
-    ctx: &mut Context,
-    failed: Failed,
-) -> Result<Retry, RequestError> {
+/// Notes a failure. What may be tried next, and what is answered otherwise.
+pub fn note_failure(proxy: &Proxy, ctx: &mut Context, failed: Failed) -> (Retry, RequestError) {
     let verdict = verdict(failed.phase, failed.failure);
     endpoint::failed(&proxy.shared, ctx, failed);
     let error = match ctx.flaw.map(RequestFlaw::status) {
@@ -100,11 +92,7 @@ pub fn settle_failure(
         Some(_) => RequestError::BadRequest,
         None => error_of(verdict.status),
     };
-    ctx.last_error = Some(error);
-    match verdict.retry {
-        Retry::No => Err(error),
-        retry => Ok(retry),
-    }
+    (verdict.retry, error)
 }
 
 /// What a failure's status is called here.
