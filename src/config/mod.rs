@@ -13,6 +13,8 @@ mod shape;
 mod value;
 
 #[cfg(test)]
+mod inheritance_tests;
+#[cfg(test)]
 mod mistakes_tests;
 #[cfg(test)]
 mod schema_tests;

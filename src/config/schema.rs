@@ -7,6 +7,7 @@
 
 use serde::Deserialize;
 
+pub use self::levels::{Defaults, Inherited, Key, Route, Server, key};
 pub use self::shapes::{Given, List, Named, OneOrMore, ShortOr, Text};
 
 /// The whole file.
@@ -24,6 +25,7 @@ pub struct File {
     pub sessions: Option<Named<Session>>,
     pub cookies: Option<Cookies>,
     pub upstreams: Option<Named<Upstream>>,
+    pub defaults: Given<Defaults>,
     pub servers: List<Server>,
     pub trusted_proxies: List<String>,
     pub insecure_cookies: Given<bool>,
@@ -253,7 +255,7 @@ pub struct Serialize {
     pub fleet: Given<bool>,
 }
 
-/// `sessions.*.on_store_down`, `servers[].routes[].on_store_down`, where it is no word.
+/// `on_store_down` of policies and routes, where it is no word.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnStoreDown {
@@ -338,33 +340,7 @@ pub struct HealthCheck {
     pub interval: Text,
 }
 
-/// `servers[]`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    pub names: List<String>,
-    pub routes: List<Route>,
-}
-
-/// `servers[].routes[]`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    pub path: Text,
-    pub upstream: Text,
-    pub root: Text,
-    pub session: Text,
-    pub session_header: Given<bool>,
-    pub require: Text,
-    pub exact: Given<bool>,
-    pub denied: Text,
-    pub cross_site: Given<CrossSite>,
-    pub on_store_down: Given<ShortOr<OnStoreDown>>,
-    pub stream: Given<bool>,
-    pub body_bytes_max: Text,
-}
-
-/// `servers[].routes[].cross_site`
+/// `cross_site` of routes
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CrossSite {
@@ -391,4 +367,5 @@ pub struct Log {
     pub access: Given<bool>,
 }
 
+mod levels;
 mod shapes;

@@ -13,6 +13,7 @@ use crate::listen::{
 };
 use crate::proxy::settings::Server;
 
+use super::cursor::{RouteAt, routes};
 use super::{Checker, at, items, on};
 
 /// What `redirect_to_https` says.
@@ -314,11 +315,10 @@ impl Checker<'_> {
             let mut named = file.sessions.iter().flat_map(|named| &named.0);
             named.any(|(other, session)| other.value == name && on(&session.value.report_only))
         };
-        let sessions = items(&file.servers)
+        let sessions = routes(file)
             .iter()
-            .flat_map(|server| items(&server.value.routes))
-            .filter_map(|route| route.value.session.as_ref())
-            .any(|session| !only_reports(&session.value));
+            .filter_map(RouteAt::session)
+            .any(|session| !only_reports(session.at.value));
         let proxies = !items(&file.trusted_proxies).is_empty();
         if !sessions || proxies || on(&file.insecure_cookies) {
             return;

@@ -7,6 +7,7 @@ mod binding;
 mod cache;
 mod certificate;
 mod cookies;
+mod cursor;
 mod general;
 mod identity;
 mod listeners;
@@ -16,6 +17,7 @@ mod order;
 mod outage;
 mod own_sessions;
 mod remember;
+mod routes;
 mod servers;
 mod sessions;
 mod store;
@@ -91,7 +93,11 @@ impl Checker<'_> {
 
     fn report(&mut self, severity: Severity, at: Option<Place>, path: &str, flaw: Flaw) {
         let Flaw { message, help } = flaw;
-        self.found.push(Diagnostic { severity, place: at, path: path.to_owned(), message, help });
+        let found = Diagnostic { severity, place: at, path: path.to_owned(), message, help };
+        // What is inherited is looked at from each route, and told once.
+        if !self.found.contains(&found) {
+            self.found.push(found);
+        }
     }
 
     fn error(&mut self, at: Option<Place>, path: &str, flaw: Flaw) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::diagnostic::Severity;
-use crate::config::schema::{File, Given, OnStoreDown as Long, Route, ShortOr};
+use crate::config::schema::{File, Given, OnStoreDown as Long, ShortOr, key};
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
 use crate::proxy::settings::Require;
@@ -12,7 +12,8 @@ use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
 use crate::store::StoreSettings as Store;
 
-use super::{Checker, at, items};
+use super::cursor::{At, RouteAt, routes};
+use super::{Checker, at};
 
 /// For so long a revoked session may be served; longer is worth a word.
 const STALE_SANE: Duration = Duration::from_secs(5 * 60);
@@ -25,16 +26,20 @@ impl Checker<'_> {
         given: &Given<ShortOr<Long>>,
         path: &str,
     ) -> Option<OnStoreDown> {
-        let given = given.as_ref()?;
-        let long = match &given.value {
+        self.answer_to_outage(&At::new(path, given.as_ref()?))
+    }
+
+    fn answer_to_outage(&mut self, given: &At<'_, ShortOr<Long>>) -> Option<OnStoreDown> {
+        let long = match given.value {
             ShortOr::Short(text) => {
-                return word(text).map_err(|flaw| self.error(at(given), path, flaw)).ok();
+                return word(text).map_err(|flaw| self.error_at(given, flaw)).ok();
             }
             ShortOr::Long(long) => long,
         };
-        let path = format!("{path}.stale");
-        let stale = self
-            .required(&long.stale, at(given), &path, "30s", |text| duration(text, Zero::Refused))?;
+        let path = given.path_of("stale");
+        let stale = self.required(&long.stale, given.place, &path, "30s", |text| {
+            duration(text, Zero::Refused)
+        })?;
         if stale > STALE_SANE {
             let flaw = Flaw::new(
                 format!("a session that was revoked may be served for {stale:?} of an outage"),
@@ -48,36 +53,38 @@ impl Checker<'_> {
     /// What holds for a route: its own word, else its policy's.
     pub(super) fn route_on_store_down(
         &mut self,
-        route: &Route,
-        path: &str,
+        route: &RouteAt<'_>,
         session: Option<&Policy>,
         require: Require,
     ) -> OnStoreDown {
-        let path = format!("{path}.on_store_down");
-        let said = self.on_store_down(&route.on_store_down, &path);
-        let place = route.on_store_down.as_ref().and_then(at);
-        if route.on_store_down.is_some() && route.session.is_none() {
+        let of_policy = session.map(|policy| policy.on_store_down).unwrap_or_default();
+        let Some(found) = route.find(&key::on_store_down) else { return of_policy };
+        let said = self.answer_to_outage(&found.at);
+        if route.session().is_none() {
             let flaw = Flaw::new(
                 "such requests never ask the store",
                 "add `session: NAME` to the route, or leave it out",
             );
-            self.error(place, &path, flaw);
-        } else if let (Some(_), Some(policy)) =
-            (&route.on_store_down, session.filter(|policy| !policy.has_tickets()))
-        {
+            if found.is_own {
+                self.error_at(&found.at, flaw);
+            }
+        } else if let Some(policy) = session.filter(|policy| !policy.has_tickets()) {
             let flaw = Flaw::new(
                 format!("session `{}` keeps nothing in the store", policy.name),
                 "leave it out",
             );
-            self.error(place, &path, flaw);
-        } else if said == Some(OnStoreDown::Anonymous) && require == Require::Login {
+            if found.is_own {
+                self.error_at(&found.at, flaw);
+            }
+        } else if said == Some(OnStoreDown::Anonymous) && require == Require::Login && found.is_own
+        {
             let flaw = Flaw::new(
                 "nobody is anonymous where a login is required: such requests get 503",
                 "leave it out, write `reject`, or `{ stale: 30s }`",
             );
-            self.warning(place, &path, flaw);
+            self.warning_at(&found.at, flaw);
         }
-        said.or(session.map(|policy| policy.on_store_down)).unwrap_or_default()
+        said.unwrap_or(of_policy)
     }
 
     /// `stale` serves what is kept of the store in this process: where nothing is, it is `reject`.
@@ -99,12 +106,11 @@ impl Checker<'_> {
             }
         };
         for (name, session) in file.sessions.iter().flat_map(|named| &named.0) {
-            look(&session.value.on_store_down, format!("sessions.{}", name.value));
+            look(&session.value.on_store_down, format!("sessions.{}.on_store_down", name.value));
         }
-        for (index, server) in items(&file.servers).iter().enumerate() {
-            for (number, route) in items(&server.value.routes).iter().enumerate() {
-                look(&route.value.on_store_down, format!("servers[{index}].routes[{number}]"));
-            }
+        let said = routes(file).into_iter().filter_map(|route| route.find(&key::on_store_down));
+        for given in said.map(|found| found.at).filter(|given| is_long(given.value)) {
+            found.push((given.place, given.path));
         }
         for (place, path) in found {
             let flaw = Flaw::new(
@@ -113,7 +119,7 @@ impl Checker<'_> {
                 ),
                 help,
             );
-            self.report(Severity::Notice, place, &format!("{path}.on_store_down"), flaw);
+            self.report(Severity::Notice, place, &path, flaw);
         }
     }
 }

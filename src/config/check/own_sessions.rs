@@ -1,13 +1,13 @@
 //! `sessions.*.own_sessions`: where users ask about their own sessions, on which hosts.
 
-use crate::config::schema::{Route, Server, Text};
 use crate::config::value::Flaw;
 use crate::headers::cross_site::CrossSite;
 use crate::proxy::settings::{self, Denied, Require, Target};
 use crate::session::outage::OnStoreDown;
 use crate::session::own;
 
-use super::{Checker, at, items};
+use super::Checker;
+use super::cursor::RouteAt;
 
 /// What is asked has no body; some programs send a few bytes all the same.
 const BODY_BYTES_MAX: u64 = 4 * 1024;
@@ -16,33 +16,28 @@ impl Checker<'_> {
     /// The route for what users ask of their own sessions, where a policy of the server lets them.
     pub(super) fn own_sessions(
         &mut self,
-        server: &Server,
-        routes: &[(usize, settings::Route)],
-        path: &str,
+        routes: &[(&RouteAt<'_>, settings::Route)],
     ) -> Option<settings::Route> {
-        let place = |index: usize, key: fn(&Route) -> &Text| {
-            let route = items(&server.routes).get(index)?;
-            key(&route.value).as_ref().and_then(at)
-        };
-        let mut allowed = routes.iter().filter_map(|(index, route)| {
-            Some((*index, route.session.as_ref().filter(|policy| policy.own_sessions)?))
+        let mut allowed = routes.iter().filter_map(|(given, route)| {
+            Some((given, route.session.as_ref().filter(|policy| policy.own_sessions)?))
         });
         let (_, policy) = allowed.next()?;
-        if let Some((index, other)) = allowed.find(|(_, other)| other.name != policy.name) {
+        if let Some((given, other)) = allowed.find(|(_, other)| other.name != policy.name) {
             let message = format!(
                 "sessions `{}` and `{}` both have `own_sessions`, and a host has one list",
                 policy.name, other.name
             );
             let flaw = Flaw::new(message, "leave it out of one of them, or give it another host");
-            let place = place(index, |route| &route.session);
-            self.error(place, &format!("{path}.routes[{index}].session"), flaw);
+            if let Some(session) = given.session() {
+                self.error_at(&session.at, flaw);
+            }
         }
-        for (index, route) in routes.iter().filter(|(_, route)| route.path.starts_with(own::PATH)) {
+        for (given, route) in routes.iter().filter(|(_, route)| route.path.starts_with(own::PATH)) {
             let message = format!("`{}` is where users ask about their own sessions", route.path);
             let help = "leave the route out, or `own_sessions`";
-            let place = place(*index, |route| &route.path);
-            let path = format!("{path}.routes[{index}].path");
-            self.error(place, &path, Flaw::new(message, help));
+            if let Some(path) = given.at.key("path", &given.at.value.path) {
+                self.error_at(&path, Flaw::new(message, help));
+            }
         }
         Some(settings::Route {
             path: own::PATH.to_owned(),

@@ -15,6 +15,7 @@ use crate::session::policy::{
 };
 
 use super::cookies::same_site;
+use super::cursor::{NO_SESSION, routes};
 use super::modes::ModeKind;
 use super::{Checker, at, items, on};
 
@@ -36,16 +37,22 @@ impl Checker<'_> {
     /// One for each in the file and in its order.
     pub(super) fn sessions(&mut self, file: &File, insecure: bool) -> Vec<Arc<Policy>> {
         let mut policies: Vec<Arc<Policy>> = Vec::new();
+        let used = routes(file);
+        let used: Vec<&str> =
+            used.iter().filter_map(|route| Some(route.session()?.at.value.as_str())).collect();
         for (name, given) in file.sessions.iter().flat_map(|named| &named.0) {
             let path = format!("sessions.{}", name.value);
             if let Err(flaw) = identifier(&name.value) {
                 self.error(at(name), &path, flaw);
             }
-            let used = items(&file.servers)
-                .iter()
-                .flat_map(|server| items(&server.value.routes))
-                .filter_map(|route| route.value.session.as_ref())
-                .any(|session| session.value == name.value);
+            if NO_SESSION.contains(&name.value.as_str()) {
+                let flaw = Flaw::new(
+                    format!("`session: {}` says that a route has none", name.value),
+                    "give the policy another name",
+                );
+                self.error(at(name), &path, flaw);
+            }
+            let used = used.contains(&name.value.as_str());
             if !used {
                 self.warning(
                     at(name),

@@ -1,34 +1,33 @@
 //! `servers[].routes[].stream`: exchanges that are streams, whatever their heads look like.
 
-use crate::config::diagnostic::Severity;
-use crate::config::schema::Route;
+use crate::config::schema::key;
 use crate::config::value::Flaw;
 use crate::session::policy::Policy;
 
-use super::{Checker, at, on};
+use super::Checker;
+use super::cursor::RouteAt;
 
 impl Checker<'_> {
-    pub(super) fn stream(&mut self, route: &Route, path: &str, session: Option<&Policy>) -> bool {
-        let is_on = on(&route.stream);
-        if !is_on {
+    pub(super) fn stream(&mut self, route: &RouteAt<'_>, session: Option<&Policy>) -> bool {
+        let Some(found) = route.find(&key::stream).filter(|found| *found.at.value) else {
             return false;
-        }
-        let path = format!("{path}.stream");
-        let place = route.stream.as_ref().and_then(at);
+        };
         if !session.is_some_and(Policy::has_tickets) {
             let flaw = Flaw::new(
                 "has no effect without a session that could end: add `session: NAME` to the route, of `mode: vault`",
                 "",
             );
-            self.report(Severity::Notice, place, &path, flaw);
-        } else if route.path.as_ref().is_some_and(|path| path.value == "/") {
+            if found.is_own {
+                self.notice_at(&found.at, flaw);
+            }
+        } else if route.at.value.path.as_ref().is_some_and(|path| path.value == "/") {
             let flaw = Flaw::new(
                 "a login cuts all other requests of its session that this route serves, at once",
                 "give the long polls a route of their own, such as `path: /poll/`",
             );
-            self.warning(place, &path, flaw);
+            self.warning_at(&found.at, flaw);
         }
-        is_on
+        true
     }
 }
 

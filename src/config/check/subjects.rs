@@ -9,14 +9,15 @@ use http::header::{
 };
 use serde_saphyr::Spanned;
 
-use crate::config::schema::{File, Login, Session};
+use crate::config::schema::{File, Login, Session, key};
 use crate::config::value::{Flaw, Parsed, choice, name};
 use crate::headers::identity;
 use crate::session::limit::{Beyond, SessionLimit};
 use crate::session::policy::Policy;
 use crate::session::subject::source::Source;
 
-use super::{Checker, at, items, on};
+use super::cursor::{RouteAt, routes};
+use super::{Checker, at};
 
 impl Checker<'_> {
     pub(super) fn subject(&mut self, rule: &Login, path: &str) -> Option<Source> {
@@ -59,13 +60,12 @@ impl Checker<'_> {
     /// Policies of one application may well have the same users, and whoever wants to end all of her
     /// sessions means those of all of them (rule 27).
     pub(super) fn users_apart(&mut self, file: &File, policies: &[Arc<Policy>]) {
-        let routes: Vec<_> = items(&file.servers)
+        let routes: Vec<_> = routes(file)
             .iter()
-            .flat_map(|server| items(&server.value.routes))
             .filter_map(|route| {
-                let (session, upstream) =
-                    (route.value.session.as_ref()?, route.value.upstream.as_ref()?);
-                Some((&*session.value, &*upstream.value, on(&route.value.session_header)))
+                let (session, upstream) = (route.session()?, route.at.value.upstream.as_ref()?);
+                let is_heard = route.on(&key::session_header);
+                Some((session.at.value.as_str(), &*upstream.value, is_heard))
             })
             .collect();
         let knows_users = |policy: &Policy| {
@@ -117,13 +117,11 @@ impl Checker<'_> {
         if wanted.peek().is_none() || !policy.has_tickets() {
             return;
         }
-        let is_said = items(&file.servers)
+        let is_said = routes(file)
             .iter()
-            .flat_map(|server| items(&server.value.routes))
-            .map(|route| &route.value)
-            .filter(|route| on(&route.session_header))
-            .filter_map(|route| route.session.as_ref())
-            .any(|session| session.value == name.value);
+            .filter(|route| route.on(&key::session_header))
+            .filter_map(RouteAt::session)
+            .any(|session| *session.at.value == name.value);
         if is_said || policy.subject_headers().next().is_some() {
             return;
         }

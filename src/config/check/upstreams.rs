@@ -12,6 +12,7 @@ use crate::upstream::{
     Address, Balance, EndpointSettings, Timeouts, TlsSettings, UpstreamSettings,
 };
 
+use super::cursor::routes;
 use super::{Checker, at, items};
 
 /// nginx's own limit is about this; larger ones are mistakes.
@@ -26,10 +27,9 @@ impl Checker<'_> {
             if let Err(flaw) = identifier(&name.value) {
                 self.error(at(name), &path, flaw);
             }
-            let used = items(&file.servers)
+            let used = routes(file)
                 .iter()
-                .flat_map(|server| items(&server.value.routes))
-                .filter_map(|route| route.value.upstream.as_ref())
+                .filter_map(|route| route.at.value.upstream.as_ref())
                 .any(|upstream| upstream.value == name.value);
             if !used {
                 self.warning(

@@ -1,0 +1,298 @@
+//! `servers[].routes`: paths that differ, targets that exist, requirements that can be met.
+
+use std::sync::Arc;
+
+use crate::config::schema::{File, Named, Route, key};
+use crate::config::value::unit::size;
+use crate::config::value::{Flaw, Parsed, choice, did_you_mean, name, path};
+use crate::headers::cross_site::{CrossSite, Exceptions};
+use crate::proxy::settings::{self, Denied, Require, Target};
+use crate::session::policy::Policy;
+
+use super::cursor::{At, NO_SESSION, RouteAt, ServerAt};
+use super::{Checker, items, on};
+
+/// nginx's `client_max_body_size`.
+const BODY_BYTES_MAX: u64 = 1024 * 1024;
+
+impl Checker<'_> {
+    /// Each with where it stands in the file; one without a path is left out.
+    pub(super) fn routes<'a, 'f>(
+        &mut self,
+        file: &File,
+        server: &ServerAt<'_>,
+        given: &'a [RouteAt<'f>],
+        sessions: &[Arc<Policy>],
+    ) -> Vec<(&'a RouteAt<'f>, settings::Route)> {
+        if given.is_empty() {
+            let list = server.at.key("routes", &server.at.value.routes);
+            let place = list.map_or(server.at.place, |list| list.place);
+            let flaw = Flaw::new("there is none", "add `routes: [{ path: /, upstream: shop }]`");
+            self.error(place, &server.at.path_of("routes"), flaw);
+        }
+        let mut taken: Vec<(&str, usize)> = Vec::new();
+        let mut routes = Vec::new();
+        for route in given {
+            if let Some(path) = route.at.key("path", &route.at.value.path) {
+                if let Some((_, line)) = taken.iter().find(|(other, _)| other == path.value) {
+                    let flaw = Flaw::new(
+                        format!("`{}` has a route already, on line {line}", path.value),
+                        "only one of the two can be taken: leave one out, or give it another path",
+                    );
+                    self.error_at(&path, flaw);
+                }
+                taken.push((path.value, path.place.map_or(0, |place| place.line)));
+            }
+            if let Some(checked) = self.route(file, route, sessions) {
+                routes.push((route, checked));
+            }
+        }
+        routes
+    }
+
+    fn route(
+        &mut self,
+        file: &File,
+        route: &RouteAt<'_>,
+        sessions: &[Arc<Policy>],
+    ) -> Option<settings::Route> {
+        let At { value: given, place, .. } = &route.at;
+        let route_path =
+            self.required(&given.path, *place, &route.at.path_of("path"), "/", path::normal);
+        let target = self.target(file, route);
+        let session = self.session(file, route, sessions);
+        let require = self.require(file, route, session.as_deref());
+        let denied = self.denied(route, require);
+        let cross_site = self.cross_site(route);
+        let body_bytes_max =
+            self.inherited(route, &key::body_bytes_max, size).unwrap_or(BODY_BYTES_MAX);
+        let restricts = require != Require::Nothing
+            || session.is_some()
+            || cross_site != CrossSite::Allow
+            || route.find(&key::body_bytes_max).is_some();
+        if let (Some(exact), false) = (route.at.key("exact", &given.exact), restricts)
+            && *exact.value
+        {
+            let flaw = Flaw::new(
+                "has no effect on a route that restricts nothing",
+                "it says how the path of one that does is compared: leave it out",
+            );
+            self.warning_at(&exact, flaw);
+        }
+        Some(settings::Route {
+            path: route_path?,
+            exact: on(&given.exact),
+            target: target?,
+            session_header: self.session_header(route, session.as_deref()),
+            require,
+            denied,
+            cross_site,
+            on_store_down: self.route_on_store_down(route, session.as_deref(), require),
+            stream: self.stream(route, session.as_deref()),
+            session,
+            body_bytes_max,
+        })
+    }
+
+    fn target(&mut self, file: &File, route: &RouteAt<'_>) -> Option<Target> {
+        let at = &route.at;
+        match (at.key("upstream", &at.value.upstream), at.key("root", &at.value.root)) {
+            (Some(upstream), None) => {
+                Some(Target::Upstream(self.find(&file.upstreams, &upstream, "upstream")?))
+            }
+            (None, Some(root)) => {
+                self.not_built(root.place, &root.path, "such requests are answered with 501");
+                self.files_are_public(route);
+                Some(Target::Files(self.path(root.value)))
+            }
+            (None, None) => {
+                let flaw = Flaw::new("leads nowhere", "add `upstream: NAME`, or `root: DIRECTORY`");
+                self.error_at(at, flaw);
+                None
+            }
+            (Some(_), Some(root)) => {
+                let flaw = Flaw::new(
+                    "stands beside `upstream`",
+                    "a route leads to one of the two: leave one out",
+                );
+                self.error_at(&root, flaw);
+                None
+            }
+        }
+    }
+
+    /// Files are served without a look at the session; nobody shall believe otherwise. What is
+    /// inherited was said with other routes in mind, but for a login that is required.
+    fn files_are_public(&mut self, route: &RouteAt<'_>) {
+        let none = ["nothing", NO_SESSION[0], NO_SESSION[1]];
+        for asked in [&key::session, &key::require, &key::denied] {
+            let Some(found) = route.find(asked) else { continue };
+            let counts = found.is_own || asked.name == key::require.name;
+            if counts && !none.contains(&found.at.value.as_str()) {
+                let flaw = Flaw::new(
+                    "files are served without a session: this would protect nothing",
+                    "leave it out, or let an upstream serve what is private",
+                );
+                self.error_in(route, &found, flaw);
+            }
+        }
+        if let Some(found) = route.find(&key::cross_site).filter(|found| found.is_own) {
+            self.warning_at(&found.at, Flaw::new("files are only ever read", "leave it out"));
+        }
+    }
+
+    fn session(
+        &mut self,
+        file: &File,
+        route: &RouteAt<'_>,
+        sessions: &[Arc<Policy>],
+    ) -> Option<Arc<Policy>> {
+        let index = self.find(&file.sessions, &route.session()?.at, "session")?;
+        sessions.get(index).cloned()
+    }
+
+    /// Whether the application behind a route may say what happened to its session.
+    fn session_header(&mut self, route: &RouteAt<'_>, session: Option<&Policy>) -> bool {
+        let Some(found) = route.find(&key::session_header).filter(|found| *found.at.value) else {
+            return false;
+        };
+        let has_none =
+            route.session().is_none() || session.is_some_and(|session| !session.has_tickets());
+        if has_none && found.is_own {
+            let flaw = Flaw::new(
+                "there is no session that an answer could speak of",
+                "add `session: NAME` to the route, of `mode: vault`, or leave it out",
+            );
+            self.error_at(&found.at, flaw);
+        }
+        !has_none
+    }
+
+    /// The index of what a route names.
+    fn find<T>(
+        &mut self,
+        named: &Option<Named<T>>,
+        wanted: &At<'_, String>,
+        what: &str,
+    ) -> Option<usize> {
+        let names: Vec<&str> =
+            named.iter().flat_map(|named| &named.0).map(|(name, _)| name.value.as_str()).collect();
+        let index = names.iter().position(|name| name == wanted.value);
+        if index.is_none() {
+            let help = match names.as_slice() {
+                [] => format!("none is defined: add it under `{what}s:`"),
+                names => {
+                    format!("{}defined: {}", did_you_mean(wanted.value, names), names.join(", "))
+                }
+            };
+            self.error_at(
+                wanted,
+                Flaw::new(format!("no {what} is named `{}`", wanted.value), help),
+            );
+        }
+        index
+    }
+
+    fn require(&mut self, file: &File, route: &RouteAt<'_>, policy: Option<&Policy>) -> Require {
+        const KINDS: [(&str, Require); 2] =
+            [("nothing", Require::Nothing), ("login", Require::Login)];
+        let Some(found) = route.find(&key::require) else { return Require::Nothing };
+        let require = self
+            .read(Some(&found.at), |text| choice(text, "requirement", &KINDS))
+            .unwrap_or(Require::Nothing);
+        if require == Require::Nothing || is_files(route.at.value) {
+            return require;
+        }
+        let session = route.session();
+        if session.is_none() {
+            let flaw = Flaw::new(
+                "there is no session that could be logged in",
+                "add `session: NAME` to the route",
+            );
+            self.error_in(route, &found, flaw);
+        }
+        if let Some(policy) = policy.filter(|policy| !policy.has_tickets()) {
+            let flaw = Flaw::new(
+                format!("session `{}` knows no logins", policy.name),
+                format!("use `mode: vault` in `sessions.{}`, or leave `require` out", policy.name),
+            );
+            self.error_in(route, &found, flaw);
+            return require;
+        }
+        let named = file.sessions.iter().flat_map(|named| &named.0);
+        let named = named.filter(|(name, _)| {
+            session.as_ref().is_some_and(|found| *found.at.value == name.value)
+        });
+        for (name, _) in named.filter(|(_, session)| items(&session.value.login).is_empty()) {
+            let name = &name.value;
+            let flaw = Flaw::new(
+                format!("session `{name}` has no login rule, so nobody could ever pass"),
+                format!(
+                    "add `login: [{{ request: POST /login, success: {{ … }} }}]` to `sessions.{name}`"
+                ),
+            );
+            self.error_in(route, &found, flaw);
+        }
+        require
+    }
+
+    fn denied(&mut self, route: &RouteAt<'_>, require: Require) -> Denied {
+        let Some(found) = route.find(&key::denied) else { return Denied::Unauthorized };
+        if require == Require::Nothing && found.is_own && !is_files(route.at.value) {
+            let flaw = Flaw::new(
+                "nothing is required here, so nobody is denied",
+                "add `require: login`, or leave it out",
+            );
+            self.error_at(&found.at, flaw);
+        }
+        self.read(Some(&found.at), denied).unwrap_or(Denied::Unauthorized)
+    }
+
+    fn cross_site(&mut self, route: &RouteAt<'_>) -> CrossSite {
+        const KINDS: [(&str, bool); 2] = [("allow", false), ("deny", true)];
+        let Some(found) = route.find(&key::cross_site) else { return CrossSite::Allow };
+        let (at, given) = (&found.at, found.at.value);
+        let denies = self.read(at.key("unsafe", &given.unsafe_methods).as_ref(), |text| {
+            choice(text, "answer to other sites", &KINDS)
+        });
+        // A word that is none has been reported; that something is meant is plain.
+        let denies = denies.unwrap_or(given.unsafe_methods.is_some());
+        let (except, origins) =
+            (at.key("except", &given.except), at.key("origins", &given.origins));
+        let mut exceptions = Exceptions::default();
+        for except in except.iter().flat_map(At::items) {
+            exceptions.paths.extend(self.read(Some(&except), path::normal));
+        }
+        for origin in origins.iter().flat_map(At::items) {
+            exceptions.origins.extend(self.read(Some(&origin), name::origin));
+        }
+        if denies {
+            return CrossSite::DenyUnsafe(exceptions);
+        }
+        for list in [except, origins].into_iter().flatten().filter(|list| !list.value.is_empty()) {
+            let flaw = Flaw::new(
+                "has no effect: nothing is denied here",
+                "add `unsafe: deny`, or leave it out",
+            );
+            self.warning_at(&list, flaw);
+        }
+        CrossSite::Allow
+    }
+}
+
+/// Whether a route serves files and nothing else.
+fn is_files(route: &Route) -> bool {
+    route.root.is_some()
+}
+
+/// Reads `unauthorized` or `redirect TARGET`.
+fn denied(text: &str) -> Parsed<Denied> {
+    match text.split_once(char::is_whitespace) {
+        Some(("redirect", to)) => Ok(Denied::Redirect(path::redirect(to.trim())?)),
+        None if text == "unauthorized" => Ok(Denied::Unauthorized),
+        _ => Err(Flaw::new(
+            format!("`{text}` is no answer"),
+            "write `unauthorized`, or `redirect` and a path, such as `redirect /login`",
+        )),
+    }
+}

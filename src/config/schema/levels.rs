@@ -1,0 +1,102 @@
+//! Keys that are inherited: they may stand at the top (`defaults`), in a server and in a route, and
+//! count for everything below. The nearest level wins whole: a list or a mapping is never put together
+//! from two levels.
+//!
+//! serde's `flatten` would lose the places, so a macro writes the same fields into each level. A new
+//! key is one line here; `check/cursor.rs` finds its value by the key's constant in [`key`].
+
+use serde::Deserialize;
+
+use super::{CrossSite, Given, List, OnStoreDown, ShortOr, Text};
+
+/// A key that is inherited.
+pub struct Key<T> {
+    pub name: &'static str,
+    pub of: for<'a> fn(&Inherited<'a>) -> &'a Given<T>,
+}
+
+/// Writes the levels: each has its own fields and all inherited ones.
+macro_rules! levels {
+    (inherited $keys:tt $($(#[$about:meta])* struct $level:ident $own:tt)*) => {
+        inherited! { $keys }
+        $(level! { $(#[$about])* $level $keys $own })*
+    };
+}
+
+macro_rules! inherited {
+    ({ $($key:ident: $type:ty,)* }) => {
+        /// What one level says of the inherited keys.
+        #[derive(Clone, Copy)]
+        pub struct Inherited<'a> {
+            $($key: &'a Given<$type>,)*
+        }
+
+        impl Inherited<'_> {
+            /// The names of all of them.
+            #[cfg(test)]
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($key),)*];
+        }
+
+        /// The inherited keys, by their names.
+        #[allow(non_upper_case_globals, reason = "they are named as in the file")]
+        pub mod key {
+            use super::*;
+
+            $(pub const $key: Key<$type> =
+                Key { name: stringify!($key), of: |level| level.$key };)*
+        }
+    };
+}
+
+macro_rules! level {
+    (
+        $(#[$about:meta])* $level:ident
+        { $($key:ident: $type:ty,)* }
+        { $($own:ident: $own_type:ty,)* }
+    ) => {
+        $(#[$about])*
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $level {
+            $(pub $own: $own_type,)*
+            $(pub $key: Given<$type>,)*
+        }
+
+        impl $level {
+            /// What it says of the inherited keys.
+            pub fn inherited(&self) -> Inherited<'_> {
+                Inherited { $($key: &self.$key,)* }
+            }
+        }
+    };
+}
+
+levels! {
+    inherited {
+        session: String,
+        session_header: bool,
+        require: String,
+        denied: String,
+        cross_site: CrossSite,
+        on_store_down: ShortOr<OnStoreDown>,
+        stream: bool,
+        body_bytes_max: String,
+    }
+
+    /// `defaults`
+    struct Defaults {}
+
+    /// `servers[]`
+    struct Server {
+        names: List<String>,
+        routes: List<Route>,
+    }
+
+    /// `servers[].routes[]`
+    struct Route {
+        path: Text,
+        upstream: Text,
+        root: Text,
+        exact: Given<bool>,
+    }
+}
