@@ -13,6 +13,7 @@ pub mod crypto;
 pub mod demo;
 pub mod downstream;
 pub mod headers;
+pub mod import;
 pub mod listen;
 pub mod proxy;
 pub mod routing;

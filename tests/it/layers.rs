@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("admin", &["store", "upstream", "telemetry"]),
     ("proxy", &["headers", "downstream", "admin"]),
     ("config", &["proxy"]),
+    ("import", &["config"]),
     ("app", EVERYTHING),
     ("cli", EVERYTHING),
     ("demo", EVERYTHING),
@@ -35,7 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // It only declares the modules.
     ("lib", &[]),
 ];
-const EVERYTHING: &[&str] = &["config", "app", "cli", "demo"];
+const EVERYTHING: &[&str] = &["config", "import", "app", "cli", "demo"];
 
 /// Crates (a trailing `*` matches any rest) and the only folder or file that may name them.
 const HOMES: &[(&str, &str)] = &[
