@@ -1,13 +1,14 @@
 //! Carries out what `session::admission` asks for before a request is forwarded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::clock::UnixMillis;
 use crate::crypto::random;
-use crate::proxy::gate::Pass;
 use crate::proxy::lease::{self, HeldTurn};
+use crate::proxy::pass::Pass;
 use crate::proxy::session_limit;
 use crate::proxy::shared::Shared;
 use crate::proxy::ticket_cache::Opened;
@@ -19,6 +20,7 @@ use crate::session::exchange::{Bond, Held};
 use crate::session::facts::{Facts, GateState};
 use crate::session::outcome::{Durability, RecordKey, Replaced};
 use crate::session::policy::Policy;
+use crate::session::record::Record;
 use crate::session::ticket::Ticket;
 
 /// A request that may be forwarded.
@@ -49,97 +51,44 @@ pub async fn admit(
         return Ok(Admitted { bond, pass: None, turn: None, at });
     };
     if facts.is_login() {
-        facts.attempt = random::bytes().map(u64::from_ne_bytes).map_err(|error| {
-            tracing::error!(%error, "no randomness: the login is refused");
-            Refusal::StoreDown
-        })?;
+        facts.attempt = attempt_number()?;
     }
     facts.node = shared.touches.node;
     let begun = Instant::now();
+    let mut carrying =
+        Carrying { shared, policy, ticket, key: *key, begun, turn: None, pass: None };
     // Most look up what is kept, and at once.
     let mut at_once = Some(begun);
-    let (mut turn, mut pass) = (None, None);
     let (mut admission, mut step) = Admission::begin(policy, ticket, *key, facts);
     loop {
         admission.events().for_each(&mut heard);
         let outcome = match step {
-            Step::TakeTurn { until } => {
-                let waiting = take_turn(shared, policy, ticket, *key, begun + until);
-                let (taken, hold, has_waited) = Box::pin(waiting).await;
-                turn = taken;
-                Outcome::Turn { hold, has_waited, elapsed: begun.elapsed() }
+            Step::TakeTurn { until } => Box::pin(carrying.take_turn(until)).await,
+            Step::Enter { until, grace } => carrying.enter(until, grace).await,
+            Step::LookUp { how: How::Kept } => {
+                let (now, at) = (shared.clock.now(), at_once.take().unwrap_or_else(Instant::now));
+                let looking = shared.load_presented(*key, ticket.counter, now, at.into_std());
+                Outcome::Loaded { lookup: looking.await, now }
             }
-            Step::Enter { until, grace } => {
-                drop(pass.take());
-                let entered = shared.gates.enter(ticket.selector, begun + until, grace).await;
-                let gate =
-                    if entered.is_beside_login() { GateState::Login } else { GateState::Open };
-                let has_waited = entered.has_waited();
-                pass = Some(entered);
-                Outcome::Entered { gate, has_waited }
-            }
-            Step::LookUp { how } => {
+            Step::LookUp { how: How::Anew } => {
                 let now = shared.clock.now();
-                let lookup = match how {
-                    How::Kept => {
-                        let begun = at_once.take().unwrap_or_else(Instant::now).into_std();
-                        shared.load_presented(*key, ticket.counter, now, begun).await
-                    }
-                    How::Anew => Box::pin(shared.load_anew(*key)).await,
-                };
-                Outcome::Loaded { lookup, now }
+                Outcome::Loaded { lookup: Box::pin(shared.load_anew(*key)).await, now }
             }
-            Step::CloseGate { patience } => {
-                let pass: &mut Pass =
-                    pass.as_mut().expect("the record is looked at inside the gate");
-                let closed = pass.close(patience).await;
-                let has_waited = pass.has_waited();
-                Outcome::Closed { closed, has_waited, elapsed: begun.elapsed() }
-            }
-            Step::Wait { pause, until } => {
-                drop(pass.take());
-                sleep(pause.min(until.saturating_sub(begun.elapsed()))).await;
-                Outcome::Paused { elapsed: begun.elapsed() }
-            }
+            Step::CloseGate { patience } => Box::pin(carrying.close_gate(patience)).await,
+            Step::Wait { pause, until } => Box::pin(carrying.wait(pause, until)).await,
             Step::Replace { key, version, record, durability } => {
                 let writing = shared.replace(key, version, &record, durability);
                 Outcome::Replaced(Box::pin(writing).await)
             }
             Step::End { key, version, record } => {
-                let writing = shared.replace(key, version, &record, Durability::Replica);
-                let replaced = Box::pin(writing).await;
-                if let (Replaced::Replaced, Some(pass)) = (replaced, &pass) {
-                    pass.cut_streams();
-                }
-                Outcome::Replaced(replaced)
+                Box::pin(carrying.end(key, version, &record)).await
             }
-            Step::Join(held) => {
-                if held.record.authenticated.is_none() {
-                    shared.limiter.came_back(&policy.name);
-                }
-                let joining = session_limit::joined(shared, policy, &held, &mut heard);
-                Outcome::Joined(Box::pin(joining).await)
-            }
+            Step::Join(held) => Box::pin(carrying.join(&held, &mut heard)).await,
             Step::Recall { max, now } => {
                 Outcome::Remembered(shared.records.load_stale(*key, now, max))
             }
-            Step::AskSuccessor(key) => {
-                let now = shared.clock.now();
-                Outcome::Loaded { lookup: Box::pin(shared.load(key)).await, now }
-            }
-            Step::Admit(granted) => {
-                let Granted { bond, touch, at, has_waited } = granted;
-                if matches!(bond, Bond::Login(_)) && !shared.elsewhere.is_zero() {
-                    Box::pin(sleep(shared.elsewhere)).await;
-                }
-                if let (Some(held), Some(touch)) = (bond.held(), touch) {
-                    touches::soon(shared, held, touch);
-                }
-                if has_waited {
-                    shared.metrics.waited(begun.elapsed());
-                }
-                return Ok(Admitted { bond, pass, turn, at });
-            }
+            Step::AskSuccessor(key) => Box::pin(carrying.ask(key)).await,
+            Step::Admit(granted) => return Ok(carrying.admit(granted).await),
             Step::Refuse(refusal) => return Err(refusal),
             Step::RestoreAndRefuse(pending, refusal) => {
                 tokio::spawn(restore(shared.clone(), pending));
@@ -147,6 +96,93 @@ pub async fn admit(
             }
         };
         step = admission.next(outcome);
+    }
+}
+
+/// A random number that tells a login from all others.
+fn attempt_number() -> Result<u64, Refusal> {
+    random::bytes().map(u64::from_ne_bytes).map_err(|error| {
+        tracing::error!(%error, "no randomness: the login is refused");
+        Refusal::StoreDown
+    })
+}
+
+/// An admission that is under way, with what it has of its session so far.
+struct Carrying<'a> {
+    shared: &'a Arc<Shared>,
+    policy: &'a Policy,
+    ticket: &'a Ticket,
+    key: RecordKey,
+    begun: Instant,
+    pass: Option<Pass>,
+    turn: Option<HeldTurn>,
+}
+
+impl Carrying<'_> {
+    async fn take_turn(&mut self, until: Duration) -> Outcome {
+        let deadline = self.begun + until;
+        let waiting = take_turn(self.shared, self.policy, self.ticket, self.key, deadline);
+        let (turn, hold, has_waited) = waiting.await;
+        self.turn = turn;
+        Outcome::Turn { hold, has_waited, elapsed: self.begun.elapsed() }
+    }
+
+    async fn enter(&mut self, until: Duration, grace: Duration) -> Outcome {
+        drop(self.pass.take());
+        let (selector, deadline) = (self.ticket.selector, self.begun + until);
+        let entered = self.shared.gates.enter(selector, deadline, grace).await;
+        let gate = if entered.is_beside_login() { GateState::Login } else { GateState::Open };
+        let has_waited = entered.has_waited();
+        self.pass = Some(entered);
+        Outcome::Entered { gate, has_waited }
+    }
+
+    async fn close_gate(&mut self, patience: Duration) -> Outcome {
+        let pass = self.pass.as_mut().expect("the record is looked at inside the gate");
+        let closed = pass.close(patience).await;
+        let has_waited = pass.has_waited();
+        Outcome::Closed { closed, has_waited, elapsed: self.begun.elapsed() }
+    }
+
+    async fn wait(&mut self, pause: Duration, until: Duration) -> Outcome {
+        drop(self.pass.take());
+        sleep(pause.min(until.saturating_sub(self.begun.elapsed()))).await;
+        Outcome::Paused { elapsed: self.begun.elapsed() }
+    }
+
+    async fn end(&self, key: RecordKey, version: u64, record: &Record) -> Outcome {
+        let replaced = self.shared.replace(key, version, record, Durability::Replica).await;
+        if let (Replaced::Replaced, Some(pass)) = (replaced, &self.pass) {
+            pass.cut_streams();
+        }
+        Outcome::Replaced(replaced)
+    }
+
+    async fn join(&self, held: &Held, heard: &mut impl FnMut(Event)) -> Outcome {
+        if held.record.authenticated.is_none() {
+            self.shared.limiter.came_back(&self.policy.name);
+        }
+        Outcome::Joined(session_limit::joined(self.shared, self.policy, held, heard).await)
+    }
+
+    async fn ask(&self, key: RecordKey) -> Outcome {
+        let now = self.shared.clock.now();
+        Outcome::Loaded { lookup: self.shared.load(key).await, now }
+    }
+
+    async fn admit(self, granted: Granted) -> Admitted {
+        let Self { shared, begun, turn, pass, .. } = self;
+        let Granted { bond, touch, at, has_waited } = granted;
+        if matches!(bond, Bond::Login(_)) && !shared.elsewhere.is_zero() {
+            Box::pin(sleep(shared.elsewhere)).await;
+        }
+        if let (Some(held), Some(touch)) = (bond.held(), touch) {
+            touches::soon(shared, held, touch);
+        }
+        if has_waited {
+            shared.metrics.waited(begun.elapsed());
+        }
+        Admitted { bond, pass, turn, at }
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use crate::downstream::{BodyLength, Client, ClientFailure, Request};
-use crate::proxy::answering::{Answering, Upload, UploadFailure, Worker};
+use crate::proxy::answering::{Answering, Worker};
 use crate::proxy::context::Context;
 use crate::proxy::response::{Body, Response};
+use crate::proxy::upload::{Upload, UploadFailure};
 use crate::proxy::{forward, respond};
 use crate::upstream::Timeouts;
 use crate::upstream::verdict::{Failure, Phase};

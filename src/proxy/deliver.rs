@@ -5,11 +5,12 @@ use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use crate::downstream::{Client, ClientFailure, Incoming, Request};
-use crate::proxy::answering::{Answering, UploadFailure};
+use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Failed, Patience};
 use crate::proxy::context::Context;
 use crate::proxy::respond;
 use crate::proxy::response::{Body, Response};
+use crate::proxy::upload::UploadFailure;
 use crate::upstream::verdict::{Failure, Phase};
 
 /// Delivers an answer.

@@ -79,64 +79,20 @@ pub async fn run(
         ctx.cookie = cookie_line(&carried, |field| pairs.iter().for_each(|pair| field.push(pair)));
         return Ok(());
     }
-    let (method, head) = (&request.method, request.fields());
     let opened = open_ticket(shared, request, ctx, policy, &carried).await;
-    let attempt = policy.attempt(method, &target.requested.path);
-    let is_login = attempt != Attempt::None;
-    let is_logout = policy.is_logout(method, &target.requested.path);
-    let is_preflight = fetch::is_preflight(method, head);
-    let writes = !method.is_safe() || is_login || is_logout;
-    let takes_turns = policy.serialize.requests.covers(|| Nature {
-        writes,
-        is_preflight,
-        stream: match is_stream_wanted(head) {
-            _ if route.stream && !is_login && !is_logout => Stream::Declared,
-            true => Stream::Wanted,
-            false => Stream::No,
-        },
-    });
-    let matters = writes || opened.is_none();
-    let is_cross_site = matters && fetch::is_cross_site(head, target.host.as_bytes());
-    let facts = Facts {
-        intent: match attempt {
-            _ if is_preflight => Intent::Preflight,
-            Attempt::Stays | Attempt::Moves => {
-                Intent::Login(cross_site_login(policy, request, target))
-            }
-            Attempt::None if is_logout => Intent::Logout,
-            Attempt::None => Intent::Use,
-        },
-        origin: if is_cross_site { Origin::CrossSite } else { Origin::Own },
-        access: match route.require {
-            Require::Login => Access::LoggedIn,
-            Require::Nothing => Access::Anybody,
-        },
-        turns: if takes_turns { Turns::Takes } else { Turns::None },
-        bearer: policy.knows_clients().then(|| bearer(request, ctx, target)),
-        on_store_down: route.on_store_down,
-        ..Facts::default()
-    };
-    if attempt == Attempt::Moves && is_out_of_attempts(shared, policy, target.client.ip) {
+    let asked = Asked::read(request, ctx, route, policy, target, opened.is_some());
+    if asked.attempt == Attempt::Moves && is_out_of_attempts(shared, policy, target.client.ip) {
         ctx.tell(shared, request, policy, &Event::LoginLimited);
         return Err(RequestError::TooManyAttempts.into());
     }
-    let (opened, admitted) =
-        match admit_following(shared, request, ctx, policy, opened, facts).await {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                match refusal {
-                    Refusal::CrossSiteLogin => {
-                        ctx.tell(shared, request, policy, &Event::CrossSiteRefused);
-                    }
-                    Refusal::StoreDown => {
-                        let event = Event::WithoutStore { id: None, action: WithoutStore::Reject };
-                        ctx.tell(shared, request, policy, &event);
-                    }
-                    Refusal::BindingMismatch | Refusal::LoginRequired => {}
-                }
-                return Err(refused(refusal, route, request));
-            }
-        };
+    let admitting = admit_following(shared, request, ctx, policy, opened, asked.facts);
+    let (opened, admitted) = match admitting.await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            tell_refusal(shared, request, ctx, policy, refusal);
+            return Err(refused(refusal, route, request));
+        }
+    };
     if let Some(action) = WithoutStore::of(&admitted.bond) {
         let id = admitted.bond.held().map(|held| held.key);
         ctx.tell(shared, request, policy, &Event::WithoutStore { id, action });
@@ -146,39 +102,122 @@ pub async fn run(
             record.jar.write(field, &target.host, target.requested.path.as_bytes(), admitted.at);
         }
     });
-    let may_make = match admitted.bond {
-        Bond::Free if carried.ticket == CarriedTicket::None => {
-            may_make(policy.cookie.same_site, method.is_safe(), facts)
-        }
-        _ => Ok(()),
-    };
-    let exchange = Exchange {
+    let mut exchange = exchange(request, policy, target, &asked, opened, admitted);
+    if matches!(exchange.bond, Bond::Free) && carried.ticket == CarriedTicket::None {
+        let is_safe = request.method.is_safe();
+        exchange.may_make = may_make(policy.cookie.same_site, is_safe, asked.facts);
+    }
+    ctx.cookie = line;
+    ctx.exchange = Some(exchange);
+    Ok(())
+}
+
+/// What a request asks of its session.
+struct Asked {
+    attempt: Attempt,
+    is_logout: bool,
+    facts: Facts,
+}
+
+impl Asked {
+    fn read(
+        request: &Request,
+        ctx: &Context,
+        route: &Route,
+        policy: &Policy,
+        target: &Target,
+        has_ticket: bool,
+    ) -> Self {
+        let (method, head) = (&request.method, request.fields());
+        let attempt = policy.attempt(method, &target.requested.path);
+        let is_login = attempt != Attempt::None;
+        let is_logout = policy.is_logout(method, &target.requested.path);
+        let is_preflight = fetch::is_preflight(method, head);
+        let writes = !method.is_safe() || is_login || is_logout;
+        let takes_turns = policy.serialize.requests.covers(|| Nature {
+            writes,
+            is_preflight,
+            stream: match is_stream_wanted(head) {
+                _ if route.stream && !is_login && !is_logout => Stream::Declared,
+                true => Stream::Wanted,
+                false => Stream::No,
+            },
+        });
+        let matters = writes || !has_ticket;
+        let is_cross_site = matters && fetch::is_cross_site(head, target.host.as_bytes());
+        let facts = Facts {
+            intent: match attempt {
+                _ if is_preflight => Intent::Preflight,
+                Attempt::Stays | Attempt::Moves => {
+                    Intent::Login(cross_site_login(policy, request, target))
+                }
+                Attempt::None if is_logout => Intent::Logout,
+                Attempt::None => Intent::Use,
+            },
+            origin: if is_cross_site { Origin::CrossSite } else { Origin::Own },
+            access: match route.require {
+                Require::Login => Access::LoggedIn,
+                Require::Nothing => Access::Anybody,
+            },
+            turns: if takes_turns { Turns::Takes } else { Turns::None },
+            bearer: policy.knows_clients().then(|| bearer(request, ctx, target)),
+            on_store_down: route.on_store_down,
+            ..Facts::default()
+        };
+        Self { attempt, is_logout, facts }
+    }
+}
+
+/// A request that was admitted.
+fn exchange(
+    request: &Request,
+    policy: &Arc<Policy>,
+    target: &Target,
+    asked: &Asked,
+    opened: Option<Opened>,
+    admitted: Admitted,
+) -> Exchange {
+    let (method, path) = (&request.method, &target.requested.path);
+    let is_login = asked.attempt != Attempt::None;
+    Exchange {
         policy: policy.clone(),
         session: admitted.bond.held().map(|held| held.key),
         bond: admitted.bond,
-        ticket: opened.as_ref().map(|Opened { ticket, .. }| exchange::Presented {
+        ticket: opened.map(|Opened { ticket, .. }| exchange::Presented {
             tag: ticket.tag,
             selector: ticket.selector,
             counter: ticket.counter,
         }),
-        body: policy.wants_body(method, &target.requested.path, head).map(Copied::new),
+        body: policy.wants_body(method, path, request.fields()).map(Copied::new),
         pass: admitted.pass,
         turn: admitted.turn,
         watched: None,
-        may_make,
+        may_make: Ok(()),
         method: method.clone(),
-        attempt,
-        looks_at_answer: is_login && policy.looks_at_body(method, &target.requested.path),
+        attempt: asked.attempt,
+        looks_at_answer: is_login && policy.looks_at_body(method, path),
         answer_begins: None,
-        is_logout,
-        is_cross_site,
-        bearer: facts.bearer,
+        is_logout: asked.is_logout,
+        is_cross_site: asked.facts.origin == Origin::CrossSite,
+        bearer: asked.facts.bearer,
         is_forwarded: false,
         is_settled: false,
+    }
+}
+
+fn tell_refusal(
+    shared: &Shared,
+    request: &Request,
+    ctx: &Context,
+    policy: &Policy,
+    refusal: Refusal,
+) {
+    let event = match refusal {
+        Refusal::CrossSiteLogin => Event::CrossSiteRefused,
+        Refusal::StoreDown => Event::WithoutStore { id: None, action: WithoutStore::Reject },
+        Refusal::BindingMismatch | Refusal::LoginRequired => return,
     };
-    ctx.cookie = line;
-    ctx.exchange = Some(exchange);
-    Ok(())
+    ctx.tell(shared, request, policy, &event);
 }
 
 /// Whether other sites may send this login: where a rule says so, or they only lead a visitor to it.

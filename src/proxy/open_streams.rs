@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::UnixMillis;
-use crate::proxy::gate::Cut;
+use crate::proxy::cut::Cut;
 use crate::proxy::shared::Shared;
 use crate::proxy::touches;
 use crate::session::exchange::Held;

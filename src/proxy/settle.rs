@@ -52,7 +52,7 @@ async fn go(
     mut step: Step,
 ) -> Effect {
     // Kept until the new session is stored.
-    let mut _permit = None;
+    let mut permit;
     let mut races = Races::default();
     // After a race that was lost, where somebody has looked already.
     let mut read = None;
@@ -61,22 +61,16 @@ async fn go(
             Step::Done(effect) => return effect,
             Step::Fresh { purpose: Purpose::Visitor, .. } => {
                 let (limit, now) = (policy.anonymous_per_minute, shared.clock.now());
-                let admitted = shared.limiter.admit(&policy.name, client, limit, now);
-                let is_admitted = admitted.is_some() && may_wait(shared, policy);
-                _permit = admitted;
-                match is_admitted {
+                permit = shared.limiter.admit(&policy.name, client, limit, now);
+                match permit.is_some() && may_wait(shared, policy) {
                     true => fresh(shared, None).await,
                     false => Outcome::Refused(NotMade::RateLimited),
                 }
             }
-            Step::Fresh { purpose: Purpose::Attempt, subject } => {
-                let (limit, now) = (policy.login_attempts_per_minute, shared.clock.now());
-                shared.limiter.attempted(&policy.name, client, limit, now);
-                // It was let in before: this one takes its place.
-                may_wait(shared, policy);
-                fresh(shared, subject.as_deref().map(|name| policy.user(name))).await
-            }
-            Step::Fresh { purpose: Purpose::Login, subject } => {
+            Step::Fresh { purpose, subject } => {
+                if purpose == Purpose::Attempt {
+                    note_attempt(shared, policy, client);
+                }
                 fresh(shared, subject.as_deref().map(|name| policy.user(name))).await
             }
             Step::Load(key) => Outcome::Loaded(match read.take() {
@@ -94,9 +88,8 @@ async fn go(
                 Outcome::Replaced(replaced)
             }
             Step::Merge { key, version, record } => {
-                let merging =
-                    merging::write(shared, &mut settle, &mut races, key, (version, record));
-                let written = merging.await;
+                let write = (version, record);
+                let written = merging::write(shared, &mut settle, &mut races, key, write).await;
                 read = written.read;
                 Outcome::Replaced(written.replaced)
             }
@@ -116,6 +109,13 @@ async fn go(
 fn may_wait(shared: &Shared, policy: &Policy) -> bool {
     let (most, life) = (policy.anonymous_waiting, policy.timeouts.anonymous);
     shared.limiter.may_wait(&policy.name, most, life, shared.clock.now())
+}
+
+/// Counts an attempt to log in. It was let in before: its record takes the place.
+fn note_attempt(shared: &Shared, policy: &Policy, client: IpAddr) {
+    let (limit, now) = (policy.login_attempts_per_minute, shared.clock.now());
+    shared.limiter.attempted(&policy.name, client, limit, now);
+    may_wait(shared, policy);
 }
 
 /// Random values for a new record; for one of a user, her tag and epoch.

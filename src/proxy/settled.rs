@@ -24,8 +24,9 @@ use crate::session::exchange::{Bond, Silence};
 use crate::session::jar::Edit;
 use crate::session::matching::{Attempt, Head};
 use crate::session::outage::WithoutStore;
+use crate::session::outcome::RecordKey;
 use crate::session::policy::{Policy, SiteData};
-use crate::session::settle::{Answer, Happened, Settle, TicketEffect};
+use crate::session::settle::{Answer, Effect, Happened, Settle, TicketEffect};
 use crate::session::subject::LoginClient;
 use crate::upstream::Balance;
 use crate::wire::name::Name;
@@ -47,13 +48,87 @@ pub async fn run(
     if let Err(cause) = said {
         ctx.tell(shared, request, policy, &Event::CommandIgnored { cause });
     }
-    let endpoint = sticky_endpoint(shared, ctx);
+    let now = shared.clock.now();
+    let (answer, cleared) = read(shared, request, response, ctx, fields, said, now)?;
     let (Some(target), Some(exchange)) = (&ctx.target, &mut ctx.exchange) else {
         return Err(RequestError::Internal);
     };
-    let now = shared.clock.now();
-    let (mut answer, cleared) = answer(exchange, target, response, fields, endpoint, now);
     exchange.answer_begins = None;
+    let before = Before::of(exchange, &answer, cleared);
+    let is_left_behind = matches!(exchange.bond, Bond::Silent(Silence::Moved(_)))
+        && answer.attempt != Attempt::None
+        && !answer.logged_in();
+    let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
+    let settling = Settle::begin(policy, bond, exchange.may_make, answer, now);
+    let effect = carry_out(shared, policy, target.client.ip, settling).await;
+    exchange.is_settled = true;
+    if is_left_behind && let Some(form) = login_form(request, response.status) {
+        login_again::lead_to(response, &form)?;
+    }
+    if !(effect.is_nothing() && before.is_nothing()) {
+        write(shared, response, &target.host, policy, &before, &effect)?;
+        carry_on(shared, request, ctx, &before, &effect, now);
+    }
+    end_turn_of_stream(response, ctx);
+    if effect.withheld {
+        return Err(RequestError::Withheld);
+    }
+    if effect.refused {
+        return Err(RequestError::TooManySessions);
+    }
+    take_subjects(&mut response.fields, ctx);
+    Ok(())
+}
+
+/// What matters afterwards of an exchange that is settled now.
+struct Before {
+    /// The session that it came with.
+    held: Option<RecordKey>,
+    is_anonymous: bool,
+    is_cross_site: bool,
+    /// The answer shows less than the visitor will see when the store is back.
+    is_makeshift: bool,
+    /// Cookies of the answer stay here.
+    has_absorbed: bool,
+    /// What the browser shall forget.
+    cleared: Vec<SiteData>,
+}
+
+impl Before {
+    fn of(exchange: &Exchange, answer: &Answer, cleared: Vec<SiteData>) -> Self {
+        let record = exchange.bond.record();
+        Self {
+            held: exchange.session,
+            is_anonymous: record.is_none_or(|record| record.authenticated.is_none()),
+            is_cross_site: exchange.is_cross_site,
+            is_makeshift: WithoutStore::of(&exchange.bond) == Some(WithoutStore::Anonymous),
+            has_absorbed: !answer.edits.is_empty(),
+            cleared,
+        }
+    }
+
+    /// Whether it leaves no trace in the head.
+    fn is_nothing(&self) -> bool {
+        !self.has_absorbed && !self.is_makeshift && self.cleared.is_empty()
+    }
+}
+
+/// What settling has to know of an answer, and what the browser shall forget with it.
+fn read(
+    shared: &Shared,
+    request: &Request,
+    response: &ResponseHead,
+    ctx: &Context,
+    fields: &[Vec<u8>],
+    said: Result<Command, Ignored>,
+    now: UnixMillis,
+) -> Result<(Answer, Vec<SiteData>), RequestError> {
+    let (Some(target), Some(exchange)) = (&ctx.target, &ctx.exchange) else {
+        return Err(RequestError::Internal);
+    };
+    let policy = &*exchange.policy;
+    let (mut answer, cleared) = answer(exchange, target, response, fields, now);
+    answer.endpoint = sticky_endpoint(shared, ctx);
     for name in answer.edits.iter().filter_map(Edit::foreign) {
         shared.tell_foreign_domain(policy, &target.host, name, now);
     }
@@ -68,35 +143,25 @@ pub async fn run(
         let (guards, metrics) = (&shared.guards, &shared.metrics);
         answer.guarding = guards.judge(metrics, policy, &exchange.bond, &answer.edits, now);
     }
-    let has_absorbed = !answer.edits.is_empty();
-    if has_absorbed {
+    if !answer.edits.is_empty() {
         answer.record = since(shared, &exchange.bond);
     }
-    // It shows less than the visitor will see when the store is back.
-    let is_makeshift = WithoutStore::of(&exchange.bond) == Some(WithoutStore::Anonymous);
-    let is_cross_site = exchange.is_cross_site;
-    let is_anonymous = exchange.bond.record().is_none_or(|record| record.authenticated.is_none());
-    let is_left_behind = matches!(exchange.bond, Bond::Silent(Silence::Moved(_)))
-        && answer.attempt != Attempt::None
-        && !answer.logged_in();
-    let bond = std::mem::replace(&mut exchange.bond, Bond::Free);
-    let held = exchange.session;
-    let settling = Settle::begin(policy, bond, exchange.may_make, answer, now);
-    let effect = carry_out(shared, policy, target.client.ip, settling).await;
-    exchange.is_settled = true;
-    if is_left_behind && let Some(form) = login_form(request, response.status) {
-        login_again::lead_to(response, &form)?;
-    }
-    if effect.is_nothing() && !has_absorbed && !is_makeshift && cleared.is_empty() {
-        take_subjects(&mut response.fields, ctx);
-        end_turn_of_stream(response, ctx);
-        return Ok(());
-    }
+    Ok((answer, cleared))
+}
 
+/// Writes into the head what became of the session.
+fn write(
+    shared: &Shared,
+    response: &mut ResponseHead,
+    host: &str,
+    policy: &Policy,
+    before: &Before,
+    effect: &Effect,
+) -> Result<(), RequestError> {
     let field = match &effect.ticket {
         TicketEffect::Keep => None,
         TicketEffect::Expire => Some(expiry_field(policy)),
-        TicketEffect::Set(issue) => match ticket_field(shared, policy, &target.host, *issue) {
+        TicketEffect::Set(issue) => match ticket_field(shared, policy, host, *issue) {
             Ok(field) => Some(field),
             Err(error) => {
                 tracing::error!(%error, "no randomness for a ticket");
@@ -104,8 +169,37 @@ pub async fn run(
             }
         },
     };
+    if before.has_absorbed || field.is_some() || before.is_makeshift {
+        response.fields.set(b"Cache-Control", NOT_KEPT)?;
+        response.fields.remove(Name::Expires);
+    }
+    // Who was not logged in is asked as well, since pages of a session that has expired may be
+    // there still; but no other site shall empty our visitors' storage.
+    if !before.cleared.is_empty() && (field.is_some() || !before.is_cross_site) {
+        let quoted: Vec<&str> = before.cleared.iter().map(|data| data.quoted()).collect();
+        response.fields.push(b"Clear-Site-Data", quoted.join(", ").as_bytes())?;
+    }
+    if let Some(field) = field {
+        response.fields.push(b"Set-Cookie", field.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What follows here from what became of the session: streams end, or belong to another one.
+fn carry_on(
+    shared: &Shared,
+    request: &Request,
+    ctx: &mut Context,
+    before: &Before,
+    effect: &Effect,
+    now: UnixMillis,
+) {
+    let (Some(target), Some(exchange)) = (&ctx.target, &mut ctx.exchange) else { return };
+    let policy = exchange.policy.clone();
+    let held = before.held;
     if let Some(key) = effect.parks {
-        let (client, policy) = (target.client.ip, exchange.policy.clone());
+        let (client, is_anonymous) = (target.client.ip, before.is_anonymous);
+        let policy = policy.clone();
         shared.guards.keep_aside(Aside { key, at: now, client, policy, is_anonymous });
     }
     if let (Some(old), Some(pass)) = (held, &exchange.pass)
@@ -127,35 +221,12 @@ pub async fn run(
         // From here on it belongs to the session that its own answer has made.
         exchange.watched = Some(shared.streams.watch(issue.key, pass.cut(), policy.stream_idle()));
     }
-    if has_absorbed || field.is_some() || is_makeshift {
-        response.fields.set(b"Cache-Control", NOT_KEPT)?;
-        response.fields.remove(Name::Expires);
-    }
-    // Who was not logged in is asked as well, since pages of a session that has expired may be
-    // there still; but no other site shall empty our visitors' storage.
-    let has_ended = matches!(effect.ticket, TicketEffect::Expire | TicketEffect::Set(_));
-    if !cleared.is_empty() && (has_ended || !is_cross_site) {
-        let quoted: Vec<&str> = cleared.into_iter().map(SiteData::quoted).collect();
-        response.fields.push(b"Clear-Site-Data", quoted.join(", ").as_bytes())?;
-    }
-    if let Some(field) = field {
-        response.fields.push(b"Set-Cookie", field.as_bytes())?;
-    }
     for event in &effect.events {
-        ctx.tell(shared, request, policy, event);
+        ctx.tell(shared, request, &policy, event);
     }
     if let Some(left) = &effect.left {
         failed_over(shared, ctx, left);
     }
-    end_turn_of_stream(response, ctx);
-    if effect.withheld {
-        return Err(RequestError::Withheld);
-    }
-    if effect.refused {
-        return Err(RequestError::TooManySessions);
-    }
-    take_subjects(&mut response.fields, ctx);
-    Ok(())
 }
 
 fn login_form(request: &Request, status: StatusCode) -> Option<String> {
@@ -229,13 +300,12 @@ fn failed_over(shared: &Shared, ctx: &Context, left: &str) {
     }
 }
 
-/// What settling has to know of an answer, and what the browser shall forget with it.
+/// What an answer says by itself, and what the browser shall forget with it.
 fn answer(
     exchange: &Exchange,
     target: &Target,
     response: &ResponseHead,
     fields: &[Vec<u8>],
-    endpoint: Option<String>,
     now: UnixMillis,
 ) -> (Answer, Vec<SiteData>) {
     let policy = &exchange.policy;
@@ -247,13 +317,8 @@ fn answer(
         .map(|cookie| Edit::read(cookie, &target.host, target.requested.path.as_bytes(), now))
         .collect();
     let (method, path) = (&exchange.method, &target.requested.path);
-    let mut answer = Answer {
-        attempt: exchange.attempt,
-        edits,
-        endpoint,
-        bearer: exchange.bearer,
-        ..Answer::default()
-    };
+    let mut answer =
+        Answer { attempt: exchange.attempt, edits, bearer: exchange.bearer, ..Answer::default() };
     let is_login = exchange.attempt != Attempt::None;
     if !(is_login || exchange.is_logout || policy.has_login_by_answer()) {
         return (answer, Vec::new());

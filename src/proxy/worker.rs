@@ -9,12 +9,13 @@ use std::task::Poll;
 use std::time::Instant;
 
 use crate::downstream::{BodyLength, Client, Request};
-use crate::proxy::answering::{Answering, Upload, Worker};
+use crate::proxy::answering::{Answering, Worker};
 use crate::proxy::asking::{Asking, Failed, accept};
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
 use crate::proxy::response::Response;
+use crate::proxy::upload::Upload;
 use crate::proxy::{endpoint, forward};
 use crate::upstream::verdict::{Failure, Phase, Retry, Status, verdict};
 use crate::upstream::way::Link;

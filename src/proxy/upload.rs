@@ -1,0 +1,206 @@
+//! The request's body of one exchange, on its way to a worker.
+
+use std::task::{Context, Poll, ready};
+
+use crate::downstream::{BodyLength, Client, ClientFailure, Incoming};
+use crate::proxy::forward;
+use crate::session::subject::body::Copied;
+use crate::upstream::way::Link;
+use crate::wire::write;
+
+/// Bytes that wait for a worker.
+const OUTPUT_MAX: usize = 64 * 1024;
+/// Smaller pieces are collected, so that a head and its body leave together.
+const DIRECT_MIN: usize = 8 * 1024;
+/// Bytes of a body that are held for another try.
+const HELD_MAX: usize = 64 * 1024;
+
+/// A request's body on its way to a worker.
+#[derive(Debug)]
+pub struct Upload {
+    state: State,
+    is_chunked: bool,
+    /// 0 for no limit.
+    bytes_max: u64,
+    sent: u64,
+    /// What was sent so far, where it may have to be sent again.
+    held: Option<Vec<u8>>,
+    /// Counts what happened, so that whoever watches sees that something did.
+    steps: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Body,
+    Flushing,
+    Over,
+    /// The worker takes no more; it may have answered all the same.
+    Refused,
+}
+
+/// Why an upload ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadFailure {
+    Client(ClientFailure),
+    TooLarge,
+}
+
+impl Upload {
+    /// An upload that has not begun. With `may_repeat`, its beginning is held.
+    pub fn new(body: BodyLength, bytes_max: u64, may_repeat: bool) -> Self {
+        Self {
+            state: State::Body,
+            is_chunked: body == BodyLength::Unknown,
+            bytes_max,
+            sent: 0,
+            held: may_repeat.then(Vec::new),
+            steps: 0,
+        }
+    }
+
+    /// Whether the worker has all that it will get.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Over | State::Refused)
+    }
+
+    /// Whether the worker took all of the body.
+    pub fn is_taken(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// Whether all of the body came, so that nobody waits for the client.
+    pub fn has_all(&self) -> bool {
+        matches!(self.state, State::Over | State::Flushing)
+    }
+
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Whether all that was sent so far can be sent again.
+    pub fn may_begin_again(&self) -> bool {
+        self.sent == 0 || self.held.is_some()
+    }
+
+    /// Begins again over another connection, with what was sent so far.
+    pub fn begin_again(&mut self, link: &mut Link, copied: Option<&mut Copied>) {
+        self.state = State::Body;
+        let held = self.held.as_deref().unwrap_or_default();
+        if !held.is_empty() {
+            put(link.output(), held, self.is_chunked);
+        }
+        if let Some(copied) = copied {
+            copied.begin_again();
+            copied.pass(held, false);
+        }
+    }
+
+    /// Moves what there is to be moved. Ready when the worker has all that it will get.
+    ///
+    /// # Errors
+    /// The client's, or a body beyond the limit. What a worker does not take is no error: it may have
+    /// answered.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client<'_>,
+        link: &mut Link,
+        mut copied: Option<&mut Copied>,
+    ) -> Poll<Result<(), UploadFailure>> {
+        loop {
+            match self.state {
+                State::Over | State::Refused => return Poll::Ready(Ok(())),
+                State::Flushing => match ready!(link.poll_flush(cx)) {
+                    Ok(()) => self.enter(State::Over),
+                    Err(_) => self.enter(State::Refused),
+                },
+                State::Body if link.pending_output() >= OUTPUT_MAX => {
+                    if ready!(link.poll_flush(cx)).is_err() {
+                        self.enter(State::Refused);
+                    }
+                    self.steps += 1;
+                }
+                State::Body => match client.poll_body(cx) {
+                    Poll::Ready(Ok(Incoming::Data(_))) => {
+                        let taken = ready!(self.poll_take(cx, client, link, copied.as_deref_mut()));
+                        self.steps += 1;
+                        self.sent += taken as u64;
+                        if self.bytes_max > 0 && self.sent > self.bytes_max {
+                            return Poll::Ready(Err(UploadFailure::TooLarge));
+                        }
+                    }
+                    Poll::Ready(Ok(Incoming::End)) => {
+                        if let Some(copied) = copied.as_deref_mut() {
+                            copied.pass(&[], true);
+                        }
+                        if self.is_chunked {
+                            let mut trailers = client.take_trailers();
+                            trailers.as_deref_mut().into_iter().for_each(forward::clean_trailers);
+                            write::last_chunk(link.output(), trailers.as_deref());
+                        }
+                        self.enter(State::Flushing);
+                    }
+                    Poll::Ready(Err(failure)) => {
+                        return Poll::Ready(Err(UploadFailure::Client(failure)));
+                    }
+                    Poll::Pending => {
+                        if let Poll::Ready(Err(_)) = link.poll_flush(cx) {
+                            self.enter(State::Refused);
+                            continue;
+                        }
+                        return Poll::Pending;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Takes the client's piece, or a part of it; how much.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client<'_>,
+        link: &mut Link,
+        copied: Option<&mut Copied>,
+    ) -> Poll<usize> {
+        let piece = client.piece();
+        let is_direct = !self.is_chunked && piece.len() >= DIRECT_MIN && link.pending_output() == 0;
+        let taken = if is_direct {
+            match ready!(link.poll_write(cx, piece)) {
+                Ok(taken) => taken,
+                Err(_) => {
+                    self.state = State::Refused;
+                    return Poll::Ready(0);
+                }
+            }
+        } else {
+            put(link.output(), piece, self.is_chunked);
+            piece.len()
+        };
+        let piece = piece.get(..taken).unwrap_or_default();
+        if let Some(copied) = copied {
+            copied.pass(piece, false);
+        }
+        match &mut self.held {
+            Some(held) if held.len() + taken <= HELD_MAX => held.extend_from_slice(piece),
+            held => *held = None,
+        }
+        client.consume(taken);
+        Poll::Ready(taken)
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.steps += 1;
+    }
+}
+
+fn put(output: &mut Vec<u8>, piece: &[u8], is_chunked: bool) {
+    if is_chunked {
+        write::chunk_begin(output, piece.len());
+        output.extend_from_slice(piece);
+        output.extend_from_slice(write::CHUNK_END);
+    } else {
+        output.extend_from_slice(piece);
+    }
+}
