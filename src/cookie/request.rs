@@ -63,6 +63,11 @@ impl Field {
         &self.0
     }
 
+    /// The same, given away.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     /// Makes room for so many bytes behind what is there.
     fn separate(&mut self, bytes: usize) {
         const USUAL: usize = 128;

@@ -20,14 +20,12 @@ use crate::wire::write::decimal;
 
 /// What we know of a request's connection by ourselves.
 #[derive(Clone, Copy, Debug)]
-pub struct Connection<'a> {
+pub struct Connection {
     /// The address at its other end (from the PROXY line where there was one).
     pub peer: IpAddr,
     pub tls: bool,
     /// The listener's port.
     pub port: u16,
-    /// The request's `Host` or `:authority`.
-    pub host: Option<&'a [u8]>,
 }
 
 /// The client on whose behalf a request was made.
@@ -36,15 +34,15 @@ pub struct Client {
     pub ip: IpAddr,
     /// Whether the client itself speaks TLS, be it with us or with a trusted proxy.
     pub https: bool,
-    /// The host that the client asked for; `None` where it named none, or nonsense.
-    pub host: Option<Box<[u8]>>,
+    /// The host that it asked a trusted proxy for, where that was said.
+    asked_before: Option<Box<[u8]>>,
     /// The port that the client connected to.
     pub port: u16,
     /// Whether the peer is a trusted proxy.
     pub via_trusted: bool,
     /// Whether its `Forwarded` may be passed on.
     keeps_forwarded: bool,
-    /// The addresses from the client's to the peer's, both included.
+    /// The addresses behind the client's own, to the peer's.
     chain: Vec<IpAddr>,
 }
 
@@ -52,27 +50,24 @@ impl Client {
     /// Works out the client from the connection, and where the peer is trusted from the head.
     ///
     /// IPv4 addresses in IPv6 form (`::ffff:192.0.2.1`, a dual-stack socket's) become IPv4.
-    pub fn of(connection: Connection<'_>, trusted: &[IpNet], head: &Fields) -> Self {
+    pub fn of(connection: Connection, trusted: &[IpNet], head: &Fields) -> Self {
         let peer = connection.peer.to_canonical();
-        let host = connection.host.and_then(authority_value);
         if !is_trusted(peer, trusted) {
             return Self {
                 ip: peer,
                 https: connection.tls,
-                host: host.map(Box::from),
+                asked_before: None,
                 port: connection.port,
                 via_trusted: false,
                 keeps_forwarded: false,
-                chain: vec![peer],
+                chain: Vec::new(),
             };
         }
-        let chain = believed_chain(peer, trusted, head);
+        let (ip, chain) = believed_chain(peer, trusted, head);
         let proto = believed_proto(head);
         let https = proto.unwrap_or(connection.tls);
-        let host = last_element(head, Name::XForwardedHost)
-            .and_then(authority_value)
-            .or(host)
-            .map(Box::from);
+        let asked_before =
+            last_element(head, Name::XForwardedHost).and_then(authority_value).map(Box::from);
         let port = last_element(head, Name::XForwardedPort)
             .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
             .filter(|port| *port != 0)
@@ -83,7 +78,22 @@ impl Client {
                 None => connection.port,
             });
         let keeps_forwarded = !head.has(Name::XForwardedFor);
-        Self { ip: chain[0], https, host, port, via_trusted: true, keeps_forwarded, chain }
+        Self { ip, https, asked_before, port, via_trusted: true, keeps_forwarded, chain }
+    }
+
+    /// The host that the client asked for, where we were asked for `authority`; nothing where it named
+    /// none, or nonsense.
+    pub fn host<'a>(&'a self, authority: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        self.asked_before.as_deref().or_else(|| authority.and_then(authority_value))
+    }
+
+    /// No fewer bytes than [`write`](Self::write) adds beside the host that we were asked for.
+    pub fn room(&self) -> usize {
+        const NAMES: usize = 80;
+        const ADDRESS: usize = 41;
+        NAMES
+            + ADDRESS * (2 + self.chain.len())
+            + self.asked_before.as_ref().map_or(0, |it| it.len())
     }
 
     /// Makes the fields fit for the worker: every spelling of what a client may have sent goes, ours
@@ -94,15 +104,15 @@ impl Client {
     ///
     /// # Errors
     /// [`Unwritable`] where the head has no room for more.
-    pub fn write(&self, fields: &mut Fields) -> Result<(), Unwritable> {
+    pub fn write(&self, authority: Option<&[u8]>, fields: &mut Fields) -> Result<(), Unwritable> {
         fields.retain(|field| {
             !is_about_client(field.name)
                 || (self.via_trusted && may_stay(field, self.keeps_forwarded))
         });
         // None of these is there any more.
-        fields.push_with(b"X-Forwarded-For", |text| write_chain(text, &self.chain))?;
+        fields.push_with(b"X-Forwarded-For", |text| write_chain(text, self.ip, &self.chain))?;
         fields.push(b"X-Forwarded-Proto", if self.https { b"https" } else { b"http" })?;
-        if let Some(host) = &self.host {
+        if let Some(host) = self.host(authority) {
             fields.push(b"X-Forwarded-Host", host)?;
         }
         fields.push_with(b"X-Forwarded-Port", |text| decimal(text, self.port.into()))?;
@@ -169,18 +179,18 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 
 /// Walks `X-Forwarded-For` from its end to the first address that is not a trusted proxy's. What is
 /// no address ends the walk, since nothing before it can be vouched for.
-fn believed_chain(peer: IpAddr, trusted: &[IpNet], head: &Fields) -> Vec<IpAddr> {
-    let mut chain = vec![peer];
+fn believed_chain(peer: IpAddr, trusted: &[IpNet], head: &Fields) -> (IpAddr, Vec<IpAddr>) {
+    let (mut client, mut chain) = (peer, Vec::new());
     let values = head.all(Name::XForwardedFor).rev();
     for element in values.flat_map(elements_from_end).take(HOPS_MAX) {
         let Some(address) = parse_address(element) else { break };
-        chain.push(address);
+        chain.push(std::mem::replace(&mut client, address));
         if !is_trusted(address, trusted) {
             break;
         }
     }
     chain.reverse();
-    chain
+    (client, chain)
 }
 
 /// More proxies than anybody has in a row.
@@ -224,11 +234,10 @@ fn authority_value(text: &[u8]) -> Option<&[u8]> {
 }
 
 /// Addresses as `X-Forwarded-For` lists them.
-fn write_chain(text: &mut Vec<u8>, chain: &[IpAddr]) {
-    for (index, address) in chain.iter().enumerate() {
-        if index > 0 {
-            text.extend_from_slice(b", ");
-        }
+fn write_chain(text: &mut Vec<u8>, client: IpAddr, others: &[IpAddr]) {
+    write_address(text, client);
+    for address in others {
+        text.extend_from_slice(b", ");
         write_address(text, *address);
     }
 }
@@ -260,7 +269,7 @@ mod tests {
 
     /// The head that the worker gets.
     fn written(client: &Client, mut head: Fields) -> Fields {
-        client.write(&mut head).expect("there is room");
+        client.write(Some(b"shop.example:8080"), &mut head).expect("there is room");
         head
     }
 
@@ -268,8 +277,7 @@ mod tests {
         let trusted: Vec<IpNet> =
             ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().expect("a network")).into();
         let peer = peer.parse().expect("an address");
-        let connection =
-            Connection { peer, tls: false, port: 8080, host: Some(b"shop.example:8080") };
+        let connection = Connection { peer, tls: false, port: 8080 };
         Client::of(connection, &trusted, head)
     }
 
@@ -320,7 +328,7 @@ mod tests {
     fn endless_chains_are_cut() {
         let long = vec!["10.0.0.2"; 1000].join(",");
         let client = client("10.0.0.1", &Fields::of(&[("x-forwarded-for", long.as_str())]));
-        assert_eq!(client.chain.len(), HOPS_MAX + 1);
+        assert_eq!(client.chain.len(), HOPS_MAX);
     }
 
     #[test]
@@ -424,14 +432,10 @@ mod tests {
 
     #[test]
     fn a_request_without_host_gets_no_forwarded_host() {
-        let connection = Connection {
-            peer: "192.0.2.1".parse().expect("an address"),
-            tls: true,
-            port: 443,
-            host: None,
-        };
-        let head = Fields::of(&[("x-forwarded-host", "evil.example")]);
-        let head = written(&Client::of(connection, &[], &head), head);
+        let connection =
+            Connection { peer: "192.0.2.1".parse().expect("an address"), tls: true, port: 443 };
+        let mut head = Fields::of(&[("x-forwarded-host", "evil.example")]);
+        Client::of(connection, &[], &head).write(None, &mut head).expect("there is room");
         assert!(!head.has_named(b"x-forwarded-host"));
         assert_eq!(value(&head, "x-forwarded-proto"), "https");
     }

@@ -129,14 +129,8 @@ impl Conn {
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] where the head took too long; others where nothing can be read.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        match self.place.order() {
-            Order::Proceed => {}
-            Order::Close => return Poll::Ready(Ok(0)),
-            Order::Expire => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Order::Abort => return Poll::Ready(Err(self.cut())),
-        }
-        if self.ended {
-            return Poll::Ready(Ok(0));
+        if let Some(over) = self.over() {
+            return Poll::Ready(over);
         }
         self.input.reserve(room);
         let polled = pin!(self.io.read_buf(&mut self.input)).poll(cx);
@@ -151,6 +145,31 @@ impl Conn {
             Poll::Ready(Err(_)) => self.broken = true,
         }
         polled
+    }
+
+    /// The same, without a buffer as long as nothing comes.
+    ///
+    /// # Errors
+    /// As [`poll_fill`](Self::poll_fill).
+    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(over) = self.over() {
+            return Poll::Ready(over);
+        }
+        let mut space = [MaybeUninit::uninit(); FIRST_READ];
+        let mut space = ReadBuf::uninit(&mut space);
+        ready!(self.poll_read_io(cx, &mut space))?;
+        self.input.extend_from_slice(space.filled());
+        Poll::Ready(Ok(space.filled().len()))
+    }
+
+    /// What reading says where nothing more is read: the connection was told to end, or has ended.
+    fn over(&mut self) -> Option<io::Result<usize>> {
+        match self.place.order() {
+            Order::Proceed => self.ended.then_some(Ok(0)),
+            Order::Close => Some(Ok(0)),
+            Order::Expire => Some(Err(io::ErrorKind::TimedOut.into())),
+            Order::Abort => Some(Err(self.cut())),
+        }
     }
 
     /// A request head begins: arms its deadline.

@@ -98,13 +98,22 @@ pub struct Exchange {
 /// The endpoints that were tried.
 #[derive(Default)]
 pub struct Attempts {
-    /// By index, the last one is the one in use.
-    pub tried: Vec<usize>,
+    /// Those that are not asked any more, by index.
+    pub before: Vec<usize>,
+    /// The one in use.
+    pub endpoint: Option<usize>,
     /// Counts the request as one of the endpoint's own.
     pub active: Option<Active>,
     pub status: Option<u16>,
     pub begun: Option<Instant>,
     pub duration: Option<Duration>,
+}
+
+impl Attempts {
+    /// The endpoint that was chosen last.
+    pub fn last(&self) -> Option<usize> {
+        self.endpoint.or_else(|| self.before.last().copied())
+    }
 }
 
 impl Context {

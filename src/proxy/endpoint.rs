@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::downstream::Request;
 use crate::proxy::asking::Failed;
-use crate::proxy::context::{Context, Target};
+use crate::proxy::context::{Attempts, Context, Target};
 use crate::proxy::settings;
 use crate::proxy::shared::{Shared, Upstream};
 use crate::session::exchange::Bond;
@@ -23,20 +23,22 @@ pub fn select(
     now: Instant,
 ) -> Option<(usize, usize)> {
     let index = upstream_index(ctx)?;
+    let Attempts { before, endpoint, .. } = &mut ctx.attempts;
+    before.extend(endpoint.take());
     let (target, upstream) = upstream(shared, ctx)?;
     let record = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.record());
     let hint = Hint {
         client: target.client.ip,
         sticky: record.and_then(|record| record.endpoint.as_deref()),
     };
-    let pick = upstream.group.select(hint, &ctx.attempts.tried, shared.clock.now())?;
+    let pick = upstream.group.select(hint, &ctx.attempts.before, shared.clock.now())?;
     upstream.metrics.attempted();
     let active = upstream.group.started(pick.index);
-    if ctx.attempts.tried.is_empty() {
+    if ctx.attempts.before.is_empty() {
         mark_stream(shared, request, ctx);
     }
     ctx.attempts.active = Some(active);
-    ctx.attempts.tried.push(pick.index);
+    ctx.attempts.endpoint = Some(pick.index);
     ctx.attempts.begun = Some(now);
     Some((index, pick.index))
 }
@@ -110,8 +112,7 @@ pub fn finished(ctx: &mut Context) {
 
 /// The endpoint answered, to the end.
 pub fn succeeded(shared: &Shared, ctx: &Context) {
-    if let (Some((_, upstream)), Some(&index)) = (upstream(shared, ctx), ctx.attempts.tried.last())
-    {
+    if let (Some((_, upstream)), Some(index)) = (upstream(shared, ctx), ctx.attempts.last()) {
         upstream.group.succeeded(index);
     }
 }
@@ -119,8 +120,8 @@ pub fn succeeded(shared: &Shared, ctx: &Context) {
 /// Something went wrong, which may have been the endpoint's fault.
 pub fn failed(shared: &Shared, ctx: &mut Context, failed: Failed) {
     let Failed { phase, failure } = failed;
-    if let (Blame::Endpoint, Some((_, upstream)), Some(&index)) =
-        (verdict(phase, failure).blame, upstream(shared, ctx), ctx.attempts.tried.last())
+    if let (Blame::Endpoint, Some((_, upstream)), Some(index)) =
+        (verdict(phase, failure).blame, upstream(shared, ctx), ctx.attempts.last())
     {
         upstream.group.failed(index, shared.clock.now());
         upstream.metrics.failed(reason(phase, failure));

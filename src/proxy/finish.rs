@@ -92,8 +92,8 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &Context) {
     }
     let target = ctx.target.as_ref();
     let upstream = endpoint::upstream(shared, ctx)
-        .zip(ctx.attempts.tried.last())
-        .map(|((_, upstream), &index)| upstream.group.address_text(index));
+        .zip(ctx.attempts.last())
+        .map(|((_, upstream), index)| upstream.group.address_text(index));
     let came = request.target();
     let path = target.map_or(came, |target| target.requested.without_authority(came));
     AccessLine {

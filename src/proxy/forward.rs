@@ -17,6 +17,10 @@ use crate::wire::elements;
 use crate::wire::fields::{Field, Fields, Unwritable};
 use crate::wire::name::Name;
 
+/// Room for what a worker is told beside what came.
+const FIELDS_ADDED: usize = 12;
+const BYTES_ADDED: usize = 256;
+
 /// The fields for the worker.
 ///
 /// # Errors
@@ -27,7 +31,8 @@ pub fn fields(shared: &Shared, request: &Request, ctx: &Context) -> Result<Field
     if nominates_protected(received) {
         return Err(RequestError::BadRequest);
     }
-    let mut fields = received.clone();
+    let room = ctx.cookie.len() + target.client.room() + BYTES_ADDED;
+    let mut fields = received.with_room(FIELDS_ADDED, room);
     remove_hop_by_hop(&mut fields).map_err(|_| RequestError::BadRequest)?;
     let expects = request.expects_continue();
     fields
@@ -36,7 +41,7 @@ pub fn fields(shared: &Shared, request: &Request, ctx: &Context) -> Result<Field
     if let Some(forwards) = max_forwards(request)? {
         fields.set_displayed(b"Max-Forwards", forwards.saturating_sub(1)).map_err(unwritable)?;
     }
-    target.client.write(&mut fields).map_err(unwritable)?;
+    target.client.write(request.authority(), &mut fields).map_err(unwritable)?;
     let identity = ctx.exchange.as_ref().and_then(|exchange| identity(shared, exchange));
     identity::write(&identity.unwrap_or_default(), &mut fields).map_err(unwritable)?;
     add(&mut fields, shared, request, ctx).map_err(unwritable)?;

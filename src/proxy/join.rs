@@ -55,7 +55,7 @@ fn cookie_line(carried: &Carried<'_>, add: impl FnOnce(&mut Field)) -> Vec<u8> {
     let mut field = Field::default();
     carried.others.iter().for_each(|piece| field.push(piece));
     add(&mut field);
-    field.as_bytes().to_vec()
+    field.into_bytes()
 }
 
 /// Ties the request to a session, or refuses it.

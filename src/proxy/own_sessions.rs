@@ -75,7 +75,7 @@ pub fn read(request: &Request, ctx: &Context) -> Result<Asked, Json> {
                 Json::error(StatusCode::METHOD_NOT_ALLOWED, "method").with(ALLOW, allowed)
             }
         })?;
-    let authority = target.client.host.as_deref().unwrap_or_default();
+    let authority = target.client.host(request.authority()).unwrap_or_default();
     let is_ours = match fetch::same_origin(request.fields(), authority, target.client.https) {
         Some(is_ours) => is_ours,
         // A program, or a browser that says nothing about a GET: it can only be read by its own.

@@ -66,7 +66,6 @@ fn client(shared: &Shared, request: &Request, ctx: &Context) -> Client {
         peer: connection.peer().ip(),
         tls: connection.is_secure(),
         port: connection.local().port(),
-        host: request.authority(),
     };
     Client::of(connection, &shared.trusted, request.fields())
 }

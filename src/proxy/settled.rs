@@ -279,7 +279,7 @@ fn is_unasked(exchange: &Exchange, answer: &Answer) -> bool {
 /// The endpoint that a session stays with.
 fn sticky_endpoint(shared: &Shared, ctx: &Context) -> Option<String> {
     let (_, upstream) = endpoint::upstream(shared, ctx)?;
-    let index = *ctx.attempts.tried.last()?;
+    let index = ctx.attempts.last()?;
     (upstream.group.settings().balance == Balance::Session)
         .then(|| upstream.group.address_text(index).to_owned())
 }
@@ -288,7 +288,7 @@ fn sticky_endpoint(shared: &Shared, ctx: &Context) -> Option<String> {
 fn failed_over(shared: &Shared, ctx: &Context, left: &str) {
     let Some((_, upstream)) = endpoint::upstream(shared, ctx) else { return };
     upstream.metrics.failed_over();
-    if let (Some(others), Some(&index)) = (upstream.failovers.admit(), ctx.attempts.tried.last()) {
+    if let (Some(others), Some(index)) = (upstream.failovers.admit(), ctx.attempts.last()) {
         let (name, to) = (&upstream.group.settings().name, upstream.group.address_text(index));
         tracing::warn!(
             upstream = name,

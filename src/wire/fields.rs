@@ -12,6 +12,10 @@ use thiserror::Error;
 use super::is_token;
 use super::name::Name;
 
+/// Room for what is usually added to a head that was read.
+const SPARE_FIELDS: usize = 4;
+const SPARE_BYTES: usize = 128;
+
 /// Fields of a head or of trailers (RFC 9110 section 5), in their order.
 #[derive(Clone, Default)]
 pub struct Fields {
@@ -52,6 +56,23 @@ pub struct Unwritable;
 impl Fields {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same fields, with room for so many more of so many bytes: a head that is about to be added
+    /// to grows no more then.
+    pub fn with_room(&self, fields: usize, bytes: usize) -> Self {
+        let mut copy = Self {
+            text: Vec::with_capacity(self.text.len() + bytes),
+            list: Vec::with_capacity(self.list.len() + fields),
+        };
+        copy.text.extend_from_slice(&self.text);
+        copy.list.extend_from_slice(&self.list);
+        copy
+    }
+
+    /// No fewer bytes than all fields take when they are written.
+    pub(super) fn written_max(&self) -> usize {
+        self.text.len() + 4 * self.list.len()
     }
 
     /// Forgets all fields; the memory stays.
@@ -179,7 +200,13 @@ impl Fields {
     /// Takes `text` in, whose pieces [`Fields::note`] may then be told of.
     pub(super) fn take_text(&mut self, text: &[u8]) {
         self.clear();
+        self.text.reserve(text.len() + SPARE_BYTES);
         self.text.extend_from_slice(text);
+    }
+
+    /// So many fields are about to be noted.
+    pub(super) fn expect(&mut self, fields: usize) {
+        self.list.reserve(fields + SPARE_FIELDS);
     }
 
     /// Notes a field that stands in the text.

@@ -226,6 +226,7 @@ where
         let begin = if piece.is_empty() { 0 } else { piece.as_ptr().addr() - base };
         Span::new(begin, piece.len()).ok_or(FieldsFlaw::TooLarge)
     };
+    fields.expect(parsed.len());
     for field in parsed.iter() {
         each(fields.note(span(field.name.as_bytes())?, span(field.value)?))?;
     }

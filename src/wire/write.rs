@@ -32,6 +32,14 @@ impl Announce {
     }
 }
 
+/// Room for the first line and for what announces the body.
+const LINES_MAX: usize = 128;
+
+/// No fewer bytes than a head takes, but for the target of a request.
+pub fn head_max(fields: &Fields) -> usize {
+    fields.written_max() + LINES_MAX
+}
+
 /// Appends the head of a request in HTTP/1.1.
 pub fn request_head(
     out: &mut Vec<u8>,
@@ -40,6 +48,7 @@ pub fn request_head(
     fields: &Fields,
     announce: Announce,
 ) {
+    out.reserve(target.len() + head_max(fields));
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target);
@@ -56,6 +65,7 @@ pub fn response_head(
     fields: &Fields,
     announce: Announce,
 ) {
+    out.reserve(head_max(fields));
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');

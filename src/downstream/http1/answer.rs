@@ -16,6 +16,9 @@ use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
 use crate::wire::write::{self, Announce};
 
+/// Bytes of a body for which there is room behind its head.
+const TOGETHER_MAX: usize = 8 * 1024;
+
 /// Where the answer is.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
@@ -103,6 +106,11 @@ impl Http1 {
             push(&mut head.fields, b"Date", date.as_bytes());
         }
         let ResponseHead { status, fields, .. } = &*head;
+        if let Framing::Length(length) = framing {
+            // A short body leaves together with the head.
+            let room = usize::try_from(length).unwrap_or(usize::MAX).min(TOGETHER_MAX);
+            self.conn.out().reserve(write::head_max(fields) + room);
+        }
         write::response_head(self.conn.out(), *status, head.reason(), fields, announce);
         self.sending = Sending { status: Some(*status), framing, sent: 0 };
         Ok(())

@@ -115,7 +115,7 @@ impl Http1 {
     /// that is too many bytes, nobody looks any more.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.conn.input().len() < PIPELINED_MAX {
-            match self.conn.poll_fill(cx, HEAD_READ) {
+            match self.conn.poll_look(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0) | Err(_)) => {
                     self.keeps = false;
