@@ -22,4 +22,5 @@ pub mod store;
 pub mod telemetry;
 pub mod uniform;
 pub mod upstream;
+pub mod variables;
 pub mod wire;

@@ -5,6 +5,7 @@ pub mod host;
 mod names;
 mod normalise;
 pub mod path;
+pub mod pattern;
 mod reference;
 pub mod table;
 pub mod target;

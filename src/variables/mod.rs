@@ -1,0 +1,51 @@
+//! nginx's variables: names found at start, texts with `$name` compiled once, values computed when
+//! somebody asks for them.
+//!
+//! Knows no request. What there is to say about one comes through [`Facts`]; what was computed or
+//! set for it is kept in its [`Values`]. Variables of the operator's (`map`, `geo`, `split_clients`,
+//! `set`, named captures) have a [`Slot`](registry::Slot) each. One may be used before the place that
+//! defines it was read: names are resolved when all of the configuration has been.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `name` | the names that are built in, and the families (`$http_…`) |
+//! | `registry` | who defines which name |
+//! | `template` | texts with variables |
+//! | `values` | what is kept for one request |
+//! | `evaluation` | one request's values, computed on demand |
+//! | `matcher` | patterns whose captures become variables |
+//! | `map`, `geo`, `ranges`, `split_clients` | variables that are made of others |
+//! | `parts` | the pieces of a request that families name: arguments, cookies, fields |
+
+pub mod evaluation;
+pub mod geo;
+pub mod map;
+pub mod matcher;
+pub mod name;
+pub mod parts;
+mod ranges;
+pub mod registry;
+pub mod split_clients;
+pub mod template;
+pub mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use name::{Builtin, Family};
+
+/// What there is to say about a request.
+pub trait Facts {
+    /// Appends the value of a variable that is built in. Says whether it has one: an empty value is
+    /// one, in logs.
+    fn builtin(&self, name: Builtin, out: &mut Vec<u8>) -> bool;
+
+    /// Appends the value of a member of a family, such as `user_agent` of `$http_user_agent`: in
+    /// lower case, with `_` for `-`.
+    fn member(&self, family: Family, name: &[u8], out: &mut Vec<u8>) -> bool;
+
+    /// Who asks, where that is known by an address: over a unix socket it is not.
+    fn client(&self) -> Option<IpAddr>;
+}
