@@ -95,11 +95,15 @@ impl StatusLine {
 fn mended(head: &[u8], begin: usize) -> Option<Vec<u8>> {
     let (first, fields) = head.split_at_checked(begin)?;
     let mut mended = first.to_vec();
-    let mut is_mended = false;
+    let (mut is_mended, mut has_begun) = (false, false);
     for line in fields.split_inclusive(|byte| *byte == b'\n') {
         let is_folded = matches!(line.first(), Some(b' ' | b'\t'));
-        if is_folded && mended.len() > begin {
-            while matches!(mended.last(), Some(b'\r' | b'\n' | b' ' | b'\t')) {
+        if is_folded {
+            // Only a line of a field goes on, and only its line break is one: any other return stays.
+            let kept = mended.strip_suffix(b"\n").filter(|_| has_begun)?;
+            let length = kept.strip_suffix(b"\r").unwrap_or(kept).len();
+            mended.truncate(length);
+            while matches!(mended.last(), Some(b' ' | b'\t')) {
                 mended.pop();
             }
             mended.push(b' ');
@@ -108,13 +112,15 @@ fn mended(head: &[u8], begin: usize) -> Option<Vec<u8>> {
             is_mended = true;
             continue;
         }
-        match memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) {
-            Some((name, value)) if !is_folded => {
+        let parts = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon));
+        has_begun = parts.is_some();
+        match parts {
+            Some((name, value)) => {
                 is_mended |= trim(name).len() < name.len();
                 mended.extend_from_slice(trim(name));
                 mended.extend_from_slice(value);
             }
-            _ => mended.extend_from_slice(line),
+            None => mended.extend_from_slice(line),
         }
     }
     is_mended.then_some(mended)
@@ -213,6 +219,14 @@ mod tests {
             "a b : c\r\n",
             ": c\r\n",
             " : c\r\n",
+            // No folded line hides what is no line of a field, or a return.
+            " \r\n a: b\r\n",
+            "\r\r\n a: b\r\n",
+            "a: b\r\n\r\r\n c: d\r\n",
+            "a: b\r\nc\r\n d: e\r\n",
+            "a: b\r\r\n c\r\n",
+            "a: b\r\n \r\r\n c\r\n",
+            "a: b\r\n\t\r \r\n c\r\n",
         ] {
             let found = read(format!("HTTP/1.1 200 OK\r\n{lines}\r\n"));
             assert_eq!(found.err(), Some(ResponseFlaw::FieldLine), "{lines:?}");
