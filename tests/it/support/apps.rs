@@ -70,6 +70,22 @@ impl App {
         Self::spawn("django", &mut command, directory).unwrap_or_else(|problem| panic!("{problem}"))
     }
 
+    /// The server of that name in `tests/apps/garden`. It writes down in `seen` what it sees.
+    pub fn garden(kind: &str, seen: &Path) -> Self {
+        let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps");
+        Self::try_often(|| {
+            let directory = tempfile::tempdir().expect("a temporary directory can be made");
+            let mut command = Command::new(apps.join("garden/start"));
+            command
+                .arg(kind)
+                .current_dir(directory.path())
+                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .env("PORT", free_port().to_string())
+                .env("SEEN", seen);
+            Self::spawn(kind, &mut command, directory)
+        })
+    }
+
     /// Starts `tests/apps/<kind>.js`; its first comment names the settings it takes.
     ///
     /// # Panics
@@ -80,11 +96,14 @@ impl App {
             apps.join("node_modules/.package-lock.json").exists(),
             "the applications' dependencies are missing: run `scripts/test-apps` (`make test` does)"
         );
-        // The port may be taken between choosing and binding it.
-        let mut attempts = (0..3).map(|_| Self::attempt(kind, &apps, settings));
+        Self::try_often(|| Self::attempt(kind, &apps, settings))
+    }
+
+    /// The port may be taken between choosing and binding it.
+    fn try_often(mut start: impl FnMut() -> Result<Self, String>) -> Self {
         let mut problem = String::new();
-        attempts
-            .find_map(|attempt| attempt.map_err(|text| problem = text).ok())
+        (0..3)
+            .find_map(|_| start().map_err(|text| problem = text).ok())
             .unwrap_or_else(|| panic!("{problem}"))
     }
 
