@@ -193,7 +193,9 @@ fn our_requests(input: &[u8]) -> Seen {
 /// Why hyper refuses a request that we take.
 fn excuse(head: &RequestHead, text: &[u8]) -> Option<&'static str> {
     let target = head.target();
-    let is_newer = head.version == Version::Http11 && !first_line_has(text, b"HTTP/1.1");
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_newer = head.version == Version::Http11 && !line.ends_with(b"HTTP/1.1");
     match () {
         () if !target.is_ascii() => {
             Some("a target with bytes beyond ASCII (forwarded as they are)")
@@ -232,23 +234,8 @@ fn our_answer(input: &[u8]) -> Seen {
 
 /// Why hyper refuses an answer that we take.
 fn answer_excuse(head: &ResponseHead, text: &[u8]) -> Option<&'static str> {
-    let is_newer = head.version == Version::Http11 && !first_line_has(text, b"HTTP/1.1");
-    let has_blank = text
-        .split(|byte| *byte == b'\n')
-        .skip(1)
-        .filter_map(|line| line.split(|byte| *byte == b':').next())
-        .any(|name| name.ends_with(b" ") || name.ends_with(b"\t"));
-    match () {
-        () if is_newer => Some("a minor version above 1 (RFC 9110 section 2.5)"),
-        () if has_blank => Some("blanks before a colon, removed (RFC 9112 section 5.1)"),
-        () => None,
-    }
-}
-
-fn first_line_has(text: &[u8], version: &[u8]) -> bool {
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.starts_with(version) || line.ends_with(version)
+    let is_newer = head.version == Version::Http11 && !text.starts_with(b"HTTP/1.1");
+    is_newer.then_some("a minor version above 1 (RFC 9110 section 2.5)")
 }
 
 /// Bytes to read, all there at once and then the end; writing goes nowhere.
