@@ -10,6 +10,9 @@ use crate::wire::flaw::RequestFlaw;
 use crate::wire::name::Name;
 use crate::wire::request::{FIELDS_MAX, RequestHead};
 
+/// What a field counts beside its name and value (RFC 9113 section 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+
 /// Reads a head. The h2 crate has seen to it that pseudo-fields come once, that names are in lower
 /// case, and that no field is about a connection.
 ///
@@ -18,10 +21,11 @@ use crate::wire::request::{FIELDS_MAX, RequestHead};
 pub(super) fn read(
     head: Parts,
     is_over: bool,
+    bytes_max: usize,
     now: Instant,
 ) -> Result<Request, (RequestFlaw, Vec<u8>)> {
     let target = target(&head);
-    convert(&head, target, is_over, now).map_err(|flaw| {
+    convert(&head, target, is_over, bytes_max, now).map_err(|flaw| {
         let line = [head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"].concat();
         (flaw, line)
     })
@@ -39,6 +43,7 @@ fn convert(
     head: &Parts,
     target: &[u8],
     is_over: bool,
+    bytes_max: usize,
     now: Instant,
 ) -> Result<Request, RequestFlaw> {
     // Without an authority the crate keeps no scheme; that there was one, it has seen to.
@@ -49,9 +54,14 @@ fn convert(
         return Err(RequestFlaw::TooManyFields);
     }
     let mut read = RequestHead::compose(head.method.clone(), target)?;
+    let mut bytes = target.len();
     for (name, value) in &head.headers {
+        bytes += name.as_str().len() + value.len() + FIELD_OVERHEAD;
         let pushed = read.fields.push(name.as_str().as_bytes(), value.as_bytes());
         pushed.map_err(|_| RequestFlaw::FieldLine)?;
+    }
+    if bytes > bytes_max {
+        return Err(RequestFlaw::HeadTooLarge);
     }
     read.check()?;
     if let Some(authority) = head.uri.authority() {

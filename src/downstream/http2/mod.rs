@@ -1,7 +1,7 @@
 //! One HTTP/2 connection (RFC 9113), by the `h2` crate: a task for each stream, one for all frames.
 //!
-//! What the crate refuses by itself (frames that break the protocol, heads beyond the limit, floods of
-//! resets) never becomes a request. A path that is not UTF-8 ends the connection inside the crate.
+//! What the crate refuses by itself (frames that break the protocol, heads far beyond the limit, floods
+//! of resets) never becomes a request. A path that is not UTF-8 ends the connection inside the crate.
 
 mod head;
 mod stream;
@@ -37,6 +37,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER_MAX: usize = 64 * 1024;
 /// What small frames may cost until somebody has taken them: a slow typist's, a burst's.
 const SMALL_FRAMES_MAX: usize = 1024 * 1024;
+/// Heads are read up to this many times their limit, so that the refusal is ours and is noted.
+const HEAD_FACTOR: usize = 4;
 /// How long a peer may take to hear that the connection ends.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -44,13 +46,13 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &Arc<S>) {
     let info = conn.info().clone();
     let limits = context.limits;
-    let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
+    let head_max = limits.header_bytes.saturating_mul(HEAD_FACTOR);
     let handshake = Builder::new()
         .max_concurrent_streams(STREAMS_MAX)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER_MAX)
-        .max_header_list_size(header_bytes)
+        .max_header_list_size(u32::try_from(head_max).unwrap_or(u32::MAX))
         .data_frame_budget(SMALL_FRAMES_MAX)
         .handshake::<_, Bytes>(conn);
     let connection = match handshake.await {
@@ -174,7 +176,7 @@ impl Serving {
         let (service, info) = (service.clone(), self.info.clone());
         let (head, body) = request.into_parts();
         let mut stream = Http2::new(info, body, respond);
-        match head::read(head, stream.body_is_over(), now) {
+        match head::read(head, stream.body_is_over(), self.limits.header_bytes, now) {
             Ok(request) => {
                 stream.expects(&request);
                 tokio::spawn(async move {

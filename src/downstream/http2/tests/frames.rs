@@ -194,7 +194,7 @@ pub(super) fn request<'a>(method: &'a str, path: &'a str) -> [(&'a str, &'a str)
 }
 
 /// Literals that nobody remembers (RFC 7541 section 6.2.2), not compressed.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);

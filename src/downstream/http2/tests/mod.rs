@@ -1,6 +1,7 @@
 //! HTTP/2 over TLS: by the h2 crate's client, or frame by frame.
 
 mod bodies;
+mod conformance;
 mod connection;
 mod frames;
 mod heads;
