@@ -29,9 +29,13 @@ pub enum Likeness {
 /// A cookie that carries a guarded prefix openly, under another name, is [`Likeness::Other`]:
 /// applications have such cookies too.
 pub fn likeness(pair: &Pair<'_>, ticket_name: &[u8]) -> Likeness {
-    let Pair { raw, name, value } = *pair;
+    let Pair { raw, name, value, is_plain } = *pair;
     if name == ticket_name {
         return Likeness::Same;
+    }
+    if is_plain {
+        let planted = reads_exactly(name, ticket_name);
+        return if planted { Likeness::Lookalike } else { Likeness::Other };
     }
     let planted = reads_as(name, ticket_name)
         || (is_disguised(name) && is_guarded(name))
@@ -46,17 +50,32 @@ pub fn likeness(pair: &Pair<'_>, ticket_name: &[u8]) -> Likeness {
 /// Whether some reader takes a cookie for one that is named `pattern`, of which a trailing `*`
 /// matches any rest: what a vault keeps must not come from outside in any spelling.
 pub fn passes_for(pair: &Pair<'_>, pattern: &[u8]) -> bool {
-    let Pair { raw, name, value } = *pair;
+    let Pair { raw, name, value, is_plain } = *pair;
     let reads = |name: &[u8]| match pattern.strip_suffix(b"*") {
         Some(start) => begins_as(name, start),
         None => reads_as(name, pattern),
     };
+    if is_plain {
+        return reads(name);
+    }
     reads(name)
         || (name.is_empty() && reads(until(value, b'=')))
         || inner_names(raw).any(|inner| match pattern.strip_suffix(b"*") {
             Some(start) => begins_as(inner, start),
             None => reads_exactly(inner, pattern),
         })
+}
+
+/// Whether no reader sees another name in a cookie than its own, in whatever case of letters: nothing in
+/// it separates or is decoded in the name. Most cookies are so, and are not looked through for each name
+/// that is guarded.
+pub fn is_plain(raw: &[u8], name: &[u8], value: &[u8]) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let separates = |byte: &u8| *byte <= b' ' || matches!(byte, b'=' | b',');
+    !name.is_empty()
+        && raw.len() == name.len() + 1 + value.len()
+        && name.iter().all(is_letter)
+        && !value.iter().any(separates)
 }
 
 /// Where some reader may see a name inside a cookie: in front of every `=`, from whatever follows a
@@ -395,11 +414,40 @@ mod tests {
         check("wp_*", b"w\xa0=x", false);
     }
 
+    /// Every text of five bytes out of those that readers treat apart.
+    #[test]
+    fn what_is_plain_reads_like_what_is_looked_through() {
+        const BYTES: &[u8] = b"aB_.-% ,=\"*\xa0";
+        let mut plain = 0;
+        for number in 0..BYTES.len().pow(5) {
+            let digit = |place: u32| BYTES[number / BYTES.len().pow(place) % BYTES.len()];
+            let raw: Vec<u8> = (0..5).map(digit).collect();
+            for pair in pairs(&raw).filter(|pair| pair.is_plain) {
+                plain += 1;
+                let slow = Pair { is_plain: false, ..pair };
+                for name in [&b"a_b"[..], b"a.b", b"ab", b"a", b"__host-"] {
+                    assert_eq!(likeness(&pair, name), likeness(&slow, name), "{pair:?}");
+                    assert_eq!(passes_for(&pair, name), passes_for(&slow, name), "{pair:?}");
+                    let pattern = [name, b"*"].concat();
+                    let found = [&pair, &slow].map(|pair| passes_for(pair, &pattern));
+                    assert_eq!(
+                        found[0],
+                        found[1],
+                        "{} {}",
+                        raw.escape_ascii(),
+                        pattern.escape_ascii()
+                    );
+                }
+            }
+        }
+        assert!(plain > 1000, "{plain}");
+    }
+
     #[test]
     fn a_ticket_without_prefix_has_lookalikes_too() {
         let check = |name: &[u8], value: &[u8], expected| {
             let raw = [name, b"=", value].concat();
-            let pair = Pair { raw: &raw, name, value };
+            let pair = Pair { raw: &raw, name, value, is_plain: is_plain(&raw, name, value) };
             assert_eq!(likeness(&pair, b"shop.v1"), expected, "{}", name.escape_ascii());
         };
         check(b"shop.v1", b"t", Same);

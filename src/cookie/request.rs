@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::lookalike::is_plain;
 pub use super::lookalike::{Likeness, likeness};
 use super::{pieces, split_pair, trim};
 
@@ -13,6 +14,8 @@ pub struct Pair<'a> {
     pub value: &'a [u8],
     /// The piece as it was sent, without the white space around it.
     pub raw: &'a [u8],
+    /// Every reader sees this one cookie in it.
+    pub is_plain: bool,
 }
 
 impl fmt::Debug for Pair<'_> {
@@ -31,7 +34,7 @@ impl fmt::Debug for Pair<'_> {
 pub fn pairs(field: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     pieces(field).map(trim).filter(|raw| !raw.is_empty()).map(|raw| {
         let (name, value) = split_pair(raw).unwrap_or((b"", raw));
-        Pair { name, value, raw }
+        Pair { name, value, raw, is_plain: is_plain(raw, name, value) }
     })
 }
 

@@ -5,7 +5,8 @@ use std::time::Instant;
 use http::Method;
 
 use crate::wire::Version;
-use crate::wire::fields::Fields;
+use crate::wire::fields::{Fields, Unwritable};
+use crate::wire::flaw::RequestFlaw;
 use crate::wire::framing::Framing;
 use crate::wire::name::Name;
 use crate::wire::request::RequestHead;
@@ -59,6 +60,27 @@ impl Request {
     pub(super) fn http2(mut head: RequestHead, body: BodyLength, begun: Instant) -> Self {
         let method = std::mem::take(&mut head.method);
         Self { method, protocol: Protocol::Http2, body, begun, head }
+    }
+
+    /// What is asked for instead, after a redirect inside: the same fields. Without `with_body` the
+    /// client's body is nobody's business any more.
+    ///
+    /// # Errors
+    /// A target that could not stand in a request line, or fields beyond any limit.
+    pub fn inside(
+        &self,
+        method: Method,
+        target: &[u8],
+        with_body: bool,
+    ) -> Result<Self, RequestFlaw> {
+        let mut head = RequestHead::compose(Method::default(), target)?;
+        head.version = self.head.version;
+        for field in self.fields().iter().filter(|field| with_body || field.known != Name::Expect) {
+            let pushed = head.fields.push(field.name, field.value);
+            pushed.map_err(|Unwritable| RequestFlaw::HeadTooLarge)?;
+        }
+        let body = if with_body { self.body } else { BodyLength::Empty };
+        Ok(Self { method, protocol: self.protocol, body, begun: self.begun, head })
     }
 
     pub(super) fn version(&self) -> Version {

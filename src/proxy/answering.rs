@@ -1,6 +1,7 @@
 //! The answer's body of one exchange, on its way from a worker. The request's may still be on its way
 //! there: either may end first.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -154,6 +155,18 @@ impl Answering {
 
     pub fn take_trailers(&mut self) -> Option<Box<Fields>> {
         self.trailers.take()
+    }
+
+    /// Throws the body away. Where all of it is there, the connection is kept.
+    pub async fn discard(mut self: Box<Self>) {
+        poll_fn(|cx| {
+            while let Poll::Ready(Ok(Incoming::Data(length))) = self.poll_piece(cx) {
+                self.consume(length);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        self.release();
     }
 
     /// Gives the connection back, where another request may use it.

@@ -47,6 +47,12 @@ pub struct Context {
     pub cookie: Vec<u8>,
     /// Why the proxy answered by itself.
     pub error: Option<RequestError>,
+    /// The error that another route answers in place of.
+    pub replaced: Option<RequestError>,
+    /// A worker sent the request here, whatever the route requires of visitors.
+    pub is_vouched: bool,
+    /// The record of a turn before this one.
+    session_before: Option<RecordKey>,
     /// What is wrong with the request's body.
     pub flaw: Option<RequestFlaw>,
     pub kind: RouteKind,
@@ -58,6 +64,8 @@ pub struct Target {
     pub client: Client,
     /// Lower-case, without port.
     pub host: String,
+    /// The server, by its index.
+    pub server: usize,
     pub requested: RequestTarget,
     pub route: Arc<Route>,
 }
@@ -129,10 +137,24 @@ impl Context {
             attempts: Attempts::default(),
             cookie: Vec::new(),
             error: None,
+            replaced: None,
+            is_vouched: false,
+            session_before: None,
             flaw: None,
             kind: RouteKind::Unrouted,
             _in_flight: shared.metrics.request_begins(),
         }
+    }
+
+    /// Forgets what belongs to a turn, after a redirect inside. Whoever waits for its session goes on.
+    pub fn begin_again(&mut self) {
+        self.session_before = self.session();
+        self.replaced = self.error.take().or(self.replaced);
+        self.exchange = None;
+        self.guarded = None;
+        self.attempts = Attempts::default();
+        self.cookie.clear();
+        self.flaw = None;
     }
 
     /// The client's address, as far as it is known.
@@ -169,7 +191,8 @@ impl Context {
 
     /// The record that the request belongs to, for the log.
     pub fn session(&self) -> Option<RecordKey> {
-        self.exchange.as_ref()?.session
+        let present = self.exchange.as_ref().and_then(|exchange| exchange.session);
+        present.or(self.session_before)
     }
 
     /// Writes an event to the audit trail.

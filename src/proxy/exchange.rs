@@ -12,9 +12,10 @@ use crate::proxy::context::Context;
 use crate::proxy::deliver::deliver;
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::{self, Instead};
-use crate::proxy::response::Response;
+use crate::proxy::response::{Body, Response};
 use crate::proxy::settings::Target as Destination;
 use crate::proxy::shared::Shared;
+use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
     access, answer_beginning, endpoint, finish, forward, join, own_sessions, respond, route, worker,
 };
@@ -35,10 +36,12 @@ pub struct Proxy {
 impl Service for Proxy {
     async fn serve(&self, request: Request, mut client: Client<'_>) {
         let mut ctx = Context::new(&self.shared, client.info().clone(), request.begun);
-        let response = match respond(self, &request, &mut client, &mut ctx).await {
+        let mut turns = Turns::default();
+        let mut response = match respond(self, &request, &mut client, &mut ctx, &mut turns).await {
             Ok(response) => Some(response),
             Err(instead) => self.instead(instead, &mut client, &mut ctx),
         };
+        response.iter_mut().for_each(|response| turns.finish(response));
         let delivered = match response {
             Some(response) => {
                 let patience = self.patience(&ctx);
@@ -93,17 +96,46 @@ fn ends_connection(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 413 | 414 | 431 | 500 | 501 | 502 | 504)
 }
 
-/// The way of a request: ARCHITECTURE.md has the picture.
+/// The way of a request, one turn after the other.
 async fn respond(
     proxy: &Proxy,
     request: &Request,
     client: &mut Client<'_>,
     ctx: &mut Context,
+    turns: &mut Turns,
+) -> Result<Response, Instead> {
+    let mut inside: Option<Box<Request>> = None;
+    loop {
+        let asked = inside.as_deref().unwrap_or(request);
+        let outcome = turn(proxy, asked, client, ctx, turns).await;
+        let redirect = match turns.follow(outcome, asked, client, ctx) {
+            Follow::Answer(answer) => return answer,
+            Follow::Inside(redirect) => redirect,
+        };
+        // The error is the turn's; the access line tells it.
+        Box::pin(finish::end_turn(&proxy.shared, asked, ctx)).await;
+        inside = Some(Box::new(turns.begin(*redirect, asked, client, ctx)?));
+    }
+}
+
+/// One turn: ARCHITECTURE.md has the picture.
+async fn turn(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    turns: &Turns,
 ) -> Result<Response, Instead> {
     let shared = &proxy.shared;
-    let target = route::find(shared, request, ctx)?;
+    let target = match turns.is_first() {
+        true => route::find(shared, request, ctx)?,
+        false => route::inside(shared, request, ctx, turns)?,
+    };
     let route = target.route.clone();
     ctx.target = Some(target);
+    if route.internal && turns.is_first() {
+        return Err(RequestError::NoRoute.into());
+    }
     access::check(shared, request, ctx, &route)?;
     if forward::ends_here(request)? {
         return Err(Instead::Options);
@@ -133,6 +165,19 @@ async fn respond(
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.looks_at_answer) {
         Box::pin(answer_beginning::read(proxy, client, &mut response, ctx)).await?;
     }
+    let leads = turns.after_worker(&response, request, client, ctx);
     respond::filter(shared, request, &mut response.head, ctx).await?;
-    Ok(response)
+    match leads {
+        None => Ok(response),
+        Some(leads) => Err(instead_of_worker(shared, response, leads?).await),
+    }
+}
+
+/// Another route answers in a worker's place: its own answer ends here.
+async fn instead_of_worker(shared: &Shared, response: Response, mut inside: Inside) -> Instead {
+    inside.keep(shared, &response.head.fields);
+    if let Body::Worker(body) = response.body {
+        body.discard().await;
+    }
+    Instead::Inside(Box::new(inside))
 }

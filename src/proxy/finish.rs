@@ -57,6 +57,16 @@ pub async fn run(
     }
 }
 
+/// Ends a turn that another one follows: its session is settled, its worker done.
+pub async fn end_turn(shared: &Arc<Shared>, request: &Request, ctx: &mut Context) {
+    if ctx.error.is_none() {
+        endpoint::succeeded(shared, ctx);
+    }
+    endpoint::finished(ctx);
+    settle_aborted(shared, request, ctx).await;
+    ctx.begin_again();
+}
+
 /// PROTOCOL.md 26: an exchange that broke off before its final head.
 async fn settle_aborted(shared: &Arc<Shared>, request: &Request, ctx: &mut Context) {
     let client = ctx.client_ip();
@@ -113,7 +123,7 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &Context) {
         tls: ctx.connection.tls().map(|tls| tls.version),
         request_id: None,
         route: target.map_or("-", |target| target.route.path.as_str()),
-        error: ctx.error.map(RequestError::name),
+        error: ctx.error.or(ctx.replaced).map(RequestError::name),
     }
     .write();
 }

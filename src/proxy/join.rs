@@ -156,8 +156,8 @@ impl Asked {
             },
             origin: if is_cross_site { Origin::CrossSite } else { Origin::Own },
             access: match route.require {
-                Require::Login => Access::LoggedIn,
-                Require::Nothing => Access::Anybody,
+                Require::Login if !ctx.is_vouched => Access::LoggedIn,
+                Require::Login | Require::Nothing => Access::Anybody,
             },
             turns: if takes_turns { Turns::Takes } else { Turns::None },
             bearer: policy.knows_clients().then(|| bearer(request, ctx, target)),

@@ -6,6 +6,7 @@ use http::StatusCode;
 use crate::downstream::Reply;
 use crate::proxy::error::RequestError;
 use crate::proxy::own_sessions::Json;
+use crate::proxy::turns::Inside;
 use crate::wire::fields::{Fields, Unwritable};
 
 /// What the proxy answers in a worker's place.
@@ -13,6 +14,8 @@ pub enum Instead {
     Error(RequestError),
     Redirect(StatusCode, Vec<u8>),
     Json(Json),
+    /// Another route answers.
+    Inside(Box<Inside>),
     /// To an OPTIONS that goes no further (RFC 9110 section 7.6.2).
     Options,
 }
@@ -24,6 +27,14 @@ impl From<RequestError> for Instead {
 }
 
 impl Instead {
+    /// The status of an error that a page may stand for.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Error(error) => error.status(),
+            Self::Redirect(..) | Self::Json(_) | Self::Inside(_) | Self::Options => None,
+        }
+    }
+
     /// The answer; `None` where nobody is there to read it.
     ///
     /// # Errors
@@ -34,6 +45,8 @@ impl Instead {
             Self::Redirect(status, location) => redirect(status, &location).map(Some),
             Self::Json(json) => self::json(&json).map(Some),
             Self::Options => Ok(Some(options())),
+            // Turns follow it.
+            Self::Inside(_) => Ok(self::error(RequestError::Internal)),
         }
     }
 }

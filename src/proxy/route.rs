@@ -10,6 +10,7 @@ use crate::proxy::context::{Context, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
 use crate::proxy::shared::Shared;
+use crate::proxy::turns::Turns;
 use crate::routing::host::Host;
 use crate::routing::table::Ambiguous;
 use crate::routing::target::RequestTarget;
@@ -57,7 +58,37 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
     let route = shared.table.route(server, &requested.path);
     let route = route.map_err(|Ambiguous| RequestError::BadRequest)?;
     let route = route.ok_or(RequestError::NoRoute)?;
-    Ok(Target { client, host: host.as_str().to_owned(), requested, route })
+    Ok(Target { client, host: host.as_str().to_owned(), server, requested, route })
+}
+
+/// Finds the route of a redirect inside, on the server that was asked.
+///
+/// # Errors
+/// There is none, or its path cannot be read.
+pub fn inside(
+    shared: &Shared,
+    request: &Request,
+    ctx: &mut Context,
+    turns: &Turns,
+) -> Result<Target, Instead> {
+    let Target { client, host, server, .. } = ctx.target.take().ok_or(RequestError::Internal)?;
+    let requested = RequestTarget::read(request.target());
+    let requested = requested.map_err(|_| RequestError::NoRoute)?;
+    let route = match turns.named() {
+        Some(name) => {
+            let named = shared.table.named(server, name);
+            Some(named.ok_or_else(|| {
+                tracing::error!(name, "a redirect inside leads to a route that is not there");
+                RequestError::Internal
+            })?)
+        }
+        None => {
+            let route = shared.table.route(server, &requested.path);
+            route.map_err(|Ambiguous| RequestError::BadRequest)?
+        }
+    };
+    let route = route.ok_or(RequestError::NoRoute)?;
+    Ok(Target { client, host, server, requested, route })
 }
 
 fn client(shared: &Shared, request: &Request, ctx: &Context) -> Client {

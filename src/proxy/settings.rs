@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::headers::cross_site::{CrossSite, Exceptions};
+use crate::proxy::error_page::ErrorPages;
 use crate::routing::table::{Ambiguous, Restricts};
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
@@ -54,6 +55,14 @@ pub struct Route {
     pub on_store_down: OnStoreDown,
     /// Its exchanges are streams, whatever their heads look like: long polls.
     pub stream: bool,
+    /// What is shown in place of errors.
+    pub error_pages: ErrorPages,
+    /// An error inside an error page has its page, too.
+    pub recursive_error_pages: bool,
+    /// Errors of workers have pages as well (nginx `proxy_intercept_errors`).
+    pub intercept_errors: bool,
+    /// Only redirects inside lead here (nginx `internal`).
+    pub internal: bool,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
 }

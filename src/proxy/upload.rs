@@ -19,6 +19,8 @@ const HELD_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Upload {
     state: State,
+    /// Where there is no body the client is not asked for one.
+    begins: State,
     is_chunked: bool,
     /// 0 for no limit.
     bytes_max: u64,
@@ -48,8 +50,10 @@ pub enum UploadFailure {
 impl Upload {
     /// An upload that has not begun. With `may_repeat`, its beginning is held.
     pub fn new(body: BodyLength, bytes_max: u64, may_repeat: bool) -> Self {
+        let begins = if body == BodyLength::Empty { State::Flushing } else { State::Body };
         Self {
-            state: State::Body,
+            state: begins,
+            begins,
             is_chunked: body == BodyLength::Unknown,
             bytes_max,
             sent: 0,
@@ -84,14 +88,14 @@ impl Upload {
 
     /// Begins again over another connection, with what was sent so far.
     pub fn begin_again(&mut self, link: &mut Link, copied: Option<&mut Copied>) {
-        self.state = State::Body;
+        self.state = self.begins;
         let held = self.held.as_deref().unwrap_or_default();
         if !held.is_empty() {
             put(link.output(), held, self.is_chunked);
         }
         if let Some(copied) = copied {
             copied.begin_again();
-            copied.pass(held, false);
+            copied.pass(held, self.begins != State::Body);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Matching: request targets are normalised before anything is matched; then host name, then path.
 
+pub mod escape;
 mod fold;
 pub mod host;
 mod names;

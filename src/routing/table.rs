@@ -3,6 +3,8 @@
 //! Servers are chosen by name (`names.rs`). Routes as nginx's prefix locations: the longest prefix, byte
 //! for byte, without regard to where segments end.
 
+use std::collections::HashMap;
+
 use super::fold;
 use super::host::Host;
 use super::names::Names;
@@ -21,7 +23,7 @@ pub struct ServerEntry<T> {
 /// What a table is built from: one route.
 #[derive(Clone, Debug)]
 pub struct RouteEntry<T> {
-    /// As written in the configuration; begins with `/`.
+    /// As written in the configuration; begins with `/`, or with `@` where it is a name.
     pub prefix: String,
     /// Whether it also matches without regard to ASCII case and to path parameters, and where a
     /// path lacks just the prefix's trailing slash: for routes that restrict anything and are not
@@ -38,6 +40,8 @@ pub struct Table<T> {
     first_names: Vec<Option<Box<str>>>,
     /// By server, each in the order in which routes are tried.
     servers: Vec<Vec<Route<T>>>,
+    /// By server, what only redirects inside lead to.
+    named: Vec<HashMap<Box<str>, T>>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +80,7 @@ impl<T> Table<T> {
         }
         let mut names = Names::default();
         let mut compiled = Vec::with_capacity(servers.len());
+        let mut named = Vec::with_capacity(servers.len());
         let first_names = servers.iter().map(|server| first_name(&server.names)).collect();
         for (server, entry) in servers.into_iter().enumerate() {
             for name in &entry.names {
@@ -83,10 +88,15 @@ impl<T> Table<T> {
                     mistakes.push(mistake);
                 }
             }
-            compiled.push(compile_routes(server, entry.routes, &mut mistakes));
+            let (by_name, by_path) =
+                entry.routes.into_iter().partition(|route| route.prefix.starts_with('@'));
+            compiled.push(compile_routes(server, by_path, &mut mistakes));
+            let by_name: Vec<RouteEntry<T>> = by_name;
+            let by_name = by_name.into_iter().map(|route| (route.prefix.into(), route.payload));
+            named.push(by_name.collect());
         }
         if mistakes.is_empty() {
-            Ok(Self { names, first_names, servers: compiled })
+            Ok(Self { names, first_names, servers: compiled, named })
         } else {
             Err(mistakes)
         }
@@ -104,6 +114,11 @@ impl<T> Table<T> {
 }
 
 impl<T: Restricts + Clone> Table<T> {
+    /// A server's route by its name (`@name`), which no request's path leads to.
+    pub fn named(&self, server: usize, name: &str) -> Option<T> {
+        self.named.get(server)?.get(name).cloned()
+    }
+
     /// The route of a server for a path; `None` where there is none: 404.
     ///
     /// As nginx finds it, by the longest prefix, byte for byte. But no reading of the path leads past

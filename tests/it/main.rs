@@ -38,6 +38,7 @@ mod own_sessions;
 mod path_readers;
 mod polled;
 mod proxying;
+mod redirects_inside;
 mod remember;
 mod renewal;
 mod revocation;

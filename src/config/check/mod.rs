@@ -8,6 +8,7 @@ mod cache;
 mod certificate;
 mod cookies;
 mod cursor;
+mod error_pages;
 mod general;
 mod identity;
 mod listeners;

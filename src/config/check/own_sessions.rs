@@ -2,6 +2,7 @@
 
 use crate::config::value::Flaw;
 use crate::headers::cross_site::CrossSite;
+use crate::proxy::error_page::ErrorPages;
 use crate::proxy::settings::{self, Denied, Require, Target};
 use crate::session::outage::OnStoreDown;
 use crate::session::own;
@@ -53,6 +54,10 @@ impl Checker<'_> {
             on_store_down: OnStoreDown::Reject,
             stream: false,
             body_bytes_max: BODY_BYTES_MAX,
+            error_pages: ErrorPages::default(),
+            recursive_error_pages: false,
+            intercept_errors: false,
+            internal: false,
         })
     }
 }

@@ -91,6 +91,10 @@ impl Checker<'_> {
             stream: self.stream(route, session.as_deref()),
             session,
             body_bytes_max,
+            error_pages: self.error_pages(route),
+            recursive_error_pages: route.on(&key::recursive_error_pages),
+            intercept_errors: route.on(&key::intercept_errors),
+            internal: on(&given.internal),
         })
     }
 

@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 
-use super::{CrossSite, Given, List, OnStoreDown, ShortOr, Text};
+use super::{CrossSite, Given, List, Named, OnStoreDown, ShortOr, Text};
 
 /// A key that is inherited.
 pub struct Key<T> {
@@ -81,6 +81,9 @@ levels! {
         on_store_down: ShortOr<OnStoreDown>,
         stream: bool,
         body_bytes_max: String,
+        error_page: Named<String>,
+        recursive_error_pages: bool,
+        intercept_errors: bool,
     }
 
     /// `defaults`
@@ -98,5 +101,6 @@ levels! {
         upstream: Text,
         root: Text,
         exact: Given<bool>,
+        internal: Given<bool>,
     }
 }

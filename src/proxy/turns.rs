@@ -1,0 +1,268 @@
+//! Turns of an exchange: a redirect inside leads the same request to another route, where all that
+//! keeps visitors out is asked again.
+
+use http::{Method, StatusCode};
+
+use crate::downstream::{BodyLength, Client, Request};
+use crate::proxy::context::Context;
+use crate::proxy::error::RequestError;
+use crate::proxy::error_page::{ErrorPage, Place, Shown};
+use crate::proxy::pages::Instead;
+use crate::proxy::respond::NOT_KEPT;
+use crate::proxy::response::Response;
+use crate::proxy::settings::Route;
+use crate::proxy::shared::Shared;
+use crate::routing::escape::{self, Percent};
+use crate::wire::fields::{Field, Fields};
+use crate::wire::name::Name;
+
+/// Redirects inside that one request may take (nginx's number).
+const TURNS_MAX: u8 = 10;
+
+/// What turns before this one have left.
+#[derive(Default)]
+pub struct Turns {
+    taken: u8,
+    /// The name of the route that the present turn leads to; else its path says so.
+    named: Option<String>,
+    /// What is answered in place of an error has this status.
+    status: Option<StatusCode>,
+    has_error_page: bool,
+    /// Fields of answers that were replaced.
+    kept: Fields,
+}
+
+/// A redirect inside.
+#[derive(Debug)]
+pub struct Inside {
+    to: To,
+    /// `None`: it answers in no error's place.
+    shown: Option<(StatusCode, Shown)>,
+    is_vouched: bool,
+    kept: Fields,
+}
+
+/// Where a redirect inside leads.
+#[derive(Debug)]
+enum To {
+    /// A request target, which is asked for by GET or HEAD.
+    Target(Vec<u8>),
+    /// A route by its name, which gets the request as it is.
+    Named(String),
+}
+
+/// What follows from the outcome of a turn.
+pub enum Follow {
+    Answer(Result<Response, Instead>),
+    Inside(Box<Inside>),
+}
+
+impl Turns {
+    /// Whether this is the turn that the client asked for.
+    pub fn is_first(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// The name of the route that this turn leads to.
+    pub fn named(&self) -> Option<&str> {
+        self.named.as_deref()
+    }
+
+    /// What follows from the outcome of a turn. An error may have a page.
+    pub fn follow(
+        &mut self,
+        outcome: Result<Response, Instead>,
+        request: &Request,
+        client: &Client<'_>,
+        ctx: &mut Context,
+    ) -> Follow {
+        let instead = match outcome {
+            Ok(response) => return Follow::Answer(Ok(response)),
+            Err(Instead::Inside(inside)) => return Follow::Inside(inside),
+            Err(instead) => instead,
+        };
+        let Some(status) = instead.status() else { return Follow::Answer(Err(instead)) };
+        let route = ctx.target.as_ref().map(|target| &*target.route);
+        let page = route.and_then(|route| self.page(route, status, request, client));
+        match page.map(|page| page.leads(status)) {
+            None => {
+                self.status = None;
+                Follow::Answer(Err(instead))
+            }
+            Some(Err(elsewhere)) => {
+                self.status = None;
+                Follow::Answer(Err(elsewhere))
+            }
+            Some(Ok(inside)) => {
+                if let Instead::Error(error) = instead {
+                    ctx.error = Some(error);
+                }
+                Follow::Inside(Box::new(inside))
+            }
+        }
+    }
+
+    /// The page that stands for an error here. One error inside a page is shown as it is, unless
+    /// the route says `recursive_error_pages`.
+    fn page<'a>(
+        &self,
+        route: &'a Route,
+        status: StatusCode,
+        request: &Request,
+        client: &Client<'_>,
+    ) -> Option<&'a ErrorPage> {
+        if self.has_error_page && !route.recursive_error_pages {
+            return None;
+        }
+        let page = route.error_pages.find(status.as_u16())?;
+        let is_named = matches!(page.to, Place::Named(_));
+        // A body that somebody has taken cannot be sent again.
+        let is_whole = request.body == BodyLength::Empty || client.received() == 0;
+        (!is_named || is_whole).then_some(page)
+    }
+
+    /// Where the answer of a worker leads, where not to the client: `X-Accel-Redirect`, and errors
+    /// that the route intercepts.
+    pub fn after_worker(
+        &self,
+        response: &Response,
+        request: &Request,
+        client: &Client<'_>,
+        ctx: &Context,
+    ) -> Option<Result<Inside, Instead>> {
+        let route = &ctx.target.as_ref()?.route;
+        if let Some(target) = response.head.fields.get(Name::XAccelRedirect) {
+            return Some(accelerated(target));
+        }
+        let status = response.head.status;
+        if !route.intercept_errors || status.as_u16() < 300 {
+            return None;
+        }
+        Some(self.page(route, status, request, client)?.leads(status))
+    }
+
+    /// Begins the turn that a redirect leads to: what is asked for in it.
+    ///
+    /// # Errors
+    /// There were too many already, or nobody can be asked for that.
+    pub fn begin(
+        &mut self,
+        inside: Inside,
+        asked: &Request,
+        client: &mut Client<'_>,
+        ctx: &mut Context,
+    ) -> Result<Request, Instead> {
+        self.status = None;
+        if self.taken == TURNS_MAX {
+            tracing::error!("a request was redirected inside more than {TURNS_MAX} times");
+            return Err(RequestError::Internal.into());
+        }
+        self.taken += 1;
+        let Inside { to, shown, is_vouched, kept } = inside;
+        ctx.is_vouched = is_vouched;
+        for field in kept.iter() {
+            let _ = self.kept.push(field.name, field.value);
+        }
+        let next = match to {
+            To::Named(name) => {
+                self.named = Some(name);
+                asked.inside(asked.method.clone(), asked.target(), true)
+            }
+            To::Target(target) => {
+                self.named = None;
+                client.leave_body();
+                let method = if asked.method == Method::HEAD { Method::HEAD } else { Method::GET };
+                asked.inside(method, &target, false)
+            }
+        };
+        let next = next.map_err(|flaw| {
+            tracing::error!(%flaw, "a redirect inside leads to no target");
+            RequestError::Internal
+        })?;
+        if let Some((error, shown)) = shown {
+            self.has_error_page = true;
+            self.status = match shown {
+                Shown::Error => Some(error),
+                Shown::Answer => None,
+                Shown::Fixed(status) => StatusCode::from_u16(status).ok(),
+            };
+        }
+        Ok(next)
+    }
+
+    /// Completes the answer of the last turn.
+    pub fn finish(&mut self, response: &mut Response) {
+        if let Some(status) = self.status {
+            response.head.set_status(status);
+        }
+        for field in self.kept.iter() {
+            match field.known {
+                Name::SetCookie | Name::WwwAuthenticate | Name::ClearSiteData => {
+                    let _ = response.head.fields.push(field.name, field.value);
+                }
+                _ => {
+                    let _ = response.head.fields.set(field.name, field.value);
+                }
+            }
+        }
+    }
+}
+
+impl Inside {
+    /// Keeps what the answer that is replaced has to tell the client all the same: of an error that
+    /// was intercepted the ticket and the challenges, of an accelerated answer what nginx keeps.
+    pub fn keep(&mut self, shared: &Shared, fields: &Fields) {
+        let is_error = self.shown.is_some();
+        let is_private = fields.get(Name::CacheControl) == Some(NOT_KEPT);
+        let is_kept = |field: &Field<'_>| match field.known {
+            Name::SetCookie => {
+                !is_error || shared.is_ticket(crate::cookie::response::name_of(field.value))
+            }
+            Name::ClearSiteData => true,
+            Name::CacheControl => is_private || !is_error,
+            Name::WwwAuthenticate => is_error,
+            Name::ContentType | Name::ContentDisposition | Name::AcceptRanges | Name::Expires => {
+                !is_error
+            }
+            _ => false,
+        };
+        for field in fields.iter().filter(is_kept) {
+            let _ = self.kept.push(field.name, field.value);
+        }
+    }
+}
+
+impl ErrorPage {
+    fn leads(&self, error: StatusCode) -> Result<Inside, Instead> {
+        let to = match &self.to {
+            Place::Path(path) => To::Target(escape::target(path.as_bytes(), Percent::Literal)),
+            Place::Named(name) => To::Named(name.clone()),
+            Place::Url(url) => {
+                let status = match self.status {
+                    Shown::Fixed(status @ (301 | 302 | 303 | 307 | 308)) => status,
+                    Shown::Fixed(_) | Shown::Error | Shown::Answer => 302,
+                };
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+                return Err(Instead::Redirect(status, url.clone().into_bytes()));
+            }
+        };
+        let shown = Some((error, self.status));
+        Ok(Inside { to, shown, is_vouched: false, kept: Fields::new() })
+    }
+}
+
+/// Where `X-Accel-Redirect` leads. A path that leaves its directory is refused, however it is spelled.
+fn accelerated(target: &[u8]) -> Result<Inside, Instead> {
+    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let decoded: Vec<u8> = percent_encoding::percent_decode(path).collect();
+    let leaves = decoded.contains(&0) || decoded.split(|byte| *byte == b'/').any(|s| s == b"..");
+    let to = match (target, std::str::from_utf8(target)) {
+        ([b'@', ..], Ok(name)) => To::Named(name.to_owned()),
+        ([b'/', ..], _) if !leaves => To::Target(escape::target(target, Percent::Escape)),
+        _ => {
+            tracing::error!("the X-Accel-Redirect of a worker is no path inside");
+            return Err(RequestError::NoRoute.into());
+        }
+    };
+    Ok(Inside { to, shown: None, is_vouched: true, kept: Fields::new() })
+}
