@@ -117,6 +117,16 @@ enum Others {
     Out,
 }
 
+impl Others {
+    /// Of a login that is not in the gate.
+    fn outside(policy: &Policy) -> Self {
+        match policy.serialize.requests {
+            Serialize::Off => Self::Out,
+            Serialize::Login | Serialize::Unsafe | Serialize::All => Self::MayBeInside,
+        }
+    }
+}
+
 impl<'a> Admission<'a> {
     /// Begins to admit a request whose ticket opened.
     pub fn begin(
@@ -140,10 +150,7 @@ impl<'a> Admission<'a> {
             grace,
             how: How::Kept,
             waited: Waited::No,
-            others: match order.requests {
-                Serialize::Off => Others::Out,
-                Serialize::Login | Serialize::Unsafe | Serialize::All => Others::MayBeInside,
-            },
+            others: Others::outside(policy),
             tries: 0,
             now: UnixMillis(0),
             events: Vec::new(),

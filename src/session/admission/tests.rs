@@ -332,6 +332,25 @@ fn a_login_closes_the_gate_before_it_suspends_the_record() {
     check(&off, login(), ENTER, &script);
 }
 
+/// PROTOCOL 18: while it waits for another node's login the gate is open, and somebody may have come in.
+#[test]
+fn a_login_that_waited_for_another_node_closes_the_gate_again() {
+    let script = [
+        (entered(), "look up"),
+        (found(9, seen()), "close for 2000"),
+        (closed(Closed::Alone, false, 0), "look up"),
+        (found(9, seen()), "write pending over 9"),
+        (CONFLICT, "look up anew"),
+        (found(10, suspended()), "wait 20 until 2000"),
+        (paused(20), ENTER),
+        (entered(), "look up anew"),
+        (found(11, seen()), "close for 2000"),
+        (closed(Closed::Alone, false, 30), "look up anew"),
+        (found(11, seen()), "write pending over 11"),
+    ];
+    check(&policy(), login(), ENTER, &script);
+}
+
 #[test]
 fn a_login_waits_for_another_one_that_closed_the_gate() {
     let begins = [(entered(), "look up"), (found(9, seen()), "close for 2000")];

@@ -133,6 +133,8 @@ impl Admission<'_> {
         }
         self.waited = Waited::Told;
         self.how = How::Anew;
+        // It waits outside: whoever comes meanwhile is let in.
+        self.others = Others::outside(self.policy);
         self.stage = Stage::Wait;
         Step::Wait { pause: POLL, until: self.until }
     }
