@@ -1,18 +1,34 @@
 //! nginx's configuration files: read as nginx reads them.
 //!
-//! [`read`] makes a [`tree::Tree`] of a file and all that it includes, judged by a [`Grammar`]. Nothing in
-//! here has a meaning yet; that is for who walks over the tree.
+//! [`nginx`] makes a [`tree::Tree`] of a file and all that it includes, judged as nginx judges it: a
+//! [`Mistake`] prints as nginx prints it. Nothing in here has a meaning yet; that is for who walks over the
+//! tree, with the readers of [`value`] and [`location`].
 
 pub mod files;
 mod glob;
+mod grammar;
+pub mod known;
 mod lex;
+mod lines;
+pub mod location;
 mod lua;
 mod mistake;
+mod own;
 mod read;
 pub mod text;
 pub mod tree;
+pub mod value;
 
 pub use files::{Disk, Files};
+pub use grammar::Nginx;
 pub use lex::{End, Lexer, Source, Statement, Token};
 pub use mistake::Mistake;
 pub use read::{Grammar, Kind, read};
+
+/// Reads a file of nginx's, by the rules of nginx.
+///
+/// # Errors
+/// The first mistake, as nginx prints it.
+pub fn nginx(files: &impl Files, main: &str) -> Result<tree::Tree, Mistake> {
+    read(files, main, &mut Nginx::default())
+}

@@ -26,8 +26,10 @@ const BYTES_MAX: usize = 64 << 20;
 pub enum Kind {
     /// A directive, or a line of a `map`: it goes into the tree.
     Plain,
-    /// Other files stand here, by its first argument.
+    /// Other files stand here, by its first argument, which may have wildcards.
     Include,
+    /// Another file stands here, by its first argument as it is.
+    IncludeOne,
     /// It has a block of directives, or of such lines. [`Grammar::leave`] is told of its end.
     Block,
     /// It has a block of Lua, which is not read.
@@ -171,7 +173,7 @@ impl<'a, F: Files, G: Grammar> Reader<'a, F, G> {
         let kind = kind.map_err(|message| self.mistake(message, Some(directive.place)))?;
         match kind {
             Kind::Plain => into.push(directive),
-            Kind::Include => self.include(&directive, into)?,
+            Kind::Include | Kind::IncludeOne => self.include(&directive, kind, into)?,
             Kind::Block | Kind::Lua => {
                 let mut inner = Vec::new();
                 if kind == Kind::Lua {
@@ -200,7 +202,12 @@ impl<'a, F: Files, G: Grammar> Reader<'a, F, G> {
         Ok(())
     }
 
-    fn include(&mut self, directive: &Directive, into: &mut Vec<Directive>) -> Result<(), Mistake> {
+    fn include(
+        &mut self,
+        directive: &Directive,
+        kind: Kind,
+        into: &mut Vec<Directive>,
+    ) -> Result<(), Mistake> {
         let place = Some(directive.place);
         if self.includes == INCLUDES_MAX {
             let message = format!("more than {INCLUDES_MAX} files include one another");
@@ -208,7 +215,7 @@ impl<'a, F: Files, G: Grammar> Reader<'a, F, G> {
         }
         let name = self.full_name(directive.first().unwrap_or_default());
         self.includes += 1;
-        if glob::is_pattern(&name) {
+        if kind == Kind::Include && glob::is_pattern(&name) {
             let found = glob::find(self.files, &name)
                 .map_err(|_| self.mistake(format!("glob() \"{name}\" failed"), place))?;
             for name in found {
@@ -262,4 +269,4 @@ fn system_error(error: &io::Error) -> String {
 
 #[cfg(test)]
 #[path = "read_tests.rs"]
-mod tests;
+pub mod tests;

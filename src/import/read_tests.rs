@@ -26,6 +26,12 @@ impl Grammar for Anything {
     }
 }
 
+/// The only directive of a text, for tests of what directives say.
+pub fn one(text: &str) -> Directive {
+    let tree = reading(&[("/n.conf", text)]).expect("it reads");
+    tree.directives.into_iter().next().expect("a directive")
+}
+
 /// `FILE: TEXT` for each file, the first is the main one.
 fn reading(files: &[(&str, &str)]) -> Result<Tree, String> {
     let main = files[0].0;

@@ -1,0 +1,146 @@
+//! Directives that nginx takes in ways of their own: what can be wrong with them by themselves.
+//!
+//! What depends on the machine (names, files, certificates) is not asked here, nor whether patterns and
+//! variables are good: that is for who compiles them.
+
+use super::known::rows::{self, Contexts};
+use super::tree::Directive;
+use super::value::condition::Condition;
+use super::value::listen::Listen;
+use super::value::number::number;
+use super::value::upstream::Server;
+
+/// Checks what a directive says.
+///
+/// # Errors
+/// nginx's message, without the place.
+pub fn enter(module: &str, directive: &Directive) -> Result<(), String> {
+    let name = directive.name.text.as_str();
+    match (module, name) {
+        ("ngx_http_core_module", "listen") => Listen::read(directive).map(drop),
+        ("ngx_http_upstream_module", "server") => Server::read(directive).map(drop),
+        ("ngx_http_rewrite_module", "if") => Condition::read(directive).map(drop),
+        ("ngx_http_rewrite_module", "rewrite") => rewrite(directive),
+        ("ngx_http_rewrite_module", "return") => return_code(directive),
+        ("ngx_http_rewrite_module" | "ngx_stream_set_module", "set") => variable(directive.first()),
+        ("ngx_http_core_module", "error_page") => error_page(directive),
+        ("ngx_http_core_module", "limit_except") => methods(directive),
+        ("ngx_http_upstream_keepalive_module", "keepalive") => keepalive(directive),
+        ("ngx_event_core_module", "worker_connections") => worker_connections(directive),
+        ("ngx_core_module", "worker_processes") => worker_processes(directive),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a block as a whole; `inside` is what it holds.
+///
+/// # Errors
+/// nginx's message, without the place.
+pub fn leave(inside: Contexts, block: &Directive) -> Result<(), String> {
+    let upstream = matches!(inside, rows::UPSTREAM | rows::STREAM_UPSTREAM);
+    let filled = |child: &Directive| matches!(child.name.text.as_str(), "server" | "state");
+    if upstream && !block.children().iter().any(filled) {
+        return Err("no servers are inside upstream".to_owned());
+    }
+    Ok(())
+}
+
+fn rewrite(directive: &Directive) -> Result<(), String> {
+    match directive.arg(2) {
+        None | Some("last" | "break" | "redirect" | "permanent") => Ok(()),
+        Some(flag) => Err(format!("invalid parameter \"{flag}\"")),
+    }
+}
+
+/// A number, or with no text behind it a URL or a text with variables.
+fn return_code(directive: &Directive) -> Result<(), String> {
+    let first = directive.first().unwrap_or_default();
+    let url = |text: &str| {
+        ["http://", "https://", "$scheme"].iter().any(|start| {
+            text.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+        })
+    };
+    match number(first) {
+        Some(code) if code <= 999 => Ok(()),
+        None if directive.args.len() == 1 && url(first) => Ok(()),
+        _ => Err(format!("invalid return code \"{first}\"")),
+    }
+}
+
+fn variable(name: Option<&str>) -> Result<(), String> {
+    let name = name.unwrap_or_default();
+    if name.len() > 1 && name.starts_with('$') {
+        return Ok(());
+    }
+    Err(format!("invalid variable name \"{name}\""))
+}
+
+fn error_page(directive: &Directive) -> Result<(), String> {
+    let Some((_, mut codes)) = directive.args.split_last() else {
+        return Ok(());
+    };
+    if let Some((status, before)) =
+        codes.split_last().filter(|(last, _)| last.text.starts_with('='))
+    {
+        let code = &status.text[1..];
+        if !code.is_empty() && number(code).is_none() {
+            return Err(format!("invalid value \"{}\"", status.text));
+        }
+        codes = before;
+    }
+    for code in codes {
+        let text = &code.text;
+        match number(text) {
+            None | Some(499) => return Err(format!("invalid value \"{text}\"")),
+            Some(300..=599) => {}
+            Some(_) => return Err(format!("value \"{text}\" must be between 300 and 599")),
+        }
+    }
+    Ok(())
+}
+
+/// What `limit_except` knows.
+const METHODS: [&str; 14] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "OPTIONS",
+    "PROPFIND",
+    "PROPPATCH",
+    "LOCK",
+    "UNLOCK",
+    "PATCH",
+];
+
+fn methods(directive: &Directive) -> Result<(), String> {
+    let known = |text: &str| METHODS.iter().any(|method| method.eq_ignore_ascii_case(text));
+    match directive.args.iter().find(|word| !known(&word.text)) {
+        Some(word) => Err(format!("invalid method \"{}\"", word.text)),
+        None => Ok(()),
+    }
+}
+
+fn keepalive(directive: &Directive) -> Result<(), String> {
+    let first = directive.first().unwrap_or_default();
+    match number(first) {
+        // Newer ones take 0 for "none", 1.22 does not.
+        Some(_) => Ok(()),
+        None => Err(format!("invalid value \"{first}\" in \"keepalive\" directive")),
+    }
+}
+
+fn worker_connections(directive: &Directive) -> Result<(), String> {
+    let first = directive.first().unwrap_or_default();
+    number(first).map(drop).ok_or_else(|| format!("invalid number \"{first}\""))
+}
+
+fn worker_processes(directive: &Directive) -> Result<(), String> {
+    let first = directive.first().unwrap_or_default();
+    let wrong = first != "auto" && number(first).is_none();
+    if wrong { Err("\"worker_processes\" directive invalid value".to_owned()) } else { Ok(()) }
+}
