@@ -8,16 +8,19 @@ use std::collections::HashSet;
 use super::known::rows::{self, Contexts, Known};
 use super::known::{self, foreign};
 use super::lines::Lines;
+use super::listens::Listens;
 use super::location::Location;
 use super::own;
 use super::read::{Grammar, Kind};
 use super::text::until_nul;
-use super::tree::Directive;
+use super::tree::{Directive, Place};
+use super::value::listen::Listen;
 use super::value::set;
 
 /// nginx's grammar, with the blocks that are open.
 pub struct Nginx {
     open: Vec<Frame>,
+    listens: Listens,
 }
 
 /// A block that is open.
@@ -25,6 +28,8 @@ struct Frame {
     inside: Inside,
     /// What may stand here only once, and has stood here: by its module and name.
     seen: HashSet<(&'static str, &'static str)>,
+    /// What is named here, by the directive that names it.
+    names: HashSet<(&'static str, String)>,
 }
 
 /// What a block holds.
@@ -39,13 +44,14 @@ enum Inside {
 
 impl Default for Nginx {
     fn default() -> Self {
-        Self { open: vec![Frame::new(Inside::Directives(rows::MAIN, None))] }
+        let main = Frame::new(Inside::Directives(rows::MAIN, None));
+        Self { open: vec![main], listens: Listens::default() }
     }
 }
 
 impl Frame {
     fn new(inside: Inside) -> Self {
-        Self { inside, seen: HashSet::new() }
+        Self { inside, seen: HashSet::new(), names: HashSet::new() }
     }
 }
 
@@ -59,12 +65,20 @@ impl Grammar for Nginx {
         }
     }
 
-    fn leave(&mut self, directive: &Directive) -> Result<(), String> {
+    fn leave(&mut self, directive: &Directive) -> Result<(), (String, Option<Place>)> {
         let frame = self.open.pop();
         match frame.map(|frame| frame.inside) {
             Some(Inside::Directives(context, _)) => own::leave(context, directive),
             _ => Ok(()),
         }
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        let events = ("ngx_events_module", "events");
+        if self.open.first().is_some_and(|main| main.seen.contains(&events)) {
+            return Ok(());
+        }
+        Err("no \"events\" section in configuration".to_owned())
     }
 }
 
@@ -73,8 +87,10 @@ impl Nginx {
         let name = directive.name.text.as_str();
         let (context, _) = self.around();
         let named = known::named(name);
-        let Some((module, known)) = named.iter().find(|(_, known)| known.contexts & context != 0)
-        else {
+        let here = || named.iter().filter(|(_, known)| known.contexts & context != 0);
+        // Newer versions take some with other numbers of arguments.
+        let fits = here().find(|(_, known)| known.takes(directive.args.len()));
+        let Some((module, known)) = fits.or_else(|| here().next()) else {
             if foreign::module(name).is_some() {
                 return Ok(self.foreign(directive, opens));
             }
@@ -92,6 +108,11 @@ impl Nginx {
         self.once(module, known)?;
         set::check(known, directive)?;
         own::enter(module, directive)?;
+        match (context, name) {
+            (rows::SERVER, "listen") => self.listens.add(&Listen::read(directive)?)?,
+            (rows::HTTP, "server") => self.listens.next_server(),
+            _ => self.named(known.name, directive)?,
+        }
         if !opens {
             return Ok(Kind::Plain);
         }
@@ -131,6 +152,28 @@ impl Nginx {
             return Err(format!("\"{}\" directive is duplicate", known.name));
         }
         Ok(())
+    }
+
+    /// Some things have names that are theirs alone.
+    fn named(&mut self, kind: &'static str, directive: &Directive) -> Result<(), String> {
+        let Some(frame) = self.open.last_mut() else {
+            return Ok(());
+        };
+        let name = directive.first().unwrap_or_default();
+        // Upstreams are found without regard to case.
+        let key = match kind {
+            "upstream" => name.to_ascii_lowercase(),
+            "log_format" => name.to_owned(),
+            _ => return Ok(()),
+        };
+        let builtin = kind == "log_format" && name == "combined";
+        if !builtin && frame.names.insert((kind, key)) {
+            return Ok(());
+        }
+        Err(match kind {
+            "upstream" => format!("duplicate upstream \"{name}\""),
+            _ => format!("duplicate \"{kind}\" name \"{name}\""),
+        })
     }
 
     fn foreign(&mut self, directive: &Directive, opens: bool) -> Kind {

@@ -6,12 +6,14 @@ use crate::import::read::read;
 #[track_caller]
 fn check(text: &str, expected: &str) {
     let files = BTreeMap::from([("/n.conf".to_owned(), text.as_bytes().to_vec())]);
-    let found = match read(&files, "/n.conf", &mut Nginx::default()) {
+    let found = match read(&files, "/n.conf", "", &mut Nginx::default()) {
         Ok(_) => String::new(),
         Err(mistake) => mistake.to_string(),
     };
-    let expected =
-        if expected.is_empty() { String::new() } else { format!("{expected} in /n.conf:1") };
+    let expected = match expected {
+        "" | "no \"events\" section in configuration" => expected.to_owned(),
+        _ => format!("{expected} in /n.conf:1"),
+    };
     assert_eq!(found, expected, "{text}");
 }
 
@@ -59,8 +61,55 @@ fn what_may_stand_once_stands_once() {
     check(&in_server("add_header a b; add_header a b;"), "");
     check(
         "events {} http { map $a $b { default 1; default 2; } }",
-        concat!("duplicate default map parameter"),
+        "duplicate default map parameter",
     );
+}
+
+#[test]
+fn names_are_given_once() {
+    let http = |text: &str| format!("events {} http {{ {text} }}", "{}");
+    let upstreams = "upstream u { server a; } upstream U { server a; }";
+    check(&http(upstreams), "duplicate upstream \"U\"");
+    check(&http("log_format a b; log_format a c;"), "duplicate \"log_format\" name \"a\"");
+    check(&http("log_format combined b;"), "duplicate \"log_format\" name \"combined\"");
+    for (locations, expected) in [
+        ("location /a { } location /a { }", "duplicate location \"/a\""),
+        ("location /a { } location = /a { } location ^~ /a { }", "duplicate location \"/a\""),
+        ("location /a { location /a { } }", ""),
+        ("location /a { location /ab { } location /ab { } }", "duplicate location \"/ab\""),
+        ("location ~ a { } location ~ a { } location @b { } location @b { }", ""),
+    ] {
+        check(&in_server(locations), expected);
+    }
+}
+
+#[test]
+fn addresses_are_given_once() {
+    let servers = |one: &str, other: &str| {
+        format!("events {{}} http {{ server {{ {one} }} server {{ {other} }} }}")
+    };
+    let twice = |text: &str| format!("a duplicate listen {text}");
+    check(&in_server("listen 80; listen 80;"), &twice("0.0.0.0:80"));
+    check(&in_server("listen 127.0.0.1; listen 127.0.0.1:80;"), &twice("127.0.0.1:80"));
+    check(&in_server("listen [::1]:80; listen [0:0::1];"), &twice("[::1]:80"));
+    check(&in_server("listen unix:/x; listen unix:/x;"), &twice("unix:/x"));
+    check(&in_server("listen 80-82; listen 81;"), &twice("0.0.0.0:81"));
+    check(&in_server("listen 443 quic; listen 443 ssl;"), "");
+    check(&servers("listen 80;", "listen 80;"), "");
+    check(
+        &servers("listen 80 default_server;", "listen *:80 default_server;"),
+        "a duplicate default server for 0.0.0.0:80",
+    );
+    check(
+        &servers("listen 80 backlog=5;", "listen 80 bind;"),
+        "duplicate listen options for 0.0.0.0:80",
+    );
+    check(&servers("listen 80 backlog=5;", "listen 80 default_server;"), "");
+}
+
+#[test]
+fn a_configuration_has_events() {
+    check("pid x;", "no \"events\" section in configuration");
 }
 
 #[test]
@@ -137,4 +186,6 @@ fn directives_of_others_are_let_through() {
 fn newer_directives_are_known() {
     check(&in_server("listen 443 quic; http2 on; http3 on; quic_retry on;"), "");
     check("events {} http { add_header_inherit merge; proxy_pass_trailers on; }", "");
+    check("events {} http { proxy_http_version 2; proxy_limit_rate $x; }", "");
+    check("events {} http { upstream u { server a; sticky; keepalive 32 local; } }", "");
 }

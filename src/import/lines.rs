@@ -63,9 +63,18 @@ impl Lines {
             (LineKind::Geo, "include") => Ok(Kind::IncludeOne),
             (LineKind::SplitClients, _) => split(name),
             (LineKind::CharsetMap, _) if args != 1 => Err("invalid parameters number".to_owned()),
-            (LineKind::Map | LineKind::CharsetMap, "include") => Ok(Kind::Include),
-            (LineKind::Map | LineKind::Geo | LineKind::CharsetMap, _) => Ok(Kind::Plain),
+            (LineKind::CharsetMap, _) => code(name),
+            (LineKind::Map, "include") => Ok(Kind::Include),
+            (LineKind::Map | LineKind::Geo, _) => Ok(Kind::Plain),
         }
+    }
+}
+
+/// A byte in hexadecimal digits.
+fn code(text: &str) -> Result<Kind, String> {
+    match u64::from_str_radix(text, 16) {
+        Ok(0..=255) if !text.starts_with('+') => Ok(Kind::Plain),
+        _ => Err(format!("invalid value \"{text}\"")),
     }
 }
 

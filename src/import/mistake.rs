@@ -12,19 +12,30 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     message: String,
-    place: Option<(String, u32)>,
+    site: Site,
+}
+
+/// Where a mistake is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// In a file, on a line.
+    Line(String, u32),
+    /// In the argument of `-g`.
+    CommandLine,
+    /// In no place: a main file that does not open, or what is missing from all of it.
+    Nowhere,
 }
 
 impl Mistake {
-    /// A mistake at a file's line; the main file that does not open has no place.
-    pub fn new(message: impl Into<String>, place: Option<(&str, u32)>) -> Self {
+    /// A mistake, in words of nginx's.
+    pub fn new(message: impl Into<String>, site: Site) -> Self {
         let mut message = message.into();
         if message.len() > MESSAGE_BYTES_MAX {
             let mut raw = bytes(&message).into_owned();
             raw.truncate(MESSAGE_BYTES_MAX);
             message = text(&raw);
         }
-        Self { message, place: place.map(|(file, line)| (file.to_owned(), line)) }
+        Self { message, site }
     }
 
     /// What is wrong, without the place.
@@ -32,9 +43,9 @@ impl Mistake {
         &self.message
     }
 
-    /// File and line.
-    pub fn place(&self) -> Option<(&str, u32)> {
-        self.place.as_ref().map(|(file, line)| (file.as_str(), *line))
+    /// Where it is.
+    pub fn site(&self) -> &Site {
+        &self.site
     }
 
     /// The bytes that nginx would print, with words of the file as they stand there.
@@ -43,9 +54,10 @@ impl Mistake {
     }
 
     fn line(&self) -> String {
-        match &self.place {
-            Some((file, line)) => format!("{} in {file}:{line}", self.message),
-            None => self.message.clone(),
+        match &self.site {
+            Site::Line(file, line) => format!("{} in {file}:{line}", self.message),
+            Site::CommandLine => format!("{} in command line", self.message),
+            Site::Nowhere => self.message.clone(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod grammar;
 pub mod known;
 mod lex;
 mod lines;
+mod listens;
 pub mod location;
 mod lua;
 mod mistake;
@@ -22,13 +23,13 @@ pub mod value;
 pub use files::{Disk, Files};
 pub use grammar::Nginx;
 pub use lex::{End, Lexer, Source, Statement, Token};
-pub use mistake::Mistake;
+pub use mistake::{Mistake, Site};
 pub use read::{Grammar, Kind, read};
 
-/// Reads a file of nginx's, by the rules of nginx.
+/// Reads a file of nginx's by the rules of nginx, with what `-g` says.
 ///
 /// # Errors
 /// The first mistake, as nginx prints it.
-pub fn nginx(files: &impl Files, main: &str) -> Result<tree::Tree, Mistake> {
-    read(files, main, &mut Nginx::default())
+pub fn nginx(files: &impl Files, main: &str, command_line: &str) -> Result<tree::Tree, Mistake> {
+    read(files, main, command_line, &mut Nginx::default())
 }

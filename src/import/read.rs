@@ -8,7 +8,7 @@ use std::io;
 use super::files::Files;
 use super::glob;
 use super::lex::{End, Lexer, Source, Statement, Token};
-use super::mistake::Mistake;
+use super::mistake::{Mistake, Site};
 use super::text::until_nul;
 use super::tree::{Block, Directive, FileId, Place, SourceFile, Span, Tree, Word};
 
@@ -47,18 +47,34 @@ pub trait Grammar {
     /// Judges the whole of the block that was entered last, when its `}` has been read.
     ///
     /// # Errors
-    /// nginx's message, without the place.
-    fn leave(&mut self, directive: &Directive) -> Result<(), String>;
+    /// nginx's message, with its place where that is not the block's end.
+    fn leave(&mut self, directive: &Directive) -> Result<(), (String, Option<Place>)>;
+
+    /// Judges all, at the end of the main file.
+    ///
+    /// # Errors
+    /// nginx's message, which has no place.
+    fn finish(&mut self) -> Result<(), String>;
 }
 
-/// Reads a configuration, by the name of its main file, with all that it includes.
+/// Reads a configuration, by the name of its main file, with all that it includes. Directives of the
+/// command line come first; there may be none.
 ///
 /// # Errors
 /// The first mistake.
-pub fn read(files: &impl Files, main: &str, grammar: &mut impl Grammar) -> Result<Tree, Mistake> {
+pub fn read(
+    files: &impl Files,
+    main: &str,
+    command_line: &str,
+    grammar: &mut impl Grammar,
+) -> Result<Tree, Mistake> {
     let mut reader = Reader::new(files, grammar, main);
     let mut directives = Vec::new();
+    let lexer = Lexer::new(command_line.as_bytes(), Source::Parameter);
+    let mut open = Open { id: FileId::COMMAND_LINE, lexer };
+    reader.statements(&mut open, &mut directives, false)?;
     reader.file(main, None, &mut directives)?;
+    reader.grammar.finish().map_err(|message| reader.mistake(message, None))?;
     Ok(Tree { files: reader.read, directives })
 }
 
@@ -156,6 +172,9 @@ impl<'a, F: Files, G: Grammar> Reader<'a, F, G> {
                 }
                 End::Semicolon | End::Opening => {}
             }
+            if open.id == FileId::COMMAND_LINE && end == End::Opening {
+                return Err(self.wrong(open, "block directives are not supported in -g option"));
+            }
             if let Some(directive) = directive(open, words) {
                 self.directive(open, directive, end == End::Opening, into)?;
             }
@@ -185,7 +204,7 @@ impl<'a, F: Files, G: Grammar> Reader<'a, F, G> {
                 directive.span.end = open.lexer.position();
                 directive.block = Some(Block { directives: inner, end });
                 let judged = self.grammar.leave(&directive);
-                judged.map_err(|message| self.mistake(message, Some(end)))?;
+                judged.map_err(|(message, at)| self.mistake(message, at.or(Some(end))))?;
                 into.push(directive);
             }
         }
@@ -239,11 +258,15 @@ impl<'a, F: Files, G: Grammar> Reader<'a, F, G> {
     }
 
     fn mistake(&self, message: String, place: Option<Place>) -> Mistake {
-        let named = place.and_then(|place| {
-            let file = self.read.get(usize::try_from(place.file.0).ok()?)?;
-            Some((file.name.as_str(), place.line))
-        });
-        Mistake::new(message, named)
+        let site = match place {
+            None => Site::Nowhere,
+            Some(Place { file: FileId::COMMAND_LINE, .. }) => Site::CommandLine,
+            Some(Place { file, line }) => {
+                let file = usize::try_from(file.0).ok().and_then(|index| self.read.get(index));
+                Site::Line(file.map_or_else(String::new, |file| file.name.clone()), line)
+            }
+        };
+        Mistake::new(message, site)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{Grammar, Kind, read};
-use crate::import::tree::{Directive, Tree};
+use crate::import::tree::{Directive, Place, Tree};
 
 /// Takes everything for a directive that may stand where it stands.
 struct Anything;
@@ -17,12 +17,16 @@ impl Grammar for Anything {
         })
     }
 
-    fn leave(&mut self, directive: &Directive) -> Result<(), String> {
-        if directive.first() == Some("wrong") {
-            Err("the whole is wrong".to_owned())
-        } else {
-            Ok(())
+    fn leave(&mut self, directive: &Directive) -> Result<(), (String, Option<Place>)> {
+        match directive.first() {
+            Some("wrong") => Err(("the whole is wrong".to_owned(), None)),
+            Some("begin") => Err(("the begin is wrong".to_owned(), Some(directive.place))),
+            _ => Ok(()),
         }
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -37,7 +41,7 @@ fn reading(files: &[(&str, &str)]) -> Result<Tree, String> {
     let main = files[0].0;
     let files: BTreeMap<String, Vec<u8>> =
         files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect();
-    read(&files, main, &mut Anything).map_err(|mistake| mistake.to_string())
+    read(&files, main, "", &mut Anything).map_err(|mistake| mistake.to_string())
 }
 
 /// A tree on one line: `name arg{ … }`, each directive with its place.
@@ -111,9 +115,24 @@ fn mistakes_name_the_file_that_is_read() {
         "! \"refused\" directive is not allowed here in /n.conf:3",
     );
     check(&[("/n.conf", "a wrong {\n b;\n}")], "! the whole is wrong in /n.conf:3");
-    let missing = super::read(&BTreeMap::new(), "/n.conf", &mut Anything);
+    check(&[("/n.conf", "a begin {\n b;\n}")], "! the begin is wrong in /n.conf:1");
+    let missing = read(&BTreeMap::new(), "/n.conf", "", &mut Anything);
     let missing = missing.expect_err("there is no such file").to_string();
     assert_eq!(missing, "open() \"/n.conf\" failed (2: No such file or directory)");
+}
+
+#[test]
+fn the_command_line_comes_first() {
+    let files = BTreeMap::from([("/n.conf".to_owned(), b"a;".to_vec())]);
+    let reading = |text| match read(&files, "/n.conf", text, &mut Anything) {
+        Ok(tree) => shown(&tree, &tree.directives),
+        Err(mistake) => format!("! {mistake}"),
+    };
+    assert_eq!(reading("b; c d;"), "b@command line c d@command line a@/n.conf:1");
+    assert_eq!(reading("b"), "! unexpected end of parameter, expecting \";\" in command line");
+    assert_eq!(reading("refused;"), "! \"refused\" directive is not allowed here in command line");
+    assert_eq!(reading("b }"), "! unexpected \"}\" in command line");
+    assert_eq!(reading("b {"), "! block directives are not supported in -g option in command line");
 }
 
 #[test]

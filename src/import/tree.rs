@@ -4,11 +4,16 @@
 
 use std::fmt;
 
-use super::mistake::Mistake;
+use super::mistake::{Mistake, Site};
 
 /// A file, by the order in which it was opened first: an index into [`Tree::files`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u32);
+
+impl FileId {
+    /// The argument of nginx's option `-g`, which is no file.
+    pub const COMMAND_LINE: Self = Self(u32::MAX);
+}
 
 /// What nginx's messages name: `FILE:LINE`, where a statement ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,7 +100,10 @@ impl Directive {
 impl Tree {
     /// A mistake at a place, in nginx's form.
     pub fn mistake(&self, place: Place, text: impl Into<String>) -> Mistake {
-        Mistake::new(text, Some((self.name(place.file), place.line)))
+        if place.file == FileId::COMMAND_LINE {
+            return Mistake::new(text, Site::CommandLine);
+        }
+        Mistake::new(text, Site::Line(self.name(place.file).to_owned(), place.line))
     }
 
     /// The name of a file, as nginx names it.
@@ -103,8 +111,11 @@ impl Tree {
         self.file(file).map_or("", |file| file.name.as_str())
     }
 
-    /// `FILE:LINE`
+    /// `FILE:LINE`, or `command line`.
     pub fn at(&self, place: Place) -> String {
+        if place.file == FileId::COMMAND_LINE {
+            return "command line".to_owned();
+        }
         format!("{}:{}", self.name(place.file), place.line)
     }
 

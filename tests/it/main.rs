@@ -30,6 +30,7 @@ mod layers;
 mod mass_logout;
 mod mistakes;
 mod modes;
+mod nginx_conf_reader;
 mod on_store_down;
 mod operations;
 mod order;

@@ -120,7 +120,7 @@ const HTTP_PROXY: Module = module(
                 "Vary",
             ]),
         ),
-        line("proxy_http_version", TO_LOCATION, T1, OneOf(&["1.0", "1.1"])),
+        line("proxy_http_version", TO_LOCATION, T1, OneOf(&["1.0", "1.1", "2"])),
         line("proxy_ssl_session_reuse", TO_LOCATION, T1, Flag),
         line(
             "proxy_ssl_protocols",

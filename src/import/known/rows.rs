@@ -40,7 +40,8 @@ pub const T123: Arity = T12 | T3;
 pub const T1234: Arity = T123 | T4;
 pub const T23: Arity = T2 | T3;
 /// The last bit stands for all numbers from there on.
-pub const MORE1: Arity = Arity::MAX & !T0;
+pub const ANY: Arity = Arity::MAX;
+pub const MORE1: Arity = ANY & !T0;
 pub const MORE2: Arity = MORE1 & !T1;
 
 /// How nginx takes what a directive says.

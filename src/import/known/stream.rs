@@ -149,6 +149,13 @@ const STREAM_SSL: Module = module(
         line("ssl_certificate_compression", TO_STREAM, T1, Flag).since("1.29.1"),
         line("ssl_key_log", TO_STREAM, T1, Once).since("1.29.0"),
         line("ssl_ech_file", TO_STREAM, T1, Many).since("1.29.4"),
+        line("ssl_ocsp", TO_STREAM, T1, OneOf(&["off", "on", "leaf"])).since("1.27.2"),
+        line("ssl_ocsp_responder", TO_STREAM, T1, Text).since("1.27.2"),
+        line("ssl_ocsp_cache", TO_STREAM, T1, Once).since("1.27.2"),
+        line("ssl_stapling", TO_STREAM, T1, Flag).since("1.27.2"),
+        line("ssl_stapling_file", TO_STREAM, T1, Text).since("1.27.2"),
+        line("ssl_stapling_responder", TO_STREAM, T1, Text).since("1.27.2"),
+        line("ssl_stapling_verify", TO_STREAM, T1, Flag).since("1.27.2"),
         line("ssl_reject_handshake", TO_STREAM, T1, Flag).since("1.25.5"),
     ],
 );

@@ -4,8 +4,8 @@ use super::rows::Set::{
     Access, Buffers, Flag, Folder, Many, Millis, Number, Offset, Once, Size, SomeOf, Text, Within,
 };
 use super::rows::{
-    HTTP, LOCATION, LOCATION_IF, MORE1, MORE2, Module, T0, T1, T2, T012, T12, T23, T123, T1234,
-    TO_LOCATION, UPSTREAM, block, line, module,
+    ANY, HTTP, LOCATION, LOCATION_IF, MORE1, MORE2, Module, T0, T1, T2, T012, T12, T23, T123,
+    T1234, TO_LOCATION, UPSTREAM, block, line, module,
 };
 
 pub const MODULES: &[Module] = &[
@@ -31,7 +31,8 @@ const HTTP_UPSTREAM: Module = module(
         line("resolver", UPSTREAM, MORE1, Once).since("1.27.3"),
         line("resolver_timeout", UPSTREAM, T1, Millis).since("1.27.3"),
         line("state", UPSTREAM, T1, Once).since("1.9.7"),
-        line("sticky", UPSTREAM, MORE2, Once).since("1.29.6"),
+        // An older module of others takes `sticky` alone, too.
+        line("sticky", UPSTREAM, ANY, Once).since("1.29.6"),
         line("least_time", UPSTREAM, T12, Many).since("1.7.10"),
     ],
 );
@@ -483,6 +484,7 @@ const HTTP_UPSTREAM_KEEPALIVE: Module = module(
     "ngx_http_upstream_keepalive_module",
     &[
         line("keepalive", UPSTREAM, T1, Once),
+        line("keepalive", UPSTREAM, T2, Once).since("1.29.7"),
         line("keepalive_time", UPSTREAM, T1, Millis),
         line("keepalive_timeout", UPSTREAM, T1, Millis),
         line("keepalive_requests", UPSTREAM, T1, Number),

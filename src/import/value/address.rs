@@ -93,11 +93,37 @@ fn inet(text: &str, form: Form) -> Result<Address, &'static str> {
     let host = match host {
         "" => return Err("no host"),
         "*" if form == Form::Listen => Host::Ip(ANY),
-        _ => host
-            .parse()
-            .map_or_else(|_| Host::Name(host.to_owned()), |ip: Ipv4Addr| Host::Ip(ip.into())),
+        _ => ipv4(host).map_or_else(|| Host::Name(host.to_owned()), |ip| Host::Ip(IpAddr::V4(ip))),
     };
     Ok(Address { host, port, last_port })
+}
+
+/// Four numbers with dots between them. nginx takes none for zero, and leading zeros for nothing.
+pub fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0_u8; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        for digit in parts.next()?.bytes() {
+            let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+            *octet = octet.checked_mul(10)?.checked_add(digit)?;
+        }
+    }
+    parts.next().is_none().then(|| octets.into())
+}
+
+/// A network: an address, with or without the length of its prefix.
+pub fn network(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(number(length)?)),
+        None => (text, None),
+    };
+    let ip = match ipv4(address) {
+        Some(ip) => IpAddr::V4(ip),
+        None => IpAddr::V6(address.parse().ok()?),
+    };
+    let most = if ip.is_ipv4() { 32 } else { 128 };
+    let length = u8::try_from(length.unwrap_or(most)).ok()?;
+    (u64::from(length) <= most).then_some((ip, length))
 }
 
 const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -128,7 +154,7 @@ fn ports(text: &str, form: Form) -> Result<(Option<u16>, Option<u16>), &'static 
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, Host, address};
+    use super::{Form, Host, address, network};
 
     #[track_caller]
     fn check(text: &str, form: Form, expected: &str) {
@@ -158,6 +184,9 @@ mod tests {
             ("*:80", "0.0.0.0 80"),
             ("127.0.0.1", "127.0.0.1"),
             ("127.0.0.1:8080", "127.0.0.1 8080"),
+            ("127.000.00.01:80", "127.0.0.1 80"),
+            ("127.1:80", "name 127.1 80"),
+            ("1.2.3.256", "name 1.2.3.256"),
             ("127.0.0.1:80-90", "127.0.0.1 80-90"),
             ("[::1]", "::1"),
             ("[::]:80", ":: 80"),
@@ -191,6 +220,18 @@ mod tests {
         }
         let long = format!("unix:/{}", "x".repeat(107));
         check(&long, Form::Listen, "! too long path in the unix domain socket");
+    }
+
+    #[test]
+    fn networks_have_a_length() {
+        let shown = |text| network(text).map(|(ip, length)| format!("{ip}/{length}"));
+        assert_eq!(shown("10.0.0.0/8").as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(shown("10.0.0.1").as_deref(), Some("10.0.0.1/32"));
+        assert_eq!(shown("fd00::/8").as_deref(), Some("fd00::/8"));
+        assert_eq!(shown("::1").as_deref(), Some("::1/128"));
+        for text in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/x", "10.0.0.0/8/8"] {
+            assert_eq!(shown(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub fn check(known: &Known, directive: &Directive) -> Result<(), String> {
             }
             Err(format!("value must be between {low} and {high}"))
         }
+        // Newer versions take variables here.
+        Set::Size if known.name.ends_with("_limit_rate") && first.contains('$') => Ok(()),
         Set::Size => invalid(size(first).is_none(), "invalid value"),
         Set::Offset => invalid(offset(first).is_none(), "invalid value"),
         Set::Millis => invalid(millis(first).is_none(), "invalid value"),
