@@ -91,7 +91,7 @@ impl Nginx {
         // Newer versions take some with other numbers of arguments.
         let fits = here().find(|(_, known)| known.takes(directive.args.len()));
         let Some((module, known)) = fits.or_else(|| here().next()) else {
-            if foreign::module(name).is_some() {
+            if named.is_empty() && foreign::module(name).is_some() {
                 return Ok(self.foreign(directive, opens));
             }
             let name = until_nul(name);

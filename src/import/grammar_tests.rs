@@ -180,6 +180,7 @@ fn directives_of_others_are_let_through() {
         "",
     );
     check(&in_server("brotli on; brotli_types *; pagespeed on;"), "");
+    check("image_filter off;", "\"image_filter\" directive is not allowed here");
 }
 
 #[test]
