@@ -20,6 +20,7 @@ pub mod routing;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod transport;
 pub mod uniform;
 pub mod upstream;
 pub mod variables;

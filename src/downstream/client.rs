@@ -98,6 +98,16 @@ impl Client<'_> {
         both!(self, inner => inner.received())
     }
 
+    /// Bytes of both bodies that are held here, or may be while nobody takes them.
+    pub fn held(&mut self) -> usize {
+        both!(self, inner => inner.held())
+    }
+
+    /// Whether more than before may be read at a time.
+    pub fn let_grow(&mut self, may_grow: bool) {
+        both!(self, inner => inner.let_grow(may_grow));
+    }
+
     /// Ready when the client has left; to be asked once its body is over.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         both!(self, inner => inner.poll_gone(cx))

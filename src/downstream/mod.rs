@@ -84,7 +84,7 @@ impl<S: Service> Worker<S> {
     ) -> io::Result<()> {
         let context = self.context.clone();
         let worker = Arc::new(self);
-        let serve = move |conn: Conn| {
+        let serve = move |conn: Box<Conn>| {
             let worker = worker.clone();
             async move {
                 let Self { service, context } = &*worker;

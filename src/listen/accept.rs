@@ -54,7 +54,7 @@ pub async fn run<S, F>(
     mut shutdown: watch::Receiver<Shutdown>,
 ) -> io::Result<()>
 where
-    S: Fn(Conn) -> F + Clone + Send + 'static,
+    S: Fn(Box<Conn>) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut sockets = Vec::new();
@@ -126,7 +126,7 @@ struct Door<S> {
 
 impl<S, F> Door<S>
 where
-    S: Fn(Conn) -> F + Clone + Send + 'static,
+    S: Fn(Box<Conn>) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     async fn accept(self, socket: TcpListener) {
@@ -223,7 +223,11 @@ fn is_the_peers(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn handshake(store: Arc<tls::Store>, stream: TcpStream, place: Registration) -> Option<Conn> {
+async fn handshake(
+    store: Arc<tls::Store>,
+    stream: TcpStream,
+    place: Registration,
+) -> Option<Box<Conn>> {
     let mut accepting = Box::pin(store.accept(stream));
     let outcome = poll_fn(|cx| match place.poll_abort(cx) {
         Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

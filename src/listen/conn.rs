@@ -5,6 +5,8 @@
 //!   record and one packet. What is collected leaves when it is flushed.
 //! - While the connection is idle it holds no buffers.
 
+mod traffic;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,8 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -23,7 +24,7 @@ use super::Protocol;
 use super::gate::Gate;
 use super::info::{Info, Order, State};
 use super::registry::Registration;
-use super::transport::Io;
+use crate::transport::{Ahead, Io, Socket};
 
 /// Bytes read at first, before there is a buffer.
 const FIRST_READ: usize = 4096;
@@ -48,21 +49,22 @@ pub struct Conn {
 }
 
 impl Conn {
-    pub(super) fn plain(tcp: TcpStream, place: Registration) -> Self {
-        Self::new(Io::Tcp(tcp), place, Protocol::Http1)
+    pub(super) fn plain(tcp: TcpStream, place: Registration) -> Box<Self> {
+        Self::new(Io::Plain(Socket::Tcp(tcp)), place, Protocol::Http1)
     }
 
     pub(super) fn tls(
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<Ahead>,
         place: Registration,
         protocol: Protocol,
-    ) -> Self {
-        Self::new(Io::Tls(Box::new(stream)), place, protocol)
+    ) -> Box<Self> {
+        Self::new(Io::tls(stream), place, protocol)
     }
 
-    fn new(io: Io, place: Registration, protocol: Protocol) -> Self {
+    /// In a box: it is handed on from one to the next, each of whom makes room for it.
+    fn new(io: Io, place: Registration, protocol: Protocol) -> Box<Self> {
         place.enter(State::New, Instant::now());
-        Self {
+        Box::new(Self {
             io,
             place,
             protocol,
@@ -71,7 +73,7 @@ impl Conn {
             out_written: 0,
             ended: false,
             broken: false,
-        }
+        })
     }
 
     /// What is known of the connection; outlives it.
@@ -188,10 +190,9 @@ impl Conn {
         }
     }
 
-    /// Bytes of the buffers that it has.
-    #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
-        self.input.capacity() + self.out.capacity()
+    /// Bytes that its buffers take.
+    pub fn held(&self) -> usize {
+        self.input.capacity() + self.out.capacity() + self.io.held()
     }
 
     /// Bytes that leave with the next flush, for whoever appends to them.
@@ -200,7 +201,7 @@ impl Conn {
     }
 
     /// Says goodbye and closes: what is written leaves, TLS gets its close_notify.
-    pub async fn close(mut self) {
+    pub async fn close(mut self: Box<Self>) {
         self.say_goodbye().await;
     }
 
@@ -208,7 +209,7 @@ impl Conn {
     /// has closed its side. What it still sends is thrown away: a socket closed with unread bytes
     /// makes the system send a reset, and a reset may overtake the last answer (RFC 9112 section 9.6).
     /// A connection that was told to close has no answer worth waiting for.
-    pub async fn linger(mut self) {
+    pub async fn linger(mut self: Box<Self>) {
         let told = self.place.order() == Order::Close;
         if !self.say_goodbye().await || told {
             return;
@@ -227,12 +228,8 @@ impl Conn {
 
     /// Closes without a goodbye: the peer notices that something is missing.
     pub fn reset(self) {
-        let tcp = match &self.io {
-            Io::Tcp(stream) => stream,
-            Io::Tls(stream) => stream.get_ref().0,
-        };
         // Where it cannot be had the close is an ordinary one.
-        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+        let _ = self.io.socket().options().set_linger(Some(Duration::ZERO));
     }
 
     /// `false` where there was nobody to say it to.
@@ -244,180 +241,10 @@ impl Conn {
         self.place.enter(State::Closing, Instant::now());
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await.is_ok()
     }
-
-    fn poll_read_io(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.place.order() == Order::Abort {
-            return Poll::Ready(Err(self.cut()));
-        }
-        let before = buf.filled().len();
-        match Pin::new(&mut self.io).poll_read(cx, buf) {
-            Poll::Pending => {
-                self.place.wait_for_order(cx);
-                Poll::Pending
-            }
-            Poll::Ready(Ok(())) => {
-                self.ended |= buf.filled().len() == before && buf.remaining() > 0;
-                Poll::Ready(Ok(()))
-            }
-            // A peer that closes without close_notify has closed all the same.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.ended = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => {
-                self.broken = true;
-                Poll::Ready(Err(error))
-            }
-        }
-    }
-
-    /// Writes what was collected.
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.out_written < self.out.len() {
-            let written = ready!(poll_write_io(
-                &mut self.io,
-                &self.place,
-                &mut self.broken,
-                cx,
-                &self.out[self.out_written..]
-            ))?;
-            self.out_written += written;
-        }
-        self.out.clear();
-        self.out_written = 0;
-        Poll::Ready(Ok(()))
-    }
-
-    /// Flushing and shutting down wait for the peer as writing does.
-    fn poll_io(
-        &mut self,
-        cx: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut Io>, &mut Context<'_>) -> Poll<io::Result<()>>,
-    ) -> Poll<io::Result<()>> {
-        if self.place.order() == Order::Abort {
-            return Poll::Ready(Err(self.cut()));
-        }
-        let done = poll(Pin::new(&mut self.io), cx);
-        self.place.write_waits(done.is_pending());
-        match &done {
-            Poll::Pending => self.place.wait_for_order(cx),
-            Poll::Ready(outcome) => self.broken |= outcome.is_err(),
-        }
-        done
-    }
-
-    fn cut(&mut self) -> io::Error {
-        self.broken = true;
-        cut()
-    }
-}
-
-fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was cut")
-}
-
-/// Stands apart from [`Conn`] so that the bytes may be its own.
-fn poll_write_io(
-    io: &mut Io,
-    place: &Registration,
-    broken: &mut bool,
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
-    let written = if place.order() == Order::Abort {
-        Poll::Ready(Err(cut()))
-    } else {
-        Pin::new(io).poll_write(cx, bytes)
-    };
-    place.write_waits(written.is_pending());
-    match written {
-        Poll::Pending => {
-            place.wait_for_order(cx);
-            Poll::Pending
-        }
-        Poll::Ready(Ok(0)) => {
-            *broken = true;
-            Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
-        }
-        Poll::Ready(Err(error)) => {
-            *broken = true;
-            Poll::Ready(Err(error))
-        }
-        written => written,
-    }
-}
-
-impl AsyncRead for Conn {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let me = self.get_mut();
-        if me.place.order() == Order::Close {
-            return Poll::Ready(Ok(()));
-        }
-        if !me.input.is_empty() {
-            let count = me.input.len().min(buf.remaining());
-            buf.put_slice(&me.input[..count]);
-            me.input.advance(count);
-            return Poll::Ready(Ok(()));
-        }
-        me.poll_read_io(cx, buf)
-    }
-}
-
-impl AsyncWrite for Conn {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        if me.place.order() == Order::Abort {
-            return Poll::Ready(Err(me.cut()));
-        }
-        if me.out.len() >= OUT_MAX {
-            ready!(me.poll_drain(cx))?;
-        }
-        if me.out.is_empty() && bytes.len() >= OUT_MAX {
-            return poll_write_io(&mut me.io, &me.place, &mut me.broken, cx, bytes);
-        }
-        let count = bytes.len().min(OUT_MAX - me.out.len());
-        me.out.extend_from_slice(&bytes[..count]);
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let me = self.get_mut();
-        ready!(me.poll_drain(cx))?;
-        // HTTP/2 never rests: there what is large is given back at once.
-        if me.protocol == Protocol::Http2 && me.out.capacity() > FIRST_READ {
-            me.out = Vec::new();
-        }
-        match me.io {
-            // A socket keeps nothing back.
-            Io::Tcp(_) => Poll::Ready(Ok(())),
-            Io::Tls(_) => me.poll_io(cx, |io, cx| io.poll_flush(cx)),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let me = self.get_mut();
-        ready!(me.poll_drain(cx))?;
-        me.poll_io(cx, |io, cx| io.poll_shutdown(cx))
-    }
 }
 
 impl AsRawFd for Conn {
     fn as_raw_fd(&self) -> RawFd {
-        match &self.io {
-            Io::Tcp(stream) => stream.as_raw_fd(),
-            Io::Tls(stream) => stream.get_ref().0.as_raw_fd(),
-        }
+        self.io.socket().as_raw_fd()
     }
 }

@@ -102,7 +102,7 @@ pub struct Info {
     id: u64,
     ends: Ends,
     requests_max: u32,
-    tls: OnceLock<Tls>,
+    tls: OnceLock<Box<Tls>>,
     /// State in the low bits, above them the milliseconds when it began: one value, so that the
     /// sweeper never sees a new state with an old time.
     state: AtomicU64,
@@ -155,7 +155,7 @@ impl Info {
 
     /// What the handshake settled; `None` on a plain connection.
     pub fn tls(&self) -> Option<&Tls> {
-        self.tls.get()
+        self.tls.get().map(|tls| &**tls)
     }
 
     /// The port of `https://` that every request of this listener is redirected to.
@@ -203,7 +203,7 @@ impl Info {
 
     pub(super) fn set_tls(&self, tls: Tls) {
         // A connection has one handshake.
-        let _ = self.tls.set(tls);
+        let _ = self.tls.set(Box::new(tls));
     }
 
     pub(super) fn enter(&self, state: State, now: Instant) {

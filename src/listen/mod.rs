@@ -17,7 +17,6 @@ pub mod info;
 pub mod registry;
 pub mod self_signed;
 pub mod tls;
-mod transport;
 
 #[cfg(test)]
 mod tests;

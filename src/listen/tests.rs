@@ -56,7 +56,7 @@ fn serve(settings: ListenerSettings, limits: Limits) -> Served {
     let (address, tls) = (listener.address(), listener.tls().cloned());
     let gate = Gate::new(limits.connections, limits.connections_per_client);
     let (shutdown, told) = watch::channel(Shutdown::Running);
-    let answer = |mut conn: Conn| async move {
+    let answer = |mut conn: Box<Conn>| async move {
         if !conn.readable().await {
             return conn.close().await;
         }
@@ -341,7 +341,7 @@ async fn two_workers_share_a_listener_and_a_limit() {
     let workers: Vec<_> = [listener.try_clone().expect("a file descriptor"), listener]
         .into_iter()
         .map(|listener| {
-            let answer = |mut conn: Conn| async move {
+            let answer = |mut conn: Box<Conn>| async move {
                 let _ = conn.write_all(b"ok").await;
                 conn.linger().await;
             };

@@ -22,6 +22,7 @@ use super::certificate::{self, ByName, TlsError};
 use super::info::Tls;
 use super::{Certificates, ClientCertificates, Protocol, TlsSettings, TlsVersion, self_signed};
 use crate::clock::UnixMillis;
+use crate::transport::{Ahead, Socket};
 
 /// Makes aws-lc-rs the provider of every TLS connection of this process, clients included. To be
 /// called before any connector is made: the HTTP engine would otherwise install its own, and the
@@ -110,9 +111,10 @@ impl Store {
     }
 
     /// Does the handshake. There is no deadline in here.
-    pub(super) async fn accept(&self, tcp: TcpStream) -> io::Result<(TlsStream<TcpStream>, Tls)> {
+    pub(super) async fn accept(&self, tcp: TcpStream) -> io::Result<(TlsStream<Ahead>, Tls)> {
         let current = self.current.load_full();
-        let stream = TlsAcceptor::from(current.config.clone()).accept(tcp).await?;
+        let stream =
+            TlsAcceptor::from(current.config.clone()).accept(Ahead::new(Socket::Tcp(tcp))).await?;
         let settled = stream.get_ref().1;
         let server_name = settled.server_name().map(str::to_ascii_lowercase);
         let tls = Tls {

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::{BODY_READ, Http1};
+use super::{BODY_READ_MAX, Http1};
 use crate::downstream::client::{ClientFailure, Incoming};
 use crate::wire::body::{BodyDecoder, Piece};
 use crate::wire::fields::Fields;
@@ -71,8 +71,12 @@ impl Http1 {
             if !self.sending.has_begun() && !self.conn.out().is_empty() {
                 ready!(self.poll_flush(cx))?;
             }
-            match ready!(self.conn.poll_fill(cx, BODY_READ)) {
-                Ok(1..) => {}
+            match ready!(self.conn.poll_fill(cx, self.body_read)) {
+                Ok(read @ 1..) => {
+                    if read >= self.body_read && self.may_grow {
+                        self.body_read = (2 * self.body_read).min(BODY_READ_MAX);
+                    }
+                }
                 Ok(0) if self.receiving.decoder.close().is_ok() => self.receiving.is_over = true,
                 Ok(0) | Err(_) => {
                     self.keeps = false;

@@ -30,8 +30,9 @@ use self::answer::Sending;
 use self::body::Receiving;
 use self::head::Head;
 
-/// Bytes read at a time while a body comes.
-const BODY_READ: usize = 64 * 1024;
+/// Bytes read at a time while a body comes, at first and at most.
+const BODY_READ: usize = 8 * 1024;
+const BODY_READ_MAX: usize = 64 * 1024;
 /// The same for heads.
 const HEAD_READ: usize = 4096;
 /// Bytes of later requests that are read ahead while one is served.
@@ -40,17 +41,20 @@ const PIPELINED_MAX: usize = 64 * 1024;
 /// A connection, with what the present request has of it.
 #[derive(Debug)]
 pub struct Http1 {
-    conn: Conn,
+    conn: Box<Conn>,
     version: Version,
     receiving: Receiving,
     sending: Sending,
+    /// Bytes that the next read of a body is for.
+    body_read: usize,
+    may_grow: bool,
     /// Whether another request may follow.
     keeps: bool,
     alarm: Alarm,
 }
 
 /// Serves a connection until it ends.
-pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &S) {
+pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, service: &S) {
     let limits = &context.limits;
     let mut http1 = Http1::new(conn);
     let mut is_first = true;
@@ -88,12 +92,14 @@ pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &
 }
 
 impl Http1 {
-    fn new(conn: Conn) -> Self {
+    fn new(conn: Box<Conn>) -> Self {
         Self {
             conn,
             version: Version::Http11,
             receiving: Receiving::default(),
             sending: Sending::default(),
+            body_read: BODY_READ,
+            may_grow: true,
             keeps: true,
             alarm: Alarm::default(),
         }
@@ -105,6 +111,14 @@ impl Http1 {
 
     pub fn alarm(&mut self) -> &mut Alarm {
         &mut self.alarm
+    }
+
+    pub fn held(&self) -> usize {
+        self.conn.held()
+    }
+
+    pub fn let_grow(&mut self, may_grow: bool) {
+        self.may_grow = may_grow;
     }
 
     pub fn keep_no_longer(&mut self) {
@@ -132,6 +146,7 @@ impl Http1 {
         self.version = request.version();
         self.receiving = Receiving::new(framing, expects);
         self.sending = Sending::default();
+        self.body_read = BODY_READ;
     }
 
     /// A body that nobody took to its end would be read as the next request; an answer that did not

@@ -23,7 +23,7 @@ fn held(http1: &mut Http1) -> Held {
 }
 
 /// Serves one request, and says what is held while it is, after it, and while the next one is awaited.
-async fn serve_once(conn: Conn, service: &impl Service, told: mpsc::UnboundedSender<Held>) {
+async fn serve_once(conn: Box<Conn>, service: &impl Service, told: mpsc::UnboundedSender<Held>) {
     let mut http1 = Http1::new(conn);
     assert!(http1.conn.readable().await);
     let Head { request, framing, .. } =

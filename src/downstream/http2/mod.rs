@@ -43,7 +43,7 @@ const HEAD_FACTOR: usize = 4;
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves a connection until it ends.
-pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &Arc<S>) {
+pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, service: &Arc<S>) {
     let info = conn.info().clone();
     let limits = context.limits;
     let head_max = limits.header_bytes.saturating_mul(HEAD_FACTOR);
@@ -74,7 +74,7 @@ pub async fn serve<S: Service>(conn: Conn, context: &listen::Context, service: &
 
 /// A connection at work.
 struct Serving {
-    connection: Connection<Conn, Bytes>,
+    connection: Connection<Box<Conn>, Bytes>,
     info: Arc<Info>,
     open: Arc<Open>,
     limits: listen::Limits,

@@ -11,6 +11,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
+use super::{SEND_BUFFER_MAX, STREAM_WINDOW};
 use crate::downstream::alarm::Alarm;
 use crate::downstream::client::{ClientFailure, Incoming};
 use crate::downstream::request::Request;
@@ -45,6 +46,8 @@ pub struct Http2 {
     /// Bytes that were announced and not sent yet.
     left: Option<u64>,
     sent: u64,
+    /// The client takes no more at the moment.
+    is_full: bool,
     has_ended: bool,
 }
 
@@ -64,6 +67,7 @@ impl Http2 {
             status: None,
             left: None,
             sent: 0,
+            is_full: false,
             has_ended: false,
         }
     }
@@ -118,6 +122,18 @@ impl Http2 {
         // Whoever closed the stream needs no window.
         let _ = self.body.flow_control().release_capacity(bytes);
     }
+
+    /// What the window allows may come as long as nobody takes it, and of the answer some lies in the
+    /// connection's own buffer.
+    pub fn held(&mut self) -> usize {
+        let is_untaken = self.body.flow_control().used_capacity() > 0;
+        let received = if is_untaken && !self.is_over { STREAM_WINDOW as usize } else { 0 };
+        let sent = usize::try_from(self.sent).unwrap_or(usize::MAX);
+        let unsent = if self.is_full { sent.min(SEND_BUFFER_MAX) } else { 0 };
+        received + unsent
+    }
+
+    pub fn let_grow(&mut self, _may_grow: bool) {}
 
     pub fn take_trailers(&mut self) -> Option<Box<Fields>> {
         self.trailers.take()
@@ -194,7 +210,9 @@ impl Http2 {
         }
         sending.reserve_capacity(wanted.min(SEND_MAX));
         while sending.capacity() == 0 {
-            match ready!(sending.poll_capacity(cx)) {
+            let polled = sending.poll_capacity(cx);
+            self.is_full = polled.is_pending();
+            match ready!(polled) {
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Poll::Ready(Err(gone)),
             }

@@ -10,8 +10,8 @@ use thiserror::Error;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time;
 
-use super::io::{Io, Socket};
 use super::ways::{Endpoint, Tls};
+use crate::transport::{Ahead, Io, Socket};
 use crate::upstream::Address;
 use crate::upstream::verdict::Failure;
 
@@ -95,9 +95,9 @@ async fn unix(path: &Path) -> io::Result<UnixStream> {
 }
 
 async fn shake_hands(tls: &Tls, socket: Socket, limit: Duration) -> Result<Io, ConnectError> {
-    let handshake = tls.connector.connect(tls.name.clone(), socket);
+    let handshake = tls.connector.connect(tls.name.clone(), Ahead::new(socket));
     match time::timeout(limit, handshake).await {
-        Ok(Ok(stream)) => Ok(Io::Tls(Box::new(stream))),
+        Ok(Ok(stream)) => Ok(Io::tls(stream)),
         Ok(Err(error)) => Err(ConnectError::Tls(error)),
         Err(_elapsed) => Err(ConnectError::HandshakeTimedOut),
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::io::Io;
+use crate::transport::Io;
 use crate::upstream::verdict::Failure;
 
 /// Most answers fit.
@@ -26,6 +26,7 @@ pub struct Link {
     consumed: usize,
     /// The last read took all that there was room for.
     is_eager: bool,
+    may_grow: bool,
     output: Vec<u8>,
     /// So many bytes of `output` are written.
     written: usize,
@@ -57,6 +58,7 @@ impl Link {
             input,
             consumed: 0,
             is_eager: false,
+            may_grow: true,
             output,
             written: 0,
             reading: Reading::Open,
@@ -193,6 +195,16 @@ impl Link {
         self.reading == Reading::Truncated
     }
 
+    /// Bytes that its buffers take.
+    pub fn held(&self) -> usize {
+        self.input.capacity() + self.output.capacity() + self.io.held()
+    }
+
+    /// Whether reads of large answers may grow.
+    pub fn let_grow(&mut self, may_grow: bool) {
+        self.may_grow = may_grow;
+    }
+
     /// Gives up buffers that hold nothing, as a tunnel or a stream should where nothing moves. The
     /// next bytes bring new ones.
     pub fn release_buffers(&mut self) {
@@ -239,7 +251,7 @@ impl Link {
         if self.input.is_empty() {
             if capacity == 0 {
                 self.input = Vec::with_capacity(INPUT_FIRST);
-            } else if self.is_eager && capacity < INPUT_MAX {
+            } else if self.is_eager && self.may_grow && capacity < INPUT_MAX {
                 self.input = Vec::with_capacity((capacity * 2).min(INPUT_MAX));
             }
             return Ok(());
@@ -288,10 +300,7 @@ impl Link {
 
     #[cfg(test)]
     pub(super) fn socket(&self) -> socket2::SockRef<'_> {
-        match &self.io {
-            Io::Plain(socket) => socket.as_socket(),
-            Io::Tls(stream) => stream.get_ref().0.as_socket(),
-        }
+        self.io.socket().options()
     }
 
     #[cfg(test)]

@@ -4,7 +4,6 @@
 //! exchange's, and so is what follows from a failure (`upstream::verdict`).
 
 mod connect;
-mod io;
 mod link;
 mod pool;
 mod stash;

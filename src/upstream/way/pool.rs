@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connect::{self, ConnectError};
-use super::io::Io;
 use super::link::{INPUT_MAX, Link};
 use super::stash::Stash;
 use super::ways::Ways;
+use crate::transport::Io;
 
 /// Connections to workers: new ones, and those that are kept. An endpoint is told by the index of its
 /// upstream and its own, as the settings have them; another index panics.

@@ -1,27 +1,59 @@
-//! The transport below a connection: TCP or a unix socket, or TLS over either.
+//! The transport below a connection, of a client or to a worker: TCP or a unix socket, or TLS over
+//! either.
+
+mod ahead;
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::TlsStream;
 
-pub(super) enum Io {
+pub use self::ahead::Ahead;
+
+/// A connection.
+#[derive(Debug)]
+pub enum Io {
     Plain(Socket),
-    Tls(Box<TlsStream<Socket>>),
+    Tls(Box<TlsStream<Ahead>>),
 }
 
-pub(super) enum Socket {
+/// A socket of the system.
+#[derive(Debug)]
+pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Io {
+    /// TLS, whose handshake is done.
+    pub fn tls(stream: impl Into<TlsStream<Ahead>>) -> Self {
+        Self::Tls(Box::new(stream.into()))
+    }
+
+    /// The socket at the bottom.
+    pub fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0.socket(),
+        }
+    }
+
+    /// Bytes that were read ahead of TLS, which has no need for them yet.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(stream) => stream.get_ref().0.held(),
+        }
+    }
+
     /// Whether an idle connection is still good: nothing was closed and nothing was sent. While
     /// the runtime has seen nothing come, this costs no system call.
-    pub(super) fn is_quiet(&mut self) -> bool {
+    pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0; 1];
         match self {
             Self::Plain(socket) => {
@@ -42,7 +74,7 @@ impl Io {
     }
 
     /// Waits for something to read, without a buffer. There may be nothing after all.
-    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(Socket::Tcp(stream)) => stream.poll_read_ready(cx),
             Self::Plain(Socket::Unix(stream)) => stream.poll_read_ready(cx),
@@ -52,7 +84,7 @@ impl Io {
 
     /// Ends an idle connection in the way of its transport. A worker that does not take that at
     /// once goes without.
-    pub(super) fn say_goodbye(&mut self) {
+    pub fn say_goodbye(&mut self) {
         if let Self::Tls(stream) = self {
             let cx = &mut Context::from_waker(Waker::noop());
             let _ = Pin::new(&mut **stream).poll_shutdown(cx);
@@ -60,7 +92,7 @@ impl Io {
     }
 
     /// Whether TLS still holds records that the socket has not taken.
-    pub(super) fn has_unwritten(&self) -> bool {
+    pub fn has_unwritten(&self) -> bool {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().1.wants_write(),
@@ -68,7 +100,7 @@ impl Io {
     }
 
     #[cfg(test)]
-    pub(super) fn is_resumed(&self) -> bool {
+    pub fn is_resumed(&self) -> bool {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => {
@@ -78,12 +110,21 @@ impl Io {
     }
 }
 
-#[cfg(test)]
 impl Socket {
-    pub(super) fn as_socket(&self) -> socket2::SockRef<'_> {
+    /// Its options.
+    pub fn options(&self) -> SockRef<'_> {
         match self {
             Self::Tcp(stream) => stream.into(),
             Self::Unix(stream) => stream.into(),
+        }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
         }
     }
 }
