@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
+use crate::proxy::buffers::Buffers;
 use crate::proxy::mass_logout::Guards;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::Route;
@@ -125,6 +126,9 @@ impl App {
             listen::Gate::new(config.limits.connections, config.limits.connections_per_client);
         let counted = gate.clone();
         metrics.watch_connections(move || connections(counted.counts()));
+        let buffers = Buffers::new(config.limits.buffered_bytes);
+        let counted = buffers.clone();
+        metrics.watch_buffers(move || counted.bytes() as u64);
         let upstreams = config
             .upstreams
             .iter()
@@ -168,6 +172,7 @@ impl App {
             findings: crate::telemetry::findings::Findings::default(),
             outages: Throttle::default(),
             unread_logins: Throttle::default(),
+            buffers,
             access_log: config.log.access,
         };
         Ok(Self {

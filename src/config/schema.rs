@@ -123,6 +123,7 @@ pub struct Limits {
     pub header_bytes: Text,
     pub send_timeout: Text,
     pub body_timeout: Text,
+    pub buffered_bytes: Text,
 }
 
 /// `sessions.*`

@@ -105,6 +105,8 @@ pub struct Limits {
     /// Without a byte of a request's body (nginx `client_body_timeout`): 408. Whoever serves the
     /// connection watches it.
     pub body_timeout: Duration,
+    /// Bytes of bodies under way, of all connections together; who serves them counts.
+    pub buffered_bytes: usize,
 }
 
 impl Default for Limits {
@@ -119,6 +121,7 @@ impl Default for Limits {
             header_bytes: 32 * 1024,
             send_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
+            buffered_bytes: 256 * 1024 * 1024,
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::proxy::shared::Shared;
 use crate::session::event::Event;
 use crate::session::matching::Attempt;
 
-/// Refuses what the route does not take: requests of other sites, bodies that say they are too long.
+/// Refuses what the route does not take: requests of other sites, bodies that say they are too long, or
+/// for which there is no room.
 ///
 /// # Errors
 /// What is answered.
@@ -22,6 +23,7 @@ pub fn check(
     let is_too_long = |length: u64| route.body_bytes_max > 0 && length > route.body_bytes_max;
     match request.body.known() {
         Some(length) if is_too_long(length) => Err(RequestError::BodyTooLarge),
+        _ if shared.buffers.refuses(request.body) => Err(RequestError::BuffersFull),
         _ => Ok(()),
     }
 }

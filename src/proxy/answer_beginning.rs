@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::downstream::{Client, Incoming};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Failed, Patience};
+use crate::proxy::buffers;
 use crate::proxy::context::Context;
 use crate::proxy::deliver::poll_upload;
 use crate::proxy::error::RequestError;
@@ -74,7 +75,7 @@ async fn hold(
     client: &mut Client<'_>,
     body: &mut Answering,
     ctx: &mut Context,
-    patience: Patience,
+    patience: Patience<'_>,
 ) -> Result<Bytes, Failure> {
     // A login goes on without its client (PROTOCOL.md 20).
     let is_patient = ctx.is_login();
@@ -113,6 +114,9 @@ async fn hold(
             // A worker may wait for all of the body before it goes on.
             let allowed = if waits_for_body { worker.read.max(body) } else { worker.read };
             client.alarm().set(Instant::now() + allowed);
+        }
+        if let Some((link, upload)) = body.way() {
+            buffers::note(patience.buffers, ctx, client, (link, upload), held.capacity());
         }
         client
             .alarm()

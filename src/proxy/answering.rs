@@ -153,6 +153,11 @@ impl Answering {
         self.put_back = beginning;
     }
 
+    /// Bytes that were put back.
+    pub fn held(&self) -> usize {
+        self.put_back.len()
+    }
+
     pub fn take_trailers(&mut self) -> Option<Box<Fields>> {
         self.trailers.take()
     }

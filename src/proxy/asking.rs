@@ -1,6 +1,7 @@
 //! One request at one worker, until the final head of its answer is there.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use http::StatusCode;
 
 use crate::downstream::{BodyLength, Client, ClientFailure, Request};
 use crate::proxy::answering::{Answering, Worker};
+use crate::proxy::buffers::{self, Buffers};
 use crate::proxy::context::Context;
 use crate::proxy::response::{Body, Response};
 use crate::proxy::upload::{Upload, UploadFailure};
@@ -28,14 +30,15 @@ const HEAD_MAX: usize = 128 * 1024;
 /// Interim answers before the final one.
 const INTERIM_MAX: u32 = 16;
 
-/// How long whom is waited for.
+/// How long whom is waited for, and how much is held meanwhile.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Patience<'a> {
     pub worker: Timeouts,
     /// Without a byte of an answer taken by the client.
     pub send: Duration,
     /// Without a byte of the client's body.
     pub body: Duration,
+    pub buffers: &'a Arc<Buffers>,
 }
 
 /// What went wrong, and when.
@@ -108,7 +111,7 @@ impl<'a> Asking<'a> {
         &mut self,
         client: &mut Client<'_>,
         ctx: &mut Context,
-        patience: Patience,
+        patience: Patience<'_>,
     ) -> Result<Framing, Failed> {
         // A login goes on without its client (PROTOCOL.md 20).
         let is_patient = ctx.is_login();
@@ -141,6 +144,8 @@ impl<'a> Asking<'a> {
                 };
                 client.alarm().set(since + allowed);
             }
+            let way = (&mut self.worker.link, &*self.upload);
+            buffers::note(patience.buffers, ctx, client, way, 0);
             client.alarm().poll(cx).map(|()| {
                 Err(match waiting {
                     Waiting::Client => Failure::ClientStalled,

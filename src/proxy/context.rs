@@ -10,6 +10,7 @@ use http::Method;
 use crate::downstream::Request;
 use crate::headers::forwarded::Client;
 use crate::listen::Info;
+use crate::proxy::buffers::Share;
 use crate::proxy::cut::Cut;
 use crate::proxy::error::RequestError;
 use crate::proxy::lease::HeldTurn;
@@ -56,6 +57,8 @@ pub struct Context {
     /// What is wrong with the request's body.
     pub flaw: Option<RequestFlaw>,
     pub kind: RouteKind,
+    /// What its buffers take.
+    pub share: Share,
     _in_flight: InFlight,
 }
 
@@ -142,6 +145,7 @@ impl Context {
             session_before: None,
             flaw: None,
             kind: RouteKind::Unrouted,
+            share: Share::default(),
             _in_flight: shared.metrics.request_begins(),
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::downstream::{Client, ClientFailure, Incoming, Request};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Failed, Patience};
+use crate::proxy::buffers;
 use crate::proxy::context::Context;
 use crate::proxy::respond;
 use crate::proxy::response::{Body, Response};
@@ -22,7 +23,7 @@ pub async fn deliver(
     client: &mut Client<'_>,
     response: Response,
     ctx: &mut Context,
-    patience: Patience,
+    patience: Patience<'_>,
 ) -> Result<(), Failed> {
     let delivered = send(request, client, response, ctx, patience).await;
     if delivered.is_err() {
@@ -37,7 +38,7 @@ async fn send(
     client: &mut Client<'_>,
     response: Response,
     ctx: &mut Context,
-    patience: Patience,
+    patience: Patience<'_>,
 ) -> Result<(), Failure> {
     let (announce, has_body) = response.framing(&request.method);
     let Response { mut head, body } = response;
@@ -109,7 +110,7 @@ async fn relay(
     body: &mut Answering,
     ctx: &mut Context,
     has_body: bool,
-    patience: Patience,
+    patience: Patience<'_>,
 ) -> Result<(), Failure> {
     let mut relay = Relay { has_ended: false, steps: 0 };
     let mut waited_for = None;
@@ -138,6 +139,10 @@ async fn relay(
                 Waiting::Worker => patience.worker.read,
             };
             client.alarm().set(Instant::now() + allowed);
+        }
+        let put_back = body.held();
+        if let Some((link, upload)) = body.way() {
+            buffers::note(patience.buffers, ctx, client, (link, upload), put_back);
         }
         client.alarm().poll(cx).map(|()| {
             Err(match waiting {

@@ -14,6 +14,8 @@ pub enum RequestError {
     /// The head is too large.
     HeadTooLarge,
     BodyTooLarge,
+    /// As much is held of bodies as may be.
+    BuffersFull,
     /// The authority does not belong to the name that TLS was made for (RFC 9110, 15.5.20).
     Misdirected,
     NoRoute,
@@ -68,7 +70,9 @@ impl RequestError {
             Self::NotBuilt => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::StoreDown | Self::Withheld | Self::Cut => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreDown | Self::Withheld | Self::Cut | Self::BuffersFull => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ClientGone => return None,
         })
@@ -82,6 +86,7 @@ impl RequestError {
             Self::RequestTimeout => "request_timeout",
             Self::HeadTooLarge => "head_too_large",
             Self::BodyTooLarge => "body_too_large",
+            Self::BuffersFull => "buffers_full",
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::LoginRequired => "login_required",
@@ -115,7 +120,9 @@ impl RequestError {
             Self::TooManyAttempts => {
                 Some("Too many logins have failed. Please try again in a minute.")
             }
-            Self::StoreDown | Self::Withheld | Self::Cut => Some("Please try again in a moment."),
+            Self::StoreDown | Self::Withheld | Self::Cut | Self::BuffersFull => {
+                Some("Please try again in a moment.")
+            }
             _ => None,
         }
     }
@@ -123,7 +130,7 @@ impl RequestError {
     /// Seconds for `Retry-After`, where trying again will help.
     pub fn retry_after_secs(self) -> Option<u32> {
         match self {
-            Self::StoreDown | Self::Withheld | Self::Cut => Some(2),
+            Self::StoreDown | Self::Withheld | Self::Cut | Self::BuffersFull => Some(2),
             Self::TooManyAttempts => Some(60),
             _ => None,
         }

@@ -63,12 +63,13 @@ impl Service for Proxy {
 }
 
 impl Proxy {
-    /// How long whom is waited for.
-    pub fn patience(&self, ctx: &Context) -> Patience {
+    /// How long whom is waited for, and what is held meanwhile.
+    pub fn patience(&self, ctx: &Context) -> Patience<'_> {
         Patience {
             worker: endpoint::timeouts(&self.shared, ctx),
             send: self.send_timeout,
             body: self.body_timeout,
+            buffers: &self.shared.buffers,
         }
     }
 

@@ -6,6 +6,7 @@ mod admit;
 mod answer_beginning;
 mod answering;
 mod asking;
+pub mod buffers;
 mod context;
 pub mod cut;
 mod deliver;

@@ -9,6 +9,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::cookie;
 use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
+use crate::proxy::buffers::Buffers;
 use crate::proxy::gate::Gates;
 use crate::proxy::limit::Limiter;
 use crate::proxy::mass_logout::Guards;
@@ -80,6 +81,8 @@ pub struct Shared {
     pub outages: Throttle,
     /// Logins whose answers have bodies that say nothing: one line says so in a while.
     pub unread_logins: Throttle,
+    /// What exchanges hold of bodies under way.
+    pub buffers: Arc<Buffers>,
     pub access_log: bool,
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::downstream::{Client, Incoming};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::Patience;
+use crate::proxy::buffers;
 use crate::proxy::context::Context;
 use crate::upstream::way::Link;
 
@@ -15,10 +16,10 @@ use crate::upstream::way::Link;
 pub async fn run(
     client: &mut Client<'_>,
     mut body: Box<Answering>,
-    ctx: &Context,
-    patience: Patience,
+    ctx: &mut Context,
+    patience: Patience<'_>,
 ) {
-    let Some((link, _)) = body.way() else { return };
+    let Some((link, upload)) = body.way() else { return };
     let mut tunnel = Tunnel::default();
     let mut steps_before = None;
     poll_fn(|cx| {
@@ -40,6 +41,7 @@ pub async fn run(
             }
         }
         link.release_buffers();
+        buffers::note(patience.buffers, ctx, client, (link, upload), 0);
         client.alarm().poll(cx)
     })
     .await;

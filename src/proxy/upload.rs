@@ -86,6 +86,11 @@ impl Upload {
         self.sent == 0 || self.held.is_some()
     }
 
+    /// Bytes that are held for another try.
+    pub fn held(&self) -> usize {
+        self.held.as_ref().map_or(0, Vec::capacity)
+    }
+
     /// Begins again over another connection, with what was sent so far.
     pub fn begin_again(&mut self, link: &mut Link, copied: Option<&mut Copied>) {
         self.state = self.begins;

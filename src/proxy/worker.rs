@@ -39,7 +39,9 @@ pub async fn ask(
     let head = forward::fields(shared, request, ctx)?;
     let bytes_max = ctx.target.as_ref().map_or(0, |target| target.route.body_bytes_max);
     let is_repeatable = request.method.is_idempotent();
-    let mut upload = Upload::new(request.body, bytes_max, is_repeatable);
+    let may_grow = !shared.buffers.is_full();
+    client.let_grow(may_grow);
+    let mut upload = Upload::new(request.body, bytes_max, is_repeatable && may_grow);
     let mut must_be_fresh = None;
     // What the last attempt ended with; another one may do better.
     let mut last = RequestError::BadGateway;
@@ -56,6 +58,7 @@ pub async fn ask(
             },
         };
         let mut asking = Asking::new(worker, &mut upload, request, &head, ctx);
+        asking.worker.link.let_grow(may_grow);
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
         match answered {

@@ -213,6 +213,11 @@ impl Metrics {
         self.watched.connections(read);
     }
 
+    /// Says where to ask how many bytes of bodies are held.
+    pub fn watch_buffers(&self, read: impl Fn() -> u64 + Send + 'static) {
+        self.watched.buffers(read);
+    }
+
     /// Says which ring's keys to show. Their identifiers are no secrets: they stand in every
     /// ticket.
     pub fn watch_ring(&self, ring: Arc<RingSource>) {

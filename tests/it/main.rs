@@ -8,6 +8,7 @@ mod at_a_glance;
 mod attributes;
 mod baseline;
 mod binding;
+mod buffers;
 mod busy;
 mod chromium;
 mod consistency;

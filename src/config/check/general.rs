@@ -57,6 +57,8 @@ impl Checker<'_> {
 
     pub(super) fn limits(&mut self, file: &File) -> listen::Limits {
         const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1024..=1024 * 1024;
+        // One upload may hold an eighth of it.
+        const BUFFERED_BYTES_MIN: u64 = 1024 * 1024;
         let default = listen::Limits::default();
         let Some(given) = &file.limits else { return default };
         listen::Limits {
@@ -117,6 +119,17 @@ impl Checker<'_> {
                     }
                     usize::try_from(bytes)
                         .map_err(|_| Flaw::new(format!("`{text}` is too large"), ""))
+                },
+            ),
+            buffered_bytes: self.or(
+                &given.buffered_bytes,
+                "limits.buffered_bytes",
+                default.buffered_bytes,
+                |text| match size(text)? {
+                    bytes if bytes < BUFFERED_BYTES_MIN => {
+                        Err(Flaw::new(format!("`{text}` is out of range"), "at least 1MiB"))
+                    }
+                    bytes => Ok(usize::try_from(bytes).unwrap_or(usize::MAX)),
                 },
             ),
         }

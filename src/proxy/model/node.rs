@@ -8,6 +8,7 @@ use super::calls::{Calls, Line};
 use crate::clock::Clock;
 use crate::cookie::enforce;
 use crate::crypto::ring_source::RingSource;
+use crate::proxy::buffers::Buffers;
 use crate::proxy::limit::Limiter;
 use crate::proxy::mass_logout::Guards;
 use crate::proxy::replaced_seals::ReplacedSeals;
@@ -91,6 +92,7 @@ impl Node {
             findings: Findings::default(),
             outages: Throttle::default(),
             unread_logins: Throttle::default(),
+            buffers: Buffers::new(usize::MAX),
             access_log: false,
         };
         Self { shared: Arc::new(shared), is_down }

@@ -49,6 +49,11 @@ impl Copied {
         }
     }
 
+    /// Bytes that the copy takes.
+    pub fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// What the body says, once all of it has passed.
     pub fn find(&self, source: &Source) -> Option<String> {
         if self.state == BodyState::Whole { source.find(self.format, &self.bytes) } else { None }

@@ -42,6 +42,7 @@ pub(super) struct Watched {
     connections_open: IntGauge,
     connections_refused: IntCounter,
     handshake_failures: IntCounter,
+    buffered_bytes: IntGauge,
     keyring_keys: IntGaugeVec,
     keyring_opened: IntCounterVec,
     keyring_reads: IntCounter,
@@ -55,6 +56,7 @@ pub(super) struct Watched {
 #[derive(Default)]
 struct Sources {
     connections: Option<Box<dyn Fn() -> Connections + Send>>,
+    buffers: Option<Box<dyn Fn() -> u64 + Send>>,
     store: Option<Box<dyn Fn() -> StoreCounts + Send>>,
     ring: Option<Arc<RingSource>>,
     fleet: Option<Box<dyn Fn() -> FleetKeys + Send>>,
@@ -80,6 +82,11 @@ impl Watched {
                 r,
                 "cloakroom_tls_handshake_failures_total",
                 "TLS handshakes that failed or took too long.",
+            ),
+            buffered_bytes: gauge(
+                r,
+                "cloakroom_buffered_bytes",
+                "Bytes of bodies under way that are held, where they are more than few.",
             ),
             keyring_keys: register(
                 r,
@@ -130,6 +137,9 @@ impl Watched {
         if let Some(read) = &sources.connections {
             self.read_connections(read());
         }
+        if let Some(read) = &sources.buffers {
+            self.buffered_bytes.set(i64::try_from(read()).unwrap_or(i64::MAX));
+        }
         if let Some(read) = &sources.store {
             store.read(read());
         }
@@ -144,6 +154,10 @@ impl Watched {
 
     pub(super) fn connections(&self, read: impl Fn() -> Connections + Send + 'static) {
         self.with(|sources| sources.connections = Some(Box::new(read)));
+    }
+
+    pub(super) fn buffers(&self, read: impl Fn() -> u64 + Send + 'static) {
+        self.with(|sources| sources.buffers = Some(Box::new(read)));
     }
 
     pub(super) fn store(&self, read: impl Fn() -> StoreCounts + Send + 'static) {
