@@ -79,14 +79,14 @@ pub async fn run(
         ctx.cookie = cookie_line(&carried, |field| pairs.iter().for_each(|pair| field.push(pair)));
         return Ok(());
     }
-    let opened = open_ticket(shared, request, ctx, policy, &carried).await;
+    let mut opened = open_ticket(shared, request, ctx, policy, &carried).await;
     let asked = Asked::read(request, ctx, route, policy, target, opened.is_some());
     if asked.attempt == Attempt::Moves && is_out_of_attempts(shared, policy, target.client.ip) {
         ctx.tell(shared, request, policy, &Event::LoginLimited);
         return Err(RequestError::TooManyAttempts.into());
     }
-    let admitting = admit_following(shared, request, ctx, policy, opened, asked.facts);
-    let (opened, admitted) = match admitting.await {
+    let admitting = admit_following(shared, request, ctx, policy, &mut opened, asked.facts);
+    let admitted = match admitting.await {
         Ok(admitted) => admitted,
         Err(refusal) => {
             tell_refusal(shared, request, ctx, policy, refusal);
@@ -102,13 +102,15 @@ pub async fn run(
             record.jar.write(field, &target.host, target.requested.path.as_bytes(), admitted.at);
         }
     });
-    let mut exchange = exchange(request, policy, target, &asked, opened, admitted);
-    if matches!(exchange.bond, Bond::Free) && carried.ticket == CarriedTicket::None {
-        let is_safe = request.method.is_safe();
-        exchange.may_make = may_make(policy.cookie.same_site, is_safe, asked.facts);
-    }
+    let may_make = match admitted.bond {
+        Bond::Free if carried.ticket == CarriedTicket::None => {
+            may_make(policy.cookie.same_site, request.method.is_safe(), asked.facts)
+        }
+        _ => Ok(()),
+    };
+    ctx.exchange = Some(exchange(request, policy, target, &asked, opened, admitted));
+    ctx.exchange.iter_mut().for_each(|exchange| exchange.may_make = may_make);
     ctx.cookie = line;
-    ctx.exchange = Some(exchange);
     Ok(())
 }
 
@@ -238,9 +240,9 @@ async fn admit_following(
     request: &Request,
     ctx: &Context,
     policy: &Arc<Policy>,
-    mut opened: Option<Opened>,
+    opened: &mut Option<Opened>,
     facts: Facts,
-) -> Result<(Option<Opened>, Admitted), Refusal> {
+) -> Result<Admitted, Refusal> {
     let mut follows = 0;
     loop {
         let heard = |event| ctx.tell(shared, request, policy, &event);
@@ -251,9 +253,9 @@ async fn admit_following(
             }
             _ => None,
         };
-        let Some(next) = next else { return Ok((opened, admitted)) };
+        let Some(next) = next else { return Ok(admitted) };
         follows += 1;
-        opened = Some(next);
+        *opened = Some(next);
     }
 }
 

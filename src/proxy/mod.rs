@@ -4,6 +4,7 @@
 mod access;
 mod admit;
 mod answer_beginning;
+mod answer_meaning;
 mod answering;
 mod asking;
 pub mod buffers;

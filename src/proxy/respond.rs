@@ -90,9 +90,7 @@ async fn rewrite(
     keep_private(head, ctx)?;
     match policy {
         None => Ok(()),
-        Some(policy) => {
-            Box::pin(settled::run(shared, request, head, ctx, &policy, &cookies, said)).await
-        }
+        Some(policy) => settled::run(shared, request, head, ctx, &policy, &cookies, said).await,
     }
 }
 
