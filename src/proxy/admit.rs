@@ -54,11 +54,7 @@ pub async fn admit(
         facts.attempt = attempt_number()?;
     }
     facts.node = shared.touches.node;
-    let begun = Instant::now();
-    let mut carrying =
-        Carrying { shared, policy, ticket, key: *key, begun, turn: None, pass: None };
-    // Most look up what is kept, and at once.
-    let mut at_once = Some(begun);
+    let mut carrying = Carrying::new(shared, policy, ticket, *key);
     let (mut admission, mut step) = Admission::begin(policy, ticket, *key, facts);
     loop {
         admission.events().for_each(&mut heard);
@@ -66,7 +62,7 @@ pub async fn admit(
             Step::TakeTurn { until } => Box::pin(carrying.take_turn(until)).await,
             Step::Enter { until, grace } => carrying.enter(until, grace).await,
             Step::LookUp { how: How::Kept } => {
-                let (now, at) = (shared.clock.now(), at_once.take().unwrap_or_else(Instant::now));
+                let (now, at) = (shared.clock.now(), carrying.moment());
                 let looking = shared.load_presented(*key, ticket.counter, now, at.into_std());
                 Outcome::Loaded { lookup: looking.await, now }
             }
@@ -114,16 +110,36 @@ struct Carrying<'a> {
     ticket: &'a Ticket,
     key: RecordKey,
     begun: Instant,
+    /// The same, until it has waited or was asked for.
+    just_begun: Option<Instant>,
     pass: Option<Pass>,
     turn: Option<HeldTurn>,
 }
 
-impl Carrying<'_> {
+impl<'a> Carrying<'a> {
+    fn new(
+        shared: &'a Arc<Shared>,
+        policy: &'a Policy,
+        ticket: &'a Ticket,
+        key: RecordKey,
+    ) -> Self {
+        let begun = Instant::now();
+        let just_begun = Some(begun);
+        Self { shared, policy, ticket, key, begun, just_begun, pass: None, turn: None }
+    }
+
+    /// What time it is. Most look up what is kept, and at once: then that was just asked. Who has waited
+    /// must ask again, since what is kept may be too old by now.
+    fn moment(&mut self) -> Instant {
+        self.just_begun.take().unwrap_or_else(Instant::now)
+    }
+
     async fn take_turn(&mut self, until: Duration) -> Outcome {
         let deadline = self.begun + until;
         let waiting = take_turn(self.shared, self.policy, self.ticket, self.key, deadline);
         let (turn, hold, has_waited) = waiting.await;
         self.turn = turn;
+        self.just_begun = None;
         Outcome::Turn { hold, has_waited, elapsed: self.begun.elapsed() }
     }
 
@@ -133,11 +149,15 @@ impl Carrying<'_> {
         let entered = self.shared.gates.enter(selector, deadline, grace).await;
         let gate = if entered.is_beside_login() { GateState::Login } else { GateState::Open };
         let has_waited = entered.has_waited();
+        if has_waited {
+            self.just_begun = None;
+        }
         self.pass = Some(entered);
         Outcome::Entered { gate, has_waited }
     }
 
     async fn close_gate(&mut self, patience: Duration) -> Outcome {
+        self.just_begun = None;
         let pass = self.pass.as_mut().expect("the record is looked at inside the gate");
         let closed = pass.close(patience).await;
         let has_waited = pass.has_waited();
@@ -146,6 +166,7 @@ impl Carrying<'_> {
 
     async fn wait(&mut self, pause: Duration, until: Duration) -> Outcome {
         drop(self.pass.take());
+        self.just_begun = None;
         sleep(pause.min(until.saturating_sub(self.begun.elapsed()))).await;
         Outcome::Paused { elapsed: self.begun.elapsed() }
     }
