@@ -13,7 +13,7 @@ import time
 from processes import fail
 from proxies import APP_COOKIE
 
-IDLE_CONNECTIONS = 2000
+IDLE_CONNECTIONS = 6000
 COUNTED_REQUESTS = 200
 ALLOCATORS = (
     "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned", "__libc_malloc", "__libc_calloc", "__libc_realloc",
