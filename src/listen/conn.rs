@@ -126,7 +126,8 @@ impl Conn {
         self.input.advance(bytes.min(self.input.len()));
     }
 
-    /// Reads more, up to `room` bytes behind the input; how many, 0 at the end of the file.
+    /// Reads more, up to `room` bytes behind the input; how many, 0 at the end of the file. Who waits for
+    /// the first of them holds no buffer meanwhile.
     ///
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] where the head took too long; others where nothing can be read.
@@ -137,7 +138,12 @@ impl Conn {
         self.input.reserve(room);
         let polled = pin!(self.io.read_buf(&mut self.input)).poll(cx);
         match polled {
-            Poll::Pending => self.place.wait_for_order(cx),
+            Poll::Pending => {
+                if self.input.is_empty() {
+                    self.input = BytesMut::new();
+                }
+                self.place.wait_for_order(cx);
+            }
             Poll::Ready(Ok(read)) => self.ended = read == 0,
             // A peer that closes without close_notify has closed all the same.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {

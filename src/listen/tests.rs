@@ -1,5 +1,6 @@
 //! The accept loop over loopback, without any HTTP engine: each connection gets one answer.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -360,6 +361,42 @@ async fn two_workers_share_a_listener_and_a_limit() {
     for worker in workers {
         tokio::time::timeout(LONG, worker).await.expect("drained").expect("ends").expect("ok");
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_bytes_holds_no_buffer() {
+    const ROOM: usize = 64 * 1024;
+    let Opened { mut listeners, .. } =
+        open(&[settings(None)], &mut Inherited::default(), NOW).expect("loopback");
+    let listener = listeners.remove(0);
+    let address = listener.address();
+    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let (_shutdown, ordered) = watch::channel(Shutdown::Running);
+    let hold = move |mut conn: Box<Conn>| {
+        let told = told.clone();
+        async move {
+            for expected in [5, 0] {
+                let mut is_told = false;
+                let filled = poll_fn(|cx| {
+                    let polled = conn.poll_fill(cx, ROOM);
+                    if polled.is_pending() && !std::mem::replace(&mut is_told, true) {
+                        let _ = told.send(conn.held());
+                    }
+                    polled
+                });
+                assert_eq!(filled.await.expect("nothing is wrong"), expected);
+                let _ = told.send(conn.input().len());
+                conn.consume(ROOM);
+            }
+        }
+    };
+    let context = Context::new(Limits::default(), Gate::new(100, 0));
+    tokio::spawn(run(vec![listener], context, hold, ordered));
+    let mut stream = TcpStream::connect(address).await.expect("listening");
+    assert_eq!(hears.recv().await, Some(0), "it waits for the first bytes");
+    stream.write_all(b"bytes").await.expect("taken");
+    assert_eq!(hears.recv().await, Some(5));
+    assert_eq!(hears.recv().await, Some(0), "it waits for more");
 }
 
 #[tokio::test]

@@ -126,8 +126,8 @@ impl Http2 {
     /// What the window allows may come as long as nobody takes it, and of the answer some lies in the
     /// connection's own buffer.
     pub fn held(&mut self) -> usize {
-        let is_untaken = self.body.flow_control().used_capacity() > 0;
-        let received = if is_untaken && !self.is_over { STREAM_WINDOW as usize } else { 0 };
+        let is_untaken = !self.is_over && self.body.flow_control().used_capacity() > 0;
+        let received = if is_untaken { STREAM_WINDOW as usize } else { 0 };
         let sent = usize::try_from(self.sent).unwrap_or(usize::MAX);
         let unsent = if self.is_full { sent.min(SEND_BUFFER_MAX) } else { 0 };
         received + unsent
