@@ -25,12 +25,8 @@ const PLACES: &[(Contexts, &str, &str)] = &[
 
 /// Places that nginx has with these modules only, and modules that are not built into Debian's.
 const APART: Contexts = rows::TO_STREAM | rows::STREAM_UPSTREAM | rows::TO_MAIL;
-const MODULES_APART: [&str; 4] = [
-    "ngx_http_geoip_module",
-    "ngx_http_image_filter_module",
-    "ngx_http_perl_module",
-    "ngx_http_xslt_filter_module",
-];
+const MODULES_APART: [&str; 3] =
+    ["ngx_http_geoip_module", "ngx_http_image_filter_module", "ngx_http_xslt_filter_module"];
 
 /// What nginx says before it looks at what a directive says.
 const FORM: [&str; 5] = [
@@ -55,7 +51,9 @@ fn at_hand() -> (Vec<Entry>, Vec<(Contexts, &'static str, &'static str)>) {
             || known.contexts & !APART == 0
             || matches!(known.name, "stream" | "mail")
     };
-    let entries = known::all().filter(|(_, known)| known.since.is_none());
+    // Perl's module wants a whole Perl of its own.
+    let entries = known::all()
+        .filter(|(module, known)| known.since.is_none() && *module != "ngx_http_perl_module");
     let entries = entries.filter(|entry| all || !apart(entry)).collect();
     let places = PLACES.iter().copied().filter(|(place, ..)| all || place & APART == 0).collect();
     (entries, places)
