@@ -12,6 +12,7 @@ pub mod cookie;
 pub mod crypto;
 pub mod demo;
 pub mod downstream;
+pub mod files;
 pub mod headers;
 pub mod import;
 pub mod listen;
