@@ -8,7 +8,7 @@
 use serde::Deserialize;
 
 pub use self::levels::{Defaults, Inherited, Key, Route, Server, key};
-pub use self::shapes::{Given, List, Named, OneOrMore, ShortOr, Text};
+pub use self::shapes::{Given, List, Named, OneOrMore, ShortOr, Text, Texts};
 
 /// The whole file.
 #[derive(Default, Deserialize)]

@@ -3,6 +3,7 @@
 //! All of it is polled. Nothing moves on its own: a body that nobody takes stays with the client, an
 //! answer that the client does not take stays with the worker.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -155,6 +156,24 @@ impl Client<'_> {
         bytes: &[u8],
     ) -> Poll<Result<usize, ClientFailure>> {
         both!(self, inner => inner.poll_send(cx, bytes))
+    }
+
+    /// Takes bytes of a file, as a part of the answer's body, that do not pass through here; how many, 0
+    /// where the file has no more. Nothing where that cannot be.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        length: usize,
+    ) -> Poll<Result<Option<usize>, ClientFailure>> {
+        match self {
+            Self::Http1(inner) => inner.poll_send_file(cx, file, offset, length),
+            Self::Http2(_) => Poll::Ready(Ok(None)),
+        }
     }
 
     /// Ends the answer's body.

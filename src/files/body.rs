@@ -9,20 +9,34 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::io::{ReadWriteFlags, preadv2};
-use tokio::sync::OwnedSemaphorePermit;
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::ranges::{Piece, Span};
 
 /// Bytes read at a time.
 const READ_MAX: usize = 128 * 1024;
+/// Bytes sent at a time without being read.
+const UNREAD_MAX: u64 = 1024 * 1024;
 /// Files up to this many bytes are answered without staying open.
 const WHOLE_MAX: u64 = 64 * 1024;
+
+/// A place among the files that may be open to be sent; none where there are as many as may be. What is
+/// left of the process's descriptors is for connections and workers.
+pub fn room() -> Option<OwnedSemaphorePermit> {
+    static OPEN: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = usize::try_from(descriptors / 4).unwrap_or(usize::MAX);
+        Arc::new(Semaphore::new(most.clamp(64, Semaphore::MAX_PERMITS)))
+    });
+    OPEN.clone().try_acquire_owned().ok()
+}
 
 /// Reads a small file whole, where that needs no wait.
 pub fn at_once(file: &File, span: Span) -> Option<Bytes> {
@@ -95,6 +109,30 @@ impl FileBody {
         }
     }
 
+    /// What comes next of the file where it is large, in memory, and not read yet: it may be sent
+    /// without being read here.
+    pub fn unread(&self) -> Option<(&File, Span)> {
+        let Some(Piece::File(span)) = self.pieces.front() else { return None };
+        let is_empty = self.reading.is_none() && self.buffer.begin == self.buffer.end;
+        let next = Span { begin: span.begin, end: span.end.min(span.begin + UNREAD_MAX) };
+        // Its last byte: what the system has read ahead, it has read up to there.
+        let last = next.end.saturating_sub(1);
+        let is_worth_it = is_empty && next.len() > WHOLE_MAX;
+        let is_there = is_worth_it && read_cached(&self.file, &mut [0], last).ok() == Some(1);
+        is_there.then_some((&*self.file, next))
+    }
+
+    /// Says that so many bytes of [`unread`](Self::unread) were sent.
+    ///
+    /// # Errors
+    /// None were: the file is shorter than it was.
+    pub fn sent_unread(&mut self, bytes: usize) -> io::Result<()> {
+        match self.pieces.pop_front() {
+            Some(Piece::File(span)) => self.go_on(span, bytes),
+            _ => Err(ErrorKind::InvalidData.into()),
+        }
+    }
+
     pub fn piece(&self) -> &[u8] {
         self.buffer.bytes.get(self.buffer.begin..self.buffer.end).unwrap_or_default()
     }
@@ -144,11 +182,16 @@ impl FileBody {
     }
 
     fn has_read(&mut self, span: Span, read: usize) -> io::Result<()> {
-        if read == 0 {
+        (self.buffer.begin, self.buffer.end) = (0, read);
+        self.go_on(span, read)
+    }
+
+    /// Leaves out what was taken of a span.
+    fn go_on(&mut self, span: Span, taken: usize) -> io::Result<()> {
+        if taken == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        (self.buffer.begin, self.buffer.end) = (0, read);
-        let rest = Span { begin: span.begin + read as u64, end: span.end };
+        let rest = Span { begin: span.begin + taken as u64, end: span.end };
         if !rest.is_empty() {
             self.pieces.push_front(Piece::File(rest));
         }
@@ -169,8 +212,6 @@ mod tests {
     use std::future::poll_fn;
     use std::io::Write;
 
-    use tokio::sync::Semaphore;
-
     use super::*;
 
     fn open(content: &[u8]) -> File {
@@ -180,8 +221,7 @@ mod tests {
     }
 
     fn body(file: File, pieces: Vec<Piece>) -> FileBody {
-        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is room");
-        FileBody::new(file, pieces, room)
+        FileBody::new(file, pieces, room().expect("there is room"))
     }
 
     async fn read(mut body: FileBody) -> io::Result<Vec<u8>> {

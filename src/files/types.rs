@@ -1,7 +1,7 @@
 //! Media types by the end of a file's name (nginx `types`, `default_type`).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::types_table::BUILT_IN;
 
@@ -12,7 +12,7 @@ pub enum Types {
     #[default]
     BuiltIn,
     /// By end, in lower case.
-    Own(HashMap<String, String>),
+    Own(BTreeMap<String, String>),
 }
 
 impl Types {

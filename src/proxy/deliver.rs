@@ -9,9 +9,9 @@ use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Failed, Patience};
 use crate::proxy::buffers;
 use crate::proxy::context::Context;
-use crate::proxy::respond;
 use crate::proxy::response::{Body, Response};
 use crate::proxy::upload::UploadFailure;
+use crate::proxy::{respond, send_file};
 use crate::upstream::verdict::{Failure, Phase};
 
 /// Delivers an answer.
@@ -49,6 +49,16 @@ async fn send(
             let body = if has_body { &body[..] } else { &[] };
             send_whole(client, body, patience.send).await
         }
+        Body::NotSent(_) => {
+            client.leave_body();
+            client.begin(&mut head, announce, has_body).map_err(gone)?;
+            send_whole(client, &[], patience.send).await
+        }
+        Body::File(mut body) => {
+            client.leave_body();
+            client.begin(&mut head, announce, has_body).map_err(gone)?;
+            send_file::run(client, &mut body, ctx, patience.send).await
+        }
         Body::Worker(mut body) => {
             if !body.upload.has_all() {
                 // What is left of the request would be read as the next one.
@@ -67,7 +77,7 @@ async fn send(
     }
 }
 
-fn gone(_: ClientFailure) -> Failure {
+pub fn gone(_: ClientFailure) -> Failure {
     Failure::ClientGone
 }
 

@@ -19,6 +19,12 @@ pub enum RequestError {
     /// The authority does not belong to the name that TLS was made for (RFC 9110, 15.5.20).
     Misdirected,
     NoRoute,
+    /// A file that is not there.
+    NotFound,
+    /// A file that may not be read, or a directory that is not listed.
+    Forbidden,
+    /// `If-Match`, `If-Unmodified-Since` (RFC 9110, 15.5.13).
+    PreconditionFailed,
     /// `require: login`, and no navigation.
     LoginRequired,
     /// A cross-site login request (PROTOCOL.md 24).
@@ -33,8 +39,6 @@ pub enum RequestError {
     TooManyAttempts,
     /// A session route over plain HTTP.
     InsecureSession,
-    /// A route whose kind is not built yet.
-    NotBuilt,
     /// No endpoint, no connection, or an answer that is none.
     BadGateway,
     UpstreamTimeout,
@@ -59,15 +63,16 @@ impl RequestError {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoRoute | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::LoginRequired => StatusCode::UNAUTHORIZED,
-            Self::CrossSiteLogin
+            Self::Forbidden
+            | Self::CrossSiteLogin
             | Self::CrossSite
             | Self::BindingMismatch
             | Self::TooManySessions
             | Self::InsecureSession => StatusCode::FORBIDDEN,
             Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotBuilt => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::StoreDown | Self::Withheld | Self::Cut | Self::BuffersFull => {
@@ -89,6 +94,9 @@ impl RequestError {
             Self::BuffersFull => "buffers_full",
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::PreconditionFailed => "precondition_failed",
             Self::LoginRequired => "login_required",
             Self::CrossSiteLogin => "cross_site_login",
             Self::CrossSite => "cross_site",
@@ -96,7 +104,6 @@ impl RequestError {
             Self::TooManySessions => "too_many_sessions",
             Self::TooManyAttempts => "too_many_attempts",
             Self::InsecureSession => "insecure_session",
-            Self::NotBuilt => "not_built",
             Self::BadGateway => "bad_gateway",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::StoreDown => "store_down",

@@ -17,7 +17,8 @@ use crate::proxy::settings::Target as Destination;
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
-    access, answer_beginning, endpoint, finish, forward, join, own_sessions, respond, route, worker,
+    access, answer_beginning, endpoint, files, finish, forward, join, own_sessions, respond, route,
+    worker,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
@@ -142,9 +143,17 @@ async fn turn(
         return Err(Instead::Options);
     }
     match (&route.target, &route.session) {
-        (Destination::Files(_), _) => {
+        (Destination::Files(settings), policy) => {
             ctx.kind = RouteKind::Files;
-            return Err(RequestError::NotBuilt.into());
+            if let Some(policy) = policy {
+                join::run(shared, request, ctx, &route, policy).await?;
+            }
+            // In a box: every request has to make room for what is awaited here.
+            let mut response = Box::pin(files::answer(shared, request, ctx, settings)).await?;
+            respond::filter(shared, request, &mut response.head, ctx).await?;
+            // Its session is settled; how long the file takes holds nobody up.
+            ctx.end_turn();
+            return Ok(response);
         }
         (Destination::OwnSessions, None) => return Err(RequestError::NoRoute.into()),
         (Destination::OwnSessions, Some(policy)) => {

@@ -69,7 +69,9 @@ async fn rewrite(
 ) -> Result<(), RequestError> {
     let said = said(head, ctx);
     head.fields.retain(|field| !identity::is_reserved(field.name));
-    ctx.attempts.status = Some(head.status.as_u16());
+    if ctx.attempts.last().is_some() {
+        ctx.attempts.status = Some(head.status.as_u16());
+    }
     if ctx.is_cut() {
         return Err(RequestError::Cut);
     }

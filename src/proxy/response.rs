@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use crate::downstream::Reply;
+use crate::files::body::FileBody;
 use crate::proxy::answering::Answering;
 use crate::wire::framing::{Framing, announced_length, has_body};
 use crate::wire::response::ResponseHead;
@@ -21,6 +22,10 @@ pub struct Response {
 pub enum Body {
     /// It is there.
     Whole(Bytes),
+    /// A file, or parts of it.
+    File(Box<FileBody>),
+    /// So many bytes, of which a HEAD gets none.
+    NotSent(u64),
     /// A worker sends it.
     Worker(Box<Answering>),
     /// A worker speaks another protocol from here on.
@@ -32,7 +37,10 @@ impl Response {
     pub fn framing(&self, method: &Method) -> (Announce, bool) {
         let may_have = has_body(self.head.status, method);
         match &self.body {
+            Body::Whole(_) if is_bare(self.head.status) => (Announce::Nothing, false),
             Body::Whole(body) => (Announce::Length(body.len() as u64), may_have),
+            Body::File(body) => (Announce::Length(body.length()), may_have),
+            Body::NotSent(length) => (Announce::Length(*length), false),
             Body::Worker(answering) => match answering.framing() {
                 Framing::Length(length) => (Announce::Length(length), true),
                 Framing::Empty if may_have => (Announce::Length(0), true),
@@ -54,6 +62,12 @@ impl Response {
             None => Announce::Nothing,
         }
     }
+}
+
+/// An answer of such a status has no body, and one of ours none that it could tell of (RFC 9110 section
+/// 8.6).
+fn is_bare(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 impl From<Reply> for Response {

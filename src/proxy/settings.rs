@@ -1,10 +1,10 @@
 //! Servers and routes as the proxy wants them: checked, names resolved.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::error_page::ErrorPages;
+use crate::proxy::file_settings::FileSettings;
 use crate::routing::table::{Ambiguous, Restricts};
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
@@ -14,8 +14,8 @@ use crate::session::policy::Policy;
 pub enum Target {
     /// Forwards them to an upstream, by its index in the configuration's list.
     Upstream(usize),
-    /// Static files: accepted, not served yet (501).
-    Files(PathBuf),
+    /// Serves files.
+    Files(Arc<FileSettings>),
     /// What users ask of their own sessions; the proxy answers by itself.
     OwnSessions,
 }

@@ -394,7 +394,8 @@ async fn own_answers_name_nobody() {
         (413, too_much),
         (421, "GET / HTTP/1.1\r\nHost: other.example\r\n\r\n".to_owned()),
         (431, long),
-        (501, format!("GET /files/a HTTP/1.1\r\nHost: {HOST}\r\n\r\n")),
+        (404, format!("GET /files/a HTTP/1.1\r\nHost: {HOST}\r\n\r\n")),
+        (405, format!("PUT /files/a HTTP/1.1\r\nHost: {HOST}\r\n\r\n")),
     ] {
         let mut client = dial(&proxy).await;
         client.send(raw.as_bytes()).await;

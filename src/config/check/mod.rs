@@ -9,6 +9,7 @@ mod certificate;
 mod cookies;
 mod cursor;
 mod error_pages;
+mod files;
 mod general;
 mod identity;
 mod listeners;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::config::schema::{File, Named, Route, key};
+use crate::config::schema::{File, Named, key};
 use crate::config::value::unit::size;
 use crate::config::value::{Flaw, Parsed, choice, did_you_mean, name, path};
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::settings::{self, Denied, Require, Target};
 use crate::session::policy::Policy;
 
-use super::cursor::{At, NO_SESSION, RouteAt, ServerAt};
+use super::cursor::{At, RouteAt, ServerAt};
 use super::{Checker, items, on};
 
 /// nginx's `client_max_body_size`.
@@ -100,49 +100,24 @@ impl Checker<'_> {
 
     fn target(&mut self, file: &File, route: &RouteAt<'_>) -> Option<Target> {
         let at = &route.at;
-        match (at.key("upstream", &at.value.upstream), at.key("root", &at.value.root)) {
-            (Some(upstream), None) => {
-                Some(Target::Upstream(self.find(&file.upstreams, &upstream, "upstream")?))
-            }
-            (None, Some(root)) => {
-                self.not_built(root.place, &root.path, "such requests are answered with 501");
-                self.files_are_public(route);
-                Some(Target::Files(self.path(root.value)))
-            }
-            (None, None) => {
+        let lies = self.lies(route);
+        let Some(upstream) = at.key("upstream", &at.value.upstream) else {
+            let Some(lies) = lies else {
                 let flaw = Flaw::new("leads nowhere", "add `upstream: NAME`, or `root: DIRECTORY`");
                 self.error_at(at, flaw);
-                None
-            }
-            (Some(_), Some(root)) => {
-                let flaw = Flaw::new(
-                    "stands beside `upstream`",
-                    "a route leads to one of the two: leave one out",
-                );
-                self.error_at(&root, flaw);
-                None
-            }
+                return None;
+            };
+            return Some(Target::Files(Arc::new(self.files(route, lies))));
+        };
+        let own_root = route.find(&key::root).filter(|root| root.is_own).map(|root| root.at);
+        for beside in [own_root, at.key("alias", &at.value.alias)].into_iter().flatten() {
+            let flaw = Flaw::new(
+                "stands beside `upstream`",
+                "a route leads to one of the two: leave one out",
+            );
+            self.error_at(&beside, flaw);
         }
-    }
-
-    /// Files are served without a look at the session; nobody shall believe otherwise. What is
-    /// inherited was said with other routes in mind, but for a login that is required.
-    fn files_are_public(&mut self, route: &RouteAt<'_>) {
-        let none = ["nothing", NO_SESSION[0], NO_SESSION[1]];
-        for asked in [&key::session, &key::require, &key::denied] {
-            let Some(found) = route.find(asked) else { continue };
-            let counts = found.is_own || asked.name == key::require.name;
-            if counts && !none.contains(&found.at.value.as_str()) {
-                let flaw = Flaw::new(
-                    "files are served without a session: this would protect nothing",
-                    "leave it out, or let an upstream serve what is private",
-                );
-                self.error_in(route, &found, flaw);
-            }
-        }
-        if let Some(found) = route.find(&key::cross_site).filter(|found| found.is_own) {
-            self.warning_at(&found.at, Flaw::new("files are only ever read", "leave it out"));
-        }
+        Some(Target::Upstream(self.find(&file.upstreams, &upstream, "upstream")?))
     }
 
     fn session(
@@ -204,7 +179,7 @@ impl Checker<'_> {
         let require = self
             .read(Some(&found.at), |text| choice(text, "requirement", &KINDS))
             .unwrap_or(Require::Nothing);
-        if require == Require::Nothing || is_files(route.at.value) {
+        if require == Require::Nothing {
             return require;
         }
         let session = route.session();
@@ -242,7 +217,7 @@ impl Checker<'_> {
 
     fn denied(&mut self, route: &RouteAt<'_>, require: Require) -> Denied {
         let Some(found) = route.find(&key::denied) else { return Denied::Unauthorized };
-        if require == Require::Nothing && found.is_own && !is_files(route.at.value) {
+        if require == Require::Nothing && found.is_own {
             let flaw = Flaw::new(
                 "nothing is required here, so nobody is denied",
                 "add `require: login`, or leave it out",
@@ -282,11 +257,6 @@ impl Checker<'_> {
         }
         CrossSite::Allow
     }
-}
-
-/// Whether a route serves files and nothing else.
-fn is_files(route: &Route) -> bool {
-    route.root.is_some()
 }
 
 /// Reads `unauthorized` or `redirect TARGET`.

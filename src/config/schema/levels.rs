@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 
-use super::{CrossSite, Given, List, Named, OnStoreDown, ShortOr, Text};
+use super::{CrossSite, Given, List, Named, OnStoreDown, ShortOr, Text, Texts};
 
 /// A key that is inherited.
 pub struct Key<T> {
@@ -84,6 +84,25 @@ levels! {
         error_page: Named<String>,
         recursive_error_pages: bool,
         intercept_errors: bool,
+        root: String,
+        index: Texts,
+        autoindex: bool,
+        autoindex_format: String,
+        autoindex_exact_size: bool,
+        types: Named<Texts>,
+        default_type: String,
+        charset: String,
+        charset_types: Texts,
+        etag: bool,
+        if_modified_since: String,
+        max_ranges: u32,
+        gzip_static: String,
+        expires: String,
+        disable_symlinks: String,
+        log_not_found: bool,
+        absolute_redirect: bool,
+        port_in_redirect: bool,
+        server_name_in_redirect: bool,
     }
 
     /// `defaults`
@@ -99,7 +118,7 @@ levels! {
     struct Route {
         path: Text,
         upstream: Text,
-        root: Text,
+        alias: Text,
         exact: Given<bool>,
         internal: Given<bool>,
     }

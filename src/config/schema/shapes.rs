@@ -86,6 +86,45 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ShortOr<T> {
     }
 }
 
+/// A text, or a list of texts.
+pub struct Texts(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut all = Vec::new();
+                while let Some(one) = list.next_element()? {
+                    all.push(one);
+                }
+                Ok(Texts(all))
+            }
+
+            /// As for [`ShortOr`].
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Texts, D::Error> {
+                String::deserialize(deserializer).map(|one| Texts(vec![one]))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
 /// A mapping, or a list of them.
 pub struct OneOrMore<T>(pub Vec<T>);
 

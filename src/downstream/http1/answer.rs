@@ -1,5 +1,6 @@
 //! The answer to a request, as it is written.
 
+use std::fs::File;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -160,6 +161,26 @@ impl Http1 {
             Framing::NotBegun | Framing::UntilClose | Framing::Ended | Framing::Broken { .. } => {}
         }
         Poll::Ready(Ok(taken))
+    }
+
+    pub fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        length: usize,
+    ) -> Poll<Result<Option<usize>, ClientFailure>> {
+        let Framing::Length(left) = &mut self.sending.framing else { return Poll::Ready(Ok(None)) };
+        let length = length.min(usize::try_from(*left).unwrap_or(usize::MAX));
+        let sent = ready!(self.conn.poll_send_file(cx, file, offset, length));
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err(error) => return Poll::Ready(Err(self.lost(&error))),
+        };
+        let bytes = sent.unwrap_or_default() as u64;
+        *left = left.saturating_sub(bytes);
+        self.sending.sent += bytes;
+        Poll::Ready(Ok(sent))
     }
 
     pub fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), ClientFailure> {

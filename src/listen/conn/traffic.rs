@@ -1,17 +1,19 @@
 //! Bytes in and out of a connection, under the orders of the sweeper.
 
+use std::fs::File;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::{Conn, FIRST_READ, OUT_MAX};
 use crate::listen::Protocol;
 use crate::listen::info::Order;
 use crate::listen::registry::Registration;
-use crate::transport::Io;
+use crate::transport::{Io, Socket};
 
 impl Conn {
     pub(super) fn poll_read_io(
@@ -61,6 +63,35 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends bytes of a file that do not pass through here; how many, 0 where the file has no more.
+    /// Nothing where that cannot be: they are to be encrypted.
+    ///
+    /// # Errors
+    /// Nothing can be sent any more.
+    pub fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        length: usize,
+    ) -> Poll<io::Result<Option<usize>>> {
+        if !matches!(self.io, Io::Plain(Socket::Tcp(_))) {
+            return Poll::Ready(Ok(None));
+        }
+        ready!(self.poll_drain(cx))?;
+        if self.place.order() == Order::Abort {
+            return Poll::Ready(Err(self.cut()));
+        }
+        let Io::Plain(Socket::Tcp(tcp)) = &self.io else { return Poll::Ready(Ok(None)) };
+        let sent = poll_sendfile(tcp, cx, file, offset, length);
+        self.place.write_waits(sent.is_pending());
+        match &sent {
+            Poll::Pending => self.place.wait_for_order(cx),
+            Poll::Ready(outcome) => self.broken |= outcome.is_err(),
+        }
+        sent.map_ok(Some)
+    }
+
     /// Flushing and shutting down wait for the peer as writing does.
     fn poll_io(
         &mut self,
@@ -87,6 +118,25 @@ impl Conn {
 
 fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was cut")
+}
+
+fn poll_sendfile(
+    tcp: &TcpStream,
+    cx: &mut Context<'_>,
+    file: &File,
+    mut offset: u64,
+    length: usize,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(tcp.poll_write_ready(cx))?;
+        let sent = tcp.try_io(Interest::WRITABLE, || {
+            Ok(rustix::fs::sendfile(tcp, file, Some(&mut offset), length)?)
+        });
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
+    }
 }
 
 /// Stands apart from [`Conn`] so that the bytes may be its own.

@@ -1,4 +1,4 @@
-//! A plain nginx in front of an application: what the proxy is compared with.
+//! A plain nginx, in front of an application or of files: what the proxy is compared with.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -20,6 +20,13 @@ pub struct Nginx {
 impl Nginx {
     /// Starts an nginx that passes everything on to `upstream`, as its manual shows it.
     pub fn start(upstream: SocketAddr) -> Self {
+        let location =
+            format!("location / {{ proxy_pass http://{upstream}; proxy_set_header Host $host; }}");
+        Self::serve("", &location)
+    }
+
+    /// Starts an nginx of one server, with these directives around and in it.
+    pub fn serve(http: &str, server: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let prefix = directory.path().display().to_string();
         let file = directory.path().join("nginx.conf");
@@ -27,7 +34,8 @@ impl Nginx {
         // The port may be taken between choosing and binding it.
         for _ in 0..3 {
             let port = free_port();
-            std::fs::write(&file, configuration(port, upstream)).expect("the file can be written");
+            std::fs::write(&file, configuration(port, http, server))
+                .expect("the file can be written");
             let mut command = Command::new("nginx");
             command.args(["-p", &prefix, "-e", "stderr", "-c"]).arg(&file);
             let mut process = Process::spawn("nginx", &mut command);
@@ -43,16 +51,15 @@ impl Nginx {
     }
 }
 
-fn configuration(port: u16, upstream: SocketAddr) -> String {
+fn configuration(port: u16, http: &str, server: &str) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("  {kind}_temp_path {kind};\n"))
         .collect();
     format!(
         "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr warn;\n\
-         events {{}}\nhttp {{\n  access_log off;\n{temporary}\
-         server {{\n    listen 127.0.0.1:{port};\n    location / {{\n      \
-         proxy_pass http://{upstream};\n      proxy_set_header Host $host;\n    }}\n  }}\n}}\n"
+         events {{}}\nhttp {{\n  access_log off;\n{temporary}{http}\n\
+         server {{\n    listen 127.0.0.1:{port};\n{server}\n  }}\n}}\n"
     )
 }
 

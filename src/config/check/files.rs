@@ -1,0 +1,233 @@
+//! What a route says of files.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+
+use crate::config::schema::{Key, Named, Texts, key};
+use crate::config::value::{Flaw, Parsed, choice};
+use crate::files::conditions::ModifiedSince;
+use crate::files::disk::Symlinks;
+use crate::files::expires::Expires;
+use crate::files::listing::{Format, Listing};
+use crate::files::types::Types;
+use crate::proxy::file_settings::{Charset, FileSettings, GzipStatic, Lies, OwnRedirects};
+
+use super::Checker;
+use super::cursor::{At, RouteAt};
+
+/// Texts, where `charset_types` is not given; nginx's.
+const CHARSET_TYPES: [&str; 6] = [
+    "text/html",
+    "text/xml",
+    "text/plain",
+    "text/vnd.wap.wml",
+    "application/javascript",
+    "application/rss+xml",
+];
+
+impl Checker<'_> {
+    /// Where a route's files lie, if it is said.
+    pub(super) fn lies(&mut self, route: &RouteAt<'_>) -> Option<Lies> {
+        let given = &route.at.value;
+        let alias = route.at.key("alias", &given.alias);
+        let root = route.find(&key::root);
+        match (alias, root) {
+            (Some(_), Some(root)) if root.is_own => {
+                let flaw = Flaw::new(
+                    "stands beside `alias`",
+                    "`root` goes before the whole path, `alias` in place of the route's own: leave one out",
+                );
+                self.error_at(&root.at, flaw);
+                None
+            }
+            (Some(alias), _) => Some(Lies::InPlace(self.directory(&alias))),
+            (None, Some(root)) => Some(Lies::Below(self.directory(&root.at))),
+            (None, None) => None,
+        }
+    }
+
+    fn directory(&mut self, at: &At<'_, String>) -> Vec<u8> {
+        if at.value.is_empty() || at.value.contains('\0') {
+            self.error_at(at, Flaw::new("is no directory", "write one such as `/srv/shop/public`"));
+        }
+        // Joined by hand: an alias may end in a slash or not, and that is not the same.
+        let path = self.path(at.value).into_os_string();
+        path.into_vec()
+    }
+
+    pub(super) fn files(&mut self, route: &RouteAt<'_>, lies: Lies) -> FileSettings {
+        let (symlinks, trusted) =
+            self.inherited(route, &key::disable_symlinks, disable_symlinks).unwrap_or_default();
+        FileSettings {
+            lies,
+            index: self.index(route),
+            listing: self.listing(route),
+            types: Arc::new(self.types(route)),
+            default_type: self
+                .inherited(route, &key::default_type, media_type)
+                .unwrap_or_else(|| "application/octet-stream".to_owned()),
+            charset: self.charset(route),
+            etag: switch(route, &key::etag, true),
+            if_modified_since: self
+                .inherited(route, &key::if_modified_since, if_modified_since)
+                .unwrap_or_default(),
+            max_ranges: route
+                .find(&key::max_ranges)
+                .map_or(usize::MAX, |found| usize::try_from(*found.at.value).unwrap_or(usize::MAX)),
+            gzip_static: self.inherited(route, &key::gzip_static, gzip_static).unwrap_or_default(),
+            symlinks,
+            trusted,
+            expires: self.inherited(route, &key::expires, expires).unwrap_or_default(),
+            log_not_found: switch(route, &key::log_not_found, true),
+            redirects: OwnRedirects {
+                absolute: switch(route, &key::absolute_redirect, true),
+                with_port: switch(route, &key::port_in_redirect, true),
+                server_name: switch(route, &key::server_name_in_redirect, false),
+            },
+        }
+    }
+
+    fn index(&mut self, route: &RouteAt<'_>) -> Vec<String> {
+        let Some(found) = route.find(&key::index) else { return vec!["index.html".to_owned()] };
+        let Texts(names) = found.at.value;
+        if names.iter().any(String::is_empty) {
+            self.error_at(&found.at, Flaw::new("has an empty name", "leave it out"));
+        }
+        let inner = names.split_last().map_or(&[][..], |(_, inner)| inner);
+        if inner.iter().any(|name| name.starts_with('/')) {
+            let flaw = Flaw::new(
+                "has a path that is no file's name before the last one",
+                "one that begins with `/` is not looked for, so nothing behind it is: move it to the end",
+            );
+            self.error_at(&found.at, flaw);
+        }
+        names.clone()
+    }
+
+    fn listing(&mut self, route: &RouteAt<'_>) -> Option<Listing> {
+        const FORMATS: [(&str, Format); 4] = [
+            ("html", Format::Html),
+            ("json", Format::Json),
+            ("jsonp", Format::Jsonp),
+            ("xml", Format::Xml),
+        ];
+        let format = self
+            .inherited(route, &key::autoindex_format, |text| {
+                choice(text, "format of a listing", &FORMATS)
+            })
+            .unwrap_or_default();
+        let exact_size = switch(route, &key::autoindex_exact_size, true);
+        route.on(&key::autoindex).then_some(Listing { format, exact_size })
+    }
+
+    fn types(&mut self, route: &RouteAt<'_>) -> Types {
+        let Some(found) = route.find(&key::types) else { return Types::BuiltIn };
+        let Named(given) = found.at.value;
+        let mut table = BTreeMap::new();
+        for (name, ends) in given {
+            let at = At::new(found.at.path_of(&name.value), ends);
+            if let Err(flaw) = media_type(&name.value) {
+                self.error_at(&at, flaw);
+            }
+            for end in &at.value.0 {
+                if end.is_empty() || end.contains(['.', '/']) {
+                    let flaw = Flaw::new(
+                        format!("`{end}` is no end of a name"),
+                        "write what follows the last dot, such as `html`",
+                    );
+                    self.error_at(&at, flaw);
+                }
+                table.insert(end.to_ascii_lowercase(), name.value.clone());
+            }
+        }
+        Types::Own(table)
+    }
+
+    fn charset(&mut self, route: &RouteAt<'_>) -> Option<Charset> {
+        let name = self.inherited(route, &key::charset, charset)??;
+        let types = match route.find(&key::charset_types) {
+            Some(found) => found.at.value.0.clone(),
+            None => CHARSET_TYPES.map(str::to_owned).into(),
+        };
+        Some(Charset { name, types })
+    }
+}
+
+fn switch(route: &RouteAt<'_>, key: &Key<bool>, default: bool) -> bool {
+    route.find(key).map_or(default, |found| *found.at.value)
+}
+
+/// `off`, `on` or `if_not_owner`, and from where on.
+fn disable_symlinks(text: &str) -> Parsed<(Symlinks, Vec<u8>)> {
+    const KINDS: [(&str, Symlinks); 3] =
+        [("off", Symlinks::All), ("on", Symlinks::None), ("if_not_owner", Symlinks::OfOwner)];
+    let (kind, from) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let kind = choice(kind, "rule for symbolic links", &KINDS)?;
+    match from.trim() {
+        "" => Ok((kind, Vec::new())),
+        from => match from.strip_prefix("from=").filter(|path| path.starts_with('/')) {
+            Some(path) => Ok((kind, path.as_bytes().to_vec())),
+            None => Err(Flaw::new(
+                format!("`{from}` is not understood"),
+                "write `on from=/srv/www`, with the path in which links are followed all the same",
+            )),
+        },
+    }
+}
+
+fn if_modified_since(text: &str) -> Parsed<ModifiedSince> {
+    const KINDS: [(&str, ModifiedSince); 3] = [
+        ("off", ModifiedSince::Off),
+        ("exact", ModifiedSince::Exact),
+        ("before", ModifiedSince::Before),
+    ];
+    choice(text, "comparison", &KINDS)
+}
+
+fn gzip_static(text: &str) -> Parsed<GzipStatic> {
+    const KINDS: [(&str, GzipStatic); 5] = [
+        ("off", GzipStatic::Off),
+        ("false", GzipStatic::Off),
+        ("on", GzipStatic::On),
+        ("true", GzipStatic::On),
+        ("always", GzipStatic::Always),
+    ];
+    choice(text, "use of compressed files", &KINDS)
+}
+
+fn expires(text: &str) -> Parsed<Expires> {
+    Expires::read(text).map_err(|not| {
+        Flaw::new(
+            format!("`{text}` {not}"),
+            "write a time such as `30d` or `-1`, `modified 24h`, `@15h30m`, `epoch`, `max` or `off`",
+        )
+    })
+}
+
+fn media_type(text: &str) -> Parsed<String> {
+    let is_type = text.split_once('/').is_some_and(|(kind, rest)| {
+        !kind.is_empty() && !rest.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    });
+    match is_type {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(Flaw::new(format!("`{text}` is no media type"), "write one such as `text/html`"))
+        }
+    }
+}
+
+/// A charset's name; none for `off`.
+fn charset(text: &str) -> Parsed<Option<String>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte))
+    {
+        true => Ok(Some(text.to_owned())),
+        false => {
+            Err(Flaw::new(format!("`{text}` is no charset"), "write one such as `utf-8`, or `off`"))
+        }
+    }
+}

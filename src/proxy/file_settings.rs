@@ -1,0 +1,80 @@
+//! What a route says of files, checked.
+
+use std::sync::Arc;
+
+use crate::files::conditions::ModifiedSince;
+use crate::files::disk::Symlinks;
+use crate::files::expires::Expires;
+use crate::files::listing::Listing;
+use crate::files::types::Types;
+
+/// How a route serves files.
+#[derive(Clone, Debug)]
+pub struct FileSettings {
+    pub lies: Lies,
+    /// Names that stand for a directory, in their order.
+    pub index: Vec<String>,
+    pub listing: Option<Listing>,
+    pub types: Arc<Types>,
+    /// For names whose end says nothing.
+    pub default_type: String,
+    pub charset: Option<Charset>,
+    /// Whether answers have an `ETag`.
+    pub etag: bool,
+    pub if_modified_since: ModifiedSince,
+    /// Parts of a file that one request may ask for.
+    pub max_ranges: usize,
+    pub gzip_static: GzipStatic,
+    pub symlinks: Symlinks,
+    /// The beginning of a path in which links are followed all the same.
+    pub trusted: Vec<u8>,
+    pub expires: Expires,
+    /// Whether it is logged that a file is not there.
+    pub log_not_found: bool,
+    pub redirects: OwnRedirects,
+}
+
+/// Where files lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lies {
+    /// nginx's `root`: the whole path of a request is looked for there.
+    Below(Vec<u8>),
+    /// nginx's `alias`: it stands in place of the route's own path.
+    InPlace(Vec<u8>),
+}
+
+/// What texts are written in (nginx `charset`, `charset_types`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charset {
+    pub name: String,
+    /// Media types of texts.
+    pub types: Vec<String>,
+}
+
+/// Whether a file's compressed twin is sent in its place (nginx `gzip_static`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GzipStatic {
+    #[default]
+    Off,
+    /// To who takes gzip.
+    On,
+    /// To everybody.
+    Always,
+}
+
+/// The form of redirects that the proxy makes up (nginx `absolute_redirect` and its like).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnRedirects {
+    /// With scheme and host; else a path alone.
+    pub absolute: bool,
+    /// With the port that was asked, where it is not the scheme's.
+    pub with_port: bool,
+    /// To the server's first name in place of the one that was asked.
+    pub server_name: bool,
+}
+
+impl Default for OwnRedirects {
+    fn default() -> Self {
+        Self { absolute: true, with_port: true, server_name: false }
+    }
+}

@@ -1,0 +1,369 @@
+//! Answers with files from disk.
+//!
+//! Which file, and what its answer says, `crate::files` decides. Here the disk is asked, and a head and
+//! a body are made of it.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use crate::downstream::Request;
+use crate::files::accepts::takes_gzip;
+use crate::files::body::{self, FileBody};
+use crate::files::conditions::{self, Verdict};
+use crate::files::disk::{Opened, RealDisk};
+use crate::files::listing::{self, Format, Listing};
+use crate::files::place::{Located, Outside, Place};
+use crate::files::ranges::{self, Piece, Ranges, Span};
+use crate::files::resolve::{Indexed, Missing, index};
+use crate::files::validators::Stamp;
+use crate::proxy::context::Context;
+use crate::proxy::error::RequestError;
+use crate::proxy::file_settings::{FileSettings, GzipStatic, Lies};
+use crate::proxy::own_redirect;
+use crate::proxy::pages::{self, Instead};
+use crate::proxy::response::{Body, Response};
+use crate::proxy::shared::Shared;
+use crate::wire::fields::{Fields, Unwritable};
+use crate::wire::response::ResponseHead;
+
+/// Rounds of index pages that lead to further ones (nginx 19).
+const ROUNDS_MAX: u32 = 10;
+
+/// Answers with a file, with a listing, or with a redirect to where it is.
+///
+/// # Errors
+/// What is answered in its place.
+pub async fn answer(
+    shared: &Arc<Shared>,
+    request: &Request,
+    ctx: &Context,
+    files: &Arc<FileSettings>,
+) -> Result<Response, Instead> {
+    let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
+    let mut path = Cow::Borrowed(target.requested.path.as_bytes());
+    for _ in 0..ROUNDS_MAX {
+        let asked = Asked { request, ctx, files, path: &path };
+        match asked.content(shared).await? {
+            Content::Answer(response) => return Ok(*response),
+            Content::Inside(inside) => path = Cow::Owned(inside),
+        }
+    }
+    Err(RequestError::Internal.into())
+}
+
+/// What a path comes to.
+enum Content {
+    Answer(Box<Response>),
+    /// A redirect inside.
+    Inside(Vec<u8>),
+}
+
+impl From<Response> for Content {
+    fn from(response: Response) -> Self {
+        Self::Answer(Box::new(response))
+    }
+}
+
+impl From<Missing> for RequestError {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::NotFound => Self::NotFound,
+            Missing::Forbidden => Self::Forbidden,
+            Missing::Failed => Self::Internal,
+        }
+    }
+}
+
+impl From<Outside> for RequestError {
+    fn from(_: Outside) -> Self {
+        Self::NotFound
+    }
+}
+
+/// A request for a file.
+struct Asked<'a> {
+    request: &'a Request,
+    ctx: &'a Context,
+    files: &'a Arc<FileSettings>,
+    path: &'a [u8],
+}
+
+/// A file that was opened.
+struct Found {
+    file: File,
+    stamp: Stamp,
+    is_gzip: bool,
+}
+
+impl Asked<'_> {
+    async fn content(&self, shared: &Arc<Shared>) -> Result<Content, Instead> {
+        let place = self.place()?;
+        if self.path.ends_with(b"/") {
+            return self.directory(place).await;
+        }
+        let method = &self.request.method;
+        if ![Method::GET, Method::HEAD, Method::POST].contains(method) {
+            return Err(RequestError::MethodNotAllowed.into());
+        }
+        let located = place.locate(self.path).map_err(RequestError::from)?;
+        let found = match self.twin(&located) {
+            Some(found) => found,
+            None => match self
+                .disk()
+                .open(&located)
+                .map_err(|missing| self.missing(&located, missing))?
+            {
+                Opened::File(file, stamp) => Found { file, stamp, is_gzip: false },
+                Opened::Directory => return Ok(self.with_slash(shared)?.into()),
+                Opened::Other => return Err(self.missing(&located, Missing::NotFound).into()),
+            },
+        };
+        if *method == Method::POST {
+            return Err(RequestError::MethodNotAllowed.into());
+        }
+        Ok(self.file(found)?.into())
+    }
+
+    /// Where the path counts from.
+    fn place(&self) -> Result<Place<'_>, RequestError> {
+        match &self.files.lies {
+            Lies::Below(root) => Ok(Place::Root(root)),
+            Lies::InPlace(alias) => {
+                let route = self.ctx.target.as_ref().map_or("", |target| &target.route.path);
+                let route = route.as_bytes();
+                // A route may have been found by another reading of the path.
+                let begins = |prefix: &[u8]| {
+                    self.path.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix))
+                };
+                match route.strip_suffix(b"/") {
+                    _ if begins(route) => Ok(Place::Alias(alias, route.len())),
+                    Some(short) if self.path.len() == short.len() && begins(short) => {
+                        Ok(Place::Alias(alias, short.len()))
+                    }
+                    _ => Err(RequestError::NotFound),
+                }
+            }
+        }
+    }
+
+    fn disk(&self) -> RealDisk<'_> {
+        RealDisk { symlinks: self.files.symlinks, trusted: &self.files.trusted }
+    }
+
+    /// Says what is missing, where that is wanted.
+    fn missing(&self, located: &Located, missing: Missing) -> RequestError {
+        let path = String::from_utf8_lossy(located.as_bytes());
+        match missing {
+            Missing::NotFound if !self.files.log_not_found => {}
+            Missing::NotFound => tracing::info!(%path, "a file is not there"),
+            Missing::Forbidden => tracing::warn!(%path, "a file may not be read"),
+            Missing::Failed => tracing::error!(%path, "a file cannot be opened"),
+        }
+        missing.into()
+    }
+
+    async fn directory(&self, place: Place<'_>) -> Result<Content, Instead> {
+        let located = place.locate(self.path).map_err(RequestError::from)?;
+        match index(&self.files.index, place, self.path, &self.disk()) {
+            Indexed::Inside(path) => return Ok(Content::Inside(path)),
+            Indexed::Missing(missing) => return Err(self.missing(&located, missing).into()),
+            Indexed::Nothing => {}
+        }
+        let method = &self.request.method;
+        let is_read = [Method::GET, Method::HEAD].contains(method);
+        match self.files.listing {
+            Some(listing) if is_read => Ok(self.listed(listing, located).await?.into()),
+            _ if is_read || *method == Method::POST => Err(RequestError::Forbidden.into()),
+            _ => Err(RequestError::MethodNotAllowed.into()),
+        }
+    }
+
+    async fn listed(&self, listing: Listing, located: Located) -> Result<Response, RequestError> {
+        let query = match listing.format {
+            Format::Jsonp => self.query().unwrap_or_default(),
+            Format::Html | Format::Json | Format::Xml => b"",
+        };
+        let callback = listing::callback(query).map_err(|_| RequestError::BadRequest)?;
+        let content_type = listing.content_type(callback.as_deref());
+        let (files, path) = (self.files.clone(), self.path.to_vec());
+        let content_type = files.with_charset(content_type);
+        let in_utf8 = content_type.ends_with("charset=utf-8");
+        // Directories may be large, and each of their entries is looked at.
+        let listed = tokio::task::spawn_blocking(move || {
+            let disk = RealDisk { symlinks: files.symlinks, trusted: &files.trusted };
+            let entries = disk.list(&located)?;
+            Ok(listing.write(&path, entries, callback.as_deref(), in_utf8))
+        });
+        let listed = listed.await.map_err(|_| RequestError::Internal)?;
+        let listed = listed.map_err(|missing: Missing| RequestError::from(missing))?;
+        let mut fields = Fields::new();
+        fields.push(b"Content-Type", content_type.as_bytes())?;
+        self.fresh(&mut fields, None)?;
+        let head = ResponseHead::compose(StatusCode::OK, fields);
+        Ok(Response { head, body: Body::Whole(listed.into()) })
+    }
+
+    /// A directory is asked for as if it were a file.
+    fn with_slash(&self, shared: &Shared) -> Result<Response, RequestError> {
+        let path = [self.path, b"/"].concat();
+        let name = shared.table.name_without_host();
+        let form = self.files.redirects;
+        let location = own_redirect::location(form, self.ctx, name, &path, self.query());
+        let mut reply = pages::redirect(StatusCode::MOVED_PERMANENTLY, &location)?;
+        // Everybody may keep it, as with nginx.
+        reply.fields.remove_named(b"Cache-Control");
+        self.fresh(&mut reply.fields, None)?;
+        Ok(reply.into())
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        let target = self.ctx.target.as_ref()?.requested.forwarded(self.request.target());
+        let mark = memchr::memchr(b'?', target)?;
+        target.get(mark + 1..).filter(|query| !query.is_empty())
+    }
+
+    /// The compressed twin of a file, where the client takes one and there is one.
+    fn twin(&self, located: &Located) -> Option<Found> {
+        let is_wanted = match self.files.gzip_static {
+            GzipStatic::Off => false,
+            GzipStatic::On => takes_gzip(self.request.fields()),
+            GzipStatic::Always => true,
+        };
+        if !is_wanted || self.request.method == Method::POST {
+            return None;
+        }
+        match self.disk().open(&located.with(b".gz")).ok()? {
+            Opened::File(file, stamp) => Some(Found { file, stamp, is_gzip: true }),
+            Opened::Directory | Opened::Other => None,
+        }
+    }
+
+    fn file(&self, found: Found) -> Result<Response, RequestError> {
+        let Found { file, stamp, is_gzip } = found;
+        let content_type = self.files.with_charset(self.files.type_of(self.path)).into_owned();
+        let asked = self.request.fields();
+        let mut fields = Fields::new();
+        fields.push(b"Content-Type", content_type.as_bytes())?;
+        fields.set_displayed(b"Last-Modified", stamp.last_modified())?;
+        let etag = self.files.etag.then(|| stamp.etag());
+        if let Some(etag) = &etag {
+            fields.push(b"ETag", etag.as_bytes())?;
+        }
+        let compared = self.files.if_modified_since;
+        let etag = etag.as_deref().map(str::as_bytes);
+        let verdict = conditions::verdict(asked, etag, stamp.modified, compared);
+        if verdict == Verdict::Failed {
+            return Err(RequestError::PreconditionFailed);
+        }
+        self.fresh(&mut fields, Some(stamp.modified))?;
+        if verdict == Verdict::NotModified {
+            fields.remove_named(b"Content-Type");
+            let head = ResponseHead::compose(StatusCode::NOT_MODIFIED, fields);
+            return Ok(Response { head, body: Body::Whole(bytes::Bytes::new()) });
+        }
+        let whole = Span { begin: 0, end: stamp.size };
+        if is_gzip {
+            // Parts of what is compressed are of no use: nginx gives none either.
+            fields.push(b"Content-Encoding", b"gzip")?;
+            let head = ResponseHead::compose(StatusCode::OK, fields);
+            return self.response(head, file, vec![Piece::File(whole)]);
+        }
+        let head = ResponseHead::compose(StatusCode::OK, fields);
+        self.parts(head, file, stamp.size, &content_type)
+    }
+
+    /// What was asked for of a file.
+    fn parts(
+        &self,
+        mut head: ResponseHead,
+        file: File,
+        size: u64,
+        content_type: &str,
+    ) -> Result<Response, RequestError> {
+        let most = self.files.max_ranges;
+        let pieces = match ranges::choose(self.request.fields(), &head.fields, size, most) {
+            Ranges::NotSatisfiable => return Ok(unsatisfied(size)?),
+            Ranges::Whole => {
+                if most > 0 {
+                    head.fields.push(b"Accept-Ranges", b"bytes")?;
+                }
+                vec![Piece::File(Span { begin: 0, end: size })]
+            }
+            Ranges::Parts(spans) => {
+                head.set_status(StatusCode::PARTIAL_CONTENT);
+                match spans.as_slice() {
+                    [span] => {
+                        ranges::single(&mut head.fields, *span, size)?;
+                        vec![Piece::File(*span)]
+                    }
+                    spans => {
+                        let boundary = rand::random();
+                        ranges::several(&mut head.fields, boundary)?;
+                        ranges::multipart(spans, size, Some(content_type.as_bytes()), boundary)
+                    }
+                }
+            }
+        };
+        self.response(head, file, pieces)
+    }
+
+    fn response(
+        &self,
+        head: ResponseHead,
+        file: File,
+        pieces: Vec<Piece>,
+    ) -> Result<Response, RequestError> {
+        let length = pieces.iter().map(Piece::len).fold(0, u64::saturating_add);
+        if self.request.method == Method::HEAD {
+            return Ok(Response { head, body: Body::NotSent(length) });
+        }
+        if let [Piece::File(span)] = pieces.as_slice()
+            && let Some(bytes) = body::at_once(&file, *span)
+        {
+            return Ok(Response { head, body: Body::Whole(bytes) });
+        }
+        let Some(room) = body::room() else {
+            tracing::error!("as many files are being sent as there may be");
+            return Err(RequestError::Internal);
+        };
+        Ok(Response { head, body: Body::File(Box::new(FileBody::new(file, pieces, room))) })
+    }
+
+    /// `expires`
+    fn fresh(&self, fields: &mut Fields, modified: Option<i64>) -> Result<(), Unwritable> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        if let Some(told) = self.files.expires.told(now, modified) {
+            fields.set_displayed(b"Expires", told.expires())?;
+            fields.set(b"Cache-Control", told.cache_control().as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl FileSettings {
+    fn type_of(&self, path: &[u8]) -> &str {
+        self.types.of(path).unwrap_or(&self.default_type)
+    }
+
+    fn with_charset<'a>(&self, media_type: &'a str) -> Cow<'a, str> {
+        match &self.charset {
+            Some(charset)
+                if charset.types.iter().any(|text| text.eq_ignore_ascii_case(media_type)) =>
+            {
+                Cow::Owned(format!("{media_type}; charset={}", charset.name))
+            }
+            _ => Cow::Borrowed(media_type),
+        }
+    }
+}
+
+/// RFC 9110 section 15.5.17.
+fn unsatisfied(size: u64) -> Result<Response, Unwritable> {
+    let mut reply = pages::refusal(StatusCode::RANGE_NOT_SATISFIABLE);
+    reply.fields.set(b"Content-Range", ranges::unsatisfied(size).as_bytes())?;
+    Ok(reply.into())
+}

@@ -1,0 +1,70 @@
+//! Redirects that the proxy makes up itself, in nginx's form: absolute, with the port that was asked.
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+use crate::proxy::context::Context;
+use crate::proxy::file_settings::OwnRedirects;
+
+/// What no path of a URL has as it is; what is not ASCII is escaped always.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// The value of a `Location` that leads to a path of the same server: decoded, it is escaped here.
+/// The query stays as it came.
+pub fn location(
+    form: OwnRedirects,
+    ctx: &Context,
+    server_name: Option<&str>,
+    path: &[u8],
+    query: Option<&[u8]>,
+) -> Vec<u8> {
+    let mut location = if form.absolute { origin(form, ctx, server_name) } else { Vec::new() };
+    // A path of two slashes would name another host.
+    if !form.absolute && path.starts_with(b"//") {
+        location.extend_from_slice(b"/.");
+    }
+    location.extend(percent_encode(path, PATH).flat_map(str::bytes));
+    if let Some(query) = query {
+        location.push(b'?');
+        location.extend_from_slice(query);
+    }
+    location
+}
+
+/// `https://shop.example:8443`
+fn origin(form: OwnRedirects, ctx: &Context, server_name: Option<&str>) -> Vec<u8> {
+    let connection = &ctx.connection;
+    let local = connection.local();
+    let (asked, is_https) = match &ctx.target {
+        Some(target) => (target.host.as_str(), target.client.https),
+        None => ("", connection.is_secure()),
+    };
+    let host = match server_name.filter(|_| form.server_name || asked.is_empty()) {
+        Some(name) => name.to_owned(),
+        None if asked.is_empty() => match local.ip().to_canonical() {
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        },
+        None => asked.to_owned(),
+    };
+    let (scheme, usual) = if is_https { ("https", 443) } else { ("http", 80) };
+    // Who was asked at another scheme was asked at another port too, behind a proxy of ours.
+    let is_ours = is_https == connection.is_secure();
+    let port = local.port();
+    match form.with_port && is_ours && port != usual {
+        true => format!("{scheme}://{host}:{port}").into_bytes(),
+        false => format!("{scheme}://{host}").into_bytes(),
+    }
+}
