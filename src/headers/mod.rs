@@ -4,6 +4,7 @@
 //! fields nominated by `Connection` were discarded (rule 30); otherwise a client could nominate
 //! `X-Session-Subject` and have our own header taken out.
 
+pub mod added;
 pub mod cross_site;
 pub mod fetch;
 pub mod forwarded;

@@ -17,8 +17,8 @@ use crate::proxy::settings::Target as Destination;
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
-    access, answer_beginning, endpoint, files, finish, forward, join, own_sessions, respond, route,
-    worker,
+    access, added, answer_beginning, endpoint, files, finish, forward, join, own_sessions, respond,
+    route, worker,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
@@ -42,7 +42,10 @@ impl Service for Proxy {
             Ok(response) => Some(response),
             Err(instead) => self.instead(instead, &mut client, &mut ctx),
         };
-        response.iter_mut().for_each(|response| turns.finish(response));
+        if let Some(response) = &mut response {
+            turns.finish(response);
+            added::run(&mut response.head, &ctx);
+        }
         let delivered = match response {
             Some(response) => {
                 let patience = self.patience(&ctx);
@@ -149,7 +152,8 @@ async fn turn(
                 join::run(shared, request, ctx, &route, policy).await?;
             }
             // In a box: every request has to make room for what is awaited here.
-            let mut response = Box::pin(files::answer(shared, request, ctx, settings)).await?;
+            let answer = files::answer(shared, request, ctx, settings, turns.is_for_error());
+            let mut response = Box::pin(answer).await?;
             respond::filter(shared, request, &mut response.head, ctx).await?;
             // Its session is settled; how long the file takes holds nobody up.
             ctx.end_turn();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::files::conditions::ModifiedSince;
 use crate::files::disk::Symlinks;
-use crate::files::expires::Expires;
 use crate::files::listing::Listing;
 use crate::files::types::Types;
 
@@ -28,7 +27,6 @@ pub struct FileSettings {
     pub symlinks: Symlinks,
     /// The beginning of a path in which links are followed all the same.
     pub trusted: Vec<u8>,
-    pub expires: Expires,
     /// Whether it is logged that a file is not there.
     pub log_not_found: bool,
     pub redirects: OwnRedirects,

@@ -26,45 +26,25 @@ use crate::proxy::own_redirect;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
 use crate::proxy::shared::Shared;
+use crate::proxy::turns::Inside;
 use crate::wire::fields::{Fields, Unwritable};
+use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
-
-/// Rounds of index pages that lead to further ones (nginx 19).
-const ROUNDS_MAX: u32 = 10;
 
 /// Answers with a file, with a listing, or with a redirect to where it is.
 ///
 /// # Errors
-/// What is answered in its place.
+/// What is answered in its place; another path, where a directory has an index.
 pub async fn answer(
     shared: &Arc<Shared>,
     request: &Request,
     ctx: &Context,
     files: &Arc<FileSettings>,
+    for_error: bool,
 ) -> Result<Response, Instead> {
     let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
-    let mut path = Cow::Borrowed(target.requested.path.as_bytes());
-    for _ in 0..ROUNDS_MAX {
-        let asked = Asked { request, ctx, files, path: &path };
-        match asked.content(shared).await? {
-            Content::Answer(response) => return Ok(*response),
-            Content::Inside(inside) => path = Cow::Owned(inside),
-        }
-    }
-    Err(RequestError::Internal.into())
-}
-
-/// What a path comes to.
-enum Content {
-    Answer(Box<Response>),
-    /// A redirect inside.
-    Inside(Vec<u8>),
-}
-
-impl From<Response> for Content {
-    fn from(response: Response) -> Self {
-        Self::Answer(Box::new(response))
-    }
+    let path = target.requested.path.as_bytes();
+    Asked { request, ctx, files, path, for_error }.content(shared).await
 }
 
 impl From<Missing> for RequestError {
@@ -89,6 +69,8 @@ struct Asked<'a> {
     ctx: &'a Context,
     files: &'a Arc<FileSettings>,
     path: &'a [u8],
+    /// It stands for an error: its status is no 200, so nothing is asked of conditions and ranges.
+    for_error: bool,
 }
 
 /// A file that was opened.
@@ -99,7 +81,7 @@ struct Found {
 }
 
 impl Asked<'_> {
-    async fn content(&self, shared: &Arc<Shared>) -> Result<Content, Instead> {
+    async fn content(&self, shared: &Shared) -> Result<Response, Instead> {
         let place = self.place()?;
         if self.path.ends_with(b"/") {
             return self.directory(place).await;
@@ -117,14 +99,14 @@ impl Asked<'_> {
                 .map_err(|missing| self.missing(&located, missing))?
             {
                 Opened::File(file, stamp) => Found { file, stamp, is_gzip: false },
-                Opened::Directory => return Ok(self.with_slash(shared)?.into()),
+                Opened::Directory => return Ok(self.with_slash(shared)?),
                 Opened::Other => return Err(self.missing(&located, Missing::NotFound).into()),
             },
         };
         if *method == Method::POST {
             return Err(RequestError::MethodNotAllowed.into());
         }
-        Ok(self.file(found)?.into())
+        Ok(self.file(found)?)
     }
 
     /// Where the path counts from.
@@ -165,17 +147,20 @@ impl Asked<'_> {
         missing.into()
     }
 
-    async fn directory(&self, place: Place<'_>) -> Result<Content, Instead> {
+    async fn directory(&self, place: Place<'_>) -> Result<Response, Instead> {
         let located = place.locate(self.path).map_err(RequestError::from)?;
         match index(&self.files.index, place, self.path, &self.disk()) {
-            Indexed::Inside(path) => return Ok(Content::Inside(path)),
+            Indexed::Inside(path) => {
+                let inside = Inside::path(&path, self.query());
+                return Err(Instead::Inside(Box::new(inside)));
+            }
             Indexed::Missing(missing) => return Err(self.missing(&located, missing).into()),
             Indexed::Nothing => {}
         }
         let method = &self.request.method;
         let is_read = [Method::GET, Method::HEAD].contains(method);
         match self.files.listing {
-            Some(listing) if is_read => Ok(self.listed(listing, located).await?.into()),
+            Some(listing) if is_read => Ok(self.listed(listing, located).await?),
             _ if is_read || *method == Method::POST => Err(RequestError::Forbidden.into()),
             _ => Err(RequestError::MethodNotAllowed.into()),
         }
@@ -201,7 +186,6 @@ impl Asked<'_> {
         let listed = listed.map_err(|missing: Missing| RequestError::from(missing))?;
         let mut fields = Fields::new();
         fields.push(b"Content-Type", content_type.as_bytes())?;
-        self.fresh(&mut fields, None)?;
         let head = ResponseHead::compose(StatusCode::OK, fields);
         Ok(Response { head, body: Body::Whole(listed.into()) })
     }
@@ -215,7 +199,6 @@ impl Asked<'_> {
         let mut reply = pages::redirect(StatusCode::MOVED_PERMANENTLY, &location)?;
         // Everybody may keep it, as with nginx.
         reply.fields.remove_named(b"Cache-Control");
-        self.fresh(&mut reply.fields, None)?;
         Ok(reply.into())
     }
 
@@ -254,22 +237,25 @@ impl Asked<'_> {
         }
         let compared = self.files.if_modified_since;
         let etag = etag.as_deref().map(str::as_bytes);
+        let whole = vec![Piece::File(Span { begin: 0, end: stamp.size })];
+        if self.for_error {
+            fields.remove(Name::LastModified);
+            return self.response(ResponseHead::compose(StatusCode::OK, fields), file, whole);
+        }
         let verdict = conditions::verdict(asked, etag, stamp.modified, compared);
         if verdict == Verdict::Failed {
             return Err(RequestError::PreconditionFailed);
         }
-        self.fresh(&mut fields, Some(stamp.modified))?;
         if verdict == Verdict::NotModified {
             fields.remove_named(b"Content-Type");
             let head = ResponseHead::compose(StatusCode::NOT_MODIFIED, fields);
             return Ok(Response { head, body: Body::Whole(bytes::Bytes::new()) });
         }
-        let whole = Span { begin: 0, end: stamp.size };
         if is_gzip {
             // Parts of what is compressed are of no use: nginx gives none either.
             fields.push(b"Content-Encoding", b"gzip")?;
             let head = ResponseHead::compose(StatusCode::OK, fields);
-            return self.response(head, file, vec![Piece::File(whole)]);
+            return self.response(head, file, whole);
         }
         let head = ResponseHead::compose(StatusCode::OK, fields);
         self.parts(head, file, stamp.size, &content_type)
@@ -330,17 +316,6 @@ impl Asked<'_> {
             return Err(RequestError::Internal);
         };
         Ok(Response { head, body: Body::File(Box::new(FileBody::new(file, pieces, room))) })
-    }
-
-    /// `expires`
-    fn fresh(&self, fields: &mut Fields, modified: Option<i64>) -> Result<(), Unwritable> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-        if let Some(told) = self.files.expires.told(now, modified) {
-            fields.set_displayed(b"Expires", told.expires())?;
-            fields.set(b"Cache-Control", told.cache_control().as_bytes())?;
-        }
-        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! decided in `session`, `routing` and `upstream`; here it is carried out.
 
 mod access;
+mod added;
 mod admit;
 mod answer_beginning;
 mod answer_meaning;

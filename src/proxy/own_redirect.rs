@@ -35,12 +35,17 @@ pub fn location(
     if !form.absolute && path.starts_with(b"//") {
         location.extend_from_slice(b"/.");
     }
-    location.extend(percent_encode(path, PATH).flat_map(str::bytes));
+    location.extend(escaped(path));
     if let Some(query) = query {
         location.push(b'?');
         location.extend_from_slice(query);
     }
     location
+}
+
+/// A decoded path as it stands in a URL.
+pub fn escaped(path: &[u8]) -> Vec<u8> {
+    percent_encode(path, PATH).flat_map(str::bytes).collect()
 }
 
 /// `https://shop.example:8443`

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::files::expires::Expires;
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::FileSettings;
@@ -36,6 +37,15 @@ pub enum Denied {
     Redirect(String),
 }
 
+/// What is said in a route's answers, whoever answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnswerSettings {
+    /// How long they stay fresh.
+    pub expires: Expires,
+    /// With the fields that browsers protect visitors by.
+    pub secure: bool,
+}
+
 /// One route.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -63,6 +73,7 @@ pub struct Route {
     pub intercept_errors: bool,
     /// Only redirects inside lead here (nginx `internal`).
     pub internal: bool,
+    pub answers: AnswerSettings,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
 }

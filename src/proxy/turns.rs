@@ -7,6 +7,7 @@ use crate::downstream::{BodyLength, Client, Request};
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::error_page::{ErrorPage, Place, Shown};
+use crate::proxy::own_redirect;
 use crate::proxy::pages::Instead;
 use crate::proxy::respond::NOT_KEPT;
 use crate::proxy::response::Response;
@@ -47,6 +48,8 @@ pub struct Inside {
 enum To {
     /// A request target, which is asked for by GET or HEAD.
     Target(Vec<u8>),
+    /// Another request target, which is asked for as this one is.
+    Path(Vec<u8>),
     /// A route by its name, which gets the request as it is.
     Named(String),
 }
@@ -66,6 +69,11 @@ impl Turns {
     /// The name of the route that this turn leads to.
     pub fn named(&self) -> Option<&str> {
         self.named.as_deref()
+    }
+
+    /// Whether what this turn answers has the status of an error.
+    pub fn is_for_error(&self) -> bool {
+        self.status.is_some_and(|status| status != StatusCode::OK)
     }
 
     /// What follows from the outcome of a turn. An error may have a page.
@@ -152,14 +160,20 @@ impl Turns {
         client: &mut Client<'_>,
         ctx: &mut Context,
     ) -> Result<Request, Instead> {
-        self.status = None;
+        // A file in another's place stands for the same error.
+        let is_new = !matches!(inside.to, To::Path(_));
+        if is_new {
+            self.status = None;
+        }
         if self.taken == TURNS_MAX {
             tracing::error!("a request was redirected inside more than {TURNS_MAX} times");
             return Err(RequestError::Internal.into());
         }
         self.taken += 1;
         let Inside { to, shown, is_vouched, kept } = inside;
-        ctx.is_vouched = is_vouched;
+        if is_new {
+            ctx.is_vouched = is_vouched;
+        }
         for field in kept.iter() {
             let _ = self.kept.push(field.name, field.value);
         }
@@ -167,6 +181,10 @@ impl Turns {
             To::Named(name) => {
                 self.named = Some(name);
                 asked.inside(asked.method.clone(), asked.target(), true)
+            }
+            To::Path(target) => {
+                self.named = None;
+                asked.inside(asked.method.clone(), &target, true)
             }
             To::Target(target) => {
                 self.named = None;
@@ -209,6 +227,16 @@ impl Turns {
 }
 
 impl Inside {
+    /// Another path of the same server, decoded, in place of the one that was asked for.
+    pub fn path(path: &[u8], query: Option<&[u8]>) -> Self {
+        let mut target = own_redirect::escaped(path);
+        if let Some(query) = query {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+        Self { to: To::Path(target), shown: None, is_vouched: false, kept: Fields::new() }
+    }
+
     /// Keeps what the answer that is replaced has to tell the client all the same: of an error that
     /// was intercepted the ticket and the challenges, of an accelerated answer what nginx keeps.
     pub fn keep(&mut self, shared: &Shared, fields: &Fields) {

@@ -4,6 +4,7 @@ mod support;
 
 mod access_log;
 mod affinity;
+mod answers;
 mod at_a_glance;
 mod attributes;
 mod baseline;

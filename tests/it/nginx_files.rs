@@ -96,6 +96,11 @@ const ROUTES: &[(&str, &str, &str, &str, &str)] = &[
     ),
     ("/relative/", "alias", "/", "absolute_redirect off;", "absolute_redirect: false"),
     ("/portless/", "alias", "/", "port_in_redirect off;", "port_in_redirect: false"),
+    ("/absolute/", "alias", "/", "index none.html /a.txt;", "index: [none.html, /a.txt]"),
+    ("/circle/", "alias", "/", "index /circle/;", "index: /circle/"),
+    ("/errors/", "alias", "/", "error_page 404 /exp/a.txt;", "error_page: { 404: /exp/a.txt }"),
+    ("/fine/", "alias", "/", "error_page 404 =200 /dir/;", "error_page: { 404: '=200 /dir/' }"),
+    ("/failed/", "alias", "/", "error_page 403 404 /dir/;", "error_page: { 403 404: /dir/ }"),
 ];
 
 /// A request: method, target, fields.
@@ -320,6 +325,15 @@ fn requests() -> Vec<Asked> {
             ask("GET", &format!("{route}a.txt"), &[("Accept-Encoding", coding)]);
         }
     }
+    // What stands for an error is no 200.
+    for route in ["/errors/", "/fine/", "/failed/"] {
+        let target = format!("{route}none");
+        ask("HEAD", &target, &[]);
+        ask("POST", &target, &[]);
+        for field in [("If-None-Match", "*"), ("If-Match", "\"x\""), ("Range", "bytes=1-1")] {
+            ask("GET", &target, &[field]);
+        }
+    }
     ask("GET", "/gz/a.txt", &[("Accept-Encoding", "gzip"), ("Range", "bytes=0-1")]);
     ask("GET", "/gz/a.txt", &[("Accept-Encoding", "gzip"), ("If-None-Match", "*")]);
     ask("GET", "/gz/noend", &[("Accept-Encoding", "gzip")]);
@@ -348,6 +362,13 @@ fn requests() -> Vec<Asked> {
         "/relative/dir",
         "/relative/o%20d?x",
         "/portless/dir",
+        "/absolute/bare/",
+        "/absolute/a.txt",
+        "/circle/",
+        "/errors/none",
+        "/fine/none",
+        "/failed/none",
+        "/failed/bare/",
     ] {
         ask("GET", target, &[]);
     }
@@ -405,8 +426,8 @@ async fn ask(dial: Dial, asked: &Asked) -> Response {
 /// An answer as far as it is compared.
 fn shown(response: &Response, port: u16) -> String {
     let status = response.status;
-    // Our own pages.
-    let is_page = status >= 300 && status != 304;
+    // Our own pages; files that stand for an error are compared.
+    let is_page = status >= 300 && status != 304 && response.field("etag").is_none();
     let is_chunked = response.field("transfer-encoding").is_some();
     let is_listing = is_chunked || response.field("last-modified").is_none();
     let mut lines: Vec<String> = Vec::new();

@@ -8,7 +8,6 @@ use crate::config::schema::{Key, Named, Texts, key};
 use crate::config::value::{Flaw, Parsed, choice};
 use crate::files::conditions::ModifiedSince;
 use crate::files::disk::Symlinks;
-use crate::files::expires::Expires;
 use crate::files::listing::{Format, Listing};
 use crate::files::types::Types;
 use crate::proxy::file_settings::{Charset, FileSettings, GzipStatic, Lies, OwnRedirects};
@@ -78,7 +77,6 @@ impl Checker<'_> {
             gzip_static: self.inherited(route, &key::gzip_static, gzip_static).unwrap_or_default(),
             symlinks,
             trusted,
-            expires: self.inherited(route, &key::expires, expires).unwrap_or_default(),
             log_not_found: switch(route, &key::log_not_found, true),
             redirects: OwnRedirects {
                 absolute: switch(route, &key::absolute_redirect, true),
@@ -194,15 +192,6 @@ fn gzip_static(text: &str) -> Parsed<GzipStatic> {
         ("always", GzipStatic::Always),
     ];
     choice(text, "use of compressed files", &KINDS)
-}
-
-fn expires(text: &str) -> Parsed<Expires> {
-    Expires::read(text).map_err(|not| {
-        Flaw::new(
-            format!("`{text}` {not}"),
-            "write a time such as `30d` or `-1`, `modified 24h`, `@15h30m`, `epoch`, `max` or `off`",
-        )
-    })
 }
 
 fn media_type(text: &str) -> Parsed<String> {

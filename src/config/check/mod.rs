@@ -3,6 +3,7 @@
 //! A value that is wrong is replaced by a default, so that the rest can be looked at; the result
 //! is thrown away if there was any error.
 
+mod answers;
 mod binding;
 mod cache;
 mod certificate;

@@ -3,7 +3,7 @@
 use crate::config::value::Flaw;
 use crate::headers::cross_site::CrossSite;
 use crate::proxy::error_page::ErrorPages;
-use crate::proxy::settings::{self, Denied, Require, Target};
+use crate::proxy::settings::{self, AnswerSettings, Denied, Require, Target};
 use crate::session::outage::OnStoreDown;
 use crate::session::own;
 
@@ -53,6 +53,7 @@ impl Checker<'_> {
             // Without the store there is nothing to tell.
             on_store_down: OnStoreDown::Reject,
             stream: false,
+            answers: AnswerSettings::default(),
             body_bytes_max: BODY_BYTES_MAX,
             error_pages: ErrorPages::default(),
             recursive_error_pages: false,

@@ -90,6 +90,7 @@ impl Checker<'_> {
             on_store_down: self.route_on_store_down(route, session.as_deref(), require),
             stream: self.stream(route, session.as_deref()),
             session,
+            answers: self.answers(route),
             body_bytes_max,
             error_pages: self.error_pages(route),
             recursive_error_pages: route.on(&key::recursive_error_pages),

@@ -98,6 +98,7 @@ levels! {
         max_ranges: u32,
         gzip_static: String,
         expires: String,
+        security_headers: bool,
         disable_symlinks: String,
         log_not_found: bool,
         absolute_redirect: bool,
