@@ -210,7 +210,11 @@ impl Turns {
 
     /// Completes the answer of the last turn.
     pub fn finish(&mut self, response: &mut Response) {
-        if let Some(status) = self.status {
+        // Of what stands for an error as a success, a part may have been asked for, or nothing new.
+        let is_asked_for = matches!(response.head.status.as_u16(), 206 | 304 | 416);
+        if let Some(status) =
+            self.status.filter(|status| *status != StatusCode::OK || !is_asked_for)
+        {
             response.head.set_status(status);
         }
         for field in self.kept.iter() {
