@@ -275,6 +275,9 @@ fn open_ring(config: &Config, clock: &Clock) -> Result<RingSource, BuildError> {
     let path = &config.keyring;
     if config.may_make_keyring() && !path.exists() {
         let ring = Keyring::generate(clock.now()).map_err(BuildError::one)?;
+        if config.sessions.is_empty() {
+            return Ok(RingSource::unsaved(ring));
+        }
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)
                 .map_err(|error| BuildError::one(format!("{}: {error}", directory.display())))?;

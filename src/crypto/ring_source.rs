@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The ring in use and the file that it came from.
 #[derive(Debug)]
 pub struct RingSource {
-    path: PathBuf,
+    /// `None`: it came from no file and ends with the process.
+    path: Option<PathBuf>,
     current: ArcSwap<Keyring>,
     /// When a missing key last made somebody read.
     reread_at: Mutex<Option<UnixMillis>>,
@@ -40,7 +41,16 @@ impl RingSource {
     /// The file can't be read or is no key ring.
     pub fn open(path: PathBuf) -> Result<Self, KeyringError> {
         let ring = Keyring::load(&path)?;
-        Ok(Self {
+        Ok(Self::with(Some(path), ring))
+    }
+
+    /// A ring that nothing is sealed with that lasts.
+    pub fn unsaved(ring: Keyring) -> Self {
+        Self::with(None, ring)
+    }
+
+    fn with(path: Option<PathBuf>, ring: Keyring) -> Self {
+        Self {
             path,
             current: ArcSwap::from_pointee(ring),
             reread_at: Mutex::new(None),
@@ -48,7 +58,7 @@ impl RingSource {
             reading: Mutex::new(()),
             reads: AtomicU64::new(1),
             changes: AtomicU64::new(0),
-        })
+        }
     }
 
     /// The ring.
@@ -111,9 +121,10 @@ impl RingSource {
     }
 
     fn read(&self) -> Result<(), KeyringError> {
+        let Some(path) = &self.path else { return Ok(()) };
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         self.reads.fetch_add(1, Ordering::Relaxed);
-        let mut ring = Keyring::load(&self.path)?;
+        let mut ring = Keyring::load(path)?;
         let earlier = self.current.load_full();
         ring.count_on(&earlier);
         let is_changed = ring.describe() != earlier.describe();
@@ -173,7 +184,7 @@ mod tests {
     async fn a_ring_is_read_again_at_most_once_a_second() {
         let (_directory, mut ring, source) = source();
         let added = ring.rotate(NOW).unwrap();
-        ring.replace(&source.path).unwrap();
+        ring.replace(source.path.as_ref().unwrap()).unwrap();
         assert!(source.current().opening(added).is_none());
         source.reread(NOW).await;
         assert!(source.current().opening(added).is_some());
@@ -243,7 +254,7 @@ mod tests {
     #[tokio::test]
     async fn a_broken_file_changes_nothing() {
         let (_directory, ring, source) = source();
-        std::fs::write(&source.path, "{").unwrap();
+        std::fs::write(source.path.as_ref().unwrap(), "{").unwrap();
         source.reread(NOW).await;
         assert!(source.reload().is_err());
         assert_eq!(source.current().sealing().id(), ring.sealing().id(), "the old ring stays");
@@ -262,7 +273,7 @@ mod tests {
         assert!(open().is_some());
         let fresh = ring.rotate(NOW).unwrap();
         ring.promote(fresh).unwrap();
-        ring.replace(&source.path).unwrap();
+        ring.replace(source.path.as_ref().unwrap()).unwrap();
         source.reload().unwrap();
         assert!(open().is_some());
         let opened: Vec<_> =

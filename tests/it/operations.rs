@@ -14,7 +14,7 @@ use crate::support::client::{Connection, Dial, request};
 use crate::support::http::response;
 use crate::support::origin::{Exchange, Origin, Responder};
 use crate::support::process::Process;
-use crate::support::proxy::Binary;
+use crate::support::proxy::{Binary, Proxy};
 use crate::support::redis::Redis;
 use crate::support::shop::{HOST, Shop};
 use crate::support::{PATIENCE, free_port, loopback, within};
@@ -614,4 +614,19 @@ fn the_demo_finds_other_ports_for_its_workers() {
     let config = std::fs::read_to_string(directory.path().join("cloakroom-demo/demo.yaml"));
     let config = config.expect("it is there");
     assert!(!config.contains(":9001") && !config.contains(":9002"), "{config}");
+}
+
+/// A plain reverse proxy needs no store, no keys and no directory.
+#[tokio::test]
+async fn where_nobody_has_a_session_nothing_is_kept() {
+    let app = Responder::start(|_| response("200 OK", &[], b"here")).await;
+    let proxy = Proxy::start(&format!(
+        "state_directory: '{{directory}}/state'\nlisteners: [{{ address: 127.0.0.1:0 }}]\n\
+         upstreams: {{ app: {{ endpoints: [{{ address: '{}' }}] }} }}\n\
+         servers: [{{ routes: [{{ path: /, upstream: app }}] }}]\n",
+        app.address
+    ));
+    let answer = Dial::to(proxy.address()).connect().await.get("a", "/", &[]).await.expect(200);
+    assert_eq!(answer.set_cookies(), Vec::<String>::new());
+    assert!(!proxy.directory().join("state").exists());
 }

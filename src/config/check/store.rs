@@ -45,7 +45,12 @@ impl Checker<'_> {
             },
         };
         let place = url.as_ref().and_then(|(_, place)| *place);
-        let default = Url::Sqlite(state.join("sessions.db"));
+        // Where nobody has a session there is nothing to keep.
+        let has_sessions = file.sessions.as_ref().is_some_and(|named| !named.0.is_empty());
+        let default = match has_sessions {
+            true => Url::Sqlite(state.join("sessions.db")),
+            false => Url::Memory,
+        };
         let url = match url.map(|(text, _)| read(text, self.base)) {
             None => default,
             Some(Ok(url)) => url,
@@ -55,7 +60,7 @@ impl Checker<'_> {
                 return store::StoreSettings::Memory;
             }
         };
-        if matches!(url, Url::Memory) {
+        if matches!(url, Url::Memory) && file.store.is_some() {
             self.warning(
                 place,
                 path,
