@@ -7,6 +7,7 @@ pub mod ask;
 pub mod check;
 pub mod demo;
 mod fleet_keys;
+pub mod import;
 pub mod keys;
 pub mod sessions;
 
@@ -34,6 +35,8 @@ pub enum Command {
     Keys { keys: Keys, config: PathBuf },
     /// Ask a running process about sessions; it is found by its configuration.
     Sessions { sessions: Sessions, config: PathBuf },
+    /// Translate nginx's configuration.
+    Import(import::Import),
     /// Show the protocol at work, with an application of its own.
     Demo(Demo),
     /// Print what [`version`] says.
@@ -98,6 +101,7 @@ pub fn parse_from(
         }
         Sub::Keys(keys) => Command::Keys { keys, config },
         Sub::Sessions(sessions) => Command::Sessions { sessions, config },
+        Sub::Import(import) => Command::Import(import),
         Sub::Demo(demo) => Command::Demo(demo),
     })
 }
@@ -160,6 +164,8 @@ enum Sub {
     /// List and revoke sessions of a running process
     #[command(subcommand)]
     Sessions(Sessions),
+    /// Translate nginx's configuration into this program's
+    Import(import::Import),
     /// Show the protocol at work, with an application of its own
     Demo(Demo),
 }

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Sessions { sessions, config } => {
             sessions.run(&config).map(|said| println!("{said}"))
         }
+        Command::Import(import) => return cli::import::run(&import),
         Command::Demo(demo) => cli::demo::run(demo.port),
         Command::Version(detail) => {
             // nginx writes it there.

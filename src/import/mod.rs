@@ -17,6 +17,7 @@ mod mistake;
 mod own;
 mod read;
 pub mod text;
+pub mod translate;
 pub mod tree;
 pub mod value;
 

@@ -75,7 +75,8 @@ mod tests {
             let text = format!(
                 "listeners: [{{ address: '127.0.0.1:8443', tls: {{ self_signed: true }} }}]\n\
                  upstreams: {{ app: {{ endpoints: [{{ address: '127.0.0.1:7001' }}] }} }}\n\
-                 servers: [{{ routes: [{{ path: /, upstream: app }}] }}]\n{top}\n"
+                 sessions: {{ shop: {{ app_cookies: [s] }} }}\n\
+                 servers: [{{ routes: [{{ path: /, upstream: app, session: shop }}] }}]\n{top}\n"
             );
             let config = parse(&text, "c.yaml", &Files::default().environment())
                 .unwrap_or_else(|found| panic!("{found}"));

@@ -66,15 +66,20 @@ fn a_url_says_it_or_a_mapping() {
     let long = redis("store: { url: 'redis://alice:hunter2@cache:1/2' }");
     assert_eq!(short, long);
     assert_eq!(short.login.username.as_deref(), Some("alice"));
+    const SESSIONS: &str = "sessions: { shop: { app_cookies: [s] } }";
     for (store, path) in [
-        ("", "/c/cloakroom-state/sessions.db"),
-        ("store: {}", "/c/cloakroom-state/sessions.db"),
+        (SESSIONS, "/c/cloakroom-state/sessions.db"),
+        (&format!("{SESSIONS}\nstore: {{}}"), "/c/cloakroom-state/sessions.db"),
         ("store: sqlite:x.db", "/c/x.db"),
         ("store: { url: 'sqlite:x.db' }", "/c/x.db"),
     ] {
         let config = read(store).unwrap_or_else(|found| panic!("{store}: {found}"));
         assert_eq!(config.store, StoreSettings::Sqlite(path.into()), "{store}");
     }
+    // Nobody has anything to keep.
+    let config = read("").unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!(config.store, StoreSettings::Memory);
+    check("", &[]);
 }
 
 #[test]

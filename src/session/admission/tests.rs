@@ -340,7 +340,7 @@ fn a_login_that_waited_for_another_node_closes_the_gate_again() {
         (found(9, seen()), "close for 2000"),
         (closed(Closed::Alone, false, 0), "look up"),
         (found(9, seen()), "write pending over 9"),
-        (CONFLICT, "look up anew"),
+        (CONFLICT, "look up"),
         (found(10, suspended()), "wait 20 until 2000"),
         (paused(20), ENTER),
         (entered(), "look up anew"),

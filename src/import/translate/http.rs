@@ -1,0 +1,202 @@
+//! The `http` block: what holds everywhere, upstreams, maps, log formats, servers.
+
+use super::listeners::Listeners;
+use super::notes::{Matter, Notes};
+use super::routes::{self, Level, Made};
+use super::scope::Scope;
+use super::upstreams::Upstreams;
+use super::yaml::{Map, Yaml};
+use crate::import::tree::{Directive, Tree};
+
+pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes) -> Map {
+    let block = http.children();
+    let scope = Scope::default().with(block);
+    let mut made = Made { upstreams: Upstreams::default(), tree, prefix };
+    let (mut maps, mut geos, mut splits) = (Map::default(), Map::default(), Map::default());
+    let mut formats = Map::default();
+    for directive in block {
+        let name = || directive.arg(1).unwrap_or_default().to_owned();
+        match directive.name.text.as_str() {
+            "upstream" => made.upstreams.block(directive, notes),
+            "map" => maps.add(name(), map(directive)),
+            "geo" => {
+                let of_address = directive.arg(1).is_none();
+                let variable = directive.arg(usize::from(!of_address)).unwrap_or_default();
+                geos.add(variable, geo(directive, of_address));
+            }
+            "split_clients" => splits.add(name(), split(directive)),
+            "log_format" => {
+                formats.add(directive.first().unwrap_or_default(), log_format(directive))
+            }
+            _ => {}
+        }
+    }
+    let defaults = routes::keys(block, Level::Http, &made, notes);
+    let mut listeners = Listeners::default();
+    let mut servers = Vec::new();
+    for server in block.iter().filter(|directive| directive.name.text == "server") {
+        servers.push(self::server(server, &scope, &mut listeners, &mut made, notes));
+    }
+    let mut file = Map::default();
+    file.add("listeners", listeners.write());
+    file.extend(limits(&scope));
+    file.extend(trusted(&scope, notes));
+    let upstreams = made.upstreams.write();
+    let lists = [
+        ("maps", maps),
+        ("geos", geos),
+        ("split_clients", splits),
+        ("log_formats", formats),
+        ("upstreams", upstreams),
+        ("defaults", defaults),
+    ];
+    for (key, map) in lists.into_iter().filter(|(_, map)| !map.is_empty()) {
+        file.add(key, Yaml::Map(map));
+    }
+    file.add("servers", Yaml::List(servers));
+    file
+}
+
+fn server(
+    server: &Directive,
+    scope: &Scope<'_>,
+    listeners: &mut Listeners,
+    made: &mut Made<'_>,
+    notes: &mut Notes,
+) -> Yaml {
+    let block = server.children();
+    let scope = scope.with(block);
+    let mut map = Map::default();
+    let comment = vec![format!("from {}", made.tree.at(server.place))];
+    let names: Vec<&str> = block
+        .iter()
+        .filter(|directive| directive.name.text == "server_name")
+        .flat_map(|directive| directive.args.iter().map(|word| word.text.as_str()))
+        .collect();
+    let named = listeners.of_server(block, &scope, made.prefix, notes);
+    map.add_with("listeners", Yaml::texts(named), comment);
+    let names = if names.is_empty() { vec![""] } else { names };
+    map.add("names", Yaml::texts(names));
+    map.extend(routes::keys(block, Level::Server, made, notes));
+    map.extend(routes::script(block, made.tree));
+    let routes = routes::routes(block, &scope, made, notes);
+    map.add("routes", Yaml::List(routes));
+    Yaml::Map(map)
+}
+
+/// Of a `map`: what it goes by, its values, and its switches.
+fn map(directive: &Directive) -> Yaml {
+    let mut map = Map::default();
+    map.add("of", Yaml::text(directive.first().unwrap_or_default()));
+    let mut values = Map::default();
+    let mut rest = Map::default();
+    for line in directive.children() {
+        let name = line.name.text.as_str();
+        match (name, line.first()) {
+            ("hostnames", None) => rest.add("hostnames", Yaml::on(true)),
+            ("volatile", None) => rest.add("volatile", Yaml::on(true)),
+            ("default", Some(value)) => rest.add("default", Yaml::text(value)),
+            (_, Some(value)) => values.add(name, Yaml::text(value)),
+            _ => {}
+        }
+    }
+    map.add("values", Yaml::Map(values));
+    map.extend(rest);
+    Yaml::Map(map)
+}
+
+fn geo(directive: &Directive, of_address: bool) -> Yaml {
+    let mut map = Map::default();
+    if !of_address {
+        map.add("of", Yaml::text(directive.first().unwrap_or_default()));
+    }
+    let (mut values, mut rest) = (Map::default(), Map::default());
+    let (mut proxies, mut deleted) = (Vec::new(), Vec::new());
+    for line in directive.children() {
+        let name = line.name.text.as_str();
+        match (name, line.first()) {
+            ("ranges", None) => rest.add("ranges", Yaml::on(true)),
+            ("proxy_recursive", None) => rest.add("proxy_recursive", Yaml::on(true)),
+            ("proxy", Some(network)) => proxies.push(network),
+            ("delete", Some(network)) => deleted.push(network),
+            ("default", Some(value)) => rest.add("default", Yaml::text(value)),
+            (_, Some(value)) => values.add(name, Yaml::text(value)),
+            _ => {}
+        }
+    }
+    map.add("values", Yaml::Map(values));
+    map.extend(rest);
+    for (key, list) in [("proxies", proxies), ("delete", deleted)] {
+        if !list.is_empty() {
+            map.add(key, Yaml::texts(list));
+        }
+    }
+    Yaml::Map(map)
+}
+
+fn split(directive: &Directive) -> Yaml {
+    let (mut map, mut values) = (Map::default(), Map::default());
+    map.add("of", Yaml::text(directive.first().unwrap_or_default()));
+    for line in directive.children() {
+        values.add(line.name.text.as_str(), Yaml::text(line.first().unwrap_or_default()));
+    }
+    map.add("values", Yaml::Map(values));
+    Yaml::Map(map)
+}
+
+fn log_format(directive: &Directive) -> Yaml {
+    let words = directive.args.iter().skip(1).map(|word| word.text.as_str());
+    let escape = directive.arg(1).and_then(|word| word.strip_prefix("escape="));
+    let format: String = words.skip(usize::from(escape.is_some())).collect();
+    match escape {
+        None => Yaml::text(format),
+        Some(escape) => {
+            let mut map = Map::default();
+            map.add("format", Yaml::text(format));
+            map.add("escape", Yaml::text(escape));
+            Yaml::Map(map)
+        }
+    }
+}
+
+/// What our listeners share: nginx's are those of each server, but nearly always said once.
+fn limits(scope: &Scope<'_>) -> Map {
+    let mut limits = Map::default();
+    for (name, key) in [
+        ("client_header_timeout", "header_timeout"),
+        ("client_body_timeout", "body_timeout"),
+        ("keepalive_timeout", "keepalive_timeout"),
+        ("send_timeout", "send_timeout"),
+    ] {
+        if let Some(time) = scope.time(name) {
+            limits.add(key, Yaml::text(time));
+        }
+    }
+    if let Some(number) = scope.value("keepalive_requests") {
+        limits.add("keepalive_requests", Yaml::Plain(number.to_owned()));
+    }
+    let mut file = Map::default();
+    if !limits.is_empty() {
+        file.add("limits", Yaml::Map(limits));
+    }
+    file
+}
+
+/// `set_real_ip_from`, whose addresses may say who asks.
+fn trusted(scope: &Scope<'_>, notes: &mut Notes) -> Map {
+    let mut file = Map::default();
+    let networks = scope.all("set_real_ip_from");
+    if networks.is_empty() {
+        return file;
+    }
+    for directive in &networks {
+        let field = scope.value("real_ip_header").unwrap_or("X-Real-IP");
+        if !field.eq_ignore_ascii_case("X-Forwarded-For") || !scope.is_on("real_ip_recursive") {
+            let text = "X-Forwarded-For is read, from its end to the first address that is not \
+                        trusted, whatever real_ip_header and real_ip_recursive say";
+            notes.say(Matter::Different, directive, text);
+        }
+    }
+    file.add("trusted_proxies", Yaml::texts(networks.iter().filter_map(|d| d.first())));
+    file
+}

@@ -1,0 +1,164 @@
+//! Listeners: an address is one, whoever listens there.
+
+use std::net::IpAddr;
+
+use super::notes::{Matter, Notes};
+use super::scope::Scope;
+use super::yaml::{Map, Yaml};
+use crate::import::tree::Directive;
+use crate::import::value::address::Host;
+use crate::import::value::listen::Listen;
+
+/// The listeners of a translation, in the order in which they are met.
+#[derive(Default)]
+pub struct Listeners(Vec<Listener>);
+
+struct Listener {
+    address: String,
+    is_tls: bool,
+    is_http2: bool,
+    proxy_protocol: bool,
+    /// Chains and keys, each pair once.
+    certificates: Vec<(String, String)>,
+    min_version: Option<&'static str>,
+}
+
+impl Listeners {
+    /// What a server's `listeners` key says.
+    pub fn of_server(
+        &mut self,
+        block: &[Directive],
+        scope: &Scope<'_>,
+        prefix: &str,
+        notes: &mut Notes,
+    ) -> Vec<String> {
+        let mut named = Vec::new();
+        let given: Vec<&Directive> = block.iter().filter(|d| d.name.text == "listen").collect();
+        let all_tls = scope.is_on("ssl");
+        for directive in &given {
+            let Ok(listen) = Listen::read(directive) else { continue };
+            for address in addresses(&listen, directive, notes) {
+                let default = if listen.default_server { " default_server" } else { "" };
+                named.push(format!("{address}{default}"));
+                self.add(address, &listen, all_tls, scope, prefix);
+            }
+            if listen.quic {
+                notes.say(Matter::Left, directive, "HTTP/3 is not spoken");
+            }
+        }
+        if given.is_empty() {
+            let address = "0.0.0.0:80".to_owned();
+            named.push(address.clone());
+            let anywhere = crate::import::value::address::Address {
+                host: Host::Ip(IpAddr::from([0, 0, 0, 0])),
+                port: Some(80),
+                last_port: None,
+            };
+            self.add(address, &Listen::at(anywhere), all_tls, scope, prefix);
+        }
+        named
+    }
+
+    fn add(
+        &mut self,
+        address: String,
+        listen: &Listen,
+        all_tls: bool,
+        scope: &Scope<'_>,
+        prefix: &str,
+    ) {
+        let at = match self.0.iter().position(|other| other.address == address) {
+            Some(at) => at,
+            None => {
+                self.0.push(Listener {
+                    address,
+                    is_tls: false,
+                    is_http2: false,
+                    proxy_protocol: false,
+                    certificates: Vec::new(),
+                    min_version: None,
+                });
+                self.0.len() - 1
+            }
+        };
+        let Some(listener) = self.0.get_mut(at) else { return };
+        listener.is_tls |= listen.ssl || all_tls;
+        listener.is_http2 |= listen.http2 || scope.is_on("http2");
+        listener.proxy_protocol |= listen.proxy_protocol;
+        if !listener.is_tls {
+            return;
+        }
+        let given = |name| scope.all(name).into_iter().filter_map(Directive::first);
+        for (chain, key) in given("ssl_certificate").zip(given("ssl_certificate_key")) {
+            let pair = (within(prefix, chain), within(prefix, key));
+            if !listener.certificates.contains(&pair) {
+                listener.certificates.push(pair);
+            }
+        }
+        if let Some(protocols) = scope.find("ssl_protocols") {
+            let has_12 = protocols.args.iter().any(|word| word.text == "TLSv1.2");
+            listener.min_version = Some(if has_12 { "1.2" } else { "1.3" });
+        }
+    }
+
+    pub fn write(self) -> Yaml {
+        Yaml::List(self.0.into_iter().map(Listener::write).collect())
+    }
+}
+
+impl Listener {
+    fn write(self) -> Yaml {
+        let mut listener = Map::default();
+        listener.add("address", Yaml::text(self.address));
+        if self.is_tls {
+            let pairs = self.certificates.into_iter().map(|(chain, key)| {
+                let mut pair = Map::default();
+                pair.add("chain", Yaml::text(chain));
+                pair.add("key", Yaml::text(key));
+                Yaml::Map(pair)
+            });
+            let mut tls = Map::default();
+            tls.add("certificates", Yaml::List(pairs.collect()));
+            if let Some(version) = self.min_version {
+                tls.add("min_version", Yaml::text(version));
+            }
+            listener.add("tls", Yaml::Map(tls));
+            let protocols: &[&str] =
+                if self.is_http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+            listener.add("protocols", Yaml::texts(protocols.iter().copied()));
+        }
+        if self.proxy_protocol {
+            listener.add("proxy_protocol", Yaml::on(true));
+        }
+        Yaml::Map(listener)
+    }
+}
+
+/// The addresses that one `listen` names.
+fn addresses(listen: &Listen, directive: &Directive, notes: &mut Notes) -> Vec<String> {
+    let address = &listen.address;
+    let host = match &address.host {
+        Host::Ip(IpAddr::V4(ip)) => ip.to_string(),
+        Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+        Host::Name(name) if name == "localhost" => "127.0.0.1".to_owned(),
+        Host::Name(_) => {
+            let text = "a listener's address is a number here: write the address of that name";
+            notes.say(Matter::Left, directive, text);
+            return Vec::new();
+        }
+        Host::Unix(_) => {
+            notes.say(Matter::Left, directive, "listeners are TCP only yet");
+            return Vec::new();
+        }
+    };
+    let first = address.port.unwrap_or(80);
+    (first..=address.last_port.unwrap_or(first)).map(|port| format!("{host}:{port}")).collect()
+}
+
+/// A path as nginx takes it: under the directory of the configuration where it is relative.
+pub fn within(prefix: &str, path: &str) -> String {
+    if path.starts_with('/') || path.starts_with('$') {
+        return path.to_owned();
+    }
+    format!("{}/{path}", prefix.trim_end_matches('/'))
+}

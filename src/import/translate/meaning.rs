@@ -1,0 +1,146 @@
+//! What becomes of each directive: what the translation takes is written elsewhere, all others stand here.
+
+use super::notes::Matter;
+
+const ITS_OWN: &str = "it tunes nginx's own memory and processes; nothing here is sized by it";
+const SOCKETS: &str = "sockets are tuned by the engine itself";
+const FILES: &str = "files are read in pieces by the engine itself";
+const CIPHERS: &str = "TLS is rustls: only modern ciphers and curves, in its own order";
+const LINGERS: &str = "connections linger by themselves, for a bounded time";
+const TEMPORARY: &str = "no temporary files are written";
+const BUFFERS: &str = "bodies are streamed with bounded memory; no buffers are configured";
+const CACHE: &str = "there is no cache here; requests are proxied without it";
+const SSI: &str = "answers are not searched for commands; pages go out as they are";
+const ANOTHER: &str = "answers are not rewritten";
+const FASTCGI: &str =
+    "only HTTP is spoken to workers; put an HTTP server in front of the application";
+const NOT_YET: &str = "there is no counterpart yet";
+
+/// Directives that are not translated, with why.
+pub fn of(name: &str) -> (Matter, &'static str) {
+    match name {
+        "worker_connections"
+        | "worker_rlimit_nofile"
+        | "worker_rlimit_core"
+        | "worker_priority"
+        | "worker_cpu_affinity"
+        | "worker_aio_requests"
+        | "use"
+        | "multi_accept"
+        | "accept_mutex"
+        | "accept_mutex_delay"
+        | "debug_connection"
+        | "pcre_jit"
+        | "timer_resolution"
+        | "thread_pool"
+        | "lock_file"
+        | "master_process"
+        | "debug_points"
+        | "working_directory"
+        | "variables_hash_bucket_size"
+        | "variables_hash_max_size"
+        | "server_names_hash_bucket_size"
+        | "server_names_hash_max_size"
+        | "types_hash_bucket_size"
+        | "types_hash_max_size"
+        | "map_hash_bucket_size"
+        | "map_hash_max_size"
+        | "proxy_headers_hash_bucket_size"
+        | "proxy_headers_hash_max_size"
+        | "connection_pool_size"
+        | "request_pool_size"
+        | "client_header_buffer_size"
+        | "output_buffers"
+        | "postpone_output"
+        | "read_ahead"
+        | "subrequest_output_buffer_size"
+        | "rewrite_log"
+        | "uninitialized_variable_warn"
+        | "zone"
+        | "ssl_buffer_size" => (Matter::Meaningless, ITS_OWN),
+        "tcp_nodelay"
+        | "tcp_nopush"
+        | "send_lowat"
+        | "proxy_socket_keepalive"
+        | "proxy_send_lowat" => (Matter::Meaningless, SOCKETS),
+        "sendfile"
+        | "sendfile_max_chunk"
+        | "aio"
+        | "aio_write"
+        | "directio"
+        | "directio_alignment"
+        | "open_file_cache"
+        | "open_file_cache_valid"
+        | "open_file_cache_min_uses"
+        | "open_file_cache_errors" => (Matter::Meaningless, FILES),
+        "ssl_dhparam"
+        | "ssl_prefer_server_ciphers"
+        | "ssl_ecdh_curve"
+        | "ssl_session_tickets"
+        | "ssl_session_cache"
+        | "ssl_session_timeout"
+        | "ssl_conf_command"
+        | "ssl_early_data"
+        | "ssl_dyn_rec_enable" => (Matter::Meaningless, CIPHERS),
+        "ssl_ciphers" | "proxy_ssl_ciphers" => (Matter::Different, CIPHERS),
+        "lingering_close"
+        | "lingering_time"
+        | "lingering_timeout"
+        | "reset_timedout_connection"
+        | "keepalive_disable" => (Matter::Meaningless, LINGERS),
+        "client_body_temp_path"
+        | "proxy_temp_path"
+        | "fastcgi_temp_path"
+        | "uwsgi_temp_path"
+        | "scgi_temp_path"
+        | "proxy_max_temp_file_size"
+        | "proxy_temp_file_write_size" => (Matter::Meaningless, TEMPORARY),
+        "client_body_buffer_size"
+        | "client_body_in_single_buffer"
+        | "client_body_in_file_only"
+        | "proxy_buffers"
+        | "proxy_buffer_size"
+        | "proxy_busy_buffers_size" => (Matter::Meaningless, BUFFERS),
+        "proxy_buffering" | "proxy_request_buffering" => (Matter::Different, BUFFERS),
+        name if name.starts_with("proxy_cache") => (Matter::Left, CACHE),
+        "proxy_no_cache" | "proxy_store" | "proxy_store_access" | "slice" => (Matter::Left, CACHE),
+        name if name.starts_with("ssi") => (Matter::Left, SSI),
+        name if name.starts_with("sub_filter") => (Matter::Left, ANOTHER),
+        "add_before_body" | "add_after_body" | "addition_types" => (Matter::Left, ANOTHER),
+        name if ["fastcgi_", "uwsgi_", "scgi_", "memcached_"]
+            .iter()
+            .any(|p| name.starts_with(p)) =>
+        {
+            (Matter::Left, FASTCGI)
+        }
+        "perl" | "perl_set" | "perl_modules" | "perl_require" | "js_import" | "js_set"
+        | "js_content" | "js_path" => (Matter::Left, "no code runs inside the proxy"),
+        "stream" | "mail" => (Matter::Left, "only HTTP is proxied; leave this block to nginx"),
+        "load_module" => (Matter::Meaningless, "what is built in is always there"),
+        "daemon" | "pid" | "user" => {
+            (Matter::Meaningless, "this is the service manager's business: see systemd/")
+        }
+        "env" => (Matter::Meaningless, "the environment is passed on to nobody"),
+        "http2_max_field_size"
+        | "http2_max_header_size"
+        | "http2_max_requests"
+        | "http2_idle_timeout"
+        | "http2_recv_timeout"
+        | "http2_recv_buffer_size"
+        | "http2_body_preread_size"
+        | "http2_chunk_size"
+        | "http2_max_concurrent_pushes"
+        | "http2_push"
+        | "http2_push_preload" => (Matter::Meaningless, "HTTP/2 has limits of its own"),
+        "http3" | "http3_hq" | "quic_retry" | "quic_gso" | "quic_host_key" => {
+            (Matter::Left, "HTTP/3 is not spoken; clients fall back to HTTP/2")
+        }
+        "proxy_http_version" => {
+            (Matter::Meaningless, "HTTP/1.1 with kept connections is spoken to workers")
+        }
+        "keepalive" | "keepalive_time" => {
+            (Matter::Meaningless, "connections to workers are kept without being asked")
+        }
+        _ => (Matter::Left, NOT_YET),
+    }
+}

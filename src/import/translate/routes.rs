@@ -1,0 +1,319 @@
+//! Servers' and locations' own directives: keys that are inherited, scripts, routes.
+
+use super::notes::{Matter, Notes};
+use super::scope::Scope;
+use super::unknown;
+use super::upstreams::{Upstreams, passed};
+use super::yaml::{Map, Yaml};
+use crate::import::tree::{Directive, Tree};
+use crate::import::value::number::size;
+
+/// What is collected on the way.
+pub struct Made<'a> {
+    pub upstreams: Upstreams,
+    pub tree: &'a Tree,
+    /// The directory that relative paths start from.
+    pub prefix: &'a str,
+}
+
+/// Where a directive stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Http,
+    Server,
+    Location,
+}
+
+/// How a directive's arguments are written.
+#[derive(Clone, Copy)]
+enum Form {
+    Switch,
+    Word,
+    Words,
+    Bytes,
+    Path,
+}
+
+/// Directives that are keys of ours by themselves, at every level.
+const KEYS: &[(&str, &str, Form)] = &[
+    ("client_max_body_size", "body_bytes_max", Form::Bytes),
+    ("recursive_error_pages", "recursive_error_pages", Form::Switch),
+    ("proxy_intercept_errors", "intercept_errors", Form::Switch),
+    ("root", "root", Form::Path),
+    ("alias", "alias", Form::Path),
+    ("index", "index", Form::Words),
+    ("try_files", "try_files", Form::Words),
+    ("autoindex", "autoindex", Form::Switch),
+    ("autoindex_exact_size", "autoindex_exact_size", Form::Switch),
+    ("autoindex_format", "autoindex_format", Form::Word),
+    ("default_type", "default_type", Form::Word),
+    ("charset", "charset", Form::Word),
+    ("charset_types", "charset_types", Form::Words),
+    ("etag", "etag", Form::Switch),
+    ("if_modified_since", "if_modified_since", Form::Word),
+    ("max_ranges", "max_ranges", Form::Word),
+    ("gzip_static", "gzip_static", Form::Word),
+    ("expires", "expires", Form::Words),
+    ("log_not_found", "log_not_found", Form::Switch),
+    ("absolute_redirect", "absolute_redirect", Form::Switch),
+    ("port_in_redirect", "port_in_redirect", Form::Switch),
+    ("server_name_in_redirect", "server_name_in_redirect", Form::Switch),
+];
+
+/// Directives that are read where they count.
+const ELSEWHERE: &[&str] = &[
+    "server",
+    "upstream",
+    "map",
+    "geo",
+    "split_clients",
+    "log_format",
+    "listen",
+    "server_name",
+    "location",
+    "proxy_pass",
+    "ssl",
+    "ssl_certificate",
+    "ssl_certificate_key",
+    "ssl_protocols",
+    "http2",
+    "set_real_ip_from",
+    "real_ip_header",
+    "real_ip_recursive",
+    "client_header_timeout",
+    "client_body_timeout",
+    "keepalive_timeout",
+    "keepalive_requests",
+    "send_timeout",
+    "proxy_connect_timeout",
+    "proxy_read_timeout",
+    "proxy_send_timeout",
+    "proxy_ssl_name",
+    "rewrite",
+    "return",
+    "if",
+    "set",
+    "break",
+    "internal",
+];
+
+/// The keys that a block's directives are.
+pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Notes) -> Map {
+    let mut map = Map::default();
+    for directive in block {
+        let name = directive.name.text.as_str();
+        if let Some((_, key, form)) = KEYS.iter().find(|(known, ..)| *known == name) {
+            if let Some(value) = value(directive, *form, made.prefix) {
+                map.add(*key, value);
+            }
+            continue;
+        }
+        match name {
+            "error_page" | "types" | "access_log" | "proxy_set_header" | "add_header" => {
+                let mut all = block.iter().filter(|other| other.name.text == name);
+                if all.next().is_some_and(|first| std::ptr::eq(first, directive)) {
+                    let all: Vec<&Directive> =
+                        block.iter().filter(|other| other.name.text == name).collect();
+                    together(&mut map, name, &all, notes);
+                }
+            }
+            name if ELSEWHERE.contains(&name) => misplaced(directive, level, notes),
+            _ => unknown(directive, notes),
+        }
+    }
+    map
+}
+
+/// Directives whose every line counts.
+fn together(map: &mut Map, name: &str, all: &[&Directive], notes: &mut Notes) {
+    let mut inner = Map::default();
+    match name {
+        "error_page" => {
+            for directive in all {
+                let words: Vec<&str> =
+                    directive.args.iter().map(|word| word.text.as_str()).collect();
+                let Some((to, statuses)) = words.split_last() else { continue };
+                let (status, statuses) = match statuses.split_last() {
+                    Some((status, rest)) if status.starts_with('=') => (*status, rest),
+                    _ => ("", statuses),
+                };
+                let shown = format!("{status} {to}");
+                inner.add(statuses.join(" "), Yaml::text(shown.trim()));
+            }
+            map.add("error_page", Yaml::Map(inner));
+        }
+        "types" => {
+            for line in all.iter().flat_map(|directive| directive.children()) {
+                inner.add(
+                    line.name.text.as_str(),
+                    Yaml::texts(line.args.iter().map(|word| word.text.as_str())),
+                );
+            }
+            map.add("types", Yaml::Map(inner));
+        }
+        "access_log" => {
+            let logs = all.iter().map(|directive| access_log(directive, notes));
+            map.add("access_log", Yaml::List(logs.collect()));
+        }
+        "proxy_set_header" => {
+            for directive in all {
+                let (field, value) = (directive.first(), directive.arg(1));
+                inner.add(field.unwrap_or_default(), Yaml::text(value.unwrap_or_default()));
+            }
+            map.add("request_headers", Yaml::Map(inner));
+        }
+        _ => {
+            for directive in all {
+                unknown(directive, notes);
+            }
+        }
+    }
+}
+
+fn access_log(directive: &Directive, notes: &mut Notes) -> Yaml {
+    let path = directive.first().unwrap_or_default();
+    let mut log = Map::default();
+    log.add("path", Yaml::text(path));
+    for (number, word) in directive.args.iter().skip(1).enumerate() {
+        match word.text.split_once('=') {
+            None if number == 0 => log.add("format", Yaml::text(word.text.as_str())),
+            Some((key @ ("if" | "buffer" | "flush"), value)) => log.add(key, Yaml::text(value)),
+            _ => notes.say(Matter::Different, directive, format!("`{}` is left out", word.text)),
+        }
+    }
+    if path == "off" { Yaml::text("off") } else { Yaml::Map(log) }
+}
+
+/// Some are ours for all servers together.
+fn misplaced(directive: &Directive, level: Level, notes: &mut Notes) {
+    let name = directive.name.text.as_str();
+    let is_for_all = matches!(
+        name,
+        "set_real_ip_from"
+            | "real_ip_header"
+            | "real_ip_recursive"
+            | "client_header_timeout"
+            | "client_body_timeout"
+            | "keepalive_timeout"
+            | "keepalive_requests"
+            | "send_timeout"
+    );
+    if is_for_all && level != Level::Http {
+        let text = "it is said once for all servers here: move it into the `http` block";
+        notes.say(Matter::Left, directive, text);
+    }
+}
+
+fn value(directive: &Directive, form: Form, prefix: &str) -> Option<Yaml> {
+    let first = directive.first()?;
+    Some(match form {
+        Form::Switch => Yaml::on(first.eq_ignore_ascii_case("on")),
+        Form::Word => Yaml::text(first),
+        Form::Words if directive.args.len() == 1 => Yaml::text(first),
+        Form::Words => Yaml::texts(directive.args.iter().map(|word| word.text.as_str())),
+        Form::Path => Yaml::text(super::listeners::within(prefix, first)),
+        Form::Bytes => Yaml::text(bytes(size(first)?)),
+    })
+}
+
+/// As our configuration writes it.
+fn bytes(number: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = UNITS.iter().find(|(unit, _)| number > 0 && number.is_multiple_of(*unit));
+    unit.map_or_else(|| number.to_string(), |(unit, name)| format!("{}{name}", number / unit))
+}
+
+/// The script of a server or a location: `set`, `if`, `rewrite`, `return`, `break`, in their order.
+pub fn script(block: &[Directive], tree: &Tree) -> Map {
+    let mut map = Map::default();
+    let steps = steps(block, tree);
+    if !steps.is_empty() {
+        map.add("rewrite", Yaml::List(steps));
+    }
+    map
+}
+
+fn steps(block: &[Directive], tree: &Tree) -> Vec<Yaml> {
+    let mut steps = Vec::new();
+    for directive in block {
+        let words = || directive.args.iter().map(|word| word.text.as_str());
+        let mut step = Map::default();
+        match directive.name.text.as_str() {
+            "set" => {
+                let mut set = Map::default();
+                set.add(
+                    directive.first().unwrap_or_default(),
+                    Yaml::text(directive.arg(1).unwrap_or_default()),
+                );
+                step.add("set", Yaml::Map(set));
+            }
+            "rewrite" => step.add("rewrite", Yaml::texts(words())),
+            "return" => step.add("return", Yaml::texts(words())),
+            "break" => step.add("break", Yaml::on(true)),
+            "if" => {
+                step.add("if", Yaml::text(condition(directive, tree)));
+                step.add("then", Yaml::List(self::steps(directive.children(), tree)));
+            }
+            _ => continue,
+        }
+        steps.push(Yaml::Map(step));
+    }
+    steps
+}
+
+/// What stands between the parentheses, as it is written.
+fn condition(directive: &Directive, tree: &Tree) -> String {
+    let words = directive.args.iter().map(|word| tree.written(word.span));
+    let written = words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ");
+    let inner = written.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    inner.unwrap_or(&written).trim().to_owned()
+}
+
+/// The routes that a block's locations are.
+pub fn routes(
+    block: &[Directive],
+    scope: &Scope<'_>,
+    made: &mut Made<'_>,
+    notes: &mut Notes,
+) -> Vec<Yaml> {
+    let mut routes = Vec::new();
+    for location in block.iter().filter(|directive| directive.name.text == "location") {
+        routes.push(route(location, scope, made, notes));
+    }
+    routes
+}
+
+fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &mut Notes) -> Yaml {
+    let block = location.children();
+    let scope = scope.with(block);
+    let mut route = Map::default();
+    let words: Vec<&str> = location.args.iter().map(|word| word.text.as_str()).collect();
+    let comment = vec![format!("from {}", made.tree.at(location.place))];
+    route.add_with("path", Yaml::text(words.join(" ")), comment);
+    let named = |name: &str| block.iter().find(|directive| directive.name.text == name);
+    if let Some(pass) = named("proxy_pass") {
+        let text = pass.first().unwrap_or_default();
+        match passed(text) {
+            Some(to) => {
+                route.add("upstream", Yaml::text(made.upstreams.need(&to, &scope)));
+                if let Some(uri) = to.uri {
+                    route.add("uri", Yaml::text(uri));
+                }
+            }
+            None => {
+                let text = "an upstream that variables name is not looked up yet";
+                notes.say(Matter::Left, pass, text);
+            }
+        }
+    }
+    if named("internal").is_some() {
+        route.add("internal", Yaml::on(true));
+    }
+    route.extend(keys(block, Level::Location, made, notes));
+    route.extend(script(block, made.tree));
+    let inner = routes(block, &scope, made, notes);
+    if !inner.is_empty() {
+        route.add("routes", Yaml::List(inner));
+    }
+    Yaml::Map(route)
+}

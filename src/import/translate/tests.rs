@@ -1,0 +1,137 @@
+//! Files of nginx's, and what becomes of them.
+
+use std::collections::BTreeMap;
+
+use super::{Matter, Translation, translate};
+use crate::import::nginx;
+
+fn read(http: &str) -> Translation {
+    read_file(&format!("events {{}}\nhttp {{\n{http}\n}}\n"))
+}
+
+fn read_file(text: &str) -> Translation {
+    let files = BTreeMap::from([("/etc/nginx/nginx.conf".to_owned(), text.as_bytes().to_vec())]);
+    let tree = nginx(&files, "/etc/nginx/nginx.conf", "");
+    let tree = tree.unwrap_or_else(|mistake| panic!("{mistake}"));
+    translate(&tree, "/etc/nginx")
+}
+
+/// The translation without the line that names the file, and what was not taken.
+#[track_caller]
+fn check(http: &str, expected: &str, left: &[&str]) {
+    let translation = read(http);
+    let (_, yaml) = translation.yaml.split_once("\n\n").expect("a first line");
+    assert_eq!(yaml, expected, "{http}");
+    let notes = translation.notes.iter().filter(|note| note.matter == Matter::Left);
+    let found: Vec<&str> = notes.map(|note| note.directive.as_str()).collect();
+    assert_eq!(found, left, "{http}");
+}
+
+#[test]
+fn a_reverse_proxy_is_translated_whole() {
+    check(
+        "upstream app {\n  server 127.0.0.1:7001;\n  server 127.0.0.1:7002 weight=2;\n  keepalive 8;\n}\n\
+         server {\n  listen 443 ssl http2 default_server;\n  server_name a.example *.b.example;\n  \
+         ssl_certificate tls/a.pem;\n  ssl_certificate_key /k/a.key;\n  client_max_body_size 20m;\n  \
+         location / {\n    proxy_pass http://app;\n    proxy_read_timeout 90;\n  }\n  \
+         location = /down { return 503; }\n}",
+        "listeners:
+  - address: \"0.0.0.0:443\"
+    tls:
+      certificates:
+        - chain: /etc/nginx/tls/a.pem
+          key: /k/a.key
+    protocols: [h2, http/1.1]
+upstreams:
+  app:
+    endpoints:
+      - address: \"127.0.0.1:7001\"
+      - address: \"127.0.0.1:7002\"
+        weight: 2
+    timeouts:
+      read: 90s
+servers:
+  # from /etc/nginx/nginx.conf:8
+  - listeners: [\"0.0.0.0:443 default_server\"]
+    names: [a.example, \"*.b.example\"]
+    body_bytes_max: 20MiB
+    routes:
+      # from /etc/nginx/nginx.conf:14
+      - path: /
+        upstream: app
+      # from /etc/nginx/nginx.conf:18
+      - path: \"= /down\"
+        rewrite:
+          - return: [\"503\"]
+",
+        &[],
+    );
+}
+
+#[test]
+fn locations_that_ask_for_other_deadlines_get_upstreams_of_their_own() {
+    let translation = read(
+        "proxy_read_timeout 1m;\nupstream app { server a:1; }\nserver {\n\
+         location / { proxy_pass http://app; }\nlocation /slow/ { proxy_pass http://app/x/; \
+         proxy_read_timeout 5m; }\nlocation /tls/ { proxy_pass https://b.example:8443; }\n}",
+    );
+    for line in
+        ["  app:\n", "  app_2:\n", "read: 60s", "read: 300s", "uri: /x/", "server_name: b.example"]
+    {
+        assert!(translation.yaml.contains(line), "{line}: {}", translation.yaml);
+    }
+}
+
+#[test]
+fn error_pages_keep_their_statuses() {
+    let translation = read(
+        "error_page 500 502 /50x.html;\nerror_page 404 =200 /e.gif;\nerror_page 403 = @x;\n\
+         server { location @x { return 204; } }",
+    );
+    for line in ["\"500 502\": /50x.html", "\"404\": \"=200 /e.gif\"", "\"403\": \"= @x\""] {
+        assert!(translation.yaml.contains(line), "{line}: {}", translation.yaml);
+    }
+}
+
+#[test]
+fn scripts_keep_their_order() {
+    let translation = read(
+        "server { set $a \"x y\"; if ($host = 'a b') { rewrite ^/(.*)$ /b/$1 last; break; } \
+         return 301 https://$host$request_uri; }",
+    );
+    let expected = "    rewrite:
+      - set:
+          \"$a\": \"x y\"
+      - if: \"$host = 'a b'\"
+        then:
+          - rewrite: [\"^/(.*)$\", \"/b/$1\", last]
+          - break: true
+      - return: [\"301\", \"https://$host$request_uri\"]
+";
+    assert!(translation.yaml.contains(expected), "{}", translation.yaml);
+}
+
+#[test]
+fn what_is_left_out_is_said_by_line() {
+    let translation = read_file(
+        "user www;\nevents { worker_connections 9; }\nhttp {\nproxy_cache_path /c keys_zone=a:1m;\n\
+         server {\nlocation / {\nproxy_cache a;\nproxy_pass http://$host;\nfastcgi_pass b:1;\n}\n}\n}\n",
+    );
+    let said: Vec<_> = translation
+        .notes
+        .iter()
+        .map(|note| (note.place.line, note.directive.as_str(), note.matter))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (1, "user", Matter::Meaningless),
+            (2, "worker_connections", Matter::Meaningless),
+            (4, "proxy_cache_path", Matter::Left),
+            (8, "proxy_pass", Matter::Left),
+            (7, "proxy_cache", Matter::Left),
+            (9, "fastcgi_pass", Matter::Left),
+        ]
+    );
+    assert!(translation.leaves_anything());
+}

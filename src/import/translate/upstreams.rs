@@ -1,0 +1,229 @@
+//! Upstreams: nginx's blocks, and what `proxy_pass` names without one.
+
+use std::collections::BTreeMap;
+
+use super::notes::{Matter, Notes};
+use super::scope::Scope;
+use super::unknown;
+use super::yaml::{Map, Yaml};
+use crate::import::tree::Directive;
+use crate::import::value::upstream::Server;
+
+/// The upstreams of a translation. Where two locations ask for other deadlines or another protocol, one
+/// block becomes two.
+#[derive(Default)]
+pub struct Upstreams {
+    blocks: BTreeMap<String, Map>,
+    /// In the order in which they are needed.
+    needed: Vec<(Need, String)>,
+}
+
+/// What a location needs of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Need {
+    host: String,
+    /// The name that the endpoints' certificates must have.
+    tls: Option<String>,
+    /// To connect, to read, to write.
+    timeouts: [Option<String>; 3],
+}
+
+/// What `proxy_pass` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed<'a> {
+    pub is_tls: bool,
+    /// A name with or without a port, or a socket.
+    pub host: &'a str,
+    /// What replaces the location's prefix.
+    pub uri: Option<&'a str>,
+}
+
+/// Reads what `proxy_pass` says; nothing where variables say it.
+pub fn passed(text: &str) -> Option<Passed<'_>> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_tls = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        _ => return None,
+    };
+    let end = match rest.strip_prefix("unix:") {
+        Some(socket) => socket.find(':').map_or(rest.len(), |end| end + 5),
+        None => rest.find(['/', '?']).unwrap_or(rest.len()),
+    };
+    let (host, uri) = rest.split_at_checked(end)?;
+    let uri = uri.strip_prefix(':').unwrap_or(uri);
+    if host.contains('$') {
+        return None;
+    }
+    Some(Passed { is_tls, host, uri: (!uri.is_empty()).then_some(uri) })
+}
+
+impl Upstreams {
+    /// Reads an `upstream` block.
+    pub fn block(&mut self, block: &Directive, notes: &mut Notes) {
+        let mut upstream = Map::default();
+        let mut endpoints = Vec::new();
+        for directive in block.children() {
+            match directive.name.text.as_str() {
+                "server" => endpoints.extend(endpoint(directive, notes)),
+                balance @ ("least_conn" | "ip_hash") => {
+                    upstream.add("balance", Yaml::text(balance));
+                }
+                "sticky" => {
+                    let text = "a session stays at its endpoint by its record, without a cookie; \
+                                without a session policy requests go round";
+                    notes.say(Matter::Different, directive, text);
+                    upstream.add("balance", Yaml::text("session"));
+                }
+                _ => unknown(directive, notes),
+            }
+        }
+        upstream.add("endpoints", Yaml::List(endpoints));
+        self.blocks.insert(block.first().unwrap_or_default().to_owned(), upstream);
+    }
+
+    /// The name of the upstream that a location needs.
+    pub fn need(&mut self, passed: &Passed<'_>, scope: &Scope<'_>) -> String {
+        let tls = passed.is_tls.then(|| {
+            let name = scope.value("proxy_ssl_name").filter(|name| !name.contains('$'));
+            without_port(name.unwrap_or(passed.host)).to_owned()
+        });
+        let timeouts = ["proxy_connect_timeout", "proxy_read_timeout", "proxy_send_timeout"];
+        let timeouts = timeouts.map(|name| scope.time(name));
+        let need = Need { host: passed.host.to_owned(), tls, timeouts };
+        if let Some((_, name)) = self.needed.iter().find(|(other, _)| *other == need) {
+            return name.clone();
+        }
+        let base = match self.blocks.contains_key(passed.host) {
+            true => passed.host.to_owned(),
+            false => passed.host.replace(|byte: char| !byte.is_ascii_alphanumeric(), "_"),
+        };
+        let mut name = base.clone();
+        let mut number = 1;
+        while self.needed.iter().any(|(_, other)| *other == name) {
+            number += 1;
+            name = format!("{base}_{number}");
+        }
+        self.needed.push((need, name.clone()));
+        name
+    }
+
+    /// All that are needed.
+    pub fn write(self) -> Map {
+        let mut upstreams = Map::default();
+        for (Need { host, tls, timeouts }, name) in self.needed {
+            let mut upstream = match self.blocks.get(&host) {
+                Some(block) => block.clone(),
+                None => alone(&host, if tls.is_some() { 443 } else { 80 }),
+            };
+            let mut given = Map::default();
+            for (key, value) in ["connect", "read", "write"].into_iter().zip(timeouts) {
+                value.into_iter().for_each(|value| given.add(key, Yaml::text(value)));
+            }
+            if !given.is_empty() {
+                upstream.add("timeouts", Yaml::Map(given));
+            }
+            if let Some(server_name) = tls {
+                let mut given = Map::default();
+                given.add("server_name", Yaml::text(server_name));
+                upstream.add("tls", Yaml::Map(given));
+            }
+            upstreams.add(name, Yaml::Map(upstream));
+        }
+        upstreams
+    }
+}
+
+/// An upstream of one endpoint, which `proxy_pass` names itself.
+fn alone(host: &str, port: u16) -> Map {
+    let (mut upstream, mut endpoint) = (Map::default(), Map::default());
+    endpoint.add("address", Yaml::text(with_port(host, port)));
+    upstream.add("endpoints", Yaml::List(vec![Yaml::Map(endpoint)]));
+    upstream
+}
+
+fn endpoint(directive: &Directive, notes: &mut Notes) -> Option<Yaml> {
+    // The reader has judged it.
+    let server = Server::read(directive).ok()?;
+    if server.down {
+        notes.say(Matter::Different, directive, "an endpoint that is down is left out");
+        return None;
+    }
+    if server.backup {
+        let text = "there are no backups yet: this endpoint is left out";
+        notes.say(Matter::Left, directive, text);
+        return None;
+    }
+    let differs = [
+        (server.max_conns != 0, "max_conns"),
+        (server.max_fails != 1 || server.fail_timeout_secs != 10, "max_fails and fail_timeout"),
+        (server.slow_start_secs != 0, "slow_start"),
+        (server.resolve || server.service.is_some(), "resolve and service"),
+    ];
+    for (_, what) in differs.into_iter().filter(|(differs, _)| *differs) {
+        notes.say(Matter::Different, directive, format!("{what} cannot be set yet"));
+    }
+    let mut endpoint = Map::default();
+    endpoint.add("address", Yaml::text(with_port(&server.name, 80)));
+    if server.weight != 1 {
+        endpoint.add("weight", Yaml::number(server.weight));
+    }
+    Some(Yaml::Map(endpoint))
+}
+
+/// The address with its port.
+fn with_port(host: &str, port: u16) -> String {
+    let has_port = match host.rsplit_once(':') {
+        _ if host.starts_with("unix:") => true,
+        Some((before, after)) => {
+            after.bytes().all(|byte| byte.is_ascii_digit())
+                && (before.ends_with(']') || !before.contains(':'))
+        }
+        None => false,
+    };
+    if has_port { host.to_owned() } else { format!("{host}:{port}") }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_proxy_pass_says() {
+        let plain = |host, uri| Some(Passed { is_tls: false, host, uri });
+        assert_eq!(passed("http://app"), plain("app", None));
+        assert_eq!(passed("HTTP://app/"), plain("app", Some("/")));
+        assert_eq!(passed("http://a:1/x?y"), plain("a:1", Some("/x?y")));
+        assert_eq!(passed("http://[::1]:8080/"), plain("[::1]:8080", Some("/")));
+        assert_eq!(passed("http://unix:/run/a.sock"), plain("unix:/run/a.sock", None));
+        assert_eq!(passed("http://unix:/run/a.sock:/x/"), plain("unix:/run/a.sock", Some("/x/")));
+        let tls = Passed { is_tls: true, host: "a", uri: Some("?x") };
+        assert_eq!(passed("https://a?x"), Some(tls));
+        for text in ["http://$app", "http://a$b/", "$url", "ftp://a", "app"] {
+            assert_eq!(passed(text), None, "{text}");
+        }
+        let variable = passed("http://a/$b");
+        assert_eq!(variable, plain("a", Some("/$b")));
+    }
+
+    #[test]
+    fn addresses_get_their_port() {
+        for (host, expected) in [
+            ("a", "a:80"),
+            ("a:1", "a:1"),
+            ("127.0.0.1", "127.0.0.1:80"),
+            ("[::1]", "[::1]:80"),
+            ("[::1]:2", "[::1]:2"),
+            ("unix:/a", "unix:/a"),
+        ] {
+            assert_eq!(with_port(host, 80), expected);
+        }
+    }
+}
