@@ -301,12 +301,15 @@ fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
     let servers = config.servers.iter().map(|server| {
         let is_smaller = |route: &Route| server.routes.iter().any(|o| route.is_smaller_than(o));
         let route = |route: &Route| RouteEntry {
-            prefix: route.path.clone(),
+            path: route.path.clone(),
+            outer: route.outer,
             folded: (route.restricts() || is_smaller(route)) && !route.exact,
+            adds_slash: route.adds_slash(),
             payload: Arc::new(route.clone()),
         };
         ServerEntry {
             names: server.names.clone(),
+            listeners: server.listeners.clone(),
             routes: server.routes.iter().map(route).collect(),
         }
     });

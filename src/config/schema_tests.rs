@@ -76,8 +76,10 @@ impl<'de> Deserializer<'de> for Collector<'_> {
         visitor.visit_map(AnyName { collector: Some(self), key_given: false })
     }
 
+    /// Routes lie in routes: once is enough.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(One(Some(self.below("[]"))))
+        let is_deep = self.path.ends_with("routes[].routes");
+        visitor.visit_seq(One(Some(self.below("[]")).filter(|_| !is_deep)))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

@@ -64,8 +64,9 @@ where
         sockets.push((TcpListener::from_std(socket)?, tls, redirect_to_https));
     }
     let mut accepting = JoinSet::new();
-    for (socket, tls, redirect_to_https) in sockets {
-        let door = Door { tls, redirect_to_https, context: context.clone(), serve: serve.clone() };
+    for (listener, (socket, tls, redirect_to_https)) in sockets.into_iter().enumerate() {
+        let (context, serve) = (context.clone(), serve.clone());
+        let door = Door { listener, tls, redirect_to_https, context, serve };
         accepting.spawn(door.accept(socket));
     }
 
@@ -118,6 +119,7 @@ fn interval(limits: &Limits) -> Duration {
 /// A listener at work.
 #[derive(Clone)]
 struct Door<S> {
+    listener: usize,
     tls: Option<Arc<tls::Store>>,
     redirect_to_https: Option<u16>,
     context: Context,
@@ -191,6 +193,7 @@ where
         let ends = Ends {
             peer,
             local,
+            listener: self.listener,
             secure: self.tls.is_some(),
             redirect_to_https: self.redirect_to_https,
         };

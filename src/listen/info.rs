@@ -92,6 +92,8 @@ pub struct Tls {
 pub(super) struct Ends {
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// By its index among all.
+    pub listener: usize,
     pub secure: bool,
     pub redirect_to_https: Option<u16>,
 }
@@ -146,6 +148,11 @@ impl Info {
     /// Our end, with the address the client used even where the listener has `0.0.0.0`.
     pub fn local(&self) -> SocketAddr {
         self.ends.local
+    }
+
+    /// The listener that it came by, by its index among all.
+    pub fn listener(&self) -> usize {
+        self.ends.listener
     }
 
     /// Whether the listener speaks TLS.
@@ -284,7 +291,8 @@ pub(super) mod tests {
 
     pub(in crate::listen) fn ends() -> Ends {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Ends { peer: loopback(1), local: loopback(2), secure: false, redirect_to_https: None }
+        let (peer, local) = (loopback(1), loopback(2));
+        Ends { peer, local, listener: 0, secure: false, redirect_to_https: None }
     }
 
     #[test]

@@ -98,7 +98,9 @@ pub fn timeouts(shared: &Shared, ctx: &Context) -> Timeouts {
 fn upstream_index(ctx: &Context) -> Option<usize> {
     match ctx.target.as_ref()?.route.target {
         settings::Target::Upstream(index) => Some(index),
-        settings::Target::Files(_) | settings::Target::OwnSessions => None,
+        settings::Target::Files(_) | settings::Target::OwnSessions | settings::Target::Nothing => {
+            None
+        }
     }
 }
 

@@ -159,7 +159,9 @@ async fn turn(
             ctx.end_turn();
             return Ok(response);
         }
-        (Destination::OwnSessions, None) => return Err(RequestError::NoRoute.into()),
+        (Destination::OwnSessions, None) | (Destination::Nothing, _) => {
+            return Err(RequestError::NoRoute.into());
+        }
         (Destination::OwnSessions, Some(policy)) => {
             ctx.kind = RouteKind::Session;
             let asked = own_sessions::read(request, ctx).map_err(Instead::Json)?;

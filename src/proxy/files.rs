@@ -27,6 +27,7 @@ use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::Inside;
+use crate::routing::location;
 use crate::wire::fields::{Fields, Unwritable};
 use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
@@ -115,6 +116,11 @@ impl Asked<'_> {
             Lies::Below(root) => Ok(Place::Root(root)),
             Lies::InPlace(alias) => {
                 let route = self.ctx.target.as_ref().map_or("", |target| &target.route.path);
+                let (modifier, route) = location::split(route);
+                // Of a pattern the whole path is in the route's place.
+                if modifier.starts_with('~') {
+                    return Ok(Place::Alias(alias, self.path.len()));
+                }
                 let route = route.as_bytes();
                 // A route may have been found by another reading of the path.
                 let begins = |prefix: &[u8]| {
@@ -193,7 +199,7 @@ impl Asked<'_> {
     /// A directory is asked for as if it were a file.
     fn with_slash(&self, shared: &Shared) -> Result<Response, RequestError> {
         let path = [self.path, b"/"].concat();
-        let name = shared.table.name_without_host();
+        let name = shared.table.name_without_host(self.ctx.connection.listener());
         let form = self.files.redirects;
         let location = own_redirect::location(form, self.ctx, name, &path, self.query());
         let mut reply = pages::redirect(StatusCode::MOVED_PERMANENTLY, &location)?;

@@ -2,6 +2,8 @@
 //!
 //! Everything about a path is decided on its readings, before any worker sees the request.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
 
 use crate::downstream::{Protocol, Request};
@@ -9,10 +11,12 @@ use crate::headers::forwarded::{Client, Connection};
 use crate::proxy::context::{Context, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
+use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::Turns;
 use crate::routing::host::Host;
-use crate::routing::table::Ambiguous;
+use crate::routing::percent::{self, Origin, Part};
+use crate::routing::table::{Ambiguous, Outcome};
 use crate::routing::target::RequestTarget;
 use crate::telemetry::labels::RouteKind;
 
@@ -45,7 +49,7 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
         ctx.kind = RouteKind::Redirect;
         // HTTP/1.0 may name no host: the server's own, then, as nginx's `$host`.
         let name = match host.as_str() {
-            "" => shared.table.name_without_host().unwrap_or_default(),
+            "" => shared.table.name_without_host(connection.listener()).unwrap_or_default(),
             name => name,
         };
         return Err(to_https(&request.method, name, port, requested.forwarded(came)));
@@ -54,10 +58,8 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
     if tls.is_some_and(|tls| tls.server_name.is_some() && !tls.names.covers(host.as_str())) {
         return Err(RequestError::Misdirected.into());
     }
-    let server = shared.table.server(&host);
-    let route = shared.table.route(server, &requested.path);
-    let route = route.map_err(|Ambiguous| RequestError::BadRequest)?;
-    let route = route.ok_or(RequestError::NoRoute)?;
+    let server = shared.table.server(connection.listener(), &host).server;
+    let route = by_path(shared, server, &client, host.as_str(), &requested, came)?;
     Ok(Target { client, host: host.as_str().to_owned(), server, requested, route })
 }
 
@@ -72,23 +74,48 @@ pub fn inside(
     turns: &Turns,
 ) -> Result<Target, Instead> {
     let Target { client, host, server, .. } = ctx.target.take().ok_or(RequestError::Internal)?;
-    let requested = RequestTarget::read(request.target());
-    let requested = requested.map_err(|_| RequestError::NoRoute)?;
+    let came = request.target();
+    let requested = RequestTarget::read(came).map_err(|_| RequestError::NoRoute)?;
     let route = match turns.named() {
-        Some(name) => {
-            let named = shared.table.named(server, name);
-            Some(named.ok_or_else(|| {
-                tracing::error!(name, "a redirect inside leads to a route that is not there");
-                RequestError::Internal
-            })?)
-        }
-        None => {
-            let route = shared.table.route(server, &requested.path);
-            route.map_err(|Ambiguous| RequestError::BadRequest)?
-        }
+        Some(name) => shared.table.named(server, name).ok_or_else(|| {
+            tracing::error!(name, "a redirect inside leads to a route that is not there");
+            RequestError::Internal
+        })?,
+        None => by_path(shared, server, &client, &host, &requested, came)?,
     };
-    let route = route.ok_or(RequestError::NoRoute)?;
     Ok(Target { client, host, server, requested, route })
+}
+
+/// Finds the route of a path on a server.
+fn by_path(
+    shared: &Shared,
+    server: usize,
+    client: &Client,
+    host: &str,
+    requested: &RequestTarget,
+    came: &[u8],
+) -> Result<Arc<Route>, Instead> {
+    let found = shared.table.route(server, &requested.path);
+    match found.map_err(|Ambiguous| RequestError::BadRequest)? {
+        Outcome::Route(route) => Ok(route),
+        Outcome::AddSlash => Err(with_slash(client, host, requested, came)),
+        Outcome::Nothing => Err(RequestError::NoRoute.into()),
+    }
+}
+
+/// A route answers for the path with a slash behind it (nginx 5).
+fn with_slash(client: &Client, host: &str, requested: &RequestTarget, came: &[u8]) -> Instead {
+    let mut path = Vec::new();
+    percent::escape(requested.path.as_bytes(), Part::Path, &mut path);
+    path.push(b'/');
+    path.extend_from_slice(query(requested.forwarded(came)));
+    let origin = Origin { https: client.https, host, port: client.port };
+    Instead::Redirect(StatusCode::MOVED_PERMANENTLY, origin.url(&path))
+}
+
+/// The query of a target, with its `?`.
+fn query(target: &[u8]) -> &[u8] {
+    target.iter().position(|byte| *byte == b'?').map_or(b"", |at| &target[at..])
 }
 
 fn client(shared: &Shared, request: &Request, ctx: &Context) -> Client {

@@ -6,7 +6,7 @@ use crate::files::expires::Expires;
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::FileSettings;
-use crate::routing::table::{Ambiguous, Restricts};
+use crate::routing::table::{Ambiguous, Listens, Restricts};
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
 
@@ -19,6 +19,8 @@ pub enum Target {
     Files(Arc<FileSettings>),
     /// What users ask of their own sessions; the proxy answers by itself.
     OwnSessions,
+    /// Nothing: routes inside it may have something (404).
+    Nothing,
 }
 
 /// What a route asks of a session.
@@ -49,8 +51,10 @@ pub struct AnswerSettings {
 /// One route.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Its path as configured; the longest prefix wins.
+    /// Its path as configured, with nginx's modifiers.
     pub path: String,
+    /// The route that it lies in, by its index in the server's list.
+    pub outer: Option<usize>,
     /// What it restricts counts for the path in exactly this spelling only.
     pub exact: bool,
     pub target: Target,
@@ -79,6 +83,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether a request for its path without the slash at the end is redirected (nginx 5).
+    pub fn adds_slash(&self) -> bool {
+        matches!(self.target, Target::Upstream(_)) && self.path.ends_with('/')
+    }
+
     /// Whether it keeps anybody from anything. A limit on bodies is compared with those of others.
     pub fn restricts(&self) -> bool {
         self.require != Require::Nothing
@@ -138,7 +147,9 @@ impl Restricts for Arc<Route> {
 /// A virtual host.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Lower-case host names without port; `*.example.com` and `_` (the default) as in nginx.
+    /// Lower-case host names without port; `*.example.com`, `~^re$` and `_` (the default) as in nginx.
     pub names: Vec<String>,
+    /// All where it names none.
+    pub listeners: Option<Vec<Listens>>,
     pub routes: Vec<Route>,
 }

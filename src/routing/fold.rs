@@ -33,6 +33,11 @@ pub(super) fn equals(path: &[u8], rule: &[u8]) -> bool {
         }
 }
 
+/// A path as such a worker reads it.
+pub(super) fn folded(path: &[u8]) -> Vec<u8> {
+    Folded::new(path).collect()
+}
+
 /// The folded bytes of a path.
 struct Folded<'a> {
     rest: std::slice::Iter<'a, u8>,

@@ -3,11 +3,14 @@
 pub mod escape;
 mod fold;
 pub mod host;
+pub mod location;
 mod names;
 mod normalise;
 pub mod path;
 pub mod pattern;
+pub mod percent;
 mod reference;
 pub mod table;
 pub mod target;
 mod text;
+mod tree;

@@ -1,12 +1,13 @@
 //! The names of servers. They are chosen as nginx chooses them (`server_name`): the exact name, the longest
-//! name with a leading `*`, the longest with a trailing `*`, the default.
+//! name with a leading `*`, the longest with a trailing `*`, the first regular expression, the default.
 
 use std::collections::HashMap;
 
 use super::host::{Host, is_name};
-use super::table::Mistake;
+use super::pattern::{Case, Pattern};
+use super::table::{Chosen, Mistake};
 
-/// The names of all servers.
+/// The names of all servers on a listener.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     exact: HashMap<Box<str>, usize>,
@@ -14,15 +15,38 @@ pub(super) struct Names {
     leading: HashMap<Box<str>, usize>,
     /// `www.example.*` by `www.example.`.
     trailing: HashMap<Box<str>, usize>,
+    /// `~^re$`, in the order of the file; with the server and the index among its names.
+    patterns: Vec<(Pattern, Chosen)>,
+    first: Option<usize>,
+    explicit: Option<usize>,
     default: Option<usize>,
 }
 
 impl Names {
-    /// Gives a name to a server.
+    /// Makes a server the default one, whatever names say.
+    pub(super) fn set_default(&mut self, server: usize) {
+        self.explicit.get_or_insert(server);
+    }
+
+    /// Gives a server a name, the one of this index among its names. The first server of all is the
+    /// default one where none says so.
     ///
     /// # Errors
     /// It is no name, or another server's.
-    pub(super) fn insert(&mut self, written: &str, server: usize) -> Result<(), Mistake> {
+    pub(super) fn insert(
+        &mut self,
+        written: &str,
+        server: usize,
+        index: usize,
+    ) -> Result<(), Mistake> {
+        self.first.get_or_insert(server);
+        if let Some(pattern) = written.strip_prefix('~') {
+            let name = || written.to_owned();
+            let pattern = Pattern::compile(pattern, Case::Insensitive)
+                .map_err(|error| Mistake::Pattern { server, name: name(), error })?;
+            self.patterns.push((pattern, Chosen { server, pattern: Some(index) }));
+            return Ok(());
+        }
         let bad = || Mistake::Name { server, name: written.to_owned() };
         let taken = |other| Mistake::DuplicateName { server, name: written.to_owned(), other };
         let lower = written.to_ascii_lowercase();
@@ -65,23 +89,38 @@ impl Names {
     }
 
     /// The server for a host.
-    pub(super) fn find(&self, host: &str) -> usize {
+    pub(super) fn find(&self, host: &str) -> Chosen {
+        if let Some(server) = self.by_text(host) {
+            return Chosen { server, pattern: None };
+        }
+        // nginx asks no pattern about a request without a host.
+        if let Some((_, chosen)) = self
+            .patterns
+            .iter()
+            .find(|(pattern, _)| !host.is_empty() && pattern.is_match(host.as_bytes()))
+        {
+            return *chosen;
+        }
+        Chosen { server: self.explicit.or(self.default).or(self.first).unwrap_or(0), pattern: None }
+    }
+
+    fn by_text(&self, host: &str) -> Option<usize> {
         if let Some(server) = self.exact.get(host) {
-            return *server;
+            return Some(*server);
         }
         let dots = || host.match_indices('.').map(|(at, _)| at);
         // From the left, suffixes become shorter; from the right, prefixes do.
         if !self.leading.is_empty()
             && let Some(server) = dots().find_map(|at| self.leading.get(&host[at..]))
         {
-            return *server;
+            return Some(*server);
         }
         if !self.trailing.is_empty()
             && let Some(server) = dots().rev().find_map(|at| self.trailing.get(&host[..=at]))
         {
-            return *server;
+            return Some(*server);
         }
-        self.default.unwrap_or(0)
+        None
     }
 }
 
@@ -94,12 +133,12 @@ mod tests {
         let mut names = Names::default();
         for (server, written) in servers.iter().enumerate() {
             for name in *written {
-                names.insert(name, server).expect("a good name");
+                names.insert(name, server, 0).expect("a good name");
             }
         }
         for (host, expected) in cases {
             let host = Host::parse(host.as_bytes()).expect("a good host");
-            assert_eq!(names.find(host.as_str()), *expected, "{}", host.as_str());
+            assert_eq!(names.find(host.as_str()).server, *expected, "{}", host.as_str());
         }
     }
 
@@ -139,6 +178,27 @@ mod tests {
                 ("192.0.2.1", 7),
                 ("upper.example.com", 8),
                 ("", 9),
+            ],
+        );
+    }
+
+    #[test]
+    fn regular_expressions_are_asked_last_and_in_order() {
+        check_server(
+            &[
+                &["_"],
+                &[r"~^(?<sub>.+)\.a\.example$"],
+                &[r"~^X\."],
+                &["*.b.a.example"],
+                &["x.example"],
+            ],
+            &[
+                ("c.a.example", 1),
+                ("x.a.example", 1),
+                ("x.b.example", 2),
+                ("x.b.a.example", 3),
+                ("x.example", 4),
+                ("", 0),
             ],
         );
     }

@@ -1,55 +1,88 @@
 //! The table of servers and routes: which one answers for a host and a path.
 //!
-//! Servers are chosen by name (`names.rs`). Routes as nginx's prefix locations: the longest prefix, byte
-//! for byte, without regard to where segments end.
+//! Servers are chosen by name (`names.rs`), routes as nginx's locations (`tree.rs`). What a path
+//! means to a lenient worker is looked at here: no reading of it leads past a route that restricts.
 
 use std::collections::HashMap;
 
-use super::fold;
 use super::host::Host;
+use super::location::{BadLocation, Location};
 use super::names::Names;
 use super::path::{BadPath, NormalPath};
+use super::pattern::BadPattern;
+use super::tree::{Entry, Found, Tree, Twice};
 
 /// What a table is built from: one virtual host.
 #[derive(Clone, Debug)]
 pub struct ServerEntry<T> {
-    /// `shop.example.com`, `*.example.com`, `.example.com` (both), `www.example.*`, an address
+    /// `shop.example.com`, `*.example.com`, `.example.com` (both), `www.example.*`, `~^re$`, an address
     /// (`[::1]` for IPv6), `""` (requests without a host), or `_` (the default server; the first
     /// one where no server has it). In any case.
     pub names: Vec<String>,
+    /// The listeners that it answers on, by their index; all where it names none.
+    pub listeners: Option<Vec<Listens>>,
     pub routes: Vec<RouteEntry<T>>,
+}
+
+/// A server on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listens {
+    pub listener: usize,
+    /// It is the listener's default server, whatever its names (nginx `default_server`).
+    pub is_default: bool,
 }
 
 /// What a table is built from: one route.
 #[derive(Clone, Debug)]
 pub struct RouteEntry<T> {
-    /// As written in the configuration; begins with `/`, or with `@` where it is a name.
-    pub prefix: String,
+    /// As written in the configuration: with nginx's modifiers.
+    pub path: String,
+    /// The route that it lies in, by its index; a smaller one than its own.
+    pub outer: Option<usize>,
     /// Whether it also matches without regard to ASCII case and to path parameters, and where a
     /// path lacks just the prefix's trailing slash: for routes that restrict anything and are not
     /// `exact`. Matching too much costs a login there, too little lets somebody in.
     pub folded: bool,
+    /// Whether a request for its path without the slash at the end is redirected to it.
+    pub adds_slash: bool,
     pub payload: T,
 }
 
 /// Servers and their routes, compiled.
 #[derive(Clone, Debug)]
 pub struct Table<T> {
-    names: Names,
+    /// One for all listeners, or one for each.
+    names: Vec<Names>,
     /// Of each server the first that is a host's.
     first_names: Vec<Option<Box<str>>>,
-    /// By server, each in the order in which routes are tried.
-    servers: Vec<Vec<Route<T>>>,
-    /// By server, what only redirects inside lead to.
-    named: Vec<HashMap<Box<str>, T>>,
+    servers: Vec<Server<T>>,
 }
 
 #[derive(Clone, Debug)]
-struct Route<T> {
-    prefix: Box<[u8]>,
-    /// In lower case, where it also matches loosely.
-    folded: Option<Box<[u8]>>,
-    payload: T,
+struct Server<T> {
+    tree: Tree,
+    /// By the indices of the tree.
+    payloads: Vec<T>,
+    named: HashMap<Box<str>, T>,
+}
+
+/// The server that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its index in the list that the table was built from.
+    pub server: usize,
+    /// The index of the name that was a regular expression, among the server's names.
+    pub pattern: Option<usize>,
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    Route(T),
+    /// To a route whose path is this one with a slash behind it (nginx 5): 301.
+    AddSlash,
+    /// Nowhere: 404.
+    Nothing,
 }
 
 /// What a route keeps visitors from.
@@ -78,127 +111,163 @@ impl<T> Table<T> {
         if servers.is_empty() {
             mistakes.push(Mistake::NoServers);
         }
-        let mut names = Names::default();
-        let mut compiled = Vec::with_capacity(servers.len());
-        let mut named = Vec::with_capacity(servers.len());
-        let first_names = servers.iter().map(|server| first_name(&server.names)).collect();
-        for (server, entry) in servers.into_iter().enumerate() {
-            for name in &entry.names {
-                if let Err(mistake) = names.insert(name, server) {
-                    mistakes.push(mistake);
+        let listeners = servers.iter().flat_map(|server| server.listeners.iter().flatten());
+        let listeners = listeners.map(|listens| listens.listener + 1).max().unwrap_or(0);
+        // Where a server names listeners, the others need not have the same servers.
+        let mut names = vec![Names::default(); listeners + 1];
+        for (server, entry) in servers.iter().enumerate() {
+            for (listener, names) in names.iter_mut().enumerate() {
+                let listens = |listens: &&Listens| listens.listener == listener;
+                let listens = entry.listeners.as_ref().map(|all| all.iter().find(listens));
+                if let Some(None) = listens {
+                    continue;
+                }
+                if listens.flatten().is_some_and(|listens| listens.is_default) {
+                    names.set_default(server);
+                }
+                for (index, name) in entry.names.iter().enumerate() {
+                    let inserted = names.insert(name, server, index);
+                    mistakes.extend(inserted.err().filter(|mistake| !mistakes.contains(mistake)));
                 }
             }
-            let (by_name, by_path) =
-                entry.routes.into_iter().partition(|route| route.prefix.starts_with('@'));
-            compiled.push(compile_routes(server, by_path, &mut mistakes));
-            let by_name: Vec<RouteEntry<T>> = by_name;
-            let by_name = by_name.into_iter().map(|route| (route.prefix.into(), route.payload));
-            named.push(by_name.collect());
         }
+        let first_names = servers.iter().map(|server| first_name(&server.names)).collect();
+        let compile =
+            |(server, entry): (usize, ServerEntry<T>)| compile(server, entry.routes, &mut mistakes);
+        let compiled = servers.into_iter().enumerate().map(compile).collect();
         if mistakes.is_empty() {
-            Ok(Self { names, first_names, servers: compiled, named })
+            Ok(Self { names, first_names, servers: compiled })
         } else {
             Err(mistakes)
         }
     }
 
-    /// The server for a host, by its index in the list that the table was built from.
-    pub fn server(&self, host: &Host<'_>) -> usize {
-        self.names.find(host.as_str())
+    /// The server for a host, on a listener.
+    pub fn server(&self, listener: usize, host: &Host<'_>) -> Chosen {
+        self.names(listener)
+            .map_or(Chosen { server: 0, pattern: None }, |names| names.find(host.as_str()))
     }
 
     /// What the server is called that answers whoever names no host: its first name without a `*`.
-    pub fn name_without_host(&self) -> Option<&str> {
-        self.first_names.get(self.names.find(""))?.as_deref()
+    pub fn name_without_host(&self, listener: usize) -> Option<&str> {
+        let server = self.names(listener)?.find("").server;
+        self.first_names.get(server)?.as_deref()
+    }
+
+    /// Those behind the last that any server names are all alike.
+    fn names(&self, listener: usize) -> Option<&Names> {
+        self.names.get(listener).or(self.names.last())
     }
 }
 
 impl<T: Restricts + Clone> Table<T> {
     /// A server's route by its name (`@name`), which no request's path leads to.
     pub fn named(&self, server: usize, name: &str) -> Option<T> {
-        self.named.get(server)?.get(name).cloned()
+        self.servers.get(server)?.named.get(name).cloned()
     }
 
-    /// The route of a server for a path; `None` where there is none: 404.
+    /// Where a path leads on a server.
     ///
-    /// As nginx finds it, by the longest prefix, byte for byte. But no reading of the path leads past
-    /// a route that restricts more: one that every reading meets, and each longer one that some reading
-    /// meets loosely, have their say.
+    /// As nginx finds it, byte for byte. But no reading of the path leads past a route that restricts
+    /// more than what all of them have in common: each that some reading meets, or would meet if it
+    /// were spelled as the route is, has its say.
     ///
     /// # Errors
     /// [`Ambiguous`].
-    pub fn route(&self, server: usize, path: &NormalPath) -> Result<Option<T>, Ambiguous> {
-        let routes = self.servers.get(server).map(Vec::as_slice).unwrap_or_default();
-        let is_first = |route: &&Route<T>| path.as_bytes().starts_with(&route.prefix);
-        let is_each =
-            |route: &Route<T>| path.readings().all(|reading| reading.starts_with(&route.prefix));
-        let is_loose = |route: &&Route<T>| {
-            let folded = route.folded.as_deref();
-            folded.is_some_and(|prefix| {
-                path.readings().any(|reading| fold::starts_with(reading, prefix))
-            })
+    pub fn route(&self, server: usize, path: &NormalPath) -> Result<Outcome<T>, Ambiguous> {
+        let Some(Server { tree, payloads, .. }) = self.servers.get(server) else {
+            return Ok(Outcome::Nothing);
         };
-        // The longest come first.
-        let base = routes.iter().position(is_each);
-        let (longer, rest) = routes.split_at(base.unwrap_or(routes.len()));
-        let base = rest.first();
-        let found = longer.iter().chain(base).find(is_first);
-        let mut candidates = longer.iter().filter(is_loose).chain(base);
-        let Some(first) = found.or_else(|| candidates.next()) else { return Ok(None) };
-        let strictest = candidates.try_fold(first.payload.clone(), |strictest, other| {
-            let is_beside = other.prefix.len() <= first.prefix.len() && !std::ptr::eq(other, first);
-            match &other.payload {
-                other if strictest.restricts_at_least(other) => Ok(strictest),
-                other if other.restricts_at_least(&strictest) => Ok(other.clone()),
+        let first = match tree.find(path.as_bytes()) {
+            Found::Slash(_) => return Ok(Outcome::AddSlash),
+            Found::Node(node) => Some(node),
+            Found::Nothing => None,
+        };
+        // What all readings have in common: they may well differ in what lies inside of it.
+        let leads_there = |reading| tree.find(reading).node() == first;
+        let is_agreed = path.has_one_reading() || path.readings().all(leads_there);
+        let base = if is_agreed { first } else { tree.common(path.readings()) };
+        let mut strictest = first.map(|node| payloads[node].clone());
+        let loose = path.readings().flat_map(|reading| tree.loosely(reading, base, is_agreed));
+        for other in base.into_iter().filter(|base| Some(*base) != first).chain(loose) {
+            let payload = &payloads[other];
+            strictest = Some(match strictest {
+                None => payload.clone(),
+                Some(one) if one.restricts_at_least(payload) => one,
+                Some(one) if payload.restricts_at_least(&one) => payload.clone(),
                 // What the operator wrote out for this very spelling.
-                _ if is_beside && base.is_some_and(|base| std::ptr::eq(base, first)) => {
-                    Ok(strictest)
+                Some(one)
+                    if base == first && first.is_some_and(|it| tree.is_as_long(it, other)) =>
+                {
+                    one
                 }
-                other => strictest.joined(other),
-            }
-        });
-        strictest.map(Some)
+                Some(one) => one.joined(payload)?,
+            });
+        }
+        Ok(strictest.map_or(Outcome::Nothing, Outcome::Route))
     }
 }
 
 fn first_name(names: &[String]) -> Option<Box<str>> {
-    let is_host = |name: &&str| !name.is_empty() && *name != "_" && !name.contains('*');
+    let is_host = |name: &&str| {
+        !name.is_empty() && *name != "_" && !name.contains('*') && !name.starts_with('~')
+    };
     let mut names = names.iter().map(|name| name.strip_prefix('.').unwrap_or(name));
     names.find(is_host).map(|name| name.to_ascii_lowercase().into())
 }
 
-/// Normalises and sorts routes: the longest first, and of two as long the folded one.
-fn compile_routes<T>(
-    server: usize,
-    entries: Vec<RouteEntry<T>>,
-    mistakes: &mut Vec<Mistake>,
-) -> Vec<Route<T>> {
-    let mut routes: Vec<Route<T>> = Vec::with_capacity(entries.len());
-    for (index, RouteEntry { prefix: written, folded, payload }) in entries.into_iter().enumerate()
-    {
-        let mistake = |error| Mistake::Path { server, route: index, path: written.clone(), error };
-        let normal = match NormalPath::from_config(&written) {
-            Ok(normal) => normal,
-            Err(error) => {
-                mistakes.push(mistake(error));
-                continue;
+fn compile<T>(server: usize, routes: Vec<RouteEntry<T>>, mistakes: &mut Vec<Mistake>) -> Server<T> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut payloads = Vec::new();
+    let mut named = HashMap::new();
+    // Where each route is among the entries, and each entry among the routes.
+    let mut placed: Vec<Option<usize>> = Vec::new();
+    let mut places: Vec<usize> = Vec::new();
+    for (route, entry) in routes.into_iter().enumerate() {
+        let RouteEntry { path, outer, folded, adds_slash, payload } = entry;
+        let outer = outer.and_then(|outer| placed.get(outer).copied().flatten());
+        let location = outer.map(|outer| &entries[outer].location);
+        placed.push(None);
+        match read_location(&path, location, folded) {
+            Err(error) => mistakes.push(Mistake::Path { server, route, path, error }),
+            Ok(Location::Named(name)) => {
+                if named.insert(name, payload).is_some() {
+                    mistakes.push(Mistake::DuplicateRoute { server, route, path });
+                }
             }
-        };
-        let prefix: Box<[u8]> = normal.as_bytes().into();
-        if folded && prefix.contains(&b';') {
-            mistakes.push(mistake(BadPath::Parameters));
-            continue;
+            Ok(location) => {
+                placed[route] = Some(entries.len());
+                entries.push(Entry { location, outer, adds_slash, loose: folded, written: path });
+                places.push(route);
+                payloads.push(payload);
+            }
         }
-        let folded: Option<Box<[u8]>> = folded.then(|| prefix.to_ascii_lowercase().into());
-        let is_twin = |other: &Route<T>| other.prefix == prefix && other.folded == folded;
-        if routes.iter().any(is_twin) {
-            mistakes.push(Mistake::DuplicateRoute { server, route: index, path: written });
-            continue;
-        }
-        routes.push(Route { prefix, folded, payload });
     }
-    routes.sort_by_key(|route| (std::cmp::Reverse(route.prefix.len()), route.folded.is_none()));
-    routes
+    let written: Vec<String> = entries.iter().map(|entry| entry.written.clone()).collect();
+    let (tree, twice) = Tree::build(entries);
+    mistakes.extend(twice.into_iter().map(|Twice(index)| Mistake::DuplicateRoute {
+        server,
+        route: places[index],
+        path: written[index].clone(),
+    }));
+    Server { tree, payloads, named }
+}
+
+fn read_location(
+    path: &str,
+    outer: Option<&Location>,
+    is_loose: bool,
+) -> Result<Location, BadLocation> {
+    let location = Location::parse(path)?;
+    outer.map_or(Ok(()), |outer| location.fits_in(outer))?;
+    match &location {
+        Location::Exact(text) | Location::Prefix { text, .. }
+            if is_loose && text.contains(&b';') =>
+        {
+            Err(BadPath::Parameters.into())
+        }
+        _ => Ok(location),
+    }
 }
 
 /// What is wrong with a table's servers.
@@ -211,10 +280,12 @@ pub enum Mistake {
          `*.example.com`, `www.example.*` or `_`, without port"
     )]
     Name { server: usize, name: String },
+    #[error("servers[{server}].names: `{name}` is no regular expression: {error}")]
+    Pattern { server: usize, name: String, error: BadPattern },
     #[error("servers[{server}].names: `{name}` already belongs to servers[{other}]")]
     DuplicateName { server: usize, name: String, other: usize },
     #[error("servers[{server}].routes[{route}].path: `{path}`: {error}")]
-    Path { server: usize, route: usize, path: String, error: BadPath },
+    Path { server: usize, route: usize, path: String, error: BadLocation },
     #[error("servers[{server}].routes[{route}].path: `{path}` is there twice")]
     DuplicateRoute { server: usize, route: usize, path: String },
 }
@@ -226,14 +297,31 @@ mod tests {
     fn server(names: &[&str], routes: &[(&str, bool)]) -> ServerEntry<String> {
         ServerEntry {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            listeners: None,
             routes: routes
                 .iter()
-                .map(|(prefix, folded)| RouteEntry {
-                    prefix: (*prefix).to_owned(),
-                    folded: *folded,
-                    payload: format!("{prefix}{}", if *folded { " folded" } else { "" }),
+                .map(|(path, folded)| {
+                    route(path, *folded, &format!("{path}{}", if *folded { " folded" } else { "" }))
                 })
                 .collect(),
+        }
+    }
+
+    fn route(path: &str, folded: bool, payload: &str) -> RouteEntry<String> {
+        RouteEntry {
+            path: path.to_owned(),
+            outer: None,
+            folded,
+            adds_slash: false,
+            payload: payload.to_owned(),
+        }
+    }
+
+    fn found(outcome: Outcome<String>) -> Option<String> {
+        match outcome {
+            Outcome::Route(payload) => Some(payload),
+            Outcome::AddSlash => Some("+/".to_owned()),
+            Outcome::Nothing => None,
         }
     }
 
@@ -257,7 +345,7 @@ mod tests {
         for (target, expected) in cases {
             let path = NormalPath::from_target(target.as_bytes()).expect("a good target");
             let route = table.route(0, &path).expect("one of them restricts most");
-            assert_eq!(route.as_deref(), *expected, "{target}");
+            assert_eq!(found(route).as_deref(), *expected, "{target}");
         }
     }
 
@@ -273,7 +361,7 @@ mod tests {
         ] {
             let servers = servers.iter().map(|names| server(names, &[])).collect();
             let table = Table::build(servers).expect("good names");
-            assert_eq!(table.name_without_host(), expected);
+            assert_eq!(table.name_without_host(0), expected);
         }
     }
 
@@ -341,18 +429,14 @@ mod tests {
     /// What is open inside a guarded path is so in its own spelling, although it restricts too.
     #[test]
     fn restrictions_of_several_routes_are_joined() {
-        let route = |prefix: &str, payload: &str| RouteEntry {
-            prefix: prefix.to_owned(),
-            folded: true,
-            payload: payload.to_owned(),
-        };
         let table = |inner: &str| {
-            let routes = vec![route("/a/", "folded"), route("/a/b/", inner)];
+            let routes = vec![route("/a/", true, "folded"), route("/a/b/", true, inner)];
             let names = vec!["_".to_owned()];
-            Table::build(vec![ServerEntry { names, routes }]).expect("good routes")
+            Table::build(vec![ServerEntry { names, listeners: None, routes }]).expect("good routes")
         };
         let find = |inner: &str, target: &[u8]| {
-            table(inner).route(0, &NormalPath::from_target(target).expect("a good target"))
+            let path = NormalPath::from_target(target).expect("a good target");
+            table(inner).route(0, &path).map(found)
         };
         assert_eq!(find("+", b"/a/b/x"), Ok(Some("+".to_owned())));
         for target in [&b"/a/B/x"[..], b"/a/b", b"/a/b%2Fx", b"/a//b/x", b"/a/b;v/x"] {
@@ -389,29 +473,124 @@ mod tests {
         );
     }
 
+    /// A guard that is a regular expression, one inside another route, and one that another route
+    /// wins over where it is spelled as written.
+    #[test]
+    fn guards_of_every_kind_are_not_walked_around() {
+        let guard = |path: &str| Some(format!("{path} folded"));
+        let regex = "~ ^/admin(/|$)";
+        let routes = [
+            ("/", false),
+            (regex, true),
+            ("^~ /admin/help/", false),
+            ("= /Only", true),
+            ("/files/", true),
+            (r"~ \.png$", false),
+        ];
+        let cases = [
+            ("/admin", guard(regex)),
+            ("/admin/x", guard(regex)),
+            ("/ADMIN/x", guard(regex)),
+            ("/admin;v=1/x", guard(regex)),
+            ("/x%2Fadmin", Some("/".to_owned())),
+            ("/admin%2Fx", guard(regex)),
+            ("/%61dmin/x", guard(regex)),
+            ("/admin/help/x", Some("^~ /admin/help/".to_owned())),
+            ("/admin/HELP/x", guard(regex)),
+            ("/Only", guard("= /Only")),
+            ("/only/", guard("= /Only")),
+            ("/only/x", Some("/".to_owned())),
+            // nginx prefers the pattern, whoever spells it how.
+            ("/files/x.png", Some(r"~ \.png$".to_owned())),
+            ("/FILES/x.png", Some(r"~ \.png$".to_owned())),
+            ("/FILES/x", guard("/files/")),
+        ];
+        let cases: Vec<_> = cases.iter().map(|(path, found)| (*path, found.as_deref())).collect();
+        check_route(&routes, &cases);
+    }
+
+    #[test]
+    fn guards_inside_routes_are_met_where_the_route_is() {
+        let mut inner = route(r"~ \.key$", true, "guard folded");
+        inner.outer = Some(1);
+        let routes = vec![route("/", false, "top"), route("/a/", false, "a"), inner];
+        let entry = ServerEntry { names: vec!["_".to_owned()], listeners: None, routes };
+        let table = Table::build(vec![entry]).expect("good routes");
+        for (target, expected) in [
+            ("/a/x.key", "guard folded"),
+            ("/a/x.KEY", "guard folded"),
+            ("/A/x.key", "guard folded"),
+            ("/a/x", "a"),
+            ("/b/x.key", "top"),
+            ("/A/x", "top"),
+        ] {
+            let path = NormalPath::from_target(target.as_bytes()).expect("a good target");
+            let route = table.route(0, &path).expect("one of them restricts most");
+            assert_eq!(found(route).as_deref(), Some(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn servers_answer_on_the_listeners_that_they_name() {
+        let listens = |all: &[(usize, bool)]| {
+            let listens = |(listener, is_default): &(usize, bool)| Listens {
+                listener: *listener,
+                is_default: *is_default,
+            };
+            Some(all.iter().map(listens).collect())
+        };
+        let entry = |names: &[&str], listeners| ServerEntry { listeners, ..server(names, &[]) };
+        let table = Table::build(vec![
+            entry(&["a", "both"], listens(&[(0, false)])),
+            entry(&["b", "both"], listens(&[(1, false)])),
+            entry(&["c", r"~^(?<x>d+)$"], listens(&[(1, true)])),
+            entry(&["everywhere"], None),
+        ]);
+        let table = table.expect("good names");
+        for (listener, host, expected) in [
+            (0, "a", 0),
+            (0, "b", 0),
+            (0, "both", 0),
+            (1, "both", 1),
+            (1, "a", 2),
+            (1, "dd", 2),
+            (0, "dd", 0),
+            (0, "everywhere", 3),
+            (2, "everywhere", 3),
+            (2, "a", 3),
+            (7, "a", 3),
+        ] {
+            let host = Host::parse(host.as_bytes()).expect("a host");
+            assert_eq!(table.server(listener, &host).server, expected, "{listener} {host:?}");
+        }
+        let host = Host::parse(b"dd").expect("a host");
+        assert_eq!(table.server(1, &host).pattern, Some(1));
+    }
+
     #[test]
     fn mistakes_are_reported_all_at_once() {
         let mistakes = Table::build(vec![
             server(&["a.example", "A.example"], &[("x", false), ("/a", false), ("//a", false)]),
-            server(&["A.Example", "*.*", "~^a$", "b:80", "*.a.*", "a b", "*"], &[("/;x", true)]),
+            server(&["A.Example", "*.*", "~(a", "b:80", "*.a.*", "a b", "*"], &[("/;x", true)]),
             server(&["_", "*.example"], &[]),
             server(&["_", "*.EXAMPLE"], &[("/a", true), ("/a", false)]),
         ])
         .expect_err("everything is wrong");
         let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         let expected = [
-            "servers[0].routes[0].path: `x`: it is not a path",
-            "servers[0].routes[2].path: `//a` is there twice",
             "servers[1].names: `A.Example` already belongs to servers[0]",
             "servers[1].names: `*.*` is not a name",
-            "servers[1].names: `~^a$` is not a name",
+            "servers[1].names: `~(a` is no regular expression",
             "servers[1].names: `b:80` is not a name",
             "servers[1].names: `*.a.*` is not a name",
             "servers[1].names: `a b` is not a name",
             "servers[1].names: `*` is not a name",
-            "servers[1].routes[0].path: `/;x`: it contains `;`",
             "servers[3].names: `_` already belongs to servers[2]",
             "servers[3].names: `*.EXAMPLE` already belongs to servers[2]",
+            "servers[0].routes[0].path: `x`: it is not a path",
+            "servers[0].routes[2].path: `//a` is there twice",
+            "servers[1].routes[0].path: `/;x`: it contains `;`",
+            "servers[3].routes[1].path: `/a` is there twice",
         ];
         assert_eq!(texts.len(), expected.len(), "{texts:#?}");
         for (text, expected) in texts.iter().zip(expected) {

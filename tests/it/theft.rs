@@ -365,7 +365,7 @@ async fn is_refused(stage: &Stage, thief: &Browser, what: &str) {
 
 const SPELLINGS: [&str; 8] = [
     "/account/",
-    "/account",
+    "/Account",
     "/ACCOUNT/orders",
     "//account/",
     "/%61ccount/",

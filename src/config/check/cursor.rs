@@ -73,19 +73,35 @@ pub(super) struct ServerAt<'a> {
 }
 
 impl<'a> ServerAt<'a> {
-    /// Its routes, in the order of the file.
+    /// Its routes with all that lie inside of them, in the order of the file.
     pub fn routes(&self) -> Vec<RouteAt<'a>> {
+        let mut routes = Vec::new();
         let list = self.at.key("routes", &self.at.value.routes);
-        let routes = list.iter().flat_map(At::items);
+        add_routes(&mut routes, list, &self.levels, None);
         routes
-            .map(|at| RouteAt { levels: self.levels.with(&at.path, at.value.inherited()), at })
-            .collect()
+    }
+}
+
+fn add_routes<'a>(
+    routes: &mut Vec<RouteAt<'a>>,
+    list: Option<At<'a, Vec<Spanned<Route>>>>,
+    levels: &Levels<'a>,
+    outer: Option<usize>,
+) {
+    for at in list.iter().flat_map(At::items) {
+        let levels = levels.with(&at.path, at.value.inherited());
+        let inner = at.key("routes", &at.value.routes);
+        let index = routes.len();
+        routes.push(RouteAt { at, levels: levels.clone(), outer });
+        add_routes(routes, inner, &levels, Some(index));
     }
 }
 
 /// A route.
 pub(super) struct RouteAt<'a> {
     pub at: At<'a, Route>,
+    /// The route that it lies in, by its index in the server's list.
+    pub outer: Option<usize>,
     levels: Levels<'a>,
 }
 

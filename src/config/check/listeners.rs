@@ -349,9 +349,12 @@ pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// The names that a certificate of our own is made for.
 fn certificate_names(servers: &[Server]) -> Vec<String> {
+    let is_host = |name: &&String| {
+        !matches!(name.as_str(), "" | "_") && !name.starts_with('~') && !name.ends_with('*')
+    };
     let mut names: Vec<String> = Vec::new();
-    let given = servers.iter().flat_map(|server| &server.names).filter(|name| *name != "_");
-    for name in given.map(String::as_str).chain(["localhost"]) {
+    let given = servers.iter().flat_map(|server| &server.names).filter(is_host);
+    for name in given.map(|name| name.trim_start_matches('.')).chain(["localhost"]) {
         if !names.iter().any(|other| other == name) {
             names.push(name.to_owned());
         }

@@ -42,6 +42,7 @@ impl Checker<'_> {
         }
         Some(settings::Route {
             path: own::PATH.to_owned(),
+            outer: None,
             exact: false,
             target: Target::OwnSessions,
             session: Some(policy.clone()),

@@ -7,10 +7,14 @@ use crate::config::value::unit::size;
 use crate::config::value::{Flaw, Parsed, choice, did_you_mean, name, path};
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::settings::{self, Denied, Require, Target};
+use crate::routing::location;
 use crate::session::policy::Policy;
 
 use super::cursor::{At, RouteAt, ServerAt};
 use super::{Checker, items, on};
+
+/// Modifier and path, and the route around it.
+type Taken<'f> = (&'static str, &'f str, Option<usize>);
 
 /// nginx's `client_max_body_size`.
 const BODY_BYTES_MAX: u64 = 1024 * 1024;
@@ -30,35 +34,51 @@ impl Checker<'_> {
             let flaw = Flaw::new("there is none", "add `routes: [{ path: /, upstream: shop }]`");
             self.error(place, &server.at.path_of("routes"), flaw);
         }
-        let mut taken: Vec<(&str, usize)> = Vec::new();
-        let mut routes = Vec::new();
+        let mut taken: Vec<(Taken<'_>, usize)> = Vec::new();
+        let mut routes: Vec<(&RouteAt<'_>, settings::Route)> = Vec::new();
+        // Where each is in the list, if it has a place there.
+        let mut placed: Vec<Option<usize>> = Vec::new();
         for route in given {
-            if let Some(path) = route.at.key("path", &route.at.value.path) {
-                if let Some((_, line)) = taken.iter().find(|(other, _)| other == path.value) {
-                    let flaw = Flaw::new(
-                        format!("`{}` has a route already, on line {line}", path.value),
-                        "only one of the two can be taken: leave one out, or give it another path",
-                    );
-                    self.error_at(&path, flaw);
-                }
-                taken.push((path.value, path.place.map_or(0, |place| place.line)));
-            }
-            if let Some(checked) = self.route(file, route, sessions) {
-                routes.push((route, checked));
-            }
+            self.twin(route, &mut taken);
+            let outer = route.outer.and_then(|outer| placed.get(outer).copied().flatten());
+            let checked = self.route(file, route, outer.map(|outer| &routes[outer].1), sessions);
+            placed.push(checked.is_some().then_some(routes.len()));
+            routes.extend(checked.map(|checked| (route, settings::Route { outer, ..checked })));
         }
         routes
+    }
+
+    /// Of two routes with one path only one could be taken.
+    fn twin<'f>(&mut self, route: &RouteAt<'f>, taken: &mut Vec<(Taken<'f>, usize)>) {
+        let Some(path) = route.at.key("path", &route.at.value.path) else { return };
+        let key = match location::split(path.value) {
+            ("~" | "~*", _) => return,
+            ("=", text) => ("=", text, route.outer),
+            ("@", name) => ("@", name, route.outer),
+            (_, text) => ("", text, route.outer),
+        };
+        if let Some((_, line)) = taken.iter().find(|(other, _)| *other == key) {
+            let flaw = Flaw::new(
+                format!("`{}` has a route already, on line {line}", path.value),
+                "only one of the two can be taken: leave one out, or give it another path",
+            );
+            self.error_at(&path, flaw);
+        }
+        taken.push((key, path.place.map_or(0, |place| place.line)));
     }
 
     fn route(
         &mut self,
         file: &File,
         route: &RouteAt<'_>,
+        outer: Option<&settings::Route>,
         sessions: &[Arc<Policy>],
     ) -> Option<settings::Route> {
         let At { value: given, place, .. } = &route.at;
         let route_path =
-            self.required(&given.path, *place, &route.at.path_of("path"), "/", path::normal);
+            self.required(&given.path, *place, &route.at.path_of("path"), "/", |text| {
+                path::location(text, outer.map(|outer| outer.path.as_str()))
+            });
         let target = self.target(file, route);
         let session = self.session(file, route, sessions);
         let require = self.require(file, route, session.as_deref());
@@ -81,6 +101,7 @@ impl Checker<'_> {
         }
         Some(settings::Route {
             path: route_path?,
+            outer: None,
             exact: on(&given.exact),
             target: target?,
             session_header: self.session_header(route, session.as_deref()),
@@ -104,6 +125,9 @@ impl Checker<'_> {
         let lies = self.lies(route);
         let Some(upstream) = at.key("upstream", &at.value.upstream) else {
             let Some(lies) = lies else {
+                if at.value.routes.is_some() {
+                    return Some(Target::Nothing);
+                }
                 let flaw = Flaw::new("leads nowhere", "add `upstream: NAME`, or `root: DIRECTORY`");
                 self.error_at(at, flaw);
                 return None;

@@ -1,12 +1,16 @@
 //! `servers`: names that exist, policies that fit together.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
+use crate::config::diagnostic::Place;
 use crate::config::schema::{File, key};
 use crate::config::value::{Flaw, name};
 use crate::proxy::settings::{self, Denied, Require};
+use crate::routing::location;
+use crate::routing::table::Listens;
 use crate::session::policy::Policy;
 
 use super::cursor::{At, RouteAt, ServerAt, servers};
@@ -31,32 +35,76 @@ impl Checker<'_> {
             let help = "add `servers: [{ names: [shop.example.com], routes: [{ path: /, upstream: shop }] }]`";
             self.error(place, "servers", Flaw::new("there is none", help));
         }
-        let mut taken: Vec<(String, usize)> = Vec::new();
+        let mut taken: Vec<TakenName> = Vec::new();
         let mut checked = Vec::new();
         for server in servers(file) {
-            let names = self.names(&server, &mut taken);
+            let listeners = self.server_listeners(file, &server);
+            let names = self.names(&server, listeners.as_deref(), &mut taken);
             let given = server.routes();
             let routes = self.routes(file, &server, &given, sessions);
             self.policies(&given, &names, sessions, insecure);
             self.circles(&routes);
             let own = self.own_sessions(&routes);
             let routes = routes.into_iter().map(|(_, route)| route).chain(own).collect();
-            checked.push(settings::Server { names, routes });
+            checked.push(settings::Server { names, listeners, routes });
         }
         checked
     }
 
-    fn names(&mut self, server: &ServerAt<'_>, taken: &mut Vec<(String, usize)>) -> Vec<String> {
+    /// The listeners that a server names by their addresses: `0.0.0.0:443`, and `default_server`
+    /// behind it where it is that listener's default.
+    fn server_listeners(&mut self, file: &File, server: &ServerAt<'_>) -> Option<Vec<Listens>> {
+        let list = server.at.key("listeners", &server.at.value.listeners)?;
+        let addresses: Vec<&str> = items(&file.listeners)
+            .iter()
+            .map(|listener| listener.value.address.as_ref().map_or("", |text| &text.value))
+            .collect();
+        let mut listeners: Vec<Listens> = Vec::new();
+        for given in list.items() {
+            let (address, rest) = given.value.split_once(' ').unwrap_or((given.value, ""));
+            let is_default = rest.trim() == "default_server";
+            let found = addresses.iter().position(|other| same_address(other, address));
+            match found.filter(|_| is_default || rest.trim().is_empty()) {
+                Some(listener) => listeners.push(Listens { listener, is_default }),
+                None => {
+                    let flaw = Flaw::new(
+                        format!("`{}` is no listener", given.value),
+                        format!(
+                            "write the address of one, and `default_server` behind it where this is \
+                             its default: {}",
+                            addresses.join(", ")
+                        ),
+                    );
+                    self.error_at(&given, flaw);
+                }
+            }
+        }
+        Some(listeners)
+    }
+
+    fn names(
+        &mut self,
+        server: &ServerAt<'_>,
+        listeners: Option<&[Listens]>,
+        taken: &mut Vec<TakenName>,
+    ) -> Vec<String> {
+        let line = |at: Option<Place>| at.map_or(0, |place| place.line);
+        let mut take = |name: &str, line: usize| {
+            let listeners = listeners.map(<[Listens]>::to_vec);
+            let mine = TakenName { name: name.to_owned(), listeners, line };
+            let other =
+                taken.iter().find(|other| other.clashes_with(&mine)).map(|other| other.line);
+            taken.push(mine);
+            other
+        };
         let Some(list) = server.at.key("names", &server.at.value.names) else {
             // Without names it is the default server, as in nginx.
-            let place = server.at.place;
-            if let Some((_, line)) = taken.iter().find(|(name, _)| name == "_") {
+            if let Some(line) = take("_", line(server.at.place)) {
                 let message =
                     format!("is missing, and the server on line {line} is the default one already");
                 let flaw = Flaw::new(message, "add `names: [shop.example.com]`");
-                self.error(place, &server.at.path_of("names"), flaw);
+                self.error(server.at.place, &server.at.path_of("names"), flaw);
             }
-            taken.push(("_".to_owned(), place.map_or(0, |place| place.line)));
             return vec!["_".to_owned()];
         };
         if list.value.is_empty() {
@@ -69,14 +117,13 @@ impl Checker<'_> {
         let mut names = Vec::new();
         for given in list.items() {
             let Some(name) = self.read(Some(&given), name::server) else { continue };
-            if let Some((_, line)) = taken.iter().find(|(other, _)| *other == name) {
+            if let Some(line) = take(&name, line(given.place)) {
                 let flaw = Flaw::new(
                     format!("`{name}` is taken on line {line}"),
                     "a name belongs to one server: leave one of the two out",
                 );
                 self.error_at(&given, flaw);
             }
-            taken.push((name.clone(), given.place.map_or(0, |place| place.line)));
             names.push(name);
         }
         names
@@ -120,8 +167,11 @@ impl Checker<'_> {
             }
             if let (Some(domain), false) = (&policy.cookie.domain, insecure) {
                 let outside = |name: &&String| {
-                    let name = name.strip_prefix("*.").unwrap_or(name);
-                    name != "_" && name != domain && !name.ends_with(&format!(".{domain}"))
+                    let is_open = matches!(name.as_str(), "" | "_")
+                        || name.starts_with('~')
+                        || name.ends_with('*');
+                    let name = name.strip_prefix('*').unwrap_or(name).trim_start_matches('.');
+                    !is_open && name != domain && !name.ends_with(&format!(".{domain}"))
                 };
                 if let Some(name) = names.iter().find(outside) {
                     let flaw = Flaw::new(
@@ -144,8 +194,13 @@ impl Checker<'_> {
             let Denied::Redirect(to) = &route.denied else { continue };
             let to = to.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
             let covers = |route: &settings::Route| {
-                let prefix = route.path.to_ascii_lowercase();
-                to.starts_with(&prefix) || prefix.strip_suffix('/') == Some(to.as_str())
+                let (modifier, path) = location::split(&route.path);
+                let path = path.to_ascii_lowercase();
+                match modifier {
+                    "" | "^~" => to.starts_with(&path) || path.strip_suffix('/') == Some(&to),
+                    "=" => to == path,
+                    _ => false,
+                }
             };
             let target = routes
                 .iter()
@@ -163,4 +218,32 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// A name that a server has.
+struct TakenName {
+    name: String,
+    /// Where; everywhere if it says nothing.
+    listeners: Option<Vec<Listens>>,
+    line: usize,
+}
+
+impl TakenName {
+    fn clashes_with(&self, other: &Self) -> bool {
+        let meet = |one: &[Listens], other: &[Listens]| {
+            one.iter().any(|one| other.iter().any(|other| one.listener == other.listener))
+        };
+        // Of regular expressions the first is taken.
+        self.name == other.name
+            && !self.name.starts_with('~')
+            && match (&self.listeners, &other.listeners) {
+                (Some(one), Some(other)) => meet(one, other),
+                _ => true,
+            }
+    }
+}
+
+fn same_address(one: &str, other: &str) -> bool {
+    let address = |text: &str| text.parse::<SocketAddr>().ok();
+    one == other || address(one).is_some_and(|one| address(other) == Some(one))
 }

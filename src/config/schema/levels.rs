@@ -112,6 +112,7 @@ levels! {
     /// `servers[]`
     struct Server {
         names: List<String>,
+        listeners: List<String>,
         routes: List<Route>,
     }
 
@@ -122,5 +123,6 @@ levels! {
         alias: Text,
         exact: Given<bool>,
         internal: Given<bool>,
+        routes: List<Route>,
     }
 }

@@ -2,6 +2,8 @@
 
 use http::{HeaderName, HeaderValue, Method};
 
+use crate::routing::pattern::{Case, Pattern};
+
 use super::{Flaw, Parsed, choice};
 
 /// Prefixes that browsers attach a meaning to (RFC 6265bis section 4.1.3 and its successors).
@@ -95,23 +97,28 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 /// # Errors
 /// A port, a scheme, letters outside ASCII, nginx's forms that are not supported.
 pub fn server(text: &str) -> Parsed<String> {
-    if text == "_" {
+    // Without a name: requests of HTTP/1.0 that name no host.
+    if matches!(text, "" | "_") {
         return Ok(text.to_owned());
     }
-    if text.starts_with('~') {
-        return Err(Flaw::new(
-            "regular expressions are not supported",
-            "list the names, or use `*.example.com`",
-        ));
+    if let Some(pattern) = text.strip_prefix('~') {
+        return match Pattern::compile(pattern, Case::Insensitive) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(bad) => Err(Flaw::new(
+                format!("`{text}` is no regular expression: {bad}"),
+                r"write one such as `~^(?<tenant>[a-z]+)\.shop\.example$`",
+            )),
+        };
     }
-    if let Some(domain) = text.strip_prefix('.') {
-        let help = format!("list `{domain}` and `*{text}`");
-        return Err(Flaw::new(format!("`{text}` begins with a dot"), help));
+    if let Some(rest) = text.strip_suffix(".*") {
+        return Ok(format!("{}.*", host(rest)?));
     }
-    match text.strip_prefix("*.") {
-        Some(rest) => Ok(format!("*.{}", host(rest)?)),
-        None => host(text),
+    for mark in ["*.", "."] {
+        if let Some(rest) = text.strip_prefix(mark) {
+            return Ok(format!("{mark}{}", host(rest)?));
+        }
     }
+    host(text)
 }
 
 /// Checks the domain of a ticket that spans subdomains, and puts it in lower case.
@@ -286,10 +293,13 @@ mod tests {
         check(server, "a.com:8080", Err("`a.com:8080` carries a port"));
         check(server, "https://a.com", Err("`https://a.com` is no host name"));
         check(server, "a..b", Err("`a..b` is no host name"));
-        check(server, "", Err("`` is no host name"));
-        check(server, "www.example.*", Err("`www.example.*` is no host name"));
-        check(server, "~^a$", Err("regular expressions are not supported"));
-        check(server, ".a.com", Err("`.a.com` begins with a dot"));
+        check(server, "", Ok(String::new()));
+        check(server, "www.Example.*", Ok("www.example.*".to_owned()));
+        check(server, "*.example.*", Err("`*.example` is no host name"));
+        check(server, "*", Err("`*` is no host name"));
+        check(server, "~^A\\.b$", Ok("~^A\\.b$".to_owned()));
+        check(server, ".A.com", Ok(".a.com".to_owned()));
+        check(server, "..com", Err("`.com` is no host name"));
         check(
             server,
             "bücher.de",

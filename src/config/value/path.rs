@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use crate::routing::location::{self, BadLocation, Location};
 use crate::routing::path::PathRule;
 
 use super::{Flaw, Parsed, name};
@@ -41,6 +42,41 @@ pub fn normal(text: &str) -> Parsed<String> {
         return flawed("has a control character", "no request path has one");
     }
     Ok(text.to_owned())
+}
+
+/// Checks the path of a route, with nginx's modifiers; `outer` is the path of the route around it.
+///
+/// # Errors
+/// What [`normal`] refuses; a regular expression that is none; what cannot lie there.
+pub fn location(text: &str, outer: Option<&str>) -> Parsed<String> {
+    match location::split(text) {
+        ("" | "=" | "^~", path) => {
+            normal(path)?;
+        }
+        ("@", name) => {
+            name::identifier(name)?;
+        }
+        _ => {}
+    }
+    let parsed = Location::parse(text).map_err(|bad| flaw(text, &bad))?;
+    if let Some(Ok(outer)) = outer.map(Location::parse) {
+        parsed.fits_in(&outer).map_err(|bad| flaw(text, &bad))?;
+    }
+    Ok(text.to_owned())
+}
+
+fn flaw(text: &str, bad: &BadLocation) -> Flaw {
+    let help = match bad {
+        BadLocation::Pattern(_) => {
+            "write a regular expression such as `~ \\.php$`, `~*` without regard to case"
+        }
+        BadLocation::Outside => {
+            "inside of `/a/` write `/a/b`, or a regular expression (`~ \\.php$`)"
+        }
+        BadLocation::Inside | BadLocation::Nested => "put it into the server itself",
+        BadLocation::Path(_) | BadLocation::Name => "write a path such as `/account/`",
+    };
+    Flaw::new(format!("`{text}`: {bad}"), help)
 }
 
 /// Reads the request part of a rule: `POST /login`, or `/login` for any method.

@@ -66,7 +66,8 @@ impl Node {
     pub fn start(fleet: &Fleet, calls: &Arc<Calls>, node: usize) -> Self {
         let is_down = Arc::new(AtomicBool::new(false));
         let line = Line::new(calls, node, &is_down);
-        let server = ServerEntry { names: vec![HOST.to_owned()], routes: Vec::new() };
+        let server =
+            ServerEntry { names: vec![HOST.to_owned()], listeners: None, routes: Vec::new() };
         let shared = Shared {
             clock: fleet.clock.clone(),
             table: Table::build(vec![server]).expect("a good name"),

@@ -27,6 +27,11 @@ impl Nginx {
 
     /// Starts an nginx of one server, with these directives around and in it.
     pub fn serve(http: &str, server: &str) -> Self {
+        Self::serving(&format!("{http}\nserver {{\nlisten 127.0.0.1:{{port}};\n{server}\n}}\n"))
+    }
+
+    /// Starts an nginx with what stands in `http`; `{port}` is where it listens.
+    pub fn serving(http: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let prefix = directory.path().display().to_string();
         let file = directory.path().join("nginx.conf");
@@ -34,8 +39,7 @@ impl Nginx {
         // The port may be taken between choosing and binding it.
         for _ in 0..3 {
             let port = free_port();
-            std::fs::write(&file, configuration(port, http, server))
-                .expect("the file can be written");
+            std::fs::write(&file, configuration(port, http)).expect("the file can be written");
             let mut command = Command::new("nginx");
             command.args(["-p", &prefix, "-e", "stderr", "-c"]).arg(&file);
             let mut process = Process::spawn("nginx", &mut command);
@@ -51,15 +55,15 @@ impl Nginx {
     }
 }
 
-fn configuration(port: u16, http: &str, server: &str) -> String {
+fn configuration(port: u16, http: &str) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("  {kind}_temp_path {kind};\n"))
         .collect();
     format!(
         "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr warn;\n\
-         events {{}}\nhttp {{\n  access_log off;\n{temporary}{http}\n\
-         server {{\n    listen 127.0.0.1:{port};\n{server}\n  }}\n}}\n"
+         events {{}}\nhttp {{\n  access_log off;\n{temporary}{}}}\n",
+        http.replace("{port}", &port.to_string())
     )
 }
 
