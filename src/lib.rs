@@ -17,6 +17,7 @@ pub mod headers;
 pub mod import;
 pub mod listen;
 pub mod proxy;
+pub mod rewrite;
 pub mod routing;
 pub mod session;
 pub mod store;
