@@ -25,8 +25,8 @@ use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::buffers::Buffers;
 use crate::proxy::mass_logout::Guards;
 use crate::proxy::replaced_seals::ReplacedSeals;
-use crate::proxy::settings::Route;
-use crate::proxy::shared::{ELSEWHERE, Shared, Upstream};
+use crate::proxy::settings::{Route, Server};
+use crate::proxy::shared::{ELSEWHERE, ServerFacts, Shared, Upstream};
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::TicketCache;
 use crate::proxy::touches::Touches;
@@ -37,6 +37,7 @@ use crate::store::node_keys::Standing;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
 use crate::store::{self, SharedStore};
+use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{CacheCounts, Connections, FleetKeys, Metrics, StoreCounts};
 use crate::upstream::group::Group;
 use crate::upstream::way::Ways;
@@ -174,6 +175,10 @@ impl App {
             unread_logins: Throttle::default(),
             buffers,
             access_log: config.log.access,
+            log_writer: LogWriter::open(config.log_sinks).map_err(BuildError::one)?,
+            variables: config.variables,
+            policies: config.sessions.clone(),
+            servers: config.servers.iter().map(server_facts).collect(),
         };
         Ok(Self {
             control,
@@ -212,7 +217,9 @@ impl App {
                 .map_err(|error| BuildError::one(format!("signals can't be heard: {error}")))?
         };
         let reload = self.reload();
-        self.control.spawn(signals::obey(heard, orders, move || reload.run()));
+        let shared = self.shared.clone();
+        let reopen = move || shared.log_writer.reopen();
+        self.control.spawn(signals::obey(heard, orders, move || reload.run(), reopen));
         self.obey(ordered)
     }
 
@@ -315,6 +322,12 @@ fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
     });
     Table::build(servers.collect())
         .map_err(|mistakes| BuildError(mistakes.iter().map(ToString::to_string).collect()))
+}
+
+/// What is known of a server beside its routes.
+fn server_facts(server: &Server) -> ServerFacts {
+    let name = server.names.first().filter(|name| *name != "_").cloned();
+    ServerFacts { name: name.unwrap_or_default(), access_log: server.access_log.clone() }
 }
 
 /// The cache's counts as metrics want them: neither module knows the other.

@@ -106,6 +106,8 @@ impl App {
                 control_loop(ordered, &command, &mut ends, &is_ready, drain_timeout).await;
             command.send_replace(Shutdown::Stopped);
             while ends.recv().await.is_some() {}
+            // Every request has left its line.
+            shared.log_writer.finish();
             watching.abort();
             keys.withdraw().await;
             outcome

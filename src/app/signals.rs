@@ -21,11 +21,13 @@ pub(super) fn hear() -> std::io::Result<Vec<Signal>> {
     SIGNALS.iter().map(|kind| signal(kind())).collect()
 }
 
-/// Turns signals into orders: QUIT drains, TERM and INT stop at once, HUP calls `reload`.
+/// Turns signals into orders: QUIT drains, TERM and INT stop at once, HUP calls `reload`, USR1
+/// `reopen`.
 pub(super) async fn obey(
     mut heard: Vec<Signal>,
     orders: watch::Sender<Shutdown>,
     reload: impl Fn() + Send,
+    reopen: impl Fn() + Send,
 ) {
     let [quit, terminate, interrupt, hangup, user1, user2] = &mut heard[..] else {
         unreachable!("one stream for each of SIGNALS")
@@ -36,7 +38,10 @@ pub(super) async fn obey(
             _ = terminate.recv() => order(&orders, Shutdown::Stopped),
             _ = interrupt.recv() => order(&orders, Shutdown::Stopped),
             _ = hangup.recv() => reload(),
-            _ = user1.recv() => tracing::warn!("USR1 ignored: logs go to standard error"),
+            _ = user1.recv() => {
+                tracing::info!("reopening logs");
+                reopen();
+            }
             _ = user2.recv() => tracing::warn!("USR2 ignored: upgrade is not built yet"),
         }
     }

@@ -20,13 +20,15 @@ mod mistakes_tests;
 mod schema_tests;
 #[cfg(test)]
 mod shipped_tests;
+#[cfg(test)]
+mod variables_tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::{admin, cookie, listen, proxy, session, store, telemetry, upstream};
+use crate::{admin, cookie, listen, proxy, session, store, telemetry, upstream, variables};
 
 use diagnostic::{Diagnostics, Severity};
 use environment::Environment;
@@ -53,6 +55,9 @@ pub struct Config {
     pub insecure_cookies: bool,
     pub admin: Option<admin::AdminSettings>,
     pub log: telemetry::LogSettings,
+    /// Where access logs go; routes name them by their index.
+    pub log_sinks: Vec<telemetry::log_writer::SinkSettings>,
+    pub variables: variables::registry::Variables,
     /// How long a drain may take before what is left is cut.
     pub drain_timeout: std::time::Duration,
     /// What is accepted but not built yet, and what the operator should know, said at start.

@@ -8,7 +8,7 @@
 use serde::Deserialize;
 
 pub use self::levels::{Defaults, Inherited, Key, Route, Server, key};
-pub use self::shapes::{Given, List, Named, OneOrMore, ShortOr, Text, Texts};
+pub use self::shapes::{Given, List, Named, OneOrMore, Several, ShortOr, Text, Texts};
 
 /// The whole file.
 #[derive(Default, Deserialize)]
@@ -31,7 +31,66 @@ pub struct File {
     pub insecure_cookies: Given<bool>,
     pub admin: Given<Admin>,
     pub log: Option<Log>,
+    pub maps: Option<Named<Map>>,
+    pub geos: Option<Named<Geo>>,
+    pub split_clients: Option<Named<SplitClients>>,
+    pub log_formats: Option<Named<ShortOr<LogFormat>>>,
     pub drain_timeout: Text,
+}
+
+/// `maps.*`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Map {
+    pub of: Text,
+    pub values: Option<Named<String>>,
+    pub default: Text,
+    pub hostnames: Given<bool>,
+    pub volatile: Given<bool>,
+}
+
+/// `geos.*`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Geo {
+    pub of: Text,
+    pub values: Option<Named<String>>,
+    pub default: Text,
+    pub ranges: Given<bool>,
+    pub delete: List<String>,
+    pub proxies: List<String>,
+    pub proxy_recursive: Given<bool>,
+}
+
+/// `split_clients.*`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitClients {
+    pub of: Text,
+    pub values: Option<Named<String>>,
+}
+
+/// `log_formats.*`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogFormat {
+    pub format: Text,
+    pub escape: Text,
+}
+
+/// `servers[].routes[].access_log[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// A file, `stderr`, or `syslog:server=…`.
+    pub path: Text,
+    pub format: Text,
+    #[serde(rename = "if")]
+    pub condition: Text,
+    pub buffer: Text,
+    pub flush: Text,
+    /// `true`, `false` or a level.
+    pub gzip: Text,
 }
 
 /// `cache`

@@ -210,6 +210,31 @@ impl Client<'_> {
         both!(self, inner => inner.sent())
     }
 
+    /// Bytes of the answer's head.
+    pub fn head_sent(&self) -> u64 {
+        both!(self, inner => inner.head_sent())
+    }
+
+    /// Bytes of the answer's body as it was written, chunks and all.
+    pub fn sent_on_wire(&self) -> u64 {
+        both!(self, inner => inner.sent_on_wire())
+    }
+
+    /// Bytes of the request's body as it came.
+    pub fn received_on_wire(&self) -> u64 {
+        both!(self, inner => inner.received_on_wire())
+    }
+
+    /// Whether all of the answer was taken.
+    pub fn has_finished(&self) -> bool {
+        both!(self, inner => inner.has_finished())
+    }
+
+    /// Whether the request came before its predecessor was answered.
+    pub fn is_pipelined(&self) -> bool {
+        both!(self, inner => inner.is_pipelined())
+    }
+
     /// The status of the final answer, once it has begun.
     pub fn status(&self) -> Option<StatusCode> {
         both!(self, inner => inner.status())

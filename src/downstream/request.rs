@@ -38,12 +38,19 @@ pub struct Request {
     pub body: BodyLength,
     /// When its head was complete.
     pub begun: Instant,
+    /// How long its head was in HTTP/1.
+    head_bytes: usize,
     head: RequestHead,
 }
 
 impl Request {
     /// A request in HTTP/1.
-    pub(super) fn http1(mut head: RequestHead, framing: Framing, begun: Instant) -> Self {
+    pub(super) fn http1(
+        mut head: RequestHead,
+        framing: Framing,
+        begun: Instant,
+        head_bytes: usize,
+    ) -> Self {
         let protocol = match head.version {
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,
@@ -53,13 +60,13 @@ impl Request {
             Framing::Length(length) => BodyLength::Known(length),
             Framing::Chunked | Framing::UntilClose | Framing::Tunnel => BodyLength::Unknown,
         };
-        Self { method: std::mem::take(&mut head.method), protocol, body, begun, head }
+        Self { method: std::mem::take(&mut head.method), protocol, body, begun, head_bytes, head }
     }
 
     /// A request in HTTP/2: its head has the `:authority` as `Host`.
     pub(super) fn http2(mut head: RequestHead, body: BodyLength, begun: Instant) -> Self {
         let method = std::mem::take(&mut head.method);
-        Self { method, protocol: Protocol::Http2, body, begun, head }
+        Self { method, protocol: Protocol::Http2, body, begun, head_bytes: 0, head }
     }
 
     /// What is asked for instead, after a redirect inside: the same fields. Without `with_body` the
@@ -80,7 +87,8 @@ impl Request {
             pushed.map_err(|Unwritable| RequestFlaw::HeadTooLarge)?;
         }
         let body = if with_body { self.body } else { BodyLength::Empty };
-        Ok(Self { method, protocol: self.protocol, body, begun: self.begun, head })
+        let head_bytes = self.head_bytes;
+        Ok(Self { method, protocol: self.protocol, body, begun: self.begun, head_bytes, head })
     }
 
     pub(super) fn version(&self) -> Version {
@@ -95,6 +103,11 @@ impl Request {
     /// The target byte for byte (RFC 9112 section 3.2).
     pub fn target(&self) -> &[u8] {
         self.head.target()
+    }
+
+    /// Bytes of its head; nothing in HTTP/2, where that is the connection's affair.
+    pub fn head_bytes(&self) -> u64 {
+        self.head_bytes as u64
     }
 
     pub fn fields(&self) -> &Fields {

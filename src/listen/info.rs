@@ -102,6 +102,7 @@ pub(super) struct Ends {
 #[derive(Debug)]
 pub struct Info {
     id: u64,
+    begun: Instant,
     ends: Ends,
     requests_max: u32,
     tls: OnceLock<Box<Tls>>,
@@ -123,6 +124,7 @@ impl Info {
         let state = if ends.secure { State::Handshake } else { State::New };
         Arc::new(Self {
             id: NEXT.fetch_add(1, Relaxed),
+            begun: now,
             ends,
             requests_max,
             tls: OnceLock::new(),
@@ -138,6 +140,11 @@ impl Info {
     /// Number of the connection, unique within the process (nginx `$connection`).
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// When it was accepted.
+    pub fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// The other end.

@@ -1,7 +1,7 @@
 //! What is known of one request on its way: each step of the exchange adds to it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,12 +26,16 @@ use crate::session::exchange::{Bond, Presented};
 use crate::session::matching::Attempt;
 use crate::session::outcome::RecordKey;
 use crate::session::policy::Policy;
+use crate::session::record::Record;
 use crate::session::subject::body::Copied;
 use crate::telemetry::audit::{self, AuditContext};
 use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::InFlight;
 use crate::upstream::group::Active;
+use crate::variables::values::Values;
 use crate::wire::flaw::RequestFlaw;
+use crate::wire::response::ResponseHead;
+use crate::wire::write::Announce;
 
 /// One request on its way.
 pub struct Context {
@@ -59,6 +63,14 @@ pub struct Context {
     pub kind: RouteKind,
     /// What its buffers take.
     pub share: Share,
+    /// The virtual server, by its index, once it is known.
+    pub server: Option<usize>,
+    /// The head of the answer as it was sent.
+    pub sent: Option<(ResponseHead, Announce)>,
+    /// Variables that were set or computed for it.
+    pub values: Values,
+    request_id: OnceLock<[u8; 16]>,
+    session_event: OnceLock<&'static str>,
     _in_flight: InFlight,
 }
 
@@ -78,6 +90,8 @@ pub struct Exchange {
     pub policy: Arc<Policy>,
     /// The record whose jar goes along.
     pub session: Option<RecordKey>,
+    /// The same record, as it was then.
+    pub admitted: Option<Arc<Record>>,
     /// Until it is settled.
     pub bond: Bond,
     /// The ticket that it came with.
@@ -146,6 +160,11 @@ impl Context {
             flaw: None,
             kind: RouteKind::Unrouted,
             share: Share::default(),
+            server: None,
+            sent: None,
+            values: Values::default(),
+            request_id: OnceLock::new(),
+            session_event: OnceLock::new(),
             _in_flight: shared.metrics.request_begins(),
         }
     }
@@ -199,6 +218,16 @@ impl Context {
         present.or(self.session_before)
     }
 
+    /// Names the request, made when somebody first asks (nginx `$request_id`).
+    pub fn request_id(&self) -> [u8; 16] {
+        *self.request_id.get_or_init(rand::random)
+    }
+
+    /// The first thing that happened to its session.
+    pub fn session_event(&self) -> Option<&'static str> {
+        self.session_event.get().copied()
+    }
+
     /// Writes an event to the audit trail.
     pub fn tell(&self, shared: &Shared, request: &Request, policy: &Policy, event: &Event) {
         self.tell_of(shared, request, Some(policy), event);
@@ -217,6 +246,7 @@ impl Context {
         let client = self.client_ip();
         let policy = policy.map_or("-", |policy| policy.name.as_str());
         let context = AuditContext { client, policy, host, path: &path };
+        self.session_event.get_or_init(|| event.name());
         // In an outage every request causes one.
         if matches!(event, Event::WithoutStore { .. }) && shared.outages.admit().is_none() {
             audit::emit_again(&shared.metrics, event, &context);

@@ -46,17 +46,20 @@ async fn send(
         Body::Whole(body) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
+            ctx.sent = Some((head, announce));
             let body = if has_body { &body[..] } else { &[] };
             send_whole(client, body, patience.send).await
         }
         Body::NotSent(_) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
+            ctx.sent = Some((head, announce));
             send_whole(client, &[], patience.send).await
         }
         Body::File(mut body) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
+            ctx.sent = Some((head, announce));
             send_file::run(client, &mut body, ctx, patience.send).await
         }
         Body::Worker(mut body) => {
@@ -65,12 +68,14 @@ async fn send(
                 client.keep_no_longer();
             }
             client.begin(&mut head, announce, has_body).map_err(gone)?;
+            ctx.sent = Some((head, announce));
             let relayed = relay(client, &mut body, ctx, has_body, patience).await;
             body.release();
             relayed
         }
         Body::Tunnel(body) => {
             client.upgrade(&mut head.fields).map_err(gone)?;
+            ctx.sent = Some((head, announce));
             crate::proxy::tunnel::run(client, body, ctx, patience).await;
             Ok(())
         }

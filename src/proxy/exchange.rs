@@ -60,9 +60,10 @@ impl Service for Proxy {
     }
 
     fn refuse(&self, info: &Info, refused: &Refused<'_>) -> Reply {
-        finish::refused(&self.shared, info, refused);
         let status = StatusCode::from_u16(refused.refusal.status());
-        pages::refusal(status.unwrap_or(StatusCode::BAD_REQUEST))
+        let reply = pages::refusal(status.unwrap_or(StatusCode::BAD_REQUEST));
+        finish::refused(&self.shared, info, refused, &reply);
+        reply
     }
 }
 

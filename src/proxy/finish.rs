@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::downstream::refused::Refusal;
-use crate::downstream::{Client, Refused, Request};
+use crate::downstream::{Client, Refused, Reply, Request};
 use crate::listen::Info;
 use crate::proxy::asking::Failed;
 use crate::proxy::context::Context;
 use crate::proxy::endpoint;
 use crate::proxy::error::RequestError;
+use crate::proxy::facts::{RefusedFacts, RequestFacts};
 use crate::proxy::settle::carry_out;
 use crate::proxy::shared::Shared;
 use crate::proxy::worker::error_of;
@@ -18,9 +19,12 @@ use crate::routing::host::Host;
 use crate::session::exchange::Bond;
 use crate::session::settle::Settle;
 use crate::telemetry::access::AccessLine;
+use crate::telemetry::access_logs::{self, AccessLogs};
 use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::Finished;
 use crate::upstream::verdict::{Status, verdict};
+use crate::variables::evaluation::Evaluation;
+use crate::variables::values::Values;
 use crate::wire::flaw::RequestFlaw;
 
 /// nginx's word for a client that left before its answer.
@@ -86,20 +90,50 @@ async fn settle_aborted(shared: &Arc<Shared>, request: &Request, ctx: &mut Conte
     }
 }
 
-fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &Context) {
-    let status = client.status().map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
-    let (bytes_in, bytes_out) = (client.received(), client.sent());
+/// The status that was sent.
+pub fn status(client: &Client<'_>) -> u16 {
+    client.status().map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16())
+}
+
+fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &mut Context) {
+    let status = status(client);
     let duration = ctx.begun.elapsed();
     shared.metrics.request_finished(&Finished {
         route: ctx.kind,
         status,
         duration,
-        bytes_in,
-        bytes_out,
+        bytes_in: client.received(),
+        bytes_out: client.sent(),
     });
-    if !shared.access_log {
-        return;
+    let of_route = ctx.target.as_ref().map(|target| &target.route.access_log);
+    let of_server = || shared.servers.get(ctx.server.unwrap_or_default());
+    let logs = of_route.or_else(|| of_server().map(|server| &server.access_log));
+    match logs.unwrap_or(&AccessLogs::Event) {
+        AccessLogs::Off => {}
+        AccessLogs::Event if shared.access_log => {
+            event(shared, request, client, ctx, status, duration);
+        }
+        AccessLogs::Event => {}
+        AccessLogs::Lines(logs) => {
+            let logs = logs.clone();
+            let mut values = std::mem::take(&mut ctx.values);
+            let facts = RequestFacts { shared, request, client, ctx };
+            let (variables, values) = (&shared.variables, &mut values);
+            let mut evaluation = Evaluation { variables, facts: &facts, values };
+            access_logs::write(&logs, &shared.log_writer, &mut evaluation);
+        }
     }
+}
+
+/// The line of `log.access`.
+fn event(
+    shared: &Shared,
+    request: &Request,
+    client: &Client<'_>,
+    ctx: &Context,
+    status: u16,
+    duration: Duration,
+) {
     let target = ctx.target.as_ref();
     let upstream = endpoint::upstream(shared, ctx)
         .zip(ctx.attempts.last())
@@ -113,8 +147,8 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &Context) {
         path: &String::from_utf8_lossy(path),
         protocol: request.protocol.as_str(),
         status,
-        bytes_out,
-        bytes_in,
+        bytes_out: client.sent(),
+        bytes_in: client.received(),
         duration,
         upstream,
         upstream_status: ctx.attempts.status,
@@ -136,7 +170,7 @@ fn asked_host(request: &Request) -> Cow<'_, str> {
 }
 
 /// Counts and logs a head that makes no request: of its line, what can be read.
-pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>) {
+pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>, reply: &Reply) {
     let status = refused.refusal.status();
     shared.metrics.request_finished(&Finished {
         route: RouteKind::Unrouted,
@@ -145,9 +179,21 @@ pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>) {
         bytes_in: 0,
         bytes_out: 0,
     });
-    if !shared.access_log {
-        return;
+    let server = shared.servers.first();
+    match server.map_or(&AccessLogs::Event, |server| &server.access_log) {
+        AccessLogs::Event if shared.access_log => refused_event(info, refused, status),
+        AccessLogs::Event | AccessLogs::Off => {}
+        AccessLogs::Lines(logs) => {
+            let facts = RefusedFacts { shared, info, refused, reply };
+            let (variables, values) = (&shared.variables, &mut Values::default());
+            let mut evaluation = Evaluation { variables, facts: &facts, values };
+            access_logs::write(logs, &shared.log_writer, &mut evaluation);
+        }
     }
+}
+
+/// The line of `log.access` for a head that makes no request.
+fn refused_event(info: &Info, refused: &Refused<'_>, status: u16) {
     tracing::debug!(peer = %info.peer(), reason = %refused.refusal, "a request was refused");
     let error = match refused.refusal {
         Refusal::TimedOut => RequestError::RequestTimeout.name(),

@@ -184,6 +184,7 @@ fn exchange(
     Exchange {
         policy: policy.clone(),
         session: admitted.bond.held().map(|held| held.key),
+        admitted: admitted.bond.held().map(|held| held.record.clone()),
         bond: admitted.bond,
         ticket: opened.map(|Opened { ticket, .. }| exchange::Presented {
             tag: ticket.tag,

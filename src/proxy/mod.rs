@@ -16,6 +16,7 @@ mod endpoint;
 pub mod error;
 pub mod error_page;
 pub mod exchange;
+mod facts;
 pub mod file_settings;
 mod files;
 mod finish;

@@ -59,6 +59,7 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
         return Err(RequestError::Misdirected.into());
     }
     let server = shared.table.server(connection.listener(), &host).server;
+    ctx.server = Some(server);
     let route = by_path(shared, server, &client, host.as_str(), &requested, came)?;
     Ok(Target { client, host: host.as_str().to_owned(), server, requested, route })
 }

@@ -9,6 +9,7 @@ use crate::proxy::file_settings::FileSettings;
 use crate::routing::table::{Ambiguous, Listens, Restricts};
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
+use crate::telemetry::access_logs::AccessLogs;
 
 /// What a route does with its requests.
 #[derive(Clone, Debug)]
@@ -80,6 +81,7 @@ pub struct Route {
     pub answers: AnswerSettings,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
+    pub access_log: AccessLogs,
 }
 
 impl Route {
@@ -152,4 +154,6 @@ pub struct Server {
     /// All where it names none.
     pub listeners: Option<Vec<Listens>>,
     pub routes: Vec<Route>,
+    /// Of requests that no route has.
+    pub access_log: AccessLogs,
 }

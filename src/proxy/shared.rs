@@ -31,10 +31,13 @@ use crate::session::subject::User;
 use crate::store::records::Records;
 use crate::store::records::users::{Others, UserSessions};
 use crate::store::throttle::Throttle;
+use crate::telemetry::access_logs::AccessLogs;
 use crate::telemetry::findings::{Findings, Found};
 use crate::telemetry::labels::{StoreOp, StoreOutcome};
+use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
+use crate::variables::registry::Variables;
 
 /// What other nodes need to hear of a suspension and to hand what they had admitted before that to
 /// their workers. Such a request must be there before the login is (PROTOCOL.md 18, 34).
@@ -84,6 +87,18 @@ pub struct Shared {
     /// What exchanges hold of bodies under way.
     pub buffers: Arc<Buffers>,
     pub access_log: bool,
+    pub log_writer: LogWriter,
+    pub variables: Variables,
+    /// All session policies: what their cookies hold is masked in variables.
+    pub policies: Vec<Arc<Policy>>,
+    pub servers: Vec<ServerFacts>,
+}
+
+/// What is known of a virtual server beside its routes.
+pub struct ServerFacts {
+    /// The first of its names.
+    pub name: String,
+    pub access_log: AccessLogs,
 }
 
 impl Shared {

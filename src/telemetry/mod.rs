@@ -6,10 +6,14 @@
 //! (what the process itself has to say).
 
 pub mod access;
+pub mod access_logs;
 pub mod audit;
 pub mod findings;
 pub mod labels;
+pub mod local_time;
 pub mod log;
+pub mod log_format;
+pub mod log_writer;
 pub mod metrics;
 mod series;
 

@@ -1,6 +1,6 @@
 //! `map`: a variable whose value is chosen by another's (nginx 21).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -21,11 +21,11 @@ pub struct Map {
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     /// In lower case.
-    exact: HashMap<Box<[u8]>, Template>,
+    exact: BTreeMap<Box<[u8]>, Template>,
     /// `*.example.com` by `.example.com`.
-    leading: HashMap<Box<[u8]>, Template>,
+    leading: BTreeMap<Box<[u8]>, Template>,
     /// `www.example.*` by `www.example.`.
-    trailing: HashMap<Box<[u8]>, Template>,
+    trailing: BTreeMap<Box<[u8]>, Template>,
     patterns: Vec<(Matcher, Template)>,
     takes_hostnames: bool,
 }
@@ -135,7 +135,7 @@ impl Keys {
     }
 }
 
-fn put(map: &mut HashMap<Box<[u8]>, Template>, key: &str, value: Template) -> Result<(), BadKey> {
+fn put(map: &mut BTreeMap<Box<[u8]>, Template>, key: &str, value: Template) -> Result<(), BadKey> {
     match map.insert(key.as_bytes().into(), value) {
         Some(_) => Err(BadKey::Conflict),
         None => Ok(()),

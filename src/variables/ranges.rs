@@ -1,6 +1,6 @@
 //! Which value belongs to an address: networks, of which the longest prefix counts, or ranges.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ pub(super) struct Networks {
 
 /// Values by network, for each length of a prefix, longest first.
 #[derive(Clone, Debug)]
-struct Prefixes<Bits>(Vec<(u8, HashMap<Bits, Bytes>)>);
+struct Prefixes<Bits>(Vec<(u8, BTreeMap<Bits, Bytes>)>);
 
 impl<Bits> Default for Prefixes<Bits> {
     fn default() -> Self {
@@ -55,11 +55,11 @@ impl Networks {
     }
 }
 
-impl<Bits> Prefixes<Bits> {
-    fn of(&mut self, length: u8) -> &mut HashMap<Bits, Bytes> {
+impl<Bits: Ord> Prefixes<Bits> {
+    fn of(&mut self, length: u8) -> &mut BTreeMap<Bits, Bytes> {
         let index = self.0.partition_point(|(other, _)| *other > length);
         if self.0.get(index).is_none_or(|(other, _)| *other != length) {
-            self.0.insert(index, (length, HashMap::new()));
+            self.0.insert(index, (length, BTreeMap::new()));
         }
         &mut self.0[index].1
     }

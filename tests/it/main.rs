@@ -58,5 +58,6 @@ mod theft;
 mod tls;
 mod upstream_tls;
 mod users;
+mod variables;
 mod wire_faults;
 mod worker_clock;

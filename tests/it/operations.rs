@@ -197,9 +197,11 @@ async fn signals_with_another_meaning_do_no_harm() {
     let mut origin = Origin::start().await;
     let binary = Binary::serve(&yaml(&origin, ""), &[]);
     let (mut client, exchange) = under_way(&binary, &mut origin).await;
-    for (signal, word) in
-        [("HUP", "the key ring was read again"), ("USR1", "USR1 ignored"), ("USR2", "USR2 ignored")]
-    {
+    for (signal, word) in [
+        ("HUP", "the key ring was read again"),
+        ("USR1", "reopening logs"),
+        ("USR2", "USR2 ignored"),
+    ] {
         binary.process.signal(signal);
         within("a word about it", async {
             while !binary.process.log().contains(word) {

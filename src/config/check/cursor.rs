@@ -57,6 +57,15 @@ impl<'a> Levels<'a> {
         levels.0.push((path.to_owned(), level));
         levels
     }
+
+    fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>> {
+        let levels = self.0.iter().enumerate().rev();
+        levels.into_iter().find_map(|(index, (path, level))| {
+            let given = (key.of)(level).as_ref()?;
+            let at = At::new(format!("{path}.{}", key.name), given);
+            Some(Found { at, is_own: index + 1 == self.0.len() })
+        })
+    }
 }
 
 /// The value of an inherited key.
@@ -73,6 +82,11 @@ pub(super) struct ServerAt<'a> {
 }
 
 impl<'a> ServerAt<'a> {
+    /// What the nearest level says.
+    pub fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>> {
+        self.levels.find(key)
+    }
+
     /// Its routes with all that lie inside of them, in the order of the file.
     pub fn routes(&self) -> Vec<RouteAt<'a>> {
         let mut routes = Vec::new();
@@ -108,12 +122,7 @@ pub(super) struct RouteAt<'a> {
 impl<'a> RouteAt<'a> {
     /// What the nearest level says.
     pub fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>> {
-        let levels = self.levels.0.iter().enumerate().rev();
-        levels.into_iter().find_map(|(index, (path, level))| {
-            let given = (key.of)(level).as_ref()?;
-            let at = At::new(format!("{path}.{}", key.name), given);
-            Some(Found { at, is_own: index + 1 == self.levels.0.len() })
-        })
+        self.levels.find(key)
     }
 
     /// Whether a switch is on; off where nobody says anything.

@@ -3,6 +3,7 @@
 //! A value that is wrong is replaced by a default, so that the rest can be looked at; the result
 //! is thrown away if there was any error.
 
+mod access_logs;
 mod answers;
 mod binding;
 mod cache;
@@ -29,10 +30,16 @@ mod store_tests;
 mod stream;
 mod subjects;
 mod upstreams;
+mod variables;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_saphyr::Spanned;
+
+use crate::telemetry::log_format::LogFormat;
+use crate::telemetry::log_writer::SinkSettings;
+use crate::variables::registry::Registry;
 
 use super::Config;
 use super::diagnostic::{Diagnostic, Place, Severity};
@@ -46,7 +53,15 @@ use super::value::{Flaw, Parsed};
 ///
 /// `base` is the directory that relative paths count from.
 pub fn check(file: &File, base: &Path, environment: &Environment) -> (Config, Vec<Diagnostic>) {
-    let mut checker = Checker { environment, base, found: Vec::new() };
+    let mut checker = Checker {
+        environment,
+        base,
+        found: Vec::new(),
+        registry: Registry::default(),
+        mentions: Vec::new(),
+        formats: Vec::new(),
+        sinks: Vec::new(),
+    };
     let config = checker.config(file);
     (config, checker.found)
 }
@@ -56,6 +71,13 @@ struct Checker<'a> {
     environment: &'a Environment,
     base: &'a Path,
     found: Vec<Diagnostic>,
+    registry: Registry,
+    /// Names that nobody had defined where they were used.
+    mentions: Vec<variables::Mention>,
+    /// The formats of logs, by name.
+    formats: Vec<(String, Arc<LogFormat>)>,
+    /// Where logs go, each once.
+    sinks: Vec<SinkSettings>,
 }
 
 impl Checker<'_> {
@@ -64,6 +86,8 @@ impl Checker<'_> {
         let state_directory = self.state_directory(file);
         let upstreams = self.upstreams(file);
         let sessions = self.sessions(file, insecure_cookies);
+        self.defined_variables(file);
+        self.log_formats(file);
         let servers = self.servers(file, &sessions, insecure_cookies);
         let listeners = self.listeners(file, &servers, &state_directory);
         let trusted_proxies = self.trusted_proxies(file);
@@ -80,6 +104,8 @@ impl Checker<'_> {
             admin: self.admin(file, &listeners),
             log: self.log(file),
             drain_timeout: self.drain_timeout(file),
+            variables: self.finish_variables(),
+            log_sinks: std::mem::take(&mut self.sinks),
             notices: Vec::new(),
             warnings: super::diagnostic::Diagnostics::default(),
             listeners,

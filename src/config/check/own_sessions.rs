@@ -6,6 +6,7 @@ use crate::proxy::error_page::ErrorPages;
 use crate::proxy::settings::{self, AnswerSettings, Denied, Require, Target};
 use crate::session::outage::OnStoreDown;
 use crate::session::own;
+use crate::telemetry::access_logs::AccessLogs;
 
 use super::Checker;
 use super::cursor::RouteAt;
@@ -18,6 +19,7 @@ impl Checker<'_> {
     pub(super) fn own_sessions(
         &mut self,
         routes: &[(&RouteAt<'_>, settings::Route)],
+        access_log: &AccessLogs,
     ) -> Option<settings::Route> {
         let mut allowed = routes.iter().filter_map(|(given, route)| {
             Some((given, route.session.as_ref().filter(|policy| policy.own_sessions)?))
@@ -60,6 +62,7 @@ impl Checker<'_> {
             recursive_error_pages: false,
             intercept_errors: false,
             internal: false,
+            access_log: access_log.clone(),
         })
     }
 }

@@ -110,6 +110,7 @@ impl Checker<'_> {
             cross_site,
             on_store_down: self.route_on_store_down(route, session.as_deref(), require),
             stream: self.stream(route, session.as_deref()),
+            access_log: self.access_logs(route.find(&key::access_log)),
             session,
             answers: self.answers(route),
             body_bytes_max,

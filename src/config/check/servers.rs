@@ -44,9 +44,10 @@ impl Checker<'_> {
             let routes = self.routes(file, &server, &given, sessions);
             self.policies(&given, &names, sessions, insecure);
             self.circles(&routes);
-            let own = self.own_sessions(&routes);
+            let access_log = self.access_logs(server.find(&key::access_log));
+            let own = self.own_sessions(&routes, &access_log);
             let routes = routes.into_iter().map(|(_, route)| route).chain(own).collect();
-            checked.push(settings::Server { names, listeners, routes });
+            checked.push(settings::Server { names, listeners, routes, access_log });
         }
         checked
     }

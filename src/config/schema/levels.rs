@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 
-use super::{CrossSite, Given, List, Named, OnStoreDown, ShortOr, Text, Texts};
+use super::{AccessLog, CrossSite, Given, List, Named, OnStoreDown, Several, ShortOr, Text, Texts};
 
 /// A key that is inherited.
 pub struct Key<T> {
@@ -104,6 +104,7 @@ levels! {
         absolute_redirect: bool,
         port_in_redirect: bool,
         server_name_in_redirect: bool,
+        access_log: Several<AccessLog>,
     }
 
     /// `defaults`

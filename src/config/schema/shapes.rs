@@ -125,6 +125,50 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
+/// A text, a mapping, or a list of both.
+pub struct Several<T>(pub Vec<ShortOr<T>>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Any<T> {
+            type Value = Several<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a mapping or a list of them")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Several<T>, E> {
+                Ok(Several(vec![ShortOr::Short(text.to_owned())]))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Several<T>, A::Error> {
+                let one = T::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Several(vec![ShortOr::Long(one)]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Several<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(one) = list.next_element()? {
+                    all.push(one);
+                }
+                Ok(Several(all))
+            }
+
+            /// As for [`ShortOr`].
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Several<T>, D::Error> {
+                T::deserialize(deserializer).map(|one| Several(vec![ShortOr::Long(one)]))
+            }
+        }
+
+        deserializer.deserialize_any(Any(PhantomData))
+    }
+}
+
 /// A mapping, or a list of them.
 pub struct OneOrMore<T>(pub Vec<T>);
 

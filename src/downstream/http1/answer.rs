@@ -26,6 +26,9 @@ pub(super) struct Sending {
     status: Option<StatusCode>,
     framing: Framing,
     sent: u64,
+    /// Bytes of the head, and of what frames the body.
+    head_bytes: usize,
+    framing_bytes: usize,
 }
 
 /// What is still to be sent.
@@ -54,6 +57,14 @@ impl Sending {
 
     pub fn sent(&self) -> u64 {
         self.sent
+    }
+
+    pub fn head_bytes(&self) -> u64 {
+        self.head_bytes as u64
+    }
+
+    pub fn framing_bytes(&self) -> u64 {
+        self.framing_bytes as u64
     }
 
     pub fn has_begun(&self) -> bool {
@@ -112,8 +123,10 @@ impl Http1 {
             let room = usize::try_from(length).unwrap_or(usize::MAX).min(TOGETHER_MAX);
             self.conn.out().reserve(write::head_max(fields) + room);
         }
-        write::response_head(self.conn.out(), *status, head.reason(), fields, announce);
-        self.sending = Sending { status: Some(*status), framing, sent: 0 };
+        let head_bytes = added(self.conn.out(), |out| {
+            write::response_head(out, *status, head.reason(), fields, announce);
+        });
+        self.sending = Sending { status: Some(*status), framing, head_bytes, ..Sending::default() };
         Ok(())
     }
 
@@ -121,8 +134,11 @@ impl Http1 {
         let status = StatusCode::SWITCHING_PROTOCOLS;
         self.keeps = false;
         push(fields, b"Connection", b"Upgrade");
-        write::response_head(self.conn.out(), status, b"", fields, Announce::Nothing);
-        self.sending = Sending { status: Some(status), framing: Framing::UntilClose, sent: 0 };
+        let head_bytes = added(self.conn.out(), |out| {
+            write::response_head(out, status, b"", fields, Announce::Nothing);
+        });
+        let framing = Framing::UntilClose;
+        self.sending = Sending { status: Some(status), framing, head_bytes, ..Sending::default() };
         self.receiving.be_tunnel();
         Ok(())
     }
@@ -136,7 +152,8 @@ impl Http1 {
             Framing::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
             Framing::Chunked { left: left @ 0 } if !bytes.is_empty() => {
                 *left = bytes.len();
-                write::chunk_begin(self.conn.out(), bytes.len());
+                self.sending.framing_bytes +=
+                    added(self.conn.out(), |out| write::chunk_begin(out, bytes.len()));
                 bytes.len()
             }
             Framing::Chunked { left } => *left,
@@ -156,6 +173,7 @@ impl Http1 {
                 *left -= taken;
                 if *left == 0 {
                     self.conn.out().extend_from_slice(write::CHUNK_END);
+                    self.sending.framing_bytes += write::CHUNK_END.len();
                 }
             }
             Framing::NotBegun | Framing::UntilClose | Framing::Ended | Framing::Broken { .. } => {}
@@ -186,7 +204,10 @@ impl Http1 {
     pub fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), ClientFailure> {
         match self.sending.framing {
             Framing::Length(0) | Framing::UntilClose | Framing::Ended => {}
-            Framing::Chunked { left: 0 } => write::last_chunk(self.conn.out(), trailers),
+            Framing::Chunked { left: 0 } => {
+                self.sending.framing_bytes +=
+                    added(self.conn.out(), |out| write::last_chunk(out, trailers));
+            }
             Framing::NotBegun
             | Framing::Length(_)
             | Framing::Chunked { .. }
@@ -221,6 +242,13 @@ impl Http1 {
         self.keeps = false;
         ClientFailure::Gone
     }
+}
+
+/// How many bytes were written.
+fn added(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    let before = out.len();
+    write(out);
+    out.len() - before
 }
 
 /// Our own fields; their text is good.

@@ -20,6 +20,8 @@ pub(super) struct Receiving {
     /// The client waits for `100 Continue` (RFC 9110 section 10.1.1).
     expects: bool,
     received: u64,
+    /// Bytes of what frames it.
+    framing_bytes: usize,
 }
 
 impl Default for Receiving {
@@ -37,6 +39,7 @@ impl Receiving {
             trailers: None,
             expects,
             received: 0,
+            framing_bytes: 0,
         }
     }
 
@@ -95,16 +98,19 @@ impl Http1 {
         if receiving.piece == 0 {
             match receiving.decoder.decode(self.conn.input()) {
                 Ok(Piece::Data { skip, length }) => {
+                    receiving.framing_bytes += skip;
                     self.conn.consume(skip);
                     receiving.piece = length;
                 }
                 Ok(Piece::End { skip, trailers }) => {
+                    receiving.framing_bytes += skip;
                     self.conn.consume(skip);
                     receiving.trailers = trailers;
                     receiving.is_over = true;
                     return Ok(Some(Incoming::End));
                 }
                 Ok(Piece::More) => {
+                    receiving.framing_bytes += self.conn.input().len();
                     self.conn.consume(usize::MAX);
                     return Ok(None);
                 }
@@ -147,6 +153,10 @@ impl Http1 {
 
     pub fn take_trailers(&mut self) -> Option<Box<Fields>> {
         self.receiving.trailers.take()
+    }
+
+    pub fn received_on_wire(&self) -> u64 {
+        self.receiving.received + self.receiving.framing_bytes as u64
     }
 
     pub fn received(&self) -> u64 {

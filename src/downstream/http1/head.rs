@@ -74,5 +74,9 @@ fn parse(bytes: &[u8]) -> Result<Head, RequestFlaw> {
     let framing = Framing::of_request(&head)?;
     let options = ConnectionOptions::of(&head.fields);
     head.take_authority()?;
-    Ok(Head { request: Request::http1(head, framing, Instant::now()), framing, options })
+    Ok(Head {
+        request: Request::http1(head, framing, Instant::now(), bytes.len()),
+        framing,
+        options,
+    })
 }

@@ -50,6 +50,8 @@ pub struct Http1 {
     may_grow: bool,
     /// Whether another request may follow.
     keeps: bool,
+    /// The request came before its predecessor was answered.
+    is_pipelined: bool,
     alarm: Alarm,
 }
 
@@ -59,6 +61,7 @@ pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, servi
     let mut http1 = Http1::new(conn);
     let mut is_first = true;
     loop {
+        http1.is_pipelined = !is_first && !http1.conn.input().is_empty();
         if http1.conn.input().is_empty() {
             if !is_first {
                 http1.rest();
@@ -101,6 +104,7 @@ impl Http1 {
             body_read: BODY_READ,
             may_grow: true,
             keeps: true,
+            is_pipelined: false,
             alarm: Alarm::default(),
         }
     }
@@ -213,5 +217,21 @@ impl Http1 {
 
     pub fn sent(&self) -> u64 {
         self.sending.sent()
+    }
+
+    pub fn head_sent(&self) -> u64 {
+        self.sending.head_bytes()
+    }
+
+    pub fn sent_on_wire(&self) -> u64 {
+        self.sending.sent() + self.sending.framing_bytes()
+    }
+
+    pub fn has_finished(&self) -> bool {
+        self.sending.has_ended()
+    }
+
+    pub fn is_pipelined(&self) -> bool {
+        self.is_pipelined
     }
 }

@@ -271,6 +271,26 @@ impl Http2 {
         self.sent
     }
 
+    pub fn head_sent(&self) -> u64 {
+        0
+    }
+
+    pub fn sent_on_wire(&self) -> u64 {
+        self.sent
+    }
+
+    pub fn received_on_wire(&self) -> u64 {
+        self.received
+    }
+
+    pub fn has_finished(&self) -> bool {
+        self.status.is_some() && self.has_ended
+    }
+
+    pub fn is_pipelined(&self) -> bool {
+        false
+    }
+
     /// The request is over. Takes the rest of a body for a while, so that the client sees the answer
     /// before it sees a reset.
     pub(super) async fn end(mut self) {

@@ -26,7 +26,9 @@ use crate::store::records::Records;
 use crate::store::throttle::Throttle;
 use crate::store::{SharedStore, cache};
 use crate::telemetry::findings::Findings;
+use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::Metrics;
+use crate::variables::registry::Variables;
 
 /// Of the time of this world a case takes little, and nothing is thrown out.
 const CACHE: cache::CacheSettings =
@@ -95,6 +97,10 @@ impl Node {
             unread_logins: Throttle::default(),
             buffers: Buffers::new(usize::MAX),
             access_log: false,
+            log_writer: LogWriter::default(),
+            variables: Variables::default(),
+            policies: Vec::new(),
+            servers: Vec::new(),
         };
         Self { shared: Arc::new(shared), is_down }
     }

@@ -1,6 +1,7 @@
 //! A plain nginx, in front of an application or of files: what the proxy is compared with.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use super::{PATIENCE, free_port, loopback};
 pub struct Nginx {
     pub address: SocketAddr,
     _process: Process,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Nginx {
@@ -46,12 +47,17 @@ impl Nginx {
             match wait(&mut process, port) {
                 Ok(()) => {
                     let address = loopback(port);
-                    return Self { address, _process: process, _directory: directory };
+                    return Self { address, _process: process, directory };
                 }
                 Err(text) => problem = text,
             }
         }
         panic!("{problem}");
+    }
+
+    /// A file under its prefix.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 }
 

@@ -1,0 +1,127 @@
+//! What variables say of a connection, TLS included.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Told, put, seconds, show};
+use crate::listen::{Info, Protocol};
+use crate::variables::name::Builtin;
+use crate::wire::fields::Fields;
+use crate::wire::name::Name;
+
+pub(super) fn builtin(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
+    let (peer, local) = (info.peer(), info.local());
+    Some(match name {
+        Builtin::RemoteAddr | Builtin::RealipRemoteAddr => show(out, peer.ip().to_canonical()),
+        Builtin::BinaryRemoteAddr => match peer.ip().to_canonical() {
+            IpAddr::V4(address) => put(out, Some(&address.octets())),
+            IpAddr::V6(address) => put(out, Some(&address.octets())),
+        },
+        Builtin::RemotePort | Builtin::RealipRemotePort => show(out, peer.port()),
+        Builtin::ServerAddr => show(out, local.ip().to_canonical()),
+        Builtin::ServerPort => show(out, local.port()),
+        Builtin::Connection => show(out, info.id()),
+        Builtin::ConnectionRequests => show(out, info.requests().max(1)),
+        Builtin::ConnectionTime => seconds(out, info.begun().elapsed()),
+        Builtin::Scheme => put(out, Some(if info.is_secure() { b"https" } else { b"http" })),
+        Builtin::Https => put(out, Some(if info.is_secure() { b"on" } else { b"" })),
+        Builtin::Http2 => {
+            let is_http2 = info.tls().is_some_and(|tls| tls.protocol == Protocol::Http2);
+            put(out, Some(if is_http2 { b"h2" } else { b"" }))
+        }
+        _ => return of_tls(info, name, out),
+    })
+}
+
+fn of_tls(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
+    let is_of_tls = matches!(
+        name,
+        Builtin::SslProtocol
+            | Builtin::SslCipher
+            | Builtin::SslServerName
+            | Builtin::SslSessionReused
+            | Builtin::SslAlpnProtocol
+            | Builtin::SslClientVerify
+    );
+    let Some(tls) = info.tls().filter(|_| is_of_tls) else { return is_of_tls.then_some(false) };
+    Some(match name {
+        Builtin::SslProtocol => put(out, Some(tls.version.as_bytes())),
+        Builtin::SslCipher => put(out, Some(openssl_name(tls.cipher).as_bytes())),
+        Builtin::SslServerName => put(out, tls.server_name.as_deref().map(str::as_bytes)),
+        Builtin::SslSessionReused => put(out, Some(if tls.resumed { b"r" } else { b"." })),
+        Builtin::SslAlpnProtocol => put(
+            out,
+            Some(match tls.protocol {
+                Protocol::Http1 => b"http/1.1",
+                Protocol::Http2 => b"h2",
+            }),
+        ),
+        _ => put(
+            out,
+            Some(match tls.client_certificate {
+                Some(_) => b"SUCCESS",
+                None => b"NONE",
+            }),
+        ),
+    })
+}
+
+/// A cipher suite as OpenSSL, and so nginx, spells it.
+fn openssl_name(cipher: &str) -> String {
+    if let Some(rest) = cipher.strip_prefix("TLS13_") {
+        return format!("TLS_{rest}");
+    }
+    let name = cipher.strip_prefix("TLS_").unwrap_or(cipher).replace("_WITH_", "_");
+    let name = name.replace("AES_128", "AES128").replace("AES_256", "AES256");
+    // OpenSSL leaves the hash out where the suite allows one alone.
+    let name =
+        name.strip_suffix("POLY1305_SHA256").map_or(name.clone(), |n| format!("{n}POLY1305"));
+    name.replace('_', "-")
+}
+
+/// The user of HTTP's basic authentication (RFC 7617), who may be anybody.
+pub(super) fn basic_user(fields: &Fields) -> Option<Vec<u8>> {
+    let credentials = fields.get(Name::Authorization)?;
+    let (scheme, rest) = credentials.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let mut decoded = STANDARD.decode(rest.trim_ascii()).ok()?;
+    let end = decoded.iter().position(|byte| *byte == b':')?;
+    decoded.truncate(end);
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ciphers_are_spelled_as_openssl_spells_them() {
+        for (rustls, openssl) in [
+            ("TLS13_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
+            ("TLS13_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256"),
+            ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256"),
+            ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+            ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-RSA-CHACHA20-POLY1305"),
+        ] {
+            assert_eq!(openssl_name(rustls), openssl);
+        }
+    }
+
+    #[test]
+    fn the_user_is_what_stands_before_the_colon() {
+        let user = |value: &str| {
+            let mut fields = Fields::new();
+            fields.push(b"Authorization", value.as_bytes()).expect("a field");
+            basic_user(&fields).map(|user| String::from_utf8_lossy(&user).into_owned())
+        };
+        assert_eq!(user("Basic YWxpY2U6c2VjcmV0").as_deref(), Some("alice"));
+        assert_eq!(user("basic YWxpY2U6").as_deref(), Some("alice"));
+        assert_eq!(user("Basic YWxpY2U"), None);
+        assert_eq!(user("Bearer YWxpY2U6c2VjcmV0"), None);
+        assert_eq!(user("Basic"), None);
+    }
+}

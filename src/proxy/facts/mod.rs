@@ -1,0 +1,307 @@
+//! What variables say of a request: at any time what is known by then, and all of it when its line is
+//! written.
+//!
+//! Session cookies and tickets are masked whoever asks, so that no map carries one into a log.
+
+mod connection;
+mod cookies;
+mod refused;
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::downstream::{Client, Request};
+use crate::proxy::context::Context;
+use crate::proxy::endpoint;
+use crate::proxy::error::RequestError;
+use crate::proxy::finish::status;
+use crate::proxy::shared::Shared;
+use crate::routing::host::Host;
+use crate::session::outcome::RecordKey;
+use crate::telemetry::local_time;
+use crate::telemetry::log_writer::hostname;
+use crate::variables::name::{Builtin, Family};
+use crate::variables::{Facts, parts};
+use crate::wire::name::Name;
+use crate::wire::write::Announce;
+
+pub use self::refused::RefusedFacts;
+
+/// A request on its way, and the client that asks.
+pub struct RequestFacts<'a, 'c> {
+    pub shared: &'a Shared,
+    pub request: &'a Request,
+    pub client: &'a Client<'c>,
+    pub ctx: &'a Context,
+}
+
+impl Facts for RequestFacts<'_, '_> {
+    fn builtin(&self, name: Builtin, out: &mut Vec<u8>) -> bool {
+        let info = &self.ctx.connection;
+        self.of_request(name, out)
+            .or_else(|| self.of_client(name, out))
+            .or_else(|| self.of_answer(name, out))
+            .or_else(|| self.of_session(name, out))
+            .or_else(|| connection::builtin(info, name, out))
+            .or_else(|| of_process(self.shared, name, out))
+            .unwrap_or(false)
+    }
+
+    fn member(&self, family: Family, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let fields = self.request.fields();
+        match family {
+            Family::Arg => put(out, parts::argument(self.query().unwrap_or_default(), name)),
+            Family::Cookie => cookies::cookie(self.shared, fields, name, out),
+            Family::Http if name == b"cookie" => cookies::line(self.shared, fields, out),
+            Family::Http => parts::field(fields, name, out),
+            Family::SentHttp => self.sent(name, out),
+            Family::SentTrailer
+            | Family::UpstreamHttp
+            | Family::UpstreamTrailer
+            | Family::UpstreamCookie
+            | Family::ProxyProtocolTlv => false,
+        }
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.ctx.client_ip())
+    }
+}
+
+/// What is not decided here is `None`, what has no value `Some(false)`.
+type Told = Option<bool>;
+
+impl RequestFacts<'_, '_> {
+    fn of_request(&self, name: Builtin, out: &mut Vec<u8>) -> Told {
+        let (request, ctx) = (self.request, self.ctx);
+        let field = |name| request.fields().get(name);
+        Some(match name {
+            Builtin::Request => {
+                let method = request.method.as_str().as_bytes();
+                let protocol = request.protocol.as_str().as_bytes();
+                put_all(out, &[method, b" ", request.target(), b" ", protocol])
+            }
+            Builtin::RequestMethod => put(out, Some(request.method.as_str().as_bytes())),
+            Builtin::RequestUri => put(out, Some(self.target())),
+            Builtin::ServerProtocol => put(out, Some(request.protocol.as_str().as_bytes())),
+            Builtin::Uri | Builtin::DocumentUri => {
+                let path = ctx.target.as_ref().map(|target| target.requested.path.as_bytes());
+                put(out, path.or_else(|| self.target().split(|byte| *byte == b'?').next()))
+            }
+            Builtin::Args | Builtin::QueryString => put(out, self.query()),
+            Builtin::IsArgs => put(out, Some(self.query().map_or(b"", |_| b"?"))),
+            Builtin::Host => self.host(out),
+            Builtin::RequestPort | Builtin::IsRequestPort => {
+                let host = Host::parse(request.authority().unwrap_or_default()).ok();
+                let Some(port) = host.and_then(|host| host.port()) else { return Some(false) };
+                if name == Builtin::IsRequestPort {
+                    return Some(put(out, Some(b":")));
+                }
+                show(out, port)
+            }
+            Builtin::ContentLength => match request.body.known() {
+                Some(length) if length > 0 => show(out, length),
+                Some(_) => put(out, field(Name::ContentLength)),
+                None => show(out, self.client.received()),
+            },
+            Builtin::ContentType => put(out, field(Name::ContentType)),
+            Builtin::RequestId => put_hex(out, &ctx.request_id()),
+            Builtin::RequestLength => {
+                show(out, request.head_bytes() + self.client.received_on_wire())
+            }
+            Builtin::RequestTime => seconds(out, ctx.begun.elapsed()),
+            Builtin::Pipe => put(out, Some(if self.client.is_pipelined() { b"p" } else { b"." })),
+            _ => return None,
+        })
+    }
+
+    fn of_client(&self, name: Builtin, out: &mut Vec<u8>) -> Told {
+        let (request, ctx) = (self.request, self.ctx);
+        Some(match name {
+            Builtin::RemoteUser => put(out, connection::basic_user(request.fields()).as_deref()),
+            Builtin::RemoteAddr => show(out, ctx.client_ip()),
+            Builtin::BinaryRemoteAddr => match ctx.client_ip() {
+                IpAddr::V4(address) => put(out, Some(&address.octets())),
+                IpAddr::V6(address) => put(out, Some(&address.octets())),
+            },
+            Builtin::ProxyAddXForwardedFor => {
+                if parts::field(request.fields(), b"x_forwarded_for", out) {
+                    out.extend_from_slice(b", ");
+                }
+                show(out, ctx.client_ip())
+            }
+            Builtin::ServerName => {
+                let server = self.shared.servers.get(ctx.server.unwrap_or_default());
+                put(out, Some(server.map_or(b"", |server| server.name.as_bytes())))
+            }
+            _ => return None,
+        })
+    }
+
+    fn of_answer(&self, name: Builtin, out: &mut Vec<u8>) -> Told {
+        let (client, attempts) = (self.client, &self.ctx.attempts);
+        Some(match name {
+            Builtin::Status => show(out, status(client)),
+            Builtin::BytesSent => show(out, client.head_sent() + client.sent_on_wire()),
+            Builtin::BodyBytesSent => show(out, client.sent_on_wire()),
+            Builtin::RequestCompletion => {
+                let is_whole = client.has_finished();
+                put(out, Some(if is_whole { b"OK" } else { b"" }))
+            }
+            Builtin::UpstreamAddr => self.upstream_addr(out),
+            Builtin::UpstreamStatus => {
+                let Some(last) = attempts.last() else { return Some(false) };
+                // What was not asked any more had no answer.
+                let failed = attempts.before.iter().filter(|before| **before != last).count();
+                (0..failed).for_each(|_| out.extend_from_slice(b"502, "));
+                let gave_up = match self.ctx.error {
+                    Some(RequestError::UpstreamTimeout) => 504,
+                    _ => 502,
+                };
+                show(out, attempts.status.unwrap_or(gave_up))
+            }
+            Builtin::UpstreamResponseTime => match attempts.duration {
+                Some(duration) => seconds(out, duration),
+                None => false,
+            },
+            Builtin::ProxyHost | Builtin::ProxyPort => {
+                let Some((_, upstream)) = endpoint::upstream(self.shared, self.ctx) else {
+                    return Some(false);
+                };
+                let settings = upstream.group.settings();
+                match name {
+                    Builtin::ProxyPort => show(out, if settings.tls.is_some() { 443 } else { 80 }),
+                    _ => put(out, Some(settings.name.as_bytes())),
+                }
+            }
+            _ => return None,
+        })
+    }
+
+    fn of_session(&self, name: Builtin, out: &mut Vec<u8>) -> Told {
+        let ctx = self.ctx;
+        let session = ctx.exchange.as_ref();
+        Some(match name {
+            Builtin::SessionPolicy => {
+                let policy = ctx.target.as_ref().and_then(|target| target.route.session.as_ref());
+                put(out, policy.map(|policy| policy.name.as_bytes()))
+            }
+            Builtin::SessionEvent => put(out, ctx.session_event().map(str::as_bytes)),
+            Builtin::SessionId => match ctx.session() {
+                Some(key) => session_id(key, out),
+                None => false,
+            },
+            Builtin::SessionSubject => {
+                let record = session.and_then(|session| session.admitted.as_deref());
+                let subject = record.and_then(|record| record.whose()?.for_worker());
+                put(out, subject.map(str::as_bytes))
+            }
+            _ => return None,
+        })
+    }
+
+    /// The target, without the authority of an absolute form.
+    fn target(&self) -> &[u8] {
+        let came = self.request.target();
+        match &self.ctx.target {
+            Some(target) => target.requested.without_authority(came),
+            None => came,
+        }
+    }
+
+    /// Without its question mark; an empty one is none, as in nginx.
+    fn query(&self) -> Option<&[u8]> {
+        let target = self.request.target();
+        let target = target.split(|byte| *byte == b'#').next().unwrap_or_default();
+        let at = target.iter().position(|byte| *byte == b'?')?;
+        target.get(at + 1..).filter(|query| !query.is_empty())
+    }
+
+    fn host(&self, out: &mut Vec<u8>) -> bool {
+        if let Some(target) = self.ctx.target.as_ref().filter(|target| !target.host.is_empty()) {
+            return put(out, Some(target.host.as_bytes()));
+        }
+        let host = Host::parse(self.request.authority().unwrap_or_default()).ok();
+        match host.as_ref().map(Host::as_str).filter(|host| !host.is_empty()) {
+            Some(host) => put(out, Some(host.as_bytes())),
+            None => self.builtin(Builtin::ServerName, out),
+        }
+    }
+
+    fn upstream_addr(&self, out: &mut Vec<u8>) -> bool {
+        let Some((_, upstream)) = endpoint::upstream(self.shared, self.ctx) else { return false };
+        let attempts = &self.ctx.attempts;
+        let Some(last) = attempts.last() else { return false };
+        for before in attempts.before.iter().filter(|before| **before != last) {
+            out.extend_from_slice(upstream.group.address_text(*before).as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        put(out, Some(upstream.group.address_text(last).as_bytes()))
+    }
+
+    /// A field of the answer as it was sent.
+    fn sent(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some((head, announce)) = &self.ctx.sent else { return false };
+        match (name, announce) {
+            (b"content_length", Announce::Length(length)) => show(out, *length),
+            (b"transfer_encoding", Announce::Chunked) => put(out, Some(b"chunked")),
+            (b"content_length" | b"transfer_encoding", _) => false,
+            (b"set_cookie", _) => cookies::set_cookies(self.shared, &head.fields, out),
+            (b"connection", _) if !head.fields.has(Name::Connection) => {
+                put(out, Some(b"keep-alive"))
+            }
+            _ => parts::field(&head.fields, name, out),
+        }
+    }
+}
+
+/// What is the same for all requests of a moment.
+fn of_process(shared: &Shared, name: Builtin, out: &mut Vec<u8>) -> Told {
+    let now = || shared.clock.now();
+    match name {
+        Builtin::TimeLocal => local_time::local(now(), out),
+        Builtin::TimeIso8601 => local_time::iso8601(now(), out),
+        Builtin::Msec => return Some(seconds(out, Duration::from_millis(now().0))),
+        Builtin::Hostname => out.extend_from_slice(hostname().as_bytes()),
+        Builtin::Pid => return Some(show(out, std::process::id())),
+        Builtin::NginxVersion => out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes()),
+        Builtin::LimitRate => out.push(b'0'),
+        _ => return None,
+    }
+    Some(true)
+}
+
+/// Tells sessions apart and is found again in the audit trail, which has the same beginning. Nobody
+/// can look the record up by it.
+fn session_id(key: RecordKey, out: &mut Vec<u8>) -> bool {
+    let begin = format!("{key:?}");
+    out.extend_from_slice(begin.trim_end_matches('.').as_bytes());
+    let hash = Sha256::digest(key.hex_digits());
+    put_hex(out, hash.get(..12).unwrap_or_default())
+}
+
+fn put(out: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
+    out.extend_from_slice(value.unwrap_or_default());
+    value.is_some()
+}
+
+fn put_all(out: &mut Vec<u8>, pieces: &[&[u8]]) -> bool {
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+    true
+}
+
+fn put_hex(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| write!(out, "{byte:02x}").is_ok())
+}
+
+fn show(out: &mut Vec<u8>, value: impl std::fmt::Display) -> bool {
+    write!(out, "{value}").is_ok()
+}
+
+/// Seconds with three digits.
+fn seconds(out: &mut Vec<u8>, duration: Duration) -> bool {
+    write!(out, "{}.{:03}", duration.as_secs(), duration.subsec_millis()).is_ok()
+}
