@@ -19,7 +19,7 @@ sessions:
     logout: [{ request: POST /logout<logout> }]
 <policy>
 upstreams:
-  shop: { endpoints: [{ address: 127.0.0.1:7001 }] }
+  shop: { endpoints: [{ address: 127.0.0.1:7001 }]<upstream> }
 servers:
   - names: [shop.example.com]
     routes:
@@ -29,7 +29,7 @@ servers:
 /// Puts `text` in the place of `<mark>` and compares what is found, notices aside.
 #[track_caller]
 fn check(mark: &str, text: &str, expected: &[&str]) {
-    let marks = ["tls", "cookie", "logout", "policy", "route"];
+    let marks = ["tls", "cookie", "logout", "policy", "upstream", "route"];
     assert!(marks.contains(&mark), "no place is named {mark}");
     let mut file = GOOD.replace(&format!("<{mark}>"), text);
     for other in marks {
@@ -39,6 +39,7 @@ fn check(mark: &str, text: &str, expected: &[&str]) {
     let environment = Given::default()
         .with("/shop.pem", chain.clone(), 0o644)
         .with("/clients.pem", chain, 0o644)
+        .with("/other.key", certificate().1, 0o644)
         .with("/empty.pem", "", 0o644)
         .with("/shop.key", key, 0o600)
         .environment();
@@ -165,6 +166,35 @@ fn certificates_of_clients() {
         ", client_certificates: { ca: /nowhere.pem }",
         &[&format!("error: {clients}.ca: cannot read `/nowhere.pem`: entity not found")],
     );
+}
+
+#[test]
+fn a_certificate_to_show_to_workers() {
+    let at = "upstreams.shop.tls.certificate";
+    for (files, expected) in [
+        ("{ chain: /shop.pem, key: /shop.key }", &[][..]),
+        ("{ chain: /shop.pem }", &["error: {at}.key: is missing"]),
+        ("{}", &["error: {at}.chain: is missing", "error: {at}.key: is missing"]),
+        (
+            "{ chain: /empty.pem, key: /nowhere.key }",
+            &[
+                "error: {at}.chain: `/empty.pem` holds no certificate",
+                "error: {at}.key: cannot read `/nowhere.key`: entity not found",
+            ],
+        ),
+        (
+            "{ chain: /shop.pem, key: /other.key }",
+            &[
+                "warning: {at}.key: every user of this machine can reach `/other.key` (mode 0644)",
+                "error: {at}.key: is not the key of the certificate",
+            ],
+        ),
+    ] {
+        let expected: Vec<_> = expected.iter().map(|line| line.replace("{at}", at)).collect();
+        let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+        let tls = format!(", tls: {{ server_name: a.internal, certificate: {files} }}");
+        check("upstream", &tls, &expected);
+    }
 }
 
 #[test]

@@ -161,7 +161,7 @@ pub struct ClientCertificates {
     pub require: Given<bool>,
 }
 
-/// `listeners[].tls.certificates[]`
+/// `listeners[].tls.certificates[]`, `upstreams.*.tls.certificate`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
@@ -390,6 +390,7 @@ pub struct UpstreamTimeouts {
 pub struct UpstreamTls {
     pub server_name: Text,
     pub ca: Text,
+    pub certificate: Given<Certificate>,
 }
 
 /// `upstreams.*.health_check`

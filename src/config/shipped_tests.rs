@@ -21,11 +21,11 @@ pub(super) fn certificate() -> (String, String) {
 
 fn read(text: &str) -> Result<Config, Diagnostics> {
     let (chain, key) = certificate();
-    let environment = Given::default().with("/etc/cloakroom/tls/shop.pem", chain, 0o644).with(
-        "/etc/cloakroom/tls/shop.key",
-        key,
-        0o600,
-    );
+    let environment = Given::default()
+        .with("/etc/cloakroom/tls/shop.pem", chain.clone(), 0o644)
+        .with("/etc/cloakroom/tls/shop.key", key.clone(), 0o600)
+        .with("/etc/cloakroom/tls/client.pem", chain, 0o644)
+        .with("/etc/cloakroom/tls/client.key", key, 0o600);
     parse(text, "config.yaml", &environment.environment())
 }
 

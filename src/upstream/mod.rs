@@ -8,6 +8,7 @@ pub mod verdict;
 pub mod way;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How an endpoint is chosen.
@@ -27,7 +28,7 @@ pub enum Balance {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Inet(std::net::SocketAddr),
-    Unix(std::path::PathBuf),
+    Unix(PathBuf),
 }
 
 impl fmt::Display for Address {
@@ -76,7 +77,16 @@ pub struct TlsSettings {
     /// The name that is sent and verified.
     pub server_name: String,
     /// A PEM bundle of authorities in place of the system's.
-    pub ca: Option<std::path::PathBuf>,
+    pub ca: Option<PathBuf>,
+    /// What workers get to see that ask for a client's certificate.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// A certificate chain with its private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    pub chain: PathBuf,
+    pub key: PathBuf,
 }
 
 /// A named group of endpoints.

@@ -1,19 +1,41 @@
-//! Whether certificate and key files can be read, and belong together: a listener that starts
-//! must be able to shake hands.
+//! Whether certificate and key files can be read, and belong together: whoever starts must be able to
+//! shake hands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use serde_saphyr::Spanned;
 
 use crate::config::diagnostic::Place;
 use crate::config::environment::System;
+use crate::config::schema::Certificate;
 use crate::config::value::{Flaw, Parsed};
 
-use super::Checker;
+use super::{Checker, at};
 
 impl Checker<'_> {
+    /// The files of a chain with its key, where both are named.
+    pub(super) fn key_pair(
+        &mut self,
+        given: &Spanned<Certificate>,
+        path: &str,
+        example: [&str; 2],
+    ) -> Option<(PathBuf, PathBuf)> {
+        let named = |text: &str| Ok(text.to_owned());
+        let Certificate { chain, key } = &given.value;
+        let (chain_path, key_path) = (format!("{path}.chain"), format!("{path}.key"));
+        let chain_file = self.required(chain, at(given), &chain_path, example[0], named);
+        let key_file = self.required(key, at(given), &key_path, example[1], named);
+        let (chain_file, key_file) = (self.path(&chain_file?), self.path(&key_file?));
+        self.certificate(
+            (&chain_file, chain.as_ref().and_then(at), &chain_path),
+            (&key_file, key.as_ref().and_then(at), &key_path),
+        );
+        Some((chain_file, key_file))
+    }
+
     /// Checks a chain with its key; both paths are the ones that are opened.
     pub(super) fn certificate(
         &mut self,

@@ -122,30 +122,9 @@ impl Checker<'_> {
         let mut files = Vec::new();
         for (index, certificate) in items(&tls.certificates).iter().enumerate() {
             let path = format!("{path}.certificates[{index}]");
-            let (chain_path, key_path) = (format!("{path}.chain"), format!("{path}.key"));
-            let (chain, key) = (&certificate.value.chain, &certificate.value.key);
-            let named = |text: &str| Ok(text.to_owned());
-            let chain_file = self.required(
-                chain,
-                at(certificate),
-                &chain_path,
-                "/etc/cloakroom/tls/site.pem",
-                named,
-            );
-            let key_file = self.required(
-                key,
-                at(certificate),
-                &key_path,
-                "/etc/cloakroom/tls/site.key",
-                named,
-            );
-            if let (Some(chain_file), Some(key_file)) = (chain_file, key_file) {
-                let (chain_file, key_file) = (self.path(&chain_file), self.path(&key_file));
-                self.certificate(
-                    (&chain_file, chain.as_ref().and_then(at), &chain_path),
-                    (&key_file, key.as_ref().and_then(at), &key_path),
-                );
-                files.push(CertificateSettings { chain: chain_file, key: key_file });
+            let example = ["/etc/cloakroom/tls/site.pem", "/etc/cloakroom/tls/site.key"];
+            if let Some((chain, key)) = self.key_pair(certificate, &path, example) {
+                files.push(CertificateSettings { chain, key });
             }
         }
         let self_signed = tls.self_signed.as_ref().filter(|switch| switch.value);

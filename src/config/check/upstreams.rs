@@ -9,7 +9,7 @@ use crate::config::value::path::normal;
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
 use crate::upstream::{
-    Address, Balance, EndpointSettings, Timeouts, TlsSettings, UpstreamSettings,
+    Address, Balance, ClientCertificate, EndpointSettings, Timeouts, TlsSettings, UpstreamSettings,
 };
 
 use super::cursor::routes;
@@ -184,6 +184,11 @@ impl Checker<'_> {
             self.authorities(&file, at(ca), &ca_path);
             file
         });
-        Some(TlsSettings { server_name: server_name?, ca })
+        let certificate = tls.certificate.as_ref().and_then(|given| {
+            let example = ["/etc/cloakroom/tls/client.pem", "/etc/cloakroom/tls/client.key"];
+            let (chain, key) = self.key_pair(given, &format!("{path}.certificate"), example)?;
+            Some(ClientCertificate { chain, key })
+        });
+        Some(TlsSettings { server_name: server_name?, ca, certificate })
     }
 }

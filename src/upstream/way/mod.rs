@@ -4,6 +4,7 @@
 //! exchange's, and so is what follows from a failure (`upstream::verdict`).
 
 mod connect;
+mod identity;
 mod link;
 mod pool;
 mod stash;
@@ -11,6 +12,7 @@ mod trust;
 mod ways;
 
 pub use connect::ConnectError;
+pub use identity::IdentityError;
 pub use link::Link;
 pub use pool::Pool;
 pub use trust::TrustError;

@@ -15,6 +15,7 @@ use crate::upstream::{
     Address, Balance, EndpointSettings, Timeouts, TlsSettings, UpstreamSettings,
 };
 
+mod identity;
 mod pooling;
 mod tls;
 mod transport;

@@ -10,6 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
+use super::identity::{self, IdentityError};
 use super::trust::{self, TrustError};
 use crate::upstream::{Address, Timeouts, TlsSettings, UpstreamSettings};
 
@@ -48,6 +49,8 @@ pub struct WayError {
 pub enum WayFlaw {
     #[error("tls.{0}")]
     Trust(#[from] TrustError),
+    #[error("tls.certificate.{0}")]
+    Identity(#[from] IdentityError),
     #[error("tls.server_name: `{0}` is no name that a certificate could have")]
     ServerName(String),
     #[error("tls: {0}")]
@@ -133,10 +136,18 @@ fn client(
         (None, None) => system.insert(Arc::new(trust::system()?)).clone(),
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(authorities)
-        .with_no_client_auth();
+        .with_root_certificates(authorities);
+    let mut config = match &settings.certificate {
+        None => builder.with_no_client_auth(),
+        Some(files) => {
+            let (chain, key) = identity::read(files)?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|reason| IdentityError::unusable(files, reason))?
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((config, name))
 }

@@ -61,7 +61,13 @@ impl Origin {
 
     /// Listens for HTTP/1.1 over TLS.
     pub async fn start_tls(certificate: &Certificate) -> Self {
-        Self::listen(Some(TlsAcceptor::from(certificate.server_config(&["http/1.1"])))).await
+        Self::start_tls_for(certificate, None).await
+    }
+
+    /// The same, for clients that show this certificate.
+    pub async fn start_tls_for(certificate: &Certificate, client: Option<&Certificate>) -> Self {
+        let config = certificate.server_config_for(client, &["http/1.1"]);
+        Self::listen(Some(TlsAcceptor::from(config))).await
     }
 
     async fn listen(tls: Option<TlsAcceptor>) -> Self {

@@ -8,6 +8,7 @@ use rcgen::PublicKeyData;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
@@ -91,14 +92,31 @@ impl Certificate {
     }
 
     pub fn server_config(&self, alpn: &[&str]) -> Arc<ServerConfig> {
-        let key = self.key();
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(BOTH)
-                .expect("the provider speaks these versions")
-                .with_no_client_auth()
-                .with_single_cert(vec![CertificateDer::from(self.der.clone())], key)
-                .expect("certificate and key belong together");
+        self.server_config_for(None, alpn)
+    }
+
+    /// As [`server_config`](Self::server_config), for clients that show this certificate.
+    pub fn server_config_for(
+        &self,
+        client: Option<&Certificate>,
+        alpn: &[&str],
+    ) -> Arc<ServerConfig> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(BOTH)
+            .expect("the provider speaks these versions");
+        let builder = match client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(client.der.clone().into()).expect("a certificate");
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("one is believed"))
+            }
+        };
+        let mut config = builder
+            .with_single_cert(vec![CertificateDer::from(self.der.clone())], self.key())
+            .expect("certificate and key belong together");
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::*;
 
-const NAME: &str = "worker.internal";
+pub(super) const NAME: &str = "worker.internal";
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -23,28 +24,47 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
-    fn write(&self, directory: &Path) -> PathBuf {
+    pub(super) fn write(&self, directory: &Path) -> PathBuf {
         write(directory, "ca.pem", &self.0.as_ref().pem())
+    }
+
+    /// A certificate for a name, with its key.
+    pub(super) fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("entropy");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        (params.signed_by(&key, &self.0).expect("signed"), key)
     }
 
     /// A server with a certificate for [`NAME`].
     fn server(&self) -> TlsAcceptor {
-        let key = KeyPair::generate().expect("entropy");
-        let params = CertificateParams::new([NAME.to_owned()]).expect("a name");
-        let chain = vec![params.signed_by(&key, &self.0).expect("signed").der().clone()];
+        self.server_for(None, &[])
+    }
+
+    /// The same, for clients that this authority has issued certificates to.
+    pub(super) fn server_for(&self, clients: Option<&Self>, alpn: &[&str]) -> TlsAcceptor {
+        let (certificate, key) = self.issue(NAME);
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("a pair");
+            .expect("versions");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(clients.0.as_ref().der().clone()).expect("an authority");
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("an authority"))
+            }
+        };
+        let chain = vec![certificate.der().clone()];
+        let mut config = builder.with_single_cert(chain, key).expect("a pair");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 }
 
-fn write(directory: &Path, file: &str, text: &str) -> PathBuf {
+pub(super) fn write(directory: &Path, file: &str, text: &str) -> PathBuf {
     let path = directory.join(file);
     std::fs::write(&path, text).expect("written");
     path
@@ -62,7 +82,7 @@ impl Worker {
     async fn new(issuer: &Authority, trusted: &Authority, name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ca = Some(trusted.write(directory.path()));
-        let tls = TlsSettings { server_name: name.to_owned(), ca };
+        let tls = TlsSettings { server_name: name.to_owned(), ca, certificate: None };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = Address::Inet(listener.local_addr().expect("bound"));
         let pool = pool(upstream(vec![address], Some(tls)), 8);
@@ -172,8 +192,8 @@ async fn what_speaks_no_tls_or_nothing_at_all_is_told() {
 
     let authority = Authority::new("an authority");
     let directory = tempfile::tempdir().expect("a directory");
-    let tls =
-        TlsSettings { server_name: NAME.to_owned(), ca: Some(authority.write(directory.path())) };
+    let ca = Some(authority.write(directory.path()));
+    let tls = TlsSettings { server_name: NAME.to_owned(), ca, certificate: None };
     let address = Address::Inet(worker.listener.local_addr().expect("bound"));
     let mut settings = upstream(vec![address], Some(tls));
     settings.timeouts.connect = Duration::from_millis(50);
@@ -253,7 +273,8 @@ fn authorities_that_cannot_be_used_are_an_error_at_start() {
     ]
     .map(|(ca, name, begin, end)| (ca, name, [begin, end]))
     {
-        let tls = TlsSettings { server_name: name.to_owned(), ca: Some(ca.clone()) };
+        let tls =
+            TlsSettings { server_name: name.to_owned(), ca: Some(ca.clone()), certificate: None };
         let settings = upstream(vec![Address::Inet(([127, 0, 0, 1], 1).into())], Some(tls));
         let error = Ways::new(&[settings]).expect_err("unusable").to_string();
         assert!(error.starts_with("upstreams.shop: "), "{error}");
