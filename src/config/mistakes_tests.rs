@@ -198,6 +198,16 @@ fn a_certificate_to_show_to_workers() {
 }
 
 #[test]
+fn protocols_of_workers() {
+    for good in ["http/1.1", "h2"] {
+        check("upstream", &format!(", protocol: {good}"), &[]);
+    }
+    let expected =
+        "error: upstreams.shop.protocol: `h2c` is no protocol that is spoken with workers";
+    check("upstream", ", protocol: h2c", &[expected]);
+}
+
+#[test]
 fn what_an_outage_of_the_store_costs() {
     let policy = |value: &str| format!("    on_store_down: {value}");
     let route = |value: &str| format!(", on_store_down: {value}");

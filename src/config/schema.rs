@@ -360,6 +360,7 @@ pub struct Attributes {
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     pub balance: Text,
+    pub protocol: Text,
     pub endpoints: List<Endpoint>,
     pub timeouts: Option<UpstreamTimeouts>,
     pub tls: Given<UpstreamTls>,

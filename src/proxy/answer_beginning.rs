@@ -115,8 +115,8 @@ async fn hold(
             let allowed = if waits_for_body { worker.read.max(body) } else { worker.read };
             client.alarm().set(Instant::now() + allowed);
         }
-        if let Some((link, upload)) = body.way() {
-            buffers::note(patience.buffers, ctx, client, (link, upload), held.capacity());
+        if let Some((peer, upload)) = body.way() {
+            buffers::note(patience.buffers, ctx, client, (peer, upload), held.capacity());
         }
         client
             .alarm()

@@ -3,29 +3,16 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use crate::downstream::Incoming;
+use crate::proxy::peer::{Broken, Peer, Worker};
 use crate::proxy::upload::Upload;
-use crate::upstream::way::{Link, Pool};
-use crate::wire::body::{BodyDecoder, Piece};
+use crate::upstream::way::Pool;
 use crate::wire::fields::Fields;
 use crate::wire::framing::Framing;
-
-/// A connection to the endpoint that was chosen.
-#[derive(Debug)]
-pub struct Worker {
-    pub link: Link,
-    pub upstream: usize,
-    pub endpoint: usize,
-}
-
-/// The body of an answer is not whole, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
 
 /// An answer whose head is there.
 #[derive(Debug)]
@@ -35,52 +22,35 @@ pub struct Answering {
     pool: Arc<Pool>,
     pub upload: Upload,
     framing: Framing,
-    decoder: BodyDecoder,
-    /// Bytes of the input that were decoded and not consumed.
-    piece: usize,
     /// The beginning of the body, where it was read before its time.
     put_back: Bytes,
-    is_over: bool,
-    trailers: Option<Box<Fields>>,
-    /// The worker keeps the connection.
-    keeps: bool,
 }
 
 impl Answering {
-    pub fn new(
-        worker: Worker,
-        pool: Arc<Pool>,
-        upload: Upload,
-        framing: Framing,
-        keeps: bool,
-    ) -> Self {
-        Self {
-            worker: Some(worker),
-            pool,
-            upload,
-            framing,
-            decoder: BodyDecoder::new(framing),
-            piece: 0,
-            put_back: Bytes::new(),
-            is_over: false,
-            trailers: None,
-            keeps,
-        }
+    pub fn new(worker: Worker, pool: Arc<Pool>, upload: Upload, framing: Framing) -> Self {
+        Self { worker: Some(worker), pool, upload, framing, put_back: Bytes::new() }
     }
 
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// The connection, and what goes over it.
-    pub fn way(&mut self) -> Option<(&mut Link, &mut Upload)> {
-        Some((&mut self.worker.as_mut()?.link, &mut self.upload))
+    /// Who answers, and what goes there.
+    pub fn way(&mut self) -> Option<(&mut Peer, &mut Upload)> {
+        Some((&mut self.worker.as_mut()?.peer, &mut self.upload))
     }
 
     /// Whether the worker could go on for want of the request's body alone: it has all of it that came.
     pub fn waits_for_body(&self) -> bool {
         let worker = self.worker.as_ref();
-        !self.upload.is_over() && worker.is_some_and(|worker| worker.link.pending_output() == 0)
+        !self.upload.is_over() && worker.is_some_and(|worker| !worker.peer.is_behind())
+    }
+
+    /// Notes that the worker was waited for in vain.
+    pub fn suspect(&self) {
+        if let Some(worker) = &self.worker {
+            worker.peer.suspect();
+        }
     }
 
     /// Waits for a piece of the body. The same piece is there until it was consumed.
@@ -91,39 +61,16 @@ impl Answering {
         if !self.put_back.is_empty() {
             return Poll::Ready(Ok(Incoming::Data(self.put_back.len())));
         }
-        loop {
-            if self.piece > 0 {
-                return Poll::Ready(Ok(Incoming::Data(self.piece)));
-            }
-            let Some(Worker { link, .. }) = self.worker.as_mut().filter(|_| !self.is_over) else {
-                return Poll::Ready(Ok(Incoming::End));
-            };
-            match self.decoder.decode(link.input()) {
-                Ok(Piece::Data { skip, length }) => {
-                    link.consume(skip);
-                    self.piece = length;
-                }
-                Ok(Piece::End { skip, trailers }) => {
-                    link.consume(skip);
-                    self.trailers = trailers;
-                    self.is_over = true;
-                }
-                Ok(Piece::More) => {
-                    link.consume(link.input().len());
-                    match ready!(link.poll_fill(cx)) {
-                        Ok(1..) => {}
-                        Ok(0) if !link.is_truncated() && self.decoder.close().is_ok() => {
-                            self.is_over = true;
-                            self.keeps = false;
-                        }
-                        Ok(0) | Err(_) => return Poll::Ready(Err(Broken)),
-                    }
-                }
-                Err(flaw) => {
-                    tracing::debug!(%flaw, "a worker's answer has no body that can be read");
-                    return Poll::Ready(Err(Broken));
-                }
-            }
+        match &mut self.worker {
+            Some(worker) => worker.peer.poll_piece(cx),
+            None => Poll::Ready(Ok(Incoming::End)),
+        }
+    }
+
+    /// Takes in what has come while the client is slow.
+    pub fn collect(&mut self, cx: &mut Context<'_>) {
+        if let Some(worker) = &mut self.worker {
+            worker.peer.collect(cx);
         }
     }
 
@@ -131,8 +78,7 @@ impl Answering {
         if !self.put_back.is_empty() {
             return &self.put_back;
         }
-        let input = self.worker.as_ref().map_or(&[][..], |worker| worker.link.input());
-        input.get(..self.piece).unwrap_or_default()
+        self.worker.as_ref().map_or(&[][..], |worker| worker.peer.piece())
     }
 
     pub fn consume(&mut self, bytes: usize) {
@@ -141,11 +87,9 @@ impl Answering {
             self.put_back = self.put_back.split_off(bytes.min(self.put_back.len()));
             return;
         }
-        let bytes = bytes.min(self.piece);
         if let Some(worker) = &mut self.worker {
-            worker.link.consume(bytes);
+            worker.peer.consume(bytes);
         }
-        self.piece -= bytes;
     }
 
     /// Puts back the beginning of the body, all that was consumed so far: it comes once more.
@@ -159,7 +103,7 @@ impl Answering {
     }
 
     pub fn take_trailers(&mut self) -> Option<Box<Fields>> {
-        self.trailers.take()
+        self.worker.as_mut()?.peer.take_trailers()
     }
 
     /// Throws the body away. Where all of it is there, the connection is kept.
@@ -176,9 +120,8 @@ impl Answering {
 
     /// Gives the connection back, where another request may use it.
     pub fn release(&mut self) {
-        let Some(Worker { link, upstream, endpoint }) = self.worker.take() else { return };
-        if self.is_over && self.keeps && self.upload.is_taken() {
-            self.pool.give_back(upstream, endpoint, link, Instant::now());
+        if let Some(worker) = self.worker.take() {
+            worker.release(&self.pool, self.upload.is_taken());
         }
     }
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::downstream::{BodyLength, Client, ClientFailure, Request};
-use crate::proxy::answering::{Answering, Worker};
+use crate::downstream::{Client, ClientFailure, Request};
+use crate::proxy::answering::Answering;
 use crate::proxy::buffers::{self, Buffers};
 use crate::proxy::context::Context;
+use crate::proxy::error::RequestError;
+use crate::proxy::peer::Worker;
 use crate::proxy::response::{Body, Response};
 use crate::proxy::upload::{Upload, UploadFailure};
 use crate::proxy::{forward, respond};
@@ -22,11 +24,7 @@ use crate::wire::fields::Fields;
 use crate::wire::framing::Framing;
 use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
-use crate::wire::scan::HeadScan;
-use crate::wire::write::{self, Announce};
 
-/// Bytes that the head of an answer may have.
-const HEAD_MAX: usize = 128 * 1024;
 /// Interim answers before the final one.
 const INTERIM_MAX: u32 = 16;
 
@@ -53,10 +51,8 @@ pub struct Asking<'a> {
     pub worker: Worker,
     upload: &'a mut Upload,
     request: &'a Request,
-    scan: HeadScan,
     pub answer: ResponseHead,
     interim: u32,
-    has_begun: bool,
 }
 
 /// Whom an exchange waits for: who is late when it is too late.
@@ -71,36 +67,27 @@ enum Waiting {
 }
 
 impl<'a> Asking<'a> {
-    /// Writes the head; nothing is sent yet.
+    /// Begins the request.
+    ///
+    /// # Errors
+    /// One that cannot be said on the way to this worker.
     pub fn new(
         mut worker: Worker,
         upload: &'a mut Upload,
         request: &'a Request,
         head: &Fields,
         ctx: &mut Context,
-    ) -> Self {
-        let announce = match request.body {
-            BodyLength::Empty => Announce::of_request(Framing::Empty, &request.method),
-            BodyLength::Known(length) => Announce::Length(length),
-            BodyLength::Unknown => Announce::Chunked,
-        };
+    ) -> Result<Self, RequestError> {
         let came = request.target();
         let target = ctx.target.as_ref().map_or(came, |target| target.requested.forwarded(came));
-        write::request_head(worker.link.output(), &request.method, target, head, announce);
+        let begun = worker.peer.begin(&request.method, target, head, request.body);
+        begun.map_err(|_| RequestError::BadRequest)?;
         if let Some(exchange) = &mut ctx.exchange {
             exchange.is_forwarded = true;
         }
         let copied = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut());
-        upload.begin_again(&mut worker.link, copied);
-        Self {
-            worker,
-            upload,
-            request,
-            scan: HeadScan::default(),
-            answer: ResponseHead::default(),
-            interim: 0,
-            has_begun: false,
-        }
+        upload.begin_again(&mut worker.peer, copied);
+        Ok(Self { worker, upload, request, answer: ResponseHead::default(), interim: 0 })
     }
 
     /// Sends the request and waits.
@@ -116,7 +103,7 @@ impl<'a> Asking<'a> {
         // A login goes on without its client (PROTOCOL.md 20).
         let is_patient = ctx.is_login();
         let mut waited_for = None;
-        let mut begun = ctx.attempts.begun.filter(|_| self.worker.link.is_reused());
+        let mut begun = ctx.attempts.begun.filter(|_| self.worker.peer.is_reused());
         let answered = poll_fn(|cx| {
             if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
                 return Poll::Ready(Err(Failure::Cut));
@@ -144,12 +131,15 @@ impl<'a> Asking<'a> {
                 };
                 client.alarm().set(since + allowed);
             }
-            let way = (&mut self.worker.link, &*self.upload);
+            let way = (&mut self.worker.peer, &*self.upload);
             buffers::note(patience.buffers, ctx, client, way, 0);
             client.alarm().poll(cx).map(|()| {
                 Err(match waiting {
                     Waiting::Client => Failure::ClientStalled,
-                    Waiting::Taking | Waiting::Answer => Failure::TimedOut,
+                    Waiting::Taking | Waiting::Answer => {
+                        self.worker.peer.suspect();
+                        Failure::TimedOut
+                    }
                 })
             })
         });
@@ -160,7 +150,7 @@ impl<'a> Asking<'a> {
     fn waiting(&self) -> Waiting {
         if self.upload.is_over() {
             Waiting::Answer
-        } else if self.worker.link.pending_output() > 0 {
+        } else if self.worker.peer.is_behind() {
             Waiting::Taking
         } else {
             Waiting::Client
@@ -181,7 +171,7 @@ impl<'a> Asking<'a> {
             return Poll::Ready(Ok(()));
         }
         let copied = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut());
-        let polled = ready!(self.upload.poll(cx, client, &mut self.worker.link, copied));
+        let polled = ready!(self.upload.poll(cx, client, &mut self.worker.peer, copied));
         Poll::Ready(polled.map_err(|failure| match failure {
             UploadFailure::TooLarge => Failure::TooLarge,
             UploadFailure::Client(ClientFailure::Gone) => Failure::ClientGone,
@@ -200,44 +190,17 @@ impl<'a> Asking<'a> {
         ctx: &Context,
     ) -> Poll<Result<Framing, Failure>> {
         loop {
-            let link = &mut self.worker.link;
-            if let Some(range) = self.scan.advance(link.input()) {
-                let head = link.input().get(range.clone()).unwrap_or_default();
-                if head.len() > HEAD_MAX {
-                    return Poll::Ready(Err(Failure::Flaw));
-                }
-                let read = self.answer.read(head);
-                let framing =
-                    read.and_then(|()| Framing::of_response(&self.answer, &self.request.method));
-                link.consume(range.end);
-                self.scan = HeadScan::default();
-                let framing = match framing {
-                    Ok(framing) => framing,
-                    Err(flaw) => {
-                        tracing::warn!(%flaw, "a worker's answer is none");
-                        return Poll::Ready(Err(Failure::Flaw));
-                    }
-                };
-                if !is_interim(self.answer.status) {
-                    return Poll::Ready(Ok(framing));
-                }
-                self.pass_interim(client, ctx)?;
-                continue;
-            }
-            if link.input().len() > HEAD_MAX {
-                return Poll::Ready(Err(Failure::Flaw));
-            }
-            match link.poll_fill(cx) {
-                Poll::Ready(Ok(1..)) => self.has_begun = true,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(link.closed(self.has_begun))),
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(link.failure(&error, self.has_begun)));
+            let Self { worker, request, answer, .. } = self;
+            match worker.peer.poll_head(cx, &request.method, answer) {
+                Poll::Ready(Ok(_)) if is_interim(self.answer.status) => {
+                    self.pass_interim(client, ctx)?;
                 }
                 Poll::Pending => {
                     // An interim answer is of no use later.
                     let _ = self.interim > 0 && client.poll_flush(cx).is_ready();
                     return Poll::Pending;
                 }
+                answered => return answered,
             }
         }
     }

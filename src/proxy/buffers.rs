@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::downstream::{BodyLength, Client};
 use crate::proxy::context::Context;
+use crate::proxy::peer::Peer;
 use crate::proxy::upload::Upload;
 use crate::store::throttle::Throttle;
-use crate::upstream::way::Link;
 
 /// What an exchange holds without being counted.
 const FREE: usize = 24 * 1024;
@@ -96,16 +96,16 @@ pub fn note(
     buffers: &Arc<Buffers>,
     ctx: &mut Context,
     client: &mut Client<'_>,
-    (link, upload): (&mut Link, &Upload),
+    (peer, upload): (&mut Peer, &Upload),
     more: usize,
 ) {
     let copied = ctx.exchange.as_ref().and_then(|exchange| exchange.body.as_ref());
     let copied = copied.map_or(0, |copied| copied.held());
-    let bytes = client.held() + link.held() + upload.held() + copied + more;
+    let bytes = client.held() + peer.held() + upload.held() + copied + more;
     ctx.share.set(buffers, bytes);
     let is_full = buffers.is_full();
     client.let_grow(!is_full);
-    link.let_grow(!is_full);
+    peer.let_grow(!is_full);
 }
 
 #[cfg(test)]

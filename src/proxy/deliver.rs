@@ -156,13 +156,16 @@ async fn relay(
             client.alarm().set(Instant::now() + allowed);
         }
         let put_back = body.held();
-        if let Some((link, upload)) = body.way() {
-            buffers::note(patience.buffers, ctx, client, (link, upload), put_back);
+        if let Some((peer, upload)) = body.way() {
+            buffers::note(patience.buffers, ctx, client, (peer, upload), put_back);
         }
         client.alarm().poll(cx).map(|()| {
             Err(match waiting {
                 Waiting::Client | Waiting::Body => Failure::ClientStalled,
-                Waiting::Worker => Failure::TimedOut,
+                Waiting::Worker => {
+                    body.suspect();
+                    Failure::TimedOut
+                }
             })
         })
     })
@@ -177,10 +180,10 @@ pub fn poll_upload(
     ctx: &mut Context,
 ) -> Result<(), Failure> {
     let copied = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut());
-    let Some((link, upload)) = body.way().filter(|(_, upload)| !upload.is_over()) else {
+    let Some((peer, upload)) = body.way().filter(|(_, upload)| !upload.is_over()) else {
         return Ok(());
     };
-    match upload.poll(cx, client, link, copied) {
+    match upload.poll(cx, client, peer, copied) {
         Poll::Ready(Err(UploadFailure::Client(ClientFailure::Gone))) => Err(Failure::ClientGone),
         Poll::Ready(Err(UploadFailure::Client(ClientFailure::Flaw(_)))) => Err(Failure::ClientGone),
         Poll::Ready(Err(UploadFailure::TooLarge)) => Err(Failure::TooLarge),
@@ -247,7 +250,10 @@ impl Relay {
                 Poll::Ready(Ok(Incoming::Data(_))) if has_body => {
                     match client.poll_send(cx, body.piece()).map_err(gone)? {
                         Poll::Ready(taken) => body.consume(taken),
-                        Poll::Pending => return Ok(Some(Waiting::Client)),
+                        Poll::Pending => {
+                            body.collect(cx);
+                            return Ok(Some(Waiting::Client));
+                        }
                     }
                     self.steps += 1;
                     if let Some(cut) = ctx.cut().filter(|cut| cut.is_stream()) {

@@ -11,9 +11,9 @@ use crate::session::exchange::Bond;
 use crate::session::matching::Attempt;
 use crate::session::order::is_stream_wanted;
 use crate::telemetry::labels::UpstreamFailure;
-use crate::upstream::Timeouts;
 use crate::upstream::group::Hint;
 use crate::upstream::verdict::{Blame, Failure, Phase, verdict};
+use crate::upstream::{Protocol, Timeouts};
 
 /// Chooses an endpoint that was not tried yet: its upstream's index and its own.
 pub fn select(
@@ -93,6 +93,12 @@ pub fn timeouts(shared: &Shared, ctx: &Context) -> Timeouts {
     upstream(shared, ctx)
         .map(|(_, upstream)| upstream.group.settings().timeouts)
         .unwrap_or_default()
+}
+
+/// Whether its workers speak HTTP/2.
+pub fn is_http2(shared: &Shared, ctx: &Context) -> bool {
+    let upstream = upstream(shared, ctx);
+    upstream.is_some_and(|(_, upstream)| upstream.group.settings().protocol == Protocol::Http2)
 }
 
 fn upstream_index(ctx: &Context) -> Option<usize> {

@@ -36,6 +36,8 @@ mod own_redirect;
 pub mod own_sessions;
 mod pages;
 pub mod pass;
+mod peer;
+mod reach;
 pub mod replaced_seals;
 mod respond;
 mod response;

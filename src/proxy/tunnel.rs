@@ -19,13 +19,14 @@ pub async fn run(
     ctx: &mut Context,
     patience: Patience<'_>,
 ) {
-    let Some((link, upload)) = body.way() else { return };
+    let Some((peer, upload)) = body.way() else { return };
     let mut tunnel = Tunnel::default();
     let mut steps_before = None;
     poll_fn(|cx| {
         if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
             return Poll::Ready(());
         }
+        let Some(link) = peer.link() else { return Poll::Ready(()) };
         let up = tunnel.poll_up(cx, client, link);
         let down = tunnel.poll_down(cx, client, link);
         match (up, down) {
@@ -41,7 +42,7 @@ pub async fn run(
             }
         }
         link.release_buffers();
-        buffers::note(patience.buffers, ctx, client, (link, upload), 0);
+        buffers::note(patience.buffers, ctx, client, (peer, upload), 0);
         client.alarm().poll(cx)
     })
     .await;

@@ -4,14 +4,10 @@ use std::task::{Context, Poll, ready};
 
 use crate::downstream::{BodyLength, Client, ClientFailure, Incoming};
 use crate::proxy::forward;
+use crate::proxy::peer::{Peer, Refused};
 use crate::session::subject::body::Copied;
-use crate::upstream::way::Link;
-use crate::wire::write;
+use crate::wire::fields::Fields;
 
-/// Bytes that wait for a worker.
-const OUTPUT_MAX: usize = 64 * 1024;
-/// Smaller pieces are collected, so that a head and its body leave together.
-const DIRECT_MIN: usize = 8 * 1024;
 /// Bytes of a body that are held for another try.
 const HELD_MAX: usize = 64 * 1024;
 
@@ -21,12 +17,12 @@ pub struct Upload {
     state: State,
     /// Where there is no body the client is not asked for one.
     begins: State,
-    is_chunked: bool,
     /// 0 for no limit.
     bytes_max: u64,
     sent: u64,
     /// What was sent so far, where it may have to be sent again.
     held: Option<Vec<u8>>,
+    trailers: Option<Box<Fields>>,
     /// Counts what happened, so that whoever watches sees that something did.
     steps: u64,
 }
@@ -54,10 +50,10 @@ impl Upload {
         Self {
             state: begins,
             begins,
-            is_chunked: body == BodyLength::Unknown,
             bytes_max,
             sent: 0,
             held: may_repeat.then(Vec::new),
+            trailers: None,
             steps: 0,
         }
     }
@@ -92,11 +88,11 @@ impl Upload {
     }
 
     /// Begins again over another connection, with what was sent so far.
-    pub fn begin_again(&mut self, link: &mut Link, copied: Option<&mut Copied>) {
+    pub fn begin_again(&mut self, peer: &mut Peer, copied: Option<&mut Copied>) {
         self.state = self.begins;
         let held = self.held.as_deref().unwrap_or_default();
         if !held.is_empty() {
-            put(link.output(), held, self.is_chunked);
+            peer.put(held);
         }
         if let Some(copied) = copied {
             copied.begin_again();
@@ -113,25 +109,25 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Client<'_>,
-        link: &mut Link,
+        peer: &mut Peer,
         mut copied: Option<&mut Copied>,
     ) -> Poll<Result<(), UploadFailure>> {
         loop {
             match self.state {
                 State::Over | State::Refused => return Poll::Ready(Ok(())),
-                State::Flushing => match ready!(link.poll_flush(cx)) {
+                State::Flushing => match ready!(peer.poll_flush(cx)) {
                     Ok(()) => self.enter(State::Over),
-                    Err(_) => self.enter(State::Refused),
+                    Err(Refused) => self.enter(State::Refused),
                 },
-                State::Body if link.pending_output() >= OUTPUT_MAX => {
-                    if ready!(link.poll_flush(cx)).is_err() {
+                State::Body if peer.is_full() => {
+                    if ready!(peer.poll_flush(cx)).is_err() {
                         self.enter(State::Refused);
                     }
                     self.steps += 1;
                 }
                 State::Body => match client.poll_body(cx) {
                     Poll::Ready(Ok(Incoming::Data(_))) => {
-                        let taken = ready!(self.poll_take(cx, client, link, copied.as_deref_mut()));
+                        let taken = ready!(self.poll_take(cx, client, peer, copied.as_deref_mut()));
                         self.steps += 1;
                         self.sent += taken as u64;
                         if self.bytes_max > 0 && self.sent > self.bytes_max {
@@ -142,18 +138,20 @@ impl Upload {
                         if let Some(copied) = copied.as_deref_mut() {
                             copied.pass(&[], true);
                         }
-                        if self.is_chunked {
-                            let mut trailers = client.take_trailers();
-                            trailers.as_deref_mut().into_iter().for_each(forward::clean_trailers);
-                            write::last_chunk(link.output(), trailers.as_deref());
+                        if let Some(mut trailers) = client.take_trailers() {
+                            forward::clean_trailers(&mut trailers);
+                            self.trailers = Some(trailers);
                         }
-                        self.enter(State::Flushing);
+                        match peer.finish(self.trailers.as_deref()) {
+                            Ok(()) => self.enter(State::Flushing),
+                            Err(Refused) => self.enter(State::Refused),
+                        }
                     }
                     Poll::Ready(Err(failure)) => {
                         return Poll::Ready(Err(UploadFailure::Client(failure)));
                     }
                     Poll::Pending => {
-                        if let Poll::Ready(Err(_)) = link.poll_flush(cx) {
+                        if let Poll::Ready(Err(Refused)) = peer.poll_flush(cx) {
                             self.enter(State::Refused);
                             continue;
                         }
@@ -169,22 +167,13 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Client<'_>,
-        link: &mut Link,
+        peer: &mut Peer,
         copied: Option<&mut Copied>,
     ) -> Poll<usize> {
         let piece = client.piece();
-        let is_direct = !self.is_chunked && piece.len() >= DIRECT_MIN && link.pending_output() == 0;
-        let taken = if is_direct {
-            match ready!(link.poll_write(cx, piece)) {
-                Ok(taken) => taken,
-                Err(_) => {
-                    self.state = State::Refused;
-                    return Poll::Ready(0);
-                }
-            }
-        } else {
-            put(link.output(), piece, self.is_chunked);
-            piece.len()
+        let Ok(taken) = ready!(peer.poll_take(cx, piece)) else {
+            self.state = State::Refused;
+            return Poll::Ready(0);
         };
         let piece = piece.get(..taken).unwrap_or_default();
         if let Some(copied) = copied {
@@ -201,15 +190,5 @@ impl Upload {
     fn enter(&mut self, state: State) {
         self.state = state;
         self.steps += 1;
-    }
-}
-
-fn put(output: &mut Vec<u8>, piece: &[u8], is_chunked: bool) {
-    if is_chunked {
-        write::chunk_begin(output, piece.len());
-        output.extend_from_slice(piece);
-        output.extend_from_slice(write::CHUNK_END);
-    } else {
-        output.extend_from_slice(piece);
     }
 }

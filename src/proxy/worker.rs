@@ -3,23 +3,17 @@
 //! What follows from a failure is `upstream::verdict`'s to say. Nothing that a client does is an
 //! endpoint's fault.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::Instant;
-
-use crate::downstream::{BodyLength, Client, Request};
-use crate::proxy::answering::{Answering, Worker};
+use crate::downstream::{Client, Request};
+use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Asking, Failed, accept};
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
+use crate::proxy::reach::{Fresh, reach};
 use crate::proxy::response::Response;
 use crate::proxy::upload::Upload;
 use crate::proxy::{endpoint, forward};
-use crate::upstream::verdict::{Failure, Phase, Retry, Status, verdict};
-use crate::upstream::way::Link;
-use crate::wire::connection::ConnectionOptions;
+use crate::upstream::verdict::{Phase, Retry, Status, verdict};
 use crate::wire::flaw::RequestFlaw;
 
 /// Sends the request to an endpoint, to another one where that may be, and waits for the answer.
@@ -41,7 +35,9 @@ pub async fn ask(
     let is_repeatable = request.method.is_idempotent();
     let may_grow = !shared.buffers.is_full();
     client.let_grow(may_grow);
-    let mut upload = Upload::new(request.body, bytes_max, is_repeatable && may_grow);
+    // Over HTTP/2 a worker may say that it has not begun with a request.
+    let is_worth_it = is_repeatable || endpoint::is_http2(shared, ctx);
+    let mut upload = Upload::new(request.body, bytes_max, is_worth_it && may_grow);
     let mut must_be_fresh = None;
     // What the last attempt ended with; another one may do better.
     let mut last = RequestError::BadGateway;
@@ -54,17 +50,17 @@ pub async fn ask(
                     last = error;
                     continue;
                 }
-                (Retry::SameEndpointFresh | Retry::No, error) => return Err(error),
+                (_, error) => return Err(error),
             },
         };
-        let mut asking = Asking::new(worker, &mut upload, request, &head, ctx);
-        asking.worker.link.let_grow(may_grow);
+        let begun = ctx.attempts.begun;
+        let mut asking = Asking::new(worker, &mut upload, request, &head, ctx)?;
+        asking.worker.peer.let_grow(may_grow);
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
         match answered {
             Ok(framing) => {
-                let keeps = ConnectionOptions::of(&answer.fields).keeps(answer.version);
-                let body = Answering::new(worker, proxy.pool.clone(), upload, framing, keeps);
+                let body = Answering::new(worker, proxy.pool.clone(), upload, framing);
                 return accept(request, answer, Box::new(body)).map_err(|failure| {
                     let failed = Failed { phase: Phase::AwaitHead, failure };
                     endpoint::failed(shared, ctx, failed);
@@ -74,17 +70,26 @@ pub async fn ask(
             Err(failed) => {
                 let endpoint = worker.endpoint;
                 drop(worker);
-                match note_failure(proxy, ctx, failed) {
-                    (Retry::SameEndpointFresh, error)
-                        if is_repeatable && upload.may_begin_again() =>
-                    {
-                        (must_be_fresh, last) = (Some(endpoint), error);
-                    }
-                    (_, error) => return Err(error),
+                let (retry, error) = note_failure(proxy, ctx, failed);
+                if !may_repeat(retry, is_repeatable, &upload) {
+                    return Err(error);
                 }
+                let is_same = retry != Retry::AnotherEndpoint;
+                must_be_fresh = is_same.then_some(Fresh { endpoint, since: begun });
+                last = error;
             }
         }
     }
+}
+
+/// Whether a request that was sent may be sent again.
+fn may_repeat(retry: Retry, is_repeatable: bool, upload: &Upload) -> bool {
+    let is_harmless = match retry {
+        Retry::No => false,
+        Retry::SameEndpointFresh => is_repeatable,
+        Retry::SameEndpointUnprocessed | Retry::AnotherEndpoint => true,
+    };
+    is_harmless && upload.may_begin_again()
 }
 
 /// Notes a failure. What may be tried next, and what is answered otherwise.
@@ -110,59 +115,4 @@ pub fn error_of(status: Status) -> RequestError {
         Status::Internal => RequestError::Internal,
         Status::ClientGone | Status::Ended => RequestError::ClientGone,
     }
-}
-
-/// A connection to an endpoint: `again`, or one that was not tried yet.
-///
-/// # Errors
-/// What went wrong; nothing where no endpoint is left.
-async fn reach(
-    proxy: &Proxy,
-    request: &Request,
-    client: &mut Client<'_>,
-    ctx: &mut Context,
-    again: Option<usize>,
-) -> Result<Worker, Option<Failed>> {
-    let (shared, now) = (&proxy.shared, Instant::now());
-    let (upstream, endpoint) = match again {
-        Some(endpoint) => endpoint::again(shared, ctx, endpoint, now),
-        None => endpoint::select(shared, request, ctx, now),
-    }
-    .ok_or(None)?;
-    if again.is_none()
-        && let Some(link) = proxy.pool.take(upstream, endpoint, now)
-    {
-        return Ok(Worker { link, upstream, endpoint });
-    }
-    let link = Box::pin(connect(proxy, request, client, ctx, (upstream, endpoint))).await;
-    let failed = |failure| Some(Failed { phase: Phase::Connect, failure });
-    Ok(Worker { link: link.map_err(failed)?, upstream, endpoint })
-}
-
-async fn connect(
-    proxy: &Proxy,
-    request: &Request,
-    client: &mut Client<'_>,
-    ctx: &Context,
-    (upstream, endpoint): (usize, usize),
-) -> Result<Link, Failure> {
-    let mut connecting = pin!(proxy.pool.connect(upstream, endpoint));
-    // A login goes on without its client (PROTOCOL.md 20).
-    let watches = request.body == BodyLength::Empty && !ctx.is_login();
-    poll_fn(|cx| {
-        if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
-            return Poll::Ready(Err(Failure::Cut));
-        }
-        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(connected.map_err(|error| {
-                tracing::debug!(%error, "no connection to an endpoint");
-                error.failure()
-            }));
-        }
-        if watches && client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Failure::ClientGone));
-        }
-        Poll::Pending
-    })
-    .await
 }

@@ -82,6 +82,14 @@ impl Io {
         }
     }
 
+    /// Whether TLS, if there is any, has agreed to HTTP/2 (RFC 9113 section 3.2).
+    pub fn may_speak_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// Ends an idle connection in the way of its transport. A worker that does not take that at
     /// once goes without.
     pub fn say_goodbye(&mut self) {

@@ -223,7 +223,7 @@ impl Drop for Active {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Address, EndpointSettings, Timeouts};
+    use super::super::{Address, EndpointSettings, Protocol, Timeouts};
     use super::*;
 
     const T0: UnixMillis = UnixMillis(1_000_000);
@@ -236,6 +236,7 @@ mod tests {
         Arc::new(Group::new(UpstreamSettings {
             name: "shop".to_owned(),
             balance,
+            protocol: Protocol::Http1,
             endpoints: endpoints.collect(),
             timeouts: Timeouts::default(),
             tls: None,

@@ -42,6 +42,16 @@ impl fmt::Display for Address {
     }
 }
 
+/// What is spoken with endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: over TLS by ALPN, without it by prior knowledge.
+    Http2,
+}
+
 /// One endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSettings {
@@ -94,6 +104,7 @@ pub struct ClientCertificate {
 pub struct UpstreamSettings {
     pub name: String,
     pub balance: Balance,
+    pub protocol: Protocol,
     pub endpoints: Vec<EndpointSettings>,
     pub timeouts: Timeouts,
     pub tls: Option<TlsSettings>,

@@ -1,6 +1,6 @@
 //! What follows from a failure on the way to a worker or back: whose fault, what next, which status.
 //!
-//! One closed table. A request is sent again only where no worker can have carried it out, or where
+//! One closed table. A request is sent again only where no worker has carried it out, or where
 //! carrying it out twice does no harm (RFC 9110 section 9.2.2). An endpoint is blamed for what it
 //! did: not for a client that stalls or leaves, a kept connection it had given up, or our own lack
 //! of descriptors.
@@ -33,6 +33,11 @@ pub enum Failure {
     /// A kept connection was closed before a byte of the answer.
     ClosedReused,
     Closed,
+    /// The worker says that it has not begun with the request (RFC 9113 section 8.7), over a connection
+    /// that had served others: it may be about to close that one.
+    UnprocessedReused,
+    /// The same over a connection that was made for it: the worker has no room.
+    Unprocessed,
     /// An answer that is none.
     Flaw,
     ClientGone,
@@ -64,11 +69,15 @@ pub enum Blame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     No,
-    /// Nothing was sent: any request may go to another endpoint.
+    /// Nothing was sent, or nothing was begun with: any request whose body, if it has one, is still held
+    /// may go to another endpoint.
     AnotherEndpoint,
     /// The kept connection was closed: an idempotent request whose body, if it has one, is still
     /// held may go to the same endpoint over a fresh connection.
     SameEndpointFresh,
+    /// The worker has not begun with it: any request whose body, if it has one, is still held may go to
+    /// the same endpoint over a fresh connection.
+    SameEndpointUnprocessed,
 }
 
 /// What an exchange ends with.
@@ -127,14 +136,15 @@ pub const fn verdict(phase: Phase, failure: Failure) -> Verdict {
             }
             Tunnel => ENDED,
         },
-        Failure::ClosedReused => match phase {
-            Connect | SendHead | SendBody | AwaitHead => {
-                nobody(Retry::SameEndpointFresh, Status::BadGateway)
-            }
-            // The answer had begun, so the worker had taken the request.
-            ReadBody => endpoint(Retry::No, Status::BadGateway),
-            Tunnel => ENDED,
-        },
+        Failure::ClosedReused => {
+            unanswered(phase, nobody(Retry::SameEndpointFresh, Status::BadGateway))
+        }
+        Failure::UnprocessedReused => {
+            unanswered(phase, nobody(Retry::SameEndpointUnprocessed, Status::BadGateway))
+        }
+        Failure::Unprocessed => {
+            unanswered(phase, endpoint(Retry::AnotherEndpoint, Status::BadGateway))
+        }
         Failure::TimedOut => match phase {
             Connect => endpoint(Retry::AnotherEndpoint, Status::UpstreamTimeout),
             SendHead | SendBody | AwaitHead | ReadBody => {
@@ -147,6 +157,15 @@ pub const fn verdict(phase: Phase, failure: Failure) -> Verdict {
             SendHead | SendBody | AwaitHead | ReadBody => endpoint(Retry::No, Status::BadGateway),
             Tunnel => ENDED,
         },
+    }
+}
+
+/// The verdict, unless the answer had begun: then the worker had taken the request.
+const fn unanswered(phase: Phase, verdict: Verdict) -> Verdict {
+    match phase {
+        Phase::Connect | Phase::SendHead | Phase::SendBody | Phase::AwaitHead => verdict,
+        Phase::ReadBody => endpoint(Retry::No, Status::BadGateway),
+        Phase::Tunnel => ENDED,
     }
 }
 
@@ -165,7 +184,7 @@ const fn endpoint(retry: Retry, status: Status) -> Verdict {
 mod tests {
     use super::Failure::{
         ClientGone, ClientStalled, Closed, ClosedReused, Cut, Flaw, OutOfDescriptors, Refused,
-        TimedOut, Tls, TooLarge,
+        TimedOut, Tls, TooLarge, Unprocessed, UnprocessedReused,
     };
     use super::*;
 
@@ -179,14 +198,16 @@ mod tests {
     ];
 
     /// A row for each failure, a column for each phase: blame (`E`ndpoint or nobody, `-`), retry
-    /// (`a`nother endpoint, `f`resh connection or none, `-`), status.
-    const TABLE: [(Failure, [&str; 6]); 11] = [
+    /// (`a`nother endpoint, `f`resh connection, fresh for any method: `u`, or none, `-`), status.
+    const TABLE: [(Failure, [&str; 6]); 13] = [
         //                  Connect   SendHead  SendBody  AwaitHead ReadBody  Tunnel
         (Refused, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
         (TimedOut, ["Ea 504", "E- 504", "E- 504", "E- 504", "E- 504", "-- end"]),
         (Tls, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
         (OutOfDescriptors, ["-- 500", "-- 500", "-- 500", "-- 500", "-- 500", "-- 500"]),
         (ClosedReused, ["-f 502", "-f 502", "-f 502", "-f 502", "E- 502", "-- end"]),
+        (UnprocessedReused, ["-u 502", "-u 502", "-u 502", "-u 502", "E- 502", "-- end"]),
+        (Unprocessed, ["Ea 502", "Ea 502", "Ea 502", "Ea 502", "E- 502", "-- end"]),
         (Closed, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
         (Flaw, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
         (ClientGone, ["-- 499", "-- 499", "-- 499", "-- 499", "-- 499", "-- end"]),
@@ -203,6 +224,7 @@ mod tests {
         let retry = match verdict.retry {
             Retry::AnotherEndpoint => 'a',
             Retry::SameEndpointFresh => 'f',
+            Retry::SameEndpointUnprocessed => 'u',
             Retry::No => '-',
         };
         let status = match (verdict.status, verdict.status.code()) {
@@ -223,12 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_sent_once_is_sent_again_over_a_fresh_connection_only() {
+    fn whatever_may_have_been_begun_with_goes_to_no_other_endpoint() {
         for (failure, _) in TABLE {
             for phase in PHASES {
                 let retry = verdict(phase, failure).retry;
                 assert!(
-                    retry != Retry::AnotherEndpoint || phase == Phase::Connect,
+                    retry != Retry::AnotherEndpoint
+                        || phase == Phase::Connect
+                        || failure == Unprocessed,
                     "{failure:?} in {phase:?}"
                 );
             }

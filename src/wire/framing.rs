@@ -16,6 +16,7 @@ pub enum Framing {
     Empty,
     /// So many bytes; not zero.
     Length(u64),
+    /// In chunks; in HTTP/2, whose frames are as much, without a length.
     Chunked,
     /// Answers only: everything until the connection closes.
     UntilClose,
@@ -67,6 +68,25 @@ impl Framing {
             Lengths { coding: false, length: Some(Err(())) } => return Err(ResponseFlaw::Length),
         };
         Ok(if has_body(head.status, method) { framing } else { Self::Empty })
+    }
+
+    /// The framing of an answer that came in HTTP/2, where each message says where it ends (RFC 9113
+    /// section 8.1); `is_over` where it has ended with its head.
+    ///
+    /// # Errors
+    /// Always 502.
+    pub fn of_stream(
+        head: &ResponseHead,
+        method: &Method,
+        is_over: bool,
+    ) -> Result<Self, ResponseFlaw> {
+        let length = lengths(&head.fields).length.transpose().map_err(|()| ResponseFlaw::Length)?;
+        Ok(match length {
+            _ if !has_body(head.status, method) => Self::Empty,
+            Some(length) => Self::of_length(length),
+            None if is_over => Self::Empty,
+            None => Self::Chunked,
+        })
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `request`, `response` | heads |
 //! | `framing` | how long a body is |
 //! | `body`, `chunked` | bodies, decoded piece by piece |
+//! | `map` | fields as HTTP/2 has them |
 //! | `connection` | what `Connection` says, and what must not be passed on |
 //! | `write` | heads and chunks as bytes |
 //! | `flaw` | what is wrong with a message, and the status that says so |
@@ -25,6 +26,7 @@ pub mod connection;
 pub mod fields;
 pub mod flaw;
 pub mod framing;
+pub mod map;
 pub mod name;
 pub mod request;
 pub mod response;

@@ -9,7 +9,8 @@ use crate::config::value::path::normal;
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
 use crate::upstream::{
-    Address, Balance, ClientCertificate, EndpointSettings, Timeouts, TlsSettings, UpstreamSettings,
+    Address, Balance, ClientCertificate, EndpointSettings, Protocol, Timeouts, TlsSettings,
+    UpstreamSettings,
 };
 
 use super::cursor::routes;
@@ -68,6 +69,7 @@ impl Checker<'_> {
         UpstreamSettings {
             name: name.to_owned(),
             balance: self.balance(upstream, &format!("{path}.balance")),
+            protocol: self.protocol(upstream, &format!("{path}.protocol")),
             endpoints,
             timeouts: self
                 .upstream_timeouts(upstream.timeouts.as_ref(), &format!("{path}.timeouts")),
@@ -84,6 +86,14 @@ impl Checker<'_> {
         ];
         self.or(&upstream.balance, path, Balance::RoundRobin, |text| {
             choice(text, "way to balance", &BALANCES)
+        })
+    }
+
+    fn protocol(&mut self, upstream: &Upstream, path: &str) -> Protocol {
+        const PROTOCOLS: [(&str, Protocol); 2] =
+            [("http/1.1", Protocol::Http1), ("h2", Protocol::Http2)];
+        self.or(&upstream.protocol, path, Protocol::Http1, |text| {
+            choice(text, "protocol that is spoken with workers", &PROTOCOLS)
         })
     }
 

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Response, StatusCode};
 
 use super::{SEND_BUFFER_MAX, STREAM_WINDOW};
 use crate::downstream::alarm::Alarm;
 use crate::downstream::client::{ClientFailure, Incoming};
 use crate::downstream::request::Request;
 use crate::listen::Info;
-use crate::wire::fields::Fields;
+use crate::wire::fields::{Fields, Unwritable};
 use crate::wire::flaw::RequestFlaw;
+use crate::wire::map::{map_of, trailers_of};
 use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
@@ -100,7 +101,9 @@ impl Http2 {
                 None => {
                     let trailers = ready!(self.body.poll_trailers(cx));
                     let trailers = trailers.map_err(|_| ClientFailure::Gone)?;
-                    self.trailers = trailers.map(|map| read_trailers(&map)).transpose()?.flatten();
+                    let flaw = |Unwritable| ClientFailure::Flaw(RequestFlaw::FieldLine);
+                    let trailers = trailers.as_ref().map(trailers_of).transpose();
+                    self.trailers = trailers.map_err(flaw)?.flatten();
                     self.is_over = true;
                 }
             }
@@ -310,32 +313,4 @@ impl Http2 {
             }
         }
     }
-}
-
-/// What may stand in a head or in trailers of HTTP/2 (RFC 9113 section 8.2.2).
-fn map_of(fields: &Fields) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(fields.len());
-    for field in fields.iter() {
-        if field.known.is_hop_by_hop() || matches!(field.known, Name::ContentLength) {
-            continue;
-        }
-        let pair = (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value));
-        if let (Ok(name), Ok(value)) = pair {
-            map.append(name, value);
-        }
-    }
-    map
-}
-
-/// Trailers, without those that no trailer may be (RFC 9110 section 6.5.1).
-fn read_trailers(map: &HeaderMap) -> Result<Option<Box<Fields>>, ClientFailure> {
-    let mut fields = Fields::new();
-    for (name, value) in map {
-        if Name::of(name.as_str().as_bytes()).is_barred_from_trailers() {
-            continue;
-        }
-        let pushed = fields.push(name.as_str().as_bytes(), value.as_bytes());
-        pushed.map_err(|_| ClientFailure::Flaw(RequestFlaw::FieldLine))?;
-    }
-    Ok((!fields.is_empty()).then(|| Box::new(fields)))
 }

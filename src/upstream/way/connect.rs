@@ -31,6 +31,11 @@ pub enum ConnectError {
     /// The handshake failed: a certificate that is not believed, no TLS there, a closed connection.
     #[error("TLS: {0}")]
     Tls(io::Error),
+    /// Its settings did not come (RFC 9113 section 3.4).
+    #[error("no HTTP/2 settings came in time")]
+    GreetingTimedOut,
+    #[error("no HTTP/2 is spoken there: {0}")]
+    NoHttp2(String),
     /// This process or this machine has no more of them, which is no endpoint's fault.
     #[error("no descriptor, port or memory is left for a connection: {0}")]
     OutOfDescriptors(io::Error),
@@ -41,8 +46,9 @@ impl ConnectError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Refused | Self::Unreachable(_) => Failure::Refused,
-            Self::TimedOut | Self::HandshakeTimedOut => Failure::TimedOut,
+            Self::TimedOut | Self::HandshakeTimedOut | Self::GreetingTimedOut => Failure::TimedOut,
             Self::Tls(_) => Failure::Tls,
+            Self::NoHttp2(_) => Failure::Flaw,
             Self::OutOfDescriptors(_) => Failure::OutOfDescriptors,
         }
     }

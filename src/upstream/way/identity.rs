@@ -19,14 +19,13 @@ pub enum IdentityError {
     NoCertificate(PathBuf),
     #[error("key: {} holds no private key in PEM that is not encrypted", .0.display())]
     NoKey(PathBuf),
-    #[error("key: {} cannot be used with {}: {reason}", key.display(), chain.display())]
-    Unusable { chain: PathBuf, key: PathBuf, reason: rustls::Error },
+    #[error("key: {} cannot be used with its chain: {reason}", key.display())]
+    Unusable { key: PathBuf, reason: rustls::Error },
 }
 
 impl IdentityError {
     pub(super) fn unusable(files: &ClientCertificate, reason: rustls::Error) -> Self {
-        let ClientCertificate { chain, key } = files.clone();
-        Self::Unusable { chain, key, reason }
+        Self::Unusable { key: files.key.clone(), reason }
     }
 }
 

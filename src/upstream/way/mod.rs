@@ -1,9 +1,11 @@
 //! The way to a worker: connections over TCP, unix sockets and TLS, and the pool that keeps them.
 //!
-//! Bytes only. What they mean is `wire`'s to read; deadlines of reading and writing are the
-//! exchange's, and so is what follows from a failure (`upstream::verdict`).
+//! Of HTTP/1 bytes only: what they mean is `wire`'s to read. HTTP/2 has a folder of its own. Deadlines
+//! of reading and writing are the exchange's, and so is what follows from a failure
+//! (`upstream::verdict`).
 
 mod connect;
+pub mod http2;
 mod identity;
 mod link;
 mod pool;

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connect::{self, ConnectError};
+use super::http2::{Connections, Stream};
 use super::link::{INPUT_MAX, Link};
 use super::stash::Stash;
 use super::ways::Ways;
 use crate::transport::Io;
+use crate::upstream::Protocol;
 
 /// Connections to workers: new ones, and those that are kept. An endpoint is told by the index of its
 /// upstream and its own, as the settings have them; another index panics.
@@ -20,6 +22,7 @@ pub struct Pool {
     ways: Arc<Ways>,
     keepalive: usize,
     kept: Mutex<Kept>,
+    http2: Connections,
 }
 
 struct Kept {
@@ -42,7 +45,27 @@ impl Pool {
     pub fn new(ways: Arc<Ways>, keepalive: usize) -> Self {
         let idle = ways.sizes().map(|size| (0..size).map(|_| VecDeque::new()).collect()).collect();
         let kept = Kept { idle, count: 0, inputs: Stash::default(), outputs: Stash::default() };
-        Self { ways, keepalive, kept: Mutex::new(kept) }
+        let http2 = Connections::new(ways.clone());
+        Self { ways, keepalive, kept: Mutex::new(kept), http2 }
+    }
+
+    /// Whether an upstream's endpoints speak HTTP/2: then [`stream`](Self::stream) leads there, else
+    /// [`take`](Self::take) and [`connect`](Self::connect).
+    pub fn speaks_http2(&self, upstream: usize) -> bool {
+        self.ways.upstream(upstream).protocol == Protocol::Http2
+    }
+
+    /// A stream for one request, on a connection that others may share and that was not begun before
+    /// `since`. The connection may still have to come about.
+    pub fn stream(
+        &self,
+        upstream: usize,
+        endpoint: usize,
+        since: Option<Instant>,
+        now: Instant,
+    ) -> Stream {
+        let is_https = self.ways.upstream(upstream).endpoints[endpoint].tls.is_some();
+        Stream::new(self.http2.place(upstream, endpoint, since, now), is_https)
     }
 
     /// A kept connection that is still good. Others are dropped on the way: closed by the worker,
@@ -89,6 +112,7 @@ impl Pool {
 
     /// Drops what is idle for too long or no longer good, and buffers that nobody needs.
     pub fn sweep(&self, now: Instant) {
+        self.http2.sweep(now);
         let mut kept = self.lock();
         kept.inputs.sweep();
         kept.outputs.sweep();
@@ -107,6 +131,11 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         // What a panic left behind is whole: every change is one step.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn http2(&self) -> &Connections {
+        &self.http2
     }
 
     #[cfg(test)]

@@ -12,12 +12,12 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{ConnectError, Link, Pool, Ways};
 use crate::upstream::verdict::Failure;
 use crate::upstream::{
-    Address, Balance, EndpointSettings, Timeouts, TlsSettings, UpstreamSettings,
+    Address, Balance, EndpointSettings, Protocol, Timeouts, TlsSettings, UpstreamSettings,
 };
 
 mod identity;
 mod pooling;
-mod tls;
+pub(super) mod tls;
 mod transport;
 
 /// An upstream with these endpoints.
@@ -26,6 +26,7 @@ fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> UpstreamSettin
     UpstreamSettings {
         name: "shop".to_owned(),
         balance: Balance::RoundRobin,
+        protocol: Protocol::Http1,
         endpoints: addresses.into_iter().map(endpoint).collect(),
         timeouts: Timeouts::default(),
         tls,

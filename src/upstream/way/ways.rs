@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::identity::{self, IdentityError};
 use super::trust::{self, TrustError};
-use crate::upstream::{Address, Timeouts, TlsSettings, UpstreamSettings};
+use crate::upstream::{Address, Protocol, Timeouts, TlsSettings, UpstreamSettings};
 
 /// The endpoints of every upstream, in the order of the settings.
 pub struct Ways {
@@ -23,6 +23,7 @@ pub struct Ways {
 pub(super) struct Way {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) timeouts: Timeouts,
+    pub(super) protocol: Protocol,
 }
 
 pub(super) struct Endpoint {
@@ -97,7 +98,8 @@ impl std::fmt::Debug for Ways {
 
 impl Way {
     fn new(settings: &UpstreamSettings, system: &mut System) -> Result<Self, WayFlaw> {
-        let tls = settings.tls.as_ref().map(|tls| client(tls, system)).transpose()?;
+        let tls =
+            settings.tls.as_ref().map(|tls| client(tls, settings.protocol, system)).transpose()?;
         let endpoints = settings
             .endpoints
             .iter()
@@ -110,7 +112,7 @@ impl Way {
                 Ok(Endpoint { address: endpoint.address.clone(), tls })
             })
             .collect::<Result<_, WayFlaw>>()?;
-        Ok(Self { endpoints, timeouts: settings.timeouts })
+        Ok(Self { endpoints, timeouts: settings.timeouts, protocol: settings.protocol })
     }
 }
 
@@ -126,6 +128,7 @@ impl Tls {
 
 fn client(
     settings: &TlsSettings,
+    protocol: Protocol,
     system: &mut System,
 ) -> Result<(ClientConfig, ServerName<'static>), WayFlaw> {
     let name = ServerName::try_from(settings.server_name.clone())
@@ -148,6 +151,9 @@ fn client(
                 .map_err(|reason| IdentityError::unusable(files, reason))?
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![match protocol {
+        Protocol::Http1 => b"http/1.1".to_vec(),
+        Protocol::Http2 => b"h2".to_vec(),
+    }];
     Ok((config, name))
 }

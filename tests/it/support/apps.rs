@@ -55,15 +55,35 @@ impl App {
         Self::start("naive", &[("PORT", &address.port().to_string())])
     }
 
+    /// A gRPC service.
+    pub fn grpc() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let mut command = Command::new(Self::python());
+        command
+            .arg(Self::directory().join("calls_grpc.py"))
+            .arg("serve")
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        Self::spawn("grpc", &mut command, directory).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// Where the applications are.
+    pub fn directory() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps")
+    }
+
+    /// The Python that has what they need.
+    pub fn python() -> PathBuf {
+        let python = Self::directory().join("venv/bin/python");
+        assert!(python.exists(), "it is missing: run `scripts/test-apps` (`make test` does)");
+        python
+    }
+
     /// Django with its sessions in a cache on this Redis, two processes.
     pub fn django(redis: &Redis) -> Self {
-        let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps");
-        let python = apps.join("venv/bin/python");
-        assert!(python.exists(), "Django is missing: run `scripts/test-apps` (`make test` does)");
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let mut command = Command::new(python);
+        let mut command = Command::new(Self::python());
         command
-            .arg(apps.join("shop_django.py"))
+            .arg(Self::directory().join("shop_django.py"))
             .current_dir(directory.path())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("REDIS_URL", redis.url());

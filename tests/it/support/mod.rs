@@ -14,6 +14,7 @@ pub mod client;
 pub mod counts;
 pub mod frames;
 pub mod h2;
+pub mod h2_origin;
 pub mod http;
 pub mod in_process;
 pub mod jar;

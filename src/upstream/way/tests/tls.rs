@@ -11,12 +11,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::*;
 
-pub(super) const NAME: &str = "worker.internal";
+pub(in crate::upstream::way) const NAME: &str = "worker.internal";
 
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(in crate::upstream::way) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(in crate::upstream::way) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -24,12 +24,12 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
-    pub(super) fn write(&self, directory: &Path) -> PathBuf {
+    pub(in crate::upstream::way) fn write(&self, directory: &Path) -> PathBuf {
         write(directory, "ca.pem", &self.0.as_ref().pem())
     }
 
     /// A certificate for a name, with its key.
-    pub(super) fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+    pub(in crate::upstream::way) fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().expect("entropy");
         let params = CertificateParams::new([name.to_owned()]).expect("a name");
         (params.signed_by(&key, &self.0).expect("signed"), key)
@@ -41,7 +41,11 @@ impl Authority {
     }
 
     /// The same, for clients that this authority has issued certificates to.
-    pub(super) fn server_for(&self, clients: Option<&Self>, alpn: &[&str]) -> TlsAcceptor {
+    pub(in crate::upstream::way) fn server_for(
+        &self,
+        clients: Option<&Self>,
+        alpn: &[&str],
+    ) -> TlsAcceptor {
         let (certificate, key) = self.issue(NAME);
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -1,0 +1,115 @@
+//! The way to an endpoint: a kept connection, a new one, or a stream of a shared one.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use crate::downstream::{BodyLength, Client, Request};
+use crate::proxy::asking::Failed;
+use crate::proxy::context::Context;
+use crate::proxy::endpoint;
+use crate::proxy::exchange::Proxy;
+use crate::proxy::peer::{Http1, Peer, Worker};
+use crate::upstream::verdict::{Failure, Phase};
+use crate::upstream::way::http2::Stream;
+
+/// How often a connection may have no place for a request that waited for it.
+const CROWDED_MAX: u32 = 4;
+
+/// The same endpoint over a connection that is not the one before.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh {
+    pub endpoint: usize,
+    /// When the attempt before began: what was made since is fresh.
+    pub since: Option<Instant>,
+}
+
+/// The way to an endpoint: `again`, or one that was not tried yet.
+///
+/// # Errors
+/// What went wrong; nothing where no endpoint is left.
+pub async fn reach(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    again: Option<Fresh>,
+) -> Result<Worker, Option<Failed>> {
+    let (shared, pool, now) = (&proxy.shared, &proxy.pool, Instant::now());
+    let (upstream, endpoint) = match again {
+        Some(Fresh { endpoint, .. }) => endpoint::again(shared, ctx, endpoint, now),
+        None => endpoint::select(shared, request, ctx, now),
+    }
+    .ok_or(None)?;
+    let peer = if pool.speaks_http2(upstream) {
+        // Without an attempt before, any connection is fresh enough.
+        let since = again.map(|fresh| fresh.since.unwrap_or(now));
+        let open = || pool.stream(upstream, endpoint, since, Instant::now());
+        let stream = open();
+        match stream.is_ready() {
+            true => Ok(stream),
+            false => Box::pin(ready(open, stream, request, client, ctx)).await,
+        }
+        .map(|stream| Peer::Http2(Box::new(stream)))
+    } else if again.is_none()
+        && let Some(link) = pool.take(upstream, endpoint, now)
+    {
+        Ok(Peer::Http1(Http1::new(link)))
+    } else {
+        let connecting = async {
+            pool.connect(upstream, endpoint).await.map_err(|error| {
+                tracing::debug!(%error, "no connection to an endpoint");
+                error.failure()
+            })
+        };
+        let connected = Box::pin(wait(connecting, request, client, ctx)).await;
+        connected.map(|link| Peer::Http1(Http1::new(link)))
+    };
+    let failed = |failure| Some(Failed { phase: Phase::Connect, failure });
+    Ok(Worker { peer: peer.map_err(failed)?, upstream, endpoint })
+}
+
+/// Waits for the connection that a stream will be on.
+async fn ready(
+    open: impl Fn() -> Stream,
+    mut stream: Stream,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &Context,
+) -> Result<Stream, Failure> {
+    for _ in 0..CROWDED_MAX {
+        if wait(stream.ready(), request, client, ctx).await? {
+            return Ok(stream);
+        }
+        // It goes before it asks again: others are counted after it.
+        drop(stream);
+        stream = open();
+    }
+    Err(Failure::Refused)
+}
+
+/// Waits for a connection, the client and what may cut the exchange.
+async fn wait<T>(
+    connecting: impl Future<Output = Result<T, Failure>>,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &Context,
+) -> Result<T, Failure> {
+    let mut connecting = pin!(connecting);
+    // A login goes on without its client (PROTOCOL.md 20).
+    let watches = request.body == BodyLength::Empty && !ctx.is_login();
+    poll_fn(|cx| {
+        if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
+            return Poll::Ready(Err(Failure::Cut));
+        }
+        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(connected);
+        }
+        if watches && client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
+        Poll::Pending
+    })
+    .await
+}
