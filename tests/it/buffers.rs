@@ -63,6 +63,19 @@ async fn held(proxy: &Proxy, is: impl Fn(u64) -> bool) -> u64 {
     .await
 }
 
+/// What is held once it is more than before and has stopped growing: until then, an upload may still fill
+/// the limit, and the next one would be refused.
+async fn grown(proxy: &Proxy, before: u64) -> u64 {
+    let mut now = held(proxy, |held| held > before).await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        match count(proxy, HELD).await {
+            same if same == now => return now,
+            more => now = more,
+        }
+    }
+}
+
 #[tokio::test]
 async fn where_bodies_fill_the_limit_new_ones_are_refused_and_those_under_way_arrive() {
     let mut origin = Origin::start().await;
@@ -73,7 +86,7 @@ async fn where_bodies_fill_the_limit_new_ones_are_refused_and_those_under_way_ar
     while full < MIB {
         uploads.spawn(upload(dial(&proxy).await));
         stalled.push(origin.next_head().await);
-        full = held(&proxy, |held| held > full).await;
+        full = grown(&proxy, full).await;
     }
     assert!(full < MIB + MIB / 4, "{full} bytes are held");
 
