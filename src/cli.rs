@@ -36,7 +36,7 @@ pub enum Command {
     /// Ask a running process about sessions; it is found by its configuration.
     Sessions { sessions: Sessions, config: PathBuf },
     /// Translate nginx's configuration.
-    Import(import::Import),
+    Import { import: import::Import, config: PathBuf, quiet: bool },
     /// Show the protocol at work, with an application of its own.
     Demo(Demo),
     /// Print what [`version`] says.
@@ -101,7 +101,7 @@ pub fn parse_from(
         }
         Sub::Keys(keys) => Command::Keys { keys, config },
         Sub::Sessions(sessions) => Command::Sessions { sessions, config },
-        Sub::Import(import) => Command::Import(import),
+        Sub::Import(import) => Command::Import { import, config, quiet },
         Sub::Demo(demo) => Command::Demo(demo),
     })
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use cloakroom::app::App;
 use cloakroom::cli::{self, Command};
 use cloakroom::clock::Clock;
-use cloakroom::config;
+use cloakroom::config::{self, Config};
 use cloakroom::telemetry;
 
 #[global_allocator]
@@ -22,7 +22,10 @@ fn main() -> ExitCode {
         Command::Sessions { sessions, config } => {
             sessions.run(&config).map(|said| println!("{said}"))
         }
-        Command::Import(import) => return cli::import::run(&import),
+        Command::Import { import, config, quiet } if import.run => {
+            import.config(&config, quiet).and_then(serve)
+        }
+        Command::Import { import, config, quiet } => return import.write(&config, quiet),
         Command::Demo(demo) => cli::demo::run(demo.port),
         Command::Version(detail) => {
             // nginx writes it there.
@@ -40,7 +43,10 @@ fn main() -> ExitCode {
 }
 
 fn run(file: &Path) -> Result<(), String> {
-    let config = config::load(file).map_err(|diagnostics| diagnostics.to_string())?;
+    config::load(file).map_err(|diagnostics| diagnostics.to_string()).and_then(serve)
+}
+
+fn serve(config: Config) -> Result<(), String> {
     telemetry::log::init(&config.log)?;
     let app = App::build(config, Clock::System).map_err(|error| error.to_string())?;
     app.run().map_err(|error| error.to_string())

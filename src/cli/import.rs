@@ -6,62 +6,91 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::CONFIG_FILE;
+use crate::config::environment::Environment;
+use crate::config::{self, Config};
 use crate::import::translate::{Matter, Translation, translate};
+use crate::import::tree::Tree;
 use crate::import::{Disk, nginx, text};
+
+/// Where nginx's configuration is looked for.
+const NGINX_CONF: &str = "/etc/nginx/nginx.conf";
 
 /// `cloakroom import`
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Import {
-    /// nginx's configuration
-    #[arg(default_value = "/etc/nginx/nginx.conf")]
-    pub file: PathBuf,
+    /// nginx's configuration; else what `-c` names, else /etc/nginx/nginx.conf
+    pub file: Option<PathBuf>,
     /// Where the translation is written; standard output without it
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "run")]
     pub output: Option<PathBuf>,
     /// Fail where anything of the file is left out
     #[arg(long)]
     pub strict: bool,
-    /// Say nothing of what has no meaning here
-    #[arg(short, long)]
-    pub quiet: bool,
+    /// Serve the file at once, without writing anything
+    #[arg(long)]
+    pub run: bool,
 }
 
-/// Translates a file. Notes and mistakes go to standard error.
-pub fn run(import: &Import) -> ExitCode {
-    let file = absolute(&import.file);
-    let name = text::text(file.as_os_str().as_encoded_bytes());
-    let tree = match nginx(&Disk, &name, "") {
-        Ok(tree) => tree,
-        Err(mistake) => {
-            eprintln!("cloakroom: {mistake}");
-            return ExitCode::FAILURE;
+impl Import {
+    /// Translates the file, and writes the translation. Notes and mistakes go to standard error.
+    pub fn write(&self, config: &Path, quiet: bool) -> ExitCode {
+        let done = self.translation(config, quiet).and_then(|(_, translation)| {
+            let written = match &self.output {
+                Some(path) => std::fs::write(path, &translation.yaml),
+                None => std::io::stdout().lock().write_all(translation.yaml.as_bytes()),
+            };
+            written.map_err(|error| format!("the translation cannot be written: {error}"))
+        });
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                eprintln!("cloakroom: {problem}");
+                ExitCode::FAILURE
+            }
         }
-    };
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let translation = translate(&tree, &folder.to_string_lossy());
-    for note in &translation.notes {
-        if note.matter != Matter::Meaningless || !import.quiet {
-            eprintln!("{}", note.line(&tree));
+    }
+
+    /// The file as a configuration to be served.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn config(&self, config: &Path, quiet: bool) -> Result<Config, String> {
+        let (name, translation) = self.translation(config, quiet)?;
+        let environment = Environment::of_process();
+        let parsed = config::parse(&translation.yaml, &name, &environment);
+        parsed.map_err(|found| format!("the translation of {name} cannot be served:\n{found}"))
+    }
+
+    fn translation(&self, config: &Path, quiet: bool) -> Result<(String, Translation), String> {
+        let file = self.file(config);
+        let file = std::path::absolute(&file).unwrap_or(file);
+        let name = text::text(file.as_os_str().as_encoded_bytes());
+        let tree = nginx(&Disk, &name, "").map_err(|mistake| format!("[emerg] {mistake}"))?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let translation = translate(&tree, &folder.to_string_lossy());
+        self.tell(&tree, &translation, quiet);
+        if self.strict && translation.leaves_anything() {
+            return Err(format!("not all of {name} is in the translation"));
+        }
+        Ok((name, translation))
+    }
+
+    fn file(&self, config: &Path) -> PathBuf {
+        match &self.file {
+            Some(file) => file.clone(),
+            None if config == Path::new(CONFIG_FILE) => NGINX_CONF.into(),
+            None => config.to_owned(),
         }
     }
-    if let Err(error) = write(import, &translation) {
-        eprintln!("cloakroom: the translation cannot be written: {error}");
-        return ExitCode::FAILURE;
-    }
-    if import.strict && translation.leaves_anything() {
-        eprintln!("cloakroom: not all of {name} is in the translation");
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
-}
 
-fn write(import: &Import, translation: &Translation) -> std::io::Result<()> {
-    match &import.output {
-        Some(path) => std::fs::write(path, &translation.yaml),
-        None => std::io::stdout().lock().write_all(translation.yaml.as_bytes()),
+    /// Says what became of the file's directives; `quiet`: only of those that are not in force as they
+    /// stood.
+    fn tell(&self, tree: &Tree, translation: &Translation, quiet: bool) {
+        for note in &translation.notes {
+            if note.matter != Matter::Meaningless || !quiet {
+                eprintln!("{}", note.line(tree));
+            }
+        }
     }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

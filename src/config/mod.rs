@@ -11,6 +11,7 @@ mod outline;
 mod schema;
 mod shape;
 mod value;
+pub mod write;
 
 #[cfg(test)]
 mod inheritance_tests;

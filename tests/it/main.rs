@@ -28,6 +28,7 @@ mod garden;
 mod grpc;
 mod harness;
 mod headers;
+mod import;
 mod interleavings;
 mod keys;
 mod layers;

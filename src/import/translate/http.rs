@@ -5,7 +5,7 @@ use super::notes::{Matter, Notes};
 use super::routes::{self, Level, Made};
 use super::scope::Scope;
 use super::upstreams::Upstreams;
-use super::yaml::{Map, Yaml};
+use crate::config::write::{Map, Yaml};
 use crate::import::tree::{Directive, Tree};
 
 pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes) -> Map {

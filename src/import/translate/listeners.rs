@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::notes::{Matter, Notes};
 use super::scope::Scope;
-use super::yaml::{Map, Yaml};
+use crate::config::write::{Map, Yaml};
 use crate::import::tree::Directive;
 use crate::import::value::address::Host;
 use crate::import::value::listen::Listen;

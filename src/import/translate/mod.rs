@@ -10,13 +10,12 @@ mod notes;
 mod routes;
 mod scope;
 mod upstreams;
-mod yaml;
 
 pub use notes::{Matter, Note};
 
 use self::notes::Notes;
-use self::yaml::{Map, Yaml};
 use super::tree::{Directive, Tree};
+use crate::config::write::{Map, Yaml};
 
 /// What a file becomes.
 #[derive(Debug)]

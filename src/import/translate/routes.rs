@@ -4,7 +4,7 @@ use super::notes::{Matter, Notes};
 use super::scope::Scope;
 use super::unknown;
 use super::upstreams::{Upstreams, passed};
-use super::yaml::{Map, Yaml};
+use crate::config::write::{Map, Yaml};
 use crate::import::tree::{Directive, Tree};
 use crate::import::value::number::size;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::notes::{Matter, Notes};
 use super::scope::Scope;
 use super::unknown;
-use super::yaml::{Map, Yaml};
+use crate::config::write::{Map, Yaml};
 use crate::import::tree::Directive;
 use crate::import::value::upstream::Server;
 
