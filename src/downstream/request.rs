@@ -39,7 +39,7 @@ pub struct Request {
     /// When its head was complete.
     pub begun: Instant,
     /// How long its head was in HTTP/1.
-    head_bytes: usize,
+    head_bytes: u32,
     head: RequestHead,
 }
 
@@ -55,6 +55,7 @@ impl Request {
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,
         };
+        let head_bytes = u32::try_from(head_bytes).unwrap_or(u32::MAX);
         let body = match framing {
             Framing::Empty => BodyLength::Empty,
             Framing::Length(length) => BodyLength::Known(length),
@@ -107,7 +108,7 @@ impl Request {
 
     /// Bytes of its head; nothing in HTTP/2, where that is the connection's affair.
     pub fn head_bytes(&self) -> u64 {
-        self.head_bytes as u64
+        self.head_bytes.into()
     }
 
     pub fn fields(&self) -> &Fields {

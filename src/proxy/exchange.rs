@@ -18,7 +18,7 @@ use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
     access, added, answer_beginning, endpoint, files, finish, forward, join, own_sessions, respond,
-    route, worker,
+    returned, route, worker,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
@@ -142,6 +142,9 @@ async fn turn(
     if route.internal && turns.is_first() {
         return Err(RequestError::NoRoute.into());
     }
+    if let Destination::Return(settings) = &route.target {
+        return Err(returned::answer(shared, request, client, ctx, settings));
+    }
     access::check(shared, request, ctx, &route)?;
     if forward::ends_here(request)? {
         return Err(Instead::Options);
@@ -160,7 +163,7 @@ async fn turn(
             ctx.end_turn();
             return Ok(response);
         }
-        (Destination::OwnSessions, None) | (Destination::Nothing, _) => {
+        (Destination::OwnSessions, None) | (Destination::Nothing | Destination::Return(_), _) => {
             return Err(RequestError::NoRoute.into());
         }
         (Destination::OwnSessions, Some(policy)) => {

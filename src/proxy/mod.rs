@@ -41,6 +41,7 @@ mod reach;
 pub mod replaced_seals;
 mod respond;
 mod response;
+pub mod returned;
 mod route;
 mod send_file;
 mod session_limit;

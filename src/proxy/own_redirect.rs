@@ -43,6 +43,21 @@ pub fn location(
     location
 }
 
+/// The value of a `Location` that somebody else wrote: a path becomes absolute where that is asked for.
+pub fn absolute(
+    form: OwnRedirects,
+    ctx: &Context,
+    server_name: Option<&str>,
+    mut location: Vec<u8>,
+) -> Vec<u8> {
+    if form.absolute && location.starts_with(b"/") {
+        let mut whole = origin(form, ctx, server_name);
+        whole.append(&mut location);
+        return whole;
+    }
+    location
+}
+
 /// A decoded path as it stands in a URL.
 pub fn escaped(path: &[u8]) -> Vec<u8> {
     percent_encode(path, PATH).flat_map(str::bytes).collect()

@@ -6,6 +6,7 @@ use http::StatusCode;
 use crate::downstream::Reply;
 use crate::proxy::error::RequestError;
 use crate::proxy::own_sessions::Json;
+use crate::proxy::returned::Returned;
 use crate::proxy::turns::Inside;
 use crate::wire::fields::{Fields, Unwritable};
 
@@ -16,6 +17,10 @@ pub enum Instead {
     Json(Json),
     /// Another route answers.
     Inside(Box<Inside>),
+    /// What the route says itself.
+    Returned(Box<Returned>),
+    /// Nothing at all: the connection ends.
+    Closed,
     /// To an OPTIONS that goes no further (RFC 9110 section 7.6.2).
     Options,
 }
@@ -31,7 +36,10 @@ impl Instead {
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Error(error) => error.status(),
-            Self::Redirect(..) | Self::Json(_) | Self::Inside(_) | Self::Options => None,
+            Self::Returned(returned) => returned.error(),
+            Self::Redirect(..) | Self::Json(_) | Self::Inside(_) | Self::Closed | Self::Options => {
+                None
+            }
         }
     }
 
@@ -45,13 +53,15 @@ impl Instead {
             Self::Redirect(status, location) => redirect(status, &location).map(Some),
             Self::Json(json) => self::json(&json).map(Some),
             Self::Options => Ok(Some(options())),
+            Self::Returned(returned) => returned.reply().map(Some),
+            Self::Closed => Ok(None),
             // Turns follow it.
             Self::Inside(_) => Ok(self::error(RequestError::Internal)),
         }
     }
 }
 
-const HTML: &[u8] = b"text/html; charset=utf-8";
+pub const HTML: &[u8] = b"text/html; charset=utf-8";
 
 /// The page of an error; `None` where nobody is there to read it.
 pub fn error(error: RequestError) -> Option<Reply> {
@@ -116,7 +126,8 @@ fn set(fields: &mut Fields, name: &[u8], value: &[u8]) {
     let _ = fields.set(name, value);
 }
 
-fn page(status: StatusCode, hint: Option<&str>) -> String {
+/// The page of a status.
+pub fn page(status: StatusCode, hint: Option<&str>) -> String {
     let reason = status.canonical_reason().unwrap_or("Error");
     let code = status.as_u16();
     let hint = hint.map(|hint| format!("<p>{hint}</p>\n")).unwrap_or_default();

@@ -6,6 +6,7 @@ use crate::files::expires::Expires;
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::FileSettings;
+use crate::proxy::returned::Return;
 use crate::routing::table::{Ambiguous, Listens, Restricts};
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
@@ -20,6 +21,8 @@ pub enum Target {
     Files(Arc<FileSettings>),
     /// What users ask of their own sessions; the proxy answers by itself.
     OwnSessions,
+    /// The proxy answers by itself.
+    Return(Arc<Return>),
     /// Nothing: routes inside it may have something (404).
     Nothing,
 }

@@ -11,10 +11,11 @@ fn conf(app: &Responder) -> String {
     format!(
         "worker_processes 1;\nevents {{ worker_connections 64; }}\nhttp {{\n  \
          upstream app {{ server {}; keepalive 4; }}\n  server {{\n    listen 127.0.0.1:{{port}};\n    \
-         server_name a.example;\n    client_max_body_size 8;\n    \
+         server_name a.example;\n    proxy_set_header Host $host;\n    client_max_body_size 8;\n    \
          error_page 413 /large.html;\n    \
          location / {{ proxy_pass http://app; proxy_read_timeout 30; }}\n    \
          location /files/ {{ root {{directory}}; expires 1h; }}\n    \
+         location = /gone {{ return 301 https://$host/; }}\n    \
          location /large.html {{ root {{directory}}; internal; }}\n  }}\n}}\n",
         app.address
     )
@@ -37,6 +38,8 @@ async fn a_file_of_nginx_s_is_served_at_once() {
     let file = client.get("a.example", "/files/a.txt", &[]).await.expect(200);
     assert_eq!(file.text(), "hello");
     assert_eq!(file.field("cache-control").as_deref(), Some("max-age=3600"));
+    let gone = client.get("a.example", "/gone", &[]).await.expect(301);
+    assert_eq!(gone.field("location").as_deref(), Some("https://a.example/"));
     client.get("a.example", "/large.html", &[]).await.expect(404);
     let post = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\n123456789";
     let large = client.exchange(post).await.expect(413);

@@ -152,7 +152,7 @@ impl Checker<'_> {
     }
 }
 
-fn switch(route: &RouteAt<'_>, key: &Key<bool>, default: bool) -> bool {
+pub(super) fn switch(route: &RouteAt<'_>, key: &Key<bool>, default: bool) -> bool {
     route.find(key).map_or(default, |found| *found.at.value)
 }
 

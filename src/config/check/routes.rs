@@ -123,6 +123,16 @@ impl Checker<'_> {
 
     fn target(&mut self, file: &File, route: &RouteAt<'_>) -> Option<Target> {
         let at = &route.at;
+        if let Some(answer) = at.key("return", &at.value.r#return) {
+            if let Some(upstream) = at.key("upstream", &at.value.upstream) {
+                let flaw = Flaw::new(
+                    "stands beside `return`",
+                    "nobody would be asked: leave one of the two out",
+                );
+                self.error_at(&upstream, flaw);
+            }
+            return self.returned(route, &answer).map(|answer| Target::Return(Arc::new(answer)));
+        }
         let lies = self.lies(route);
         let Some(upstream) = at.key("upstream", &at.value.upstream) else {
             let Some(lies) = lies else {

@@ -124,6 +124,7 @@ levels! {
         alias: Text,
         exact: Given<bool>,
         internal: Given<bool>,
+        r#return: Text,
         routes: List<Route>,
     }
 }

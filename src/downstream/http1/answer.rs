@@ -27,7 +27,7 @@ pub(super) struct Sending {
     framing: Framing,
     sent: u64,
     /// Bytes of the head, and of what frames the body.
-    head_bytes: usize,
+    head_bytes: u32,
     framing_bytes: usize,
 }
 
@@ -60,7 +60,7 @@ impl Sending {
     }
 
     pub fn head_bytes(&self) -> u64 {
-        self.head_bytes as u64
+        self.head_bytes.into()
     }
 
     pub fn framing_bytes(&self) -> u64 {
@@ -126,6 +126,7 @@ impl Http1 {
         let head_bytes = added(self.conn.out(), |out| {
             write::response_head(out, *status, head.reason(), fields, announce);
         });
+        let head_bytes = narrow(head_bytes);
         self.sending = Sending { status: Some(*status), framing, head_bytes, ..Sending::default() };
         Ok(())
     }
@@ -137,6 +138,7 @@ impl Http1 {
         let head_bytes = added(self.conn.out(), |out| {
             write::response_head(out, status, b"", fields, Announce::Nothing);
         });
+        let head_bytes = narrow(head_bytes);
         let framing = Framing::UntilClose;
         self.sending = Sending { status: Some(status), framing, head_bytes, ..Sending::default() };
         self.receiving.be_tunnel();
@@ -242,6 +244,11 @@ impl Http1 {
         self.keeps = false;
         ClientFailure::Gone
     }
+}
+
+/// Heads have limits: this is kept for each connection.
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// How many bytes were written.

@@ -21,7 +21,7 @@ pub(super) struct Receiving {
     expects: bool,
     received: u64,
     /// Bytes of what frames it.
-    framing_bytes: usize,
+    framing_bytes: u32,
 }
 
 impl Default for Receiving {
@@ -31,6 +31,12 @@ impl Default for Receiving {
 }
 
 impl Receiving {
+    /// As many as there may be: for a log.
+    fn note_framing(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.framing_bytes = self.framing_bytes.saturating_add(bytes);
+    }
+
     pub fn new(framing: Framing, expects: bool) -> Self {
         Self {
             decoder: BodyDecoder::new(framing),
@@ -74,9 +80,9 @@ impl Http1 {
             if !self.sending.has_begun() && !self.conn.out().is_empty() {
                 ready!(self.poll_flush(cx))?;
             }
-            match ready!(self.conn.poll_fill(cx, self.body_read)) {
+            match ready!(self.conn.poll_fill(cx, self.body_read as usize)) {
                 Ok(read @ 1..) => {
-                    if read >= self.body_read && self.may_grow {
+                    if read >= self.body_read as usize && self.may_grow {
                         self.body_read = (2 * self.body_read).min(BODY_READ_MAX);
                     }
                 }
@@ -98,19 +104,19 @@ impl Http1 {
         if receiving.piece == 0 {
             match receiving.decoder.decode(self.conn.input()) {
                 Ok(Piece::Data { skip, length }) => {
-                    receiving.framing_bytes += skip;
+                    receiving.note_framing(skip);
                     self.conn.consume(skip);
                     receiving.piece = length;
                 }
                 Ok(Piece::End { skip, trailers }) => {
-                    receiving.framing_bytes += skip;
+                    receiving.note_framing(skip);
                     self.conn.consume(skip);
                     receiving.trailers = trailers;
                     receiving.is_over = true;
                     return Ok(Some(Incoming::End));
                 }
                 Ok(Piece::More) => {
-                    receiving.framing_bytes += self.conn.input().len();
+                    receiving.note_framing(self.conn.input().len());
                     self.conn.consume(usize::MAX);
                     return Ok(None);
                 }
@@ -156,7 +162,7 @@ impl Http1 {
     }
 
     pub fn received_on_wire(&self) -> u64 {
-        self.receiving.received + self.receiving.framing_bytes as u64
+        self.receiving.received + u64::from(self.receiving.framing_bytes)
     }
 
     pub fn received(&self) -> u64 {

@@ -31,8 +31,8 @@ use self::body::Receiving;
 use self::head::Head;
 
 /// Bytes read at a time while a body comes, at first and at most.
-const BODY_READ: usize = 8 * 1024;
-const BODY_READ_MAX: usize = 64 * 1024;
+const BODY_READ: u32 = 8 * 1024;
+const BODY_READ_MAX: u32 = 64 * 1024;
 /// The same for heads.
 const HEAD_READ: usize = 4096;
 /// Bytes of later requests that are read ahead while one is served.
@@ -46,7 +46,7 @@ pub struct Http1 {
     receiving: Receiving,
     sending: Sending,
     /// Bytes that the next read of a body is for.
-    body_read: usize,
+    body_read: u32,
     may_grow: bool,
     /// Whether another request may follow.
     keeps: bool,

@@ -78,8 +78,16 @@ fn server(
     let names = if names.is_empty() { vec![""] } else { names };
     map.add("names", Yaml::texts(names));
     map.extend(routes::keys(block, Level::Server, made, notes));
-    map.extend(routes::script(block, made.tree));
-    let routes = routes::routes(block, &scope, made, notes);
+    let routes = match routes::returned(block, notes) {
+        // It answers before any location is looked for.
+        Some(returned) => {
+            let mut everything = Map::default();
+            everything.add("path", Yaml::text("/"));
+            everything.add("return", returned);
+            vec![Yaml::Map(everything)]
+        }
+        None => routes::routes(block, &scope, made, notes),
+    };
     map.add("routes", Yaml::List(routes));
     Yaml::Map(map)
 }

@@ -155,18 +155,34 @@ fn together(map: &mut Map, name: &str, all: &[&Directive], notes: &mut Notes) {
             let logs = all.iter().map(|directive| access_log(directive, notes));
             map.add("access_log", Yaml::List(logs.collect()));
         }
-        "proxy_set_header" => {
-            for directive in all {
-                let (field, value) = (directive.first(), directive.arg(1));
-                inner.add(field.unwrap_or_default(), Yaml::text(value.unwrap_or_default()));
-            }
-            map.add("request_headers", Yaml::Map(inner));
-        }
+        "proxy_set_header" => all.iter().for_each(|directive| set_header(directive, notes)),
         _ => {
             for directive in all {
                 unknown(directive, notes);
             }
         }
+    }
+}
+
+/// Fields about the client are set by themselves; others cannot be set yet.
+fn set_header(directive: &Directive, notes: &mut Notes) {
+    const OURS: [&str; 8] = [
+        "host",
+        "x-real-ip",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "upgrade",
+        "connection",
+    ];
+    let field = directive.first().unwrap_or_default().to_ascii_lowercase();
+    if OURS.contains(&field.as_str()) {
+        let text = "it is set without being asked: Host as it came, who asks from the connection or \
+                    from trusted_proxies, upgrades where a client asks for one";
+        notes.say(Matter::Different, directive, text);
+    } else {
+        notes.say(Matter::Left, directive, "workers get no fields of your own yet");
     }
 }
 
@@ -223,50 +239,19 @@ fn bytes(number: u64) -> String {
     unit.map_or_else(|| number.to_string(), |(unit, name)| format!("{}{name}", number / unit))
 }
 
-/// The script of a server or a location: `set`, `if`, `rewrite`, `return`, `break`, in their order.
-pub fn script(block: &[Directive], tree: &Tree) -> Map {
-    let mut map = Map::default();
-    let steps = steps(block, tree);
-    if !steps.is_empty() {
-        map.add("rewrite", Yaml::List(steps));
+/// What a block answers by itself: a `return` that nothing stands before. Scripts are not run yet.
+pub fn returned(block: &[Directive], notes: &mut Notes) -> Option<Yaml> {
+    const SCRIPT: [&str; 5] = ["set", "if", "rewrite", "break", "return"];
+    let mut steps = block.iter().filter(|d| SCRIPT.contains(&d.name.text.as_str()));
+    let first = steps.next()?;
+    if first.name.text == "return" {
+        let words: Vec<&str> = first.args.iter().map(|word| word.text.as_str()).collect();
+        return Some(Yaml::text(words.join(" ")));
     }
-    map
-}
-
-fn steps(block: &[Directive], tree: &Tree) -> Vec<Yaml> {
-    let mut steps = Vec::new();
-    for directive in block {
-        let words = || directive.args.iter().map(|word| word.text.as_str());
-        let mut step = Map::default();
-        match directive.name.text.as_str() {
-            "set" => {
-                let mut set = Map::default();
-                set.add(
-                    directive.first().unwrap_or_default(),
-                    Yaml::text(directive.arg(1).unwrap_or_default()),
-                );
-                step.add("set", Yaml::Map(set));
-            }
-            "rewrite" => step.add("rewrite", Yaml::texts(words())),
-            "return" => step.add("return", Yaml::texts(words())),
-            "break" => step.add("break", Yaml::on(true)),
-            "if" => {
-                step.add("if", Yaml::text(condition(directive, tree)));
-                step.add("then", Yaml::List(self::steps(directive.children(), tree)));
-            }
-            _ => continue,
-        }
-        steps.push(Yaml::Map(step));
+    for step in std::iter::once(first).chain(steps) {
+        notes.say(Matter::Left, step, "rewrite's directives are not run yet");
     }
-    steps
-}
-
-/// What stands between the parentheses, as it is written.
-fn condition(directive: &Directive, tree: &Tree) -> String {
-    let words = directive.args.iter().map(|word| tree.written(word.span));
-    let written = words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ");
-    let inner = written.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-    inner.unwrap_or(&written).trim().to_owned()
+    None
 }
 
 /// The routes that a block's locations are.
@@ -291,13 +276,19 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
     let comment = vec![format!("from {}", made.tree.at(location.place))];
     route.add_with("path", Yaml::text(words.join(" ")), comment);
     let named = |name: &str| block.iter().find(|directive| directive.name.text == name);
-    if let Some(pass) = named("proxy_pass") {
+    let returned = returned(block, notes);
+    if let Some(returned) = &returned {
+        route.add("return", returned.clone());
+    }
+    if let Some(pass) = named("proxy_pass").filter(|_| returned.is_none()) {
         let text = pass.first().unwrap_or_default();
         match passed(text) {
             Some(to) => {
                 route.add("upstream", Yaml::text(made.upstreams.need(&to, &scope)));
-                if let Some(uri) = to.uri {
-                    route.add("uri", Yaml::text(uri));
+                // The same path, where the location is that very one.
+                if to.uri.is_some_and(|uri| words.as_slice() != [uri]) {
+                    let text = "the path is forwarded as it came, without being replaced";
+                    notes.say(Matter::Left, pass, text);
                 }
             }
             None => {
@@ -310,7 +301,6 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
         route.add("internal", Yaml::on(true));
     }
     route.extend(keys(block, Level::Location, made, notes));
-    route.extend(script(block, made.tree));
     let inner = routes(block, &scope, made, notes);
     if !inner.is_empty() {
         route.add("routes", Yaml::List(inner));
