@@ -103,3 +103,18 @@ fn no_policy_is_named_like_the_absence_of_one() {
     let found = found.to_string();
     assert!(found.contains("sessions.none: `session: none` says that a route has none"), "{found}");
 }
+
+#[test]
+fn what_frames_a_message_or_tells_a_session_is_not_to_be_set() {
+    for name in
+        ["Content-Length", "transfer-encoding", "Connection", "Cookie", "X-Session-Id", "a b"]
+    {
+        let found = read("", "", &format!("request_headers: {{ '{name}': x }}"));
+        let found = found.expect_err(name);
+        assert!(found.contains(&format!("request_headers.{name}")), "{found}");
+    }
+    for route in ["uri: v2", "uri: '/a b'", "uri: '/$host'"] {
+        let found = read("", "", route).expect_err(route);
+        assert!(found.contains("routes[0].uri: is no path"), "{found}");
+    }
+}

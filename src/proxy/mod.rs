@@ -39,6 +39,7 @@ pub mod pass;
 mod peer;
 mod reach;
 pub mod replaced_seals;
+pub mod request_headers;
 mod respond;
 mod response;
 pub mod returned;

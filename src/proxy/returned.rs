@@ -69,7 +69,8 @@ pub fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-fn evaluated(
+/// A text with variables, for this request.
+pub fn evaluated(
     shared: &Shared,
     request: &Request,
     client: &Client<'_>,

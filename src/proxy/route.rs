@@ -11,7 +11,7 @@ use crate::headers::forwarded::{Client, Connection};
 use crate::proxy::context::{Context, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
-use crate::proxy::settings::Route;
+use crate::proxy::settings::{Replaced, Route};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::Turns;
 use crate::routing::host::Host;
@@ -43,7 +43,7 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
     if came == b"*" && request.method != Method::OPTIONS {
         return Err(RequestError::BadRequest.into());
     }
-    let requested = RequestTarget::read(came).map_err(|_| RequestError::BadRequest)?;
+    let mut requested = RequestTarget::read(came).map_err(|_| RequestError::BadRequest)?;
     let connection = &ctx.connection;
     if let Some(port) = connection.redirect_to_https() {
         ctx.kind = RouteKind::Redirect;
@@ -61,6 +61,7 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
     let server = shared.table.server(connection.listener(), &host).server;
     ctx.server = Some(server);
     let route = by_path(shared, server, &client, host.as_str(), &requested, came)?;
+    replace(&mut requested, &route, came);
     Ok(Target { client, host: host.as_str().to_owned(), server, requested, route })
 }
 
@@ -76,7 +77,7 @@ pub fn inside(
 ) -> Result<Target, Instead> {
     let Target { client, host, server, .. } = ctx.target.take().ok_or(RequestError::Internal)?;
     let came = request.target();
-    let requested = RequestTarget::read(came).map_err(|_| RequestError::NoRoute)?;
+    let mut requested = RequestTarget::read(came).map_err(|_| RequestError::NoRoute)?;
     let route = match turns.named() {
         Some(name) => shared.table.named(server, name).ok_or_else(|| {
             tracing::error!(name, "a redirect inside leads to a route that is not there");
@@ -84,7 +85,14 @@ pub fn inside(
         })?,
         None => by_path(shared, server, &client, &host, &requested, came)?,
     };
+    replace(&mut requested, &route, came);
     Ok(Target { client, host, server, requested, route })
+}
+
+fn replace(requested: &mut RequestTarget, route: &Route, came: &[u8]) {
+    if let Some(Replaced { prefix, by }) = &route.replaced {
+        requested.replace(prefix, by, came);
+    }
 }
 
 /// Finds the route of a path on a server.

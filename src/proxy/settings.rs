@@ -6,6 +6,7 @@ use crate::files::expires::Expires;
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::FileSettings;
+use crate::proxy::request_headers::SetHeader;
 use crate::proxy::returned::Return;
 use crate::routing::table::{Ambiguous, Listens, Restricts};
 use crate::session::outage::OnStoreDown;
@@ -52,6 +53,15 @@ pub struct AnswerSettings {
     pub secure: bool,
 }
 
+/// What stands in place of a route's path in what workers are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// As paths are compared: decoded.
+    pub prefix: Box<[u8]>,
+    /// As it is sent.
+    pub by: Box<[u8]>,
+}
+
 /// One route.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -73,6 +83,10 @@ pub struct Route {
     pub on_store_down: OnStoreDown,
     /// Its exchanges are streams, whatever their heads look like: long polls.
     pub stream: bool,
+    /// Fields of the operator's own for workers.
+    pub request_headers: Vec<SetHeader>,
+    /// What workers are asked for in place of the route's own path.
+    pub replaced: Option<Replaced>,
     /// What is shown in place of errors.
     pub error_pages: ErrorPages,
     /// An error inside an error page has its page, too.

@@ -12,7 +12,7 @@ use crate::proxy::exchange::Proxy;
 use crate::proxy::reach::{Fresh, reach};
 use crate::proxy::response::Response;
 use crate::proxy::upload::Upload;
-use crate::proxy::{endpoint, forward};
+use crate::proxy::{endpoint, forward, request_headers};
 use crate::upstream::verdict::{Phase, Retry, Status, verdict};
 use crate::wire::flaw::RequestFlaw;
 
@@ -30,7 +30,8 @@ pub async fn ask(
     if ctx.is_cut() {
         return Err(RequestError::Cut);
     }
-    let head = forward::fields(shared, request, ctx)?;
+    let mut head = forward::fields(shared, request, ctx)?;
+    request_headers::set(&mut head, shared, request, client, ctx)?;
     let bytes_max = ctx.target.as_ref().map_or(0, |target| target.route.body_bytes_max);
     let is_repeatable = request.method.is_idempotent();
     let may_grow = !shared.buffers.is_full();

@@ -17,6 +17,7 @@ use std::borrow::Cow;
 
 use super::normalise::{Source, decode, resolve};
 use super::path::{BadPath, NormalPath};
+use super::percent::{self, Part};
 use super::reference::{Parts, parts_of_target};
 
 /// A request target (RFC 9112 section 3.2), read.
@@ -69,6 +70,20 @@ impl RequestTarget {
     /// What a worker is asked for: `came`, the target that was read, or what it was resolved to.
     pub fn forwarded<'a>(&'a self, came: &'a [u8]) -> &'a [u8] {
         self.forwarded.as_deref().unwrap_or(came)
+    }
+}
+
+impl RequestTarget {
+    /// Has workers asked for another path in place of one that this begins with, which is `prefix`
+    /// decoded (nginx: `proxy_pass` with a URI). The query stays; the rest is escaped anew.
+    pub fn replace(&mut self, prefix: &[u8], by: &[u8], came: &[u8]) {
+        let Some(rest) = self.path.as_bytes().strip_prefix(prefix) else { return };
+        let mut target = by.to_vec();
+        percent::escape(rest, Part::Path, &mut target);
+        let before = self.forwarded(came);
+        let query = before.iter().position(|byte| *byte == b'?');
+        target.extend_from_slice(query.and_then(|at| before.get(at..)).unwrap_or_default());
+        self.forwarded = Some(target.into());
     }
 }
 

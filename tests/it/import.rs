@@ -11,9 +11,10 @@ fn conf(app: &Responder) -> String {
     format!(
         "worker_processes 1;\nevents {{ worker_connections 64; }}\nhttp {{\n  \
          upstream app {{ server {}; keepalive 4; }}\n  server {{\n    listen 127.0.0.1:{{port}};\n    \
-         server_name a.example;\n    proxy_set_header Host $host;\n    client_max_body_size 8;\n    \
+         server_name a.example;\n    proxy_set_header X-Asked $host$uri;\n    client_max_body_size 8;\n    \
          error_page 413 /large.html;\n    \
          location / {{ proxy_pass http://app; proxy_read_timeout 30; }}\n    \
+         location /api/ {{ proxy_pass http://app/v2/; }}\n    \
          location /files/ {{ root {{directory}}; expires 1h; }}\n    \
          location = /gone {{ return 301 https://$host/; }}\n    \
          location /large.html {{ root {{directory}}; internal; }}\n  }}\n}}\n",
@@ -35,6 +36,9 @@ async fn a_file_of_nginx_s_is_served_at_once() {
     let mut client = Dial::to(loopback(binary.port)).connect().await;
     let proxied = client.get("a.example", "/x?y", &[]).await.expect(200);
     assert_eq!(proxied.text(), "/x?y");
+    assert_eq!(app.last().field("x-asked").as_deref(), Some("a.example/x"));
+    let replaced = client.get("a.example", "/api/a%20b?c", &[]).await.expect(200);
+    assert_eq!(replaced.text(), "/v2/a%20b?c");
     let file = client.get("a.example", "/files/a.txt", &[]).await.expect(200);
     assert_eq!(file.text(), "hello");
     assert_eq!(file.field("cache-control").as_deref(), Some("max-age=3600"));

@@ -49,6 +49,7 @@ mod proxying;
 mod redirects_inside;
 mod remember;
 mod renewal;
+mod request_headers;
 mod returns;
 mod revocation;
 mod routing;

@@ -21,6 +21,7 @@ mod order;
 mod outage;
 mod own_sessions;
 mod remember;
+mod request_headers;
 mod returns;
 mod routes;
 mod servers;

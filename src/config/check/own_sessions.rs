@@ -58,6 +58,8 @@ impl Checker<'_> {
             stream: false,
             answers: AnswerSettings::default(),
             body_bytes_max: BODY_BYTES_MAX,
+            request_headers: Vec::new(),
+            replaced: None,
             error_pages: ErrorPages::default(),
             recursive_error_pages: false,
             intercept_errors: false,

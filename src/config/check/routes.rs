@@ -114,6 +114,8 @@ impl Checker<'_> {
             session,
             answers: self.answers(route),
             body_bytes_max,
+            request_headers: self.request_headers(route),
+            replaced: self.uri(route),
             error_pages: self.error_pages(route),
             recursive_error_pages: route.on(&key::recursive_error_pages),
             intercept_errors: route.on(&key::intercept_errors),

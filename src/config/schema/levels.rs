@@ -84,6 +84,7 @@ levels! {
         error_page: Named<String>,
         recursive_error_pages: bool,
         intercept_errors: bool,
+        request_headers: Named<String>,
         root: String,
         index: Texts,
         autoindex: bool,
@@ -121,6 +122,7 @@ levels! {
     struct Route {
         path: Text,
         upstream: Text,
+        uri: Text,
         alias: Text,
         exact: Given<bool>,
         internal: Given<bool>,

@@ -155,7 +155,10 @@ fn together(map: &mut Map, name: &str, all: &[&Directive], notes: &mut Notes) {
             let logs = all.iter().map(|directive| access_log(directive, notes));
             map.add("access_log", Yaml::List(logs.collect()));
         }
-        "proxy_set_header" => all.iter().for_each(|directive| set_header(directive, notes)),
+        "proxy_set_header" => {
+            let set = set_headers(all, notes);
+            map.add("request_headers", Yaml::Map(set));
+        }
         _ => {
             for directive in all {
                 unknown(directive, notes);
@@ -164,26 +167,36 @@ fn together(map: &mut Map, name: &str, all: &[&Directive], notes: &mut Notes) {
     }
 }
 
-/// Fields about the client are set by themselves; others cannot be set yet.
-fn set_header(directive: &Directive, notes: &mut Notes) {
-    const OURS: [&str; 8] = [
-        "host",
-        "x-real-ip",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "x-forwarded-port",
+/// Fields for workers, each once. What concerns the connection is set by itself.
+fn set_headers(all: &[&Directive], notes: &mut Notes) -> Map {
+    const BY_ITSELF: [&str; 8] = [
         "upgrade",
         "connection",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "expect",
+        "keep-alive",
     ];
-    let field = directive.first().unwrap_or_default().to_ascii_lowercase();
-    if OURS.contains(&field.as_str()) {
-        let text = "it is set without being asked: Host as it came, who asks from the connection or \
-                    from trusted_proxies, upgrades where a client asks for one";
-        notes.say(Matter::Different, directive, text);
-    } else {
-        notes.say(Matter::Left, directive, "workers get no fields of your own yet");
+    let (mut set, mut seen) = (Map::default(), Vec::new());
+    for directive in all {
+        let field = directive.first().unwrap_or_default();
+        let lower = field.to_ascii_lowercase();
+        if BY_ITSELF.contains(&lower.as_str()) {
+            let text =
+                "it is set by itself: connections are kept, and upgraded where a client asks";
+            notes.say(Matter::Different, directive, text);
+        } else if lower == "cookie" || lower.starts_with("x-session-") {
+            notes.say(Matter::Left, directive, "sessions are told by the proxy alone");
+        } else if seen.contains(&lower) {
+            notes.say(Matter::Left, directive, "the field is set once: the first one counts");
+        } else {
+            set.add(field, Yaml::text(directive.arg(1).unwrap_or_default()));
+            seen.push(lower);
+        }
     }
+    set
 }
 
 fn access_log(directive: &Directive, notes: &mut Notes) -> Yaml {
@@ -285,10 +298,14 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
         match passed(text) {
             Some(to) => {
                 route.add("upstream", Yaml::text(made.upstreams.need(&to, &scope)));
-                // The same path, where the location is that very one.
-                if to.uri.is_some_and(|uri| words.as_slice() != [uri]) {
-                    let text = "the path is forwarded as it came, without being replaced";
-                    notes.say(Matter::Left, pass, text);
+                match to.uri {
+                    Some(uri) if uri.contains('$') || !has_path(&words) => {
+                        let text = "the path is forwarded as it came, without being replaced";
+                        notes.say(Matter::Left, pass, text);
+                    }
+                    // The same path is no other one.
+                    Some(uri) if words.last() != Some(&uri) => route.add("uri", Yaml::text(uri)),
+                    Some(_) | None => {}
                 }
             }
             None => {
@@ -306,4 +323,13 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
         route.add("routes", Yaml::List(inner));
     }
     Yaml::Map(route)
+}
+
+/// Whether a location is told by a path, and not by a pattern or a name.
+fn has_path(words: &[&str]) -> bool {
+    match words {
+        [path] => path.starts_with('/'),
+        [modifier, path] => matches!(*modifier, "=" | "^~") && path.starts_with('/'),
+        _ => false,
+    }
 }
