@@ -1,5 +1,6 @@
 //! Servers' and locations' own directives: keys that are inherited, scripts, routes.
 
+use super::guards;
 use super::notes::{Matter, Notes};
 use super::scope::Scope;
 use super::unknown;
@@ -252,19 +253,15 @@ fn bytes(number: u64) -> String {
     unit.map_or_else(|| number.to_string(), |(unit, name)| format!("{}{name}", number / unit))
 }
 
-/// What a block answers by itself: a `return` that nothing stands before. Scripts are not run yet.
+/// What a block answers by itself, whatever stands before: scripts are not run yet.
 pub fn returned(block: &[Directive], notes: &mut Notes) -> Option<Yaml> {
-    const SCRIPT: [&str; 5] = ["set", "if", "rewrite", "break", "return"];
-    let mut steps = block.iter().filter(|d| SCRIPT.contains(&d.name.text.as_str()));
-    let first = steps.next()?;
-    if first.name.text == "return" {
-        let words: Vec<&str> = first.args.iter().map(|word| word.text.as_str()).collect();
-        return Some(Yaml::text(words.join(" ")));
-    }
-    for step in std::iter::once(first).chain(steps) {
+    for step in block.iter().filter(|d| ["set", "if", "rewrite", "break"].contains(&&*d.name.text))
+    {
         notes.say(Matter::Left, step, "rewrite's directives are not run yet");
     }
-    None
+    let returned = block.iter().find(|directive| directive.name.text == "return")?;
+    let words: Vec<&str> = returned.args.iter().map(|word| word.text.as_str()).collect();
+    Some(Yaml::text(words.join(" ")))
 }
 
 /// The routes that a block's locations are.
@@ -289,7 +286,10 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
     let comment = vec![format!("from {}", made.tree.at(location.place))];
     route.add_with("path", Yaml::text(words.join(" ")), comment);
     let named = |name: &str| block.iter().find(|directive| directive.name.text == name);
-    let returned = returned(block, notes);
+    let returned = match returned(block, notes) {
+        None if guards::keeps_out(block, &scope, notes) => Some(Yaml::text("403")),
+        returned => returned,
+    };
     if let Some(returned) = &returned {
         route.add("return", returned.clone());
     }

@@ -106,7 +106,7 @@ fn a_return_alone_is_a_key_and_scripts_are_said_to_be_left_out() {
     }
     assert!(!translation.yaml.contains("200 x"), "{}", translation.yaml);
     let left = translation.notes.iter().filter(|note| note.matter == Matter::Left);
-    assert_eq!(left.map(|note| note.directive.as_str()).collect::<Vec<_>>(), ["set", "return"]);
+    assert_eq!(left.map(|note| note.directive.as_str()).collect::<Vec<_>>(), ["set"]);
 }
 
 #[test]
@@ -145,4 +145,33 @@ fn fields_for_workers_are_taken_but_for_what_is_set_by_itself() {
     let said = translation.notes.iter().map(|note| (note.matter, note.text.contains("once")));
     let expected = [(Matter::Left, true), (Matter::Different, false), (Matter::Left, false)];
     assert_eq!(said.collect::<Vec<_>>(), expected);
+}
+
+/// What guards a place must not be lost: it is closed, whatever level says so.
+#[test]
+fn a_place_whose_guard_is_not_taken_is_closed() {
+    for guard in [
+        "deny all;",
+        "allow 10.0.0.0/8; deny all;",
+        "auth_basic x; auth_basic_user_file y;",
+        "auth_request /auth;",
+        "if ($http_x) { return 403; }",
+        "limit_except GET { deny all; }",
+    ] {
+        let route = "location / { proxy_pass http://127.0.0.1:1; GUARD }";
+        let inside = format!("server {{ {} }}", route.replace("GUARD", guard));
+        let around = format!("server {{ {guard} {} }}", route.replace("GUARD", ""));
+        // It may stand in locations alone.
+        let is_own = guard.starts_with("limit_except");
+        for http in [inside].into_iter().chain((!is_own).then_some(around)) {
+            let translation = read(&http);
+            assert!(translation.yaml.contains("return: \"403\""), "{http}: {}", translation.yaml);
+            assert!(!translation.yaml.contains("upstream:"), "{http}: {}", translation.yaml);
+            assert!(translation.notes.iter().any(|note| note.text.contains("403")), "{http}");
+        }
+    }
+    for open in ["allow all;", "auth_basic off;", "if ($http_x) { return 301 /a; }"] {
+        let http = format!("server {{ location / {{ proxy_pass http://127.0.0.1:1; {open} }} }}");
+        assert!(read(&http).yaml.contains("upstream:"), "{http}");
+    }
 }
