@@ -1,25 +1,8 @@
 //! Redirects that the proxy makes up itself, in nginx's form: absolute, with the port that was asked.
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
-
 use crate::proxy::context::Context;
 use crate::proxy::file_settings::OwnRedirects;
-
-/// What no path of a URL has as it is; what is not ASCII is escaped always.
-const PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
+use crate::routing::percent::{self, Part};
 
 /// The value of a `Location` that leads to a path of the same server: decoded, it is escaped here.
 /// The query stays as it came.
@@ -35,7 +18,7 @@ pub fn location(
     if !form.absolute && path.starts_with(b"//") {
         location.extend_from_slice(b"/.");
     }
-    location.extend(escaped(path));
+    percent::escape(path, Part::Path, &mut location);
     if let Some(query) = query {
         location.push(b'?');
         location.extend_from_slice(query);
@@ -56,11 +39,6 @@ pub fn absolute(
         return whole;
     }
     location
-}
-
-/// A decoded path as it stands in a URL.
-pub fn escaped(path: &[u8]) -> Vec<u8> {
-    percent_encode(path, PATH).flat_map(str::bytes).collect()
 }
 
 /// `https://shop.example:8443`

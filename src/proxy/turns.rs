@@ -3,17 +3,17 @@
 
 use http::{Method, StatusCode};
 
+use crate::cookie::response::name_of;
 use crate::downstream::{BodyLength, Client, Request};
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::error_page::{ErrorPage, Place, Shown};
-use crate::proxy::own_redirect;
 use crate::proxy::pages::Instead;
 use crate::proxy::respond::NOT_KEPT;
 use crate::proxy::response::Response;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
-use crate::routing::escape::{self, Percent};
+use crate::routing::percent::{self, Part, Percent};
 use crate::wire::fields::{Field, Fields};
 use crate::wire::name::Name;
 
@@ -233,7 +233,8 @@ impl Turns {
 impl Inside {
     /// Another path of the same server, decoded, in place of the one that was asked for.
     pub fn path(path: &[u8], query: Option<&[u8]>) -> Self {
-        let mut target = own_redirect::escaped(path);
+        let mut target = Vec::new();
+        percent::escape(path, Part::Path, &mut target);
         if let Some(query) = query {
             target.push(b'?');
             target.extend_from_slice(query);
@@ -247,9 +248,7 @@ impl Inside {
         let is_error = self.shown.is_some();
         let is_private = fields.get(Name::CacheControl) == Some(NOT_KEPT);
         let is_kept = |field: &Field<'_>| match field.known {
-            Name::SetCookie => {
-                !is_error || shared.is_ticket(crate::cookie::response::name_of(field.value))
-            }
+            Name::SetCookie => !is_error || shared.is_ticket(name_of(field.value)),
             Name::ClearSiteData => true,
             Name::CacheControl => is_private || !is_error,
             Name::WwwAuthenticate => is_error,
@@ -267,7 +266,7 @@ impl Inside {
 impl ErrorPage {
     fn leads(&self, error: StatusCode) -> Result<Inside, Instead> {
         let to = match &self.to {
-            Place::Path(path) => To::Target(escape::target(path.as_bytes(), Percent::Literal)),
+            Place::Path(path) => To::Target(percent::target(path.as_bytes(), Percent::Literal)),
             Place::Named(name) => To::Named(name.clone()),
             Place::Url(url) => {
                 let status = match self.status {
@@ -290,7 +289,7 @@ fn accelerated(target: &[u8]) -> Result<Inside, Instead> {
     let leaves = decoded.contains(&0) || decoded.split(|byte| *byte == b'/').any(|s| s == b"..");
     let to = match (target, std::str::from_utf8(target)) {
         ([b'@', ..], Ok(name)) => To::Named(name.to_owned()),
-        ([b'/', ..], _) if !leaves => To::Target(escape::target(target, Percent::Escape)),
+        ([b'/', ..], _) if !leaves => To::Target(percent::target(target, Percent::Escape)),
         _ => {
             tracing::error!("the X-Accel-Redirect of a worker is no path inside");
             return Err(RequestError::NoRoute.into());

@@ -1,6 +1,5 @@
 //! Matching: request targets are normalised before anything is matched; then host name, then path.
 
-pub mod escape;
 mod fold;
 pub mod host;
 pub mod location;

@@ -9,12 +9,35 @@ pub enum Part {
     Argument,
 }
 
+/// Whether `%` begins an escape, or is a byte like others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Percent {
+    Escape,
+    Literal,
+}
+
 /// Appends text, with all escaped that would mean something else there.
 pub fn escape(text: &[u8], part: Part, out: &mut Vec<u8>) {
+    escape_where(text, |byte| is_escaped(byte, part), out);
+}
+
+/// A path with its query as a request target: in the query is escaped only what could not stand in a
+/// request line.
+pub fn target(text: &[u8], percent: Percent) -> Vec<u8> {
+    let end = text.iter().position(|byte| *byte == b'?').unwrap_or(text.len());
+    let (path, query) = text.split_at(end);
+    let mut target = Vec::with_capacity(text.len() + 8);
+    let stays = |byte| byte == b'%' && percent == Percent::Escape;
+    escape_where(path, |byte| is_escaped(byte, Part::Path) && !stays(byte), &mut target);
+    escape_where(query, |byte| matches!(byte, 0..=b' ' | 0x7f..), &mut target);
+    target
+}
+
+fn escape_where(text: &[u8], is_escaped: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |number: u8| HEX.get(usize::from(number)).copied().unwrap_or(b'0');
     for byte in text {
-        if is_escaped(*byte, part) {
+        if is_escaped(*byte) {
             out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
         } else {
             out.push(*byte);
@@ -65,6 +88,21 @@ mod tests {
                 escape(text.as_bytes(), part, &mut out);
                 assert_eq!(String::from_utf8_lossy(&out), expected, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_path_is_escaped_so_that_it_is_read_as_it_was() {
+        for (text, literal, escape) in [
+            ("/a", "/a", "/a"),
+            ("/a b#c", "/a%20b%23c", "/a%20b%23c"),
+            ("/100%", "/100%25", "/100%"),
+            ("/a%2Fb", "/a%252Fb", "/a%2Fb"),
+            ("/a?b c#d%", "/a?b%20c#d%", "/a?b%20c#d%"),
+            ("/\u{e9}\n", "/%C3%A9%0A", "/%C3%A9%0A"),
+        ] {
+            assert_eq!(target(text.as_bytes(), Percent::Literal), literal.as_bytes(), "{text}");
+            assert_eq!(target(text.as_bytes(), Percent::Escape), escape.as_bytes(), "{text}");
         }
     }
 

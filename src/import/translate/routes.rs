@@ -104,6 +104,14 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
     for directive in block {
         let name = directive.name.text.as_str();
         if let Some((_, key, form)) = KEYS.iter().find(|(known, ..)| *known == name) {
+            let is_relative = directive.first().is_some_and(|path| !path.starts_with(['/', '$']));
+            if matches!(form, Form::Path) && is_relative {
+                let text = format!(
+                    "it is looked for in {}; nginx looks below its own prefix",
+                    made.prefix
+                );
+                notes.say(Matter::Different, directive, text);
+            }
             if let Some(value) = value(directive, *form, made.prefix) {
                 map.add(*key, value);
             }
