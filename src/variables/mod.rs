@@ -2,7 +2,7 @@
 //! somebody asks for them.
 //!
 //! Knows no request. What there is to say about one comes through [`Facts`]; what was computed or
-//! set for it is kept in its [`Values`]. Variables of the operator's (`map`, `geo`, `split_clients`,
+//! set for it is kept in its [`Values`](values::Values). Variables of the operator's (`map`, `geo`, `split_clients`,
 //! `set`, named captures) have a [`Slot`](registry::Slot) each. One may be used before the place that
 //! defines it was read: names are resolved when all of the configuration has been.
 //!

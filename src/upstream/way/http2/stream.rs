@@ -129,7 +129,7 @@ impl Stream {
     /// Takes bytes of the body; how many.
     ///
     /// # Errors
-    /// [`Refused`].
+    /// `Refused`.
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -153,7 +153,7 @@ impl Stream {
     /// Ends the body.
     ///
     /// # Errors
-    /// [`Refused`].
+    /// `Refused`.
     pub fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), Refused> {
         let Some(mut sending) = self.sending.take() else { return Ok(()) };
         let sent = match trailers.map(map_of).filter(|map| !map.is_empty()) {
@@ -206,7 +206,7 @@ impl Stream {
     /// consumed.
     ///
     /// # Errors
-    /// [`Incomplete`].
+    /// `Incomplete`.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>, Incomplete>> {
         loop {
             if self.piece.is_empty() && !self.collected.is_empty() {
