@@ -124,9 +124,7 @@ impl Turns {
         }
         let page = route.error_pages.find(status.as_u16())?;
         let is_named = matches!(page.to, Place::Named(_));
-        // A body that somebody has taken cannot be sent again.
-        let is_whole = request.body == BodyLength::Empty || client.received() == 0;
-        (!is_named || is_whole).then_some(page)
+        (!is_named || is_whole(request, client)).then_some(page)
     }
 
     /// Where the answer of a worker leads, where not to the client: `X-Accel-Redirect`, and errors
@@ -180,7 +178,12 @@ impl Turns {
         let next = match to {
             To::Named(name) => {
                 self.named = Some(name);
-                asked.inside(asked.method.clone(), asked.target(), true)
+                // A body that a worker has taken is not there a second time.
+                let is_whole = is_whole(asked, client);
+                if !is_whole {
+                    client.leave_body();
+                }
+                asked.inside(asked.method.clone(), asked.target(), is_whole)
             }
             To::Path(target) => {
                 self.named = None;
@@ -228,6 +231,11 @@ impl Turns {
             }
         }
     }
+}
+
+/// Whether all of a request's body is still to be had.
+fn is_whole(request: &Request, client: &Client<'_>) -> bool {
+    request.body == BodyLength::Empty || client.received() == 0
 }
 
 impl Inside {

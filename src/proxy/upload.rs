@@ -17,6 +17,8 @@ pub struct Upload {
     state: State,
     /// Where there is no body the client is not asked for one.
     begins: State,
+    /// What was announced, where that is a number.
+    length: Option<u64>,
     /// 0 for no limit.
     bytes_max: u64,
     sent: u64,
@@ -50,6 +52,7 @@ impl Upload {
         Self {
             state: begins,
             begins,
+            length: body.known(),
             bytes_max,
             sent: 0,
             held: may_repeat.then(Vec::new),
@@ -133,6 +136,12 @@ impl Upload {
                         if self.bytes_max > 0 && self.sent > self.bytes_max {
                             return Poll::Ready(Err(UploadFailure::TooLarge));
                         }
+                    }
+                    // Whoever waits for more would take the next request for it.
+                    Poll::Ready(Ok(Incoming::End))
+                        if self.length.is_some_and(|n| n != self.sent) =>
+                    {
+                        return Poll::Ready(Err(UploadFailure::Client(ClientFailure::Gone)));
                     }
                     Poll::Ready(Ok(Incoming::End)) => {
                         if let Some(copied) = copied.as_deref_mut() {

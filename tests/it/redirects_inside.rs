@@ -168,6 +168,25 @@ async fn a_worker_sends_a_request_to_another_route() {
     stage.gets("/accel?@nowhere").await.expect(500);
 }
 
+/// The first worker has taken the body: the second one must not wait for it, or it takes the next
+/// request for it.
+#[tokio::test]
+async fn a_body_that_was_taken_is_not_announced_again() {
+    let named = "  - { path: /, upstream: app }\n  - { path: '@pages', upstream: pages }\n";
+    let stage = Stage::start("names: [a]", named).await;
+    let mut client = Dial::to(stage.proxy.address()).connect().await;
+    for framing in
+        ["Content-Length: 4\r\n\r\nabcd", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"]
+    {
+        let post = format!("POST /accel?@pages HTTP/1.1\r\nHost: a\r\n{framing}");
+        shows(&client.exchange(post).await, 200, "POST /accel?@pages 0");
+        let asked = stage.pages.last();
+        assert!(!asked.fields().has("transfer-encoding"));
+        assert!(asked.field("content-length").is_none_or(|length| length == "0"));
+        shows(&client.exchange("GET /200 HTTP/1.1\r\nHost: a\r\n\r\n").await, 200, "from app");
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_was_not_taken_is_never_read_as_a_request() {
     let stage = Stage::start("error_page: { 413: /pages/own }", PAGES).await;
