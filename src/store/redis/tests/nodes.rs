@@ -126,6 +126,15 @@ impl Nodes {
     /// Has a replica take its master's place.
     pub(super) fn promote(&self, n: usize) {
         self.until("attached", || self.info(n, "replication", "master_link_status:") == "up");
+        // A master that takes it for one of its own kind denies its vote, and is asked again only
+        // after four times the node timeout.
+        let id = self.id(n);
+        self.until("known as a replica", || {
+            (0..self.nodes.len()).all(|other| {
+                let known = self.cli(other, &["CLUSTER", "NODES"]);
+                known.lines().any(|line| line.starts_with(&id) && line.contains("slave"))
+            })
+        });
         self.until("promoted", || {
             if self.cli(n, &["ROLE"]).starts_with("master") {
                 return true;
