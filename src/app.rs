@@ -326,7 +326,9 @@ fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
 
 /// What is known of a server beside its routes.
 fn server_facts(server: &Server) -> ServerFacts {
-    let name = server.names.first().filter(|name| *name != "_").cloned();
+    let name = server.names.first().filter(|name| *name != "_");
+    // `.a.example` stands for `a.example`, too.
+    let name = name.map(|name| name.strip_prefix('.').unwrap_or(name).to_owned());
     ServerFacts { name: name.unwrap_or_default(), access_log: server.access_log.clone() }
 }
 

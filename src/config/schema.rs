@@ -342,6 +342,7 @@ pub struct Jar {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cookies {
+    pub enforce: Given<bool>,
     pub defaults: Option<Attributes>,
     pub exceptions: Option<Named<Attributes>>,
 }
@@ -359,6 +360,7 @@ pub struct Attributes {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
+    pub host: Text,
     pub balance: Text,
     pub protocol: Text,
     pub endpoints: List<Endpoint>,

@@ -67,6 +67,11 @@ pub struct CookieSettings {
 pub const READ_BY_SCRIPT: [&str; 4] = ["csrfToken", "csrftoken", "XSRF-TOKEN", "_xsrf"];
 
 impl CookieSettings {
+    /// Cookies leave as they came, but for what browsers demand of them.
+    pub fn left_alone() -> Self {
+        Self { defaults: Attributes::default(), exceptions: Vec::new() }
+    }
+
     /// Adds the well-known exceptions: what those that are there leave open about such a cookie,
     /// by its name or by a pattern, is that script can read it.
     #[must_use]

@@ -41,7 +41,9 @@ pub fn fields(shared: &Shared, request: &Request, ctx: &Context) -> Result<Field
     if let Some(forwards) = max_forwards(request)? {
         fields.set_displayed(b"Max-Forwards", forwards.saturating_sub(1)).map_err(unwritable)?;
     }
-    target.client.write(request.authority(), &mut fields).map_err(unwritable)?;
+    if target.route.forwarded_headers {
+        target.client.write(request.authority(), &mut fields).map_err(unwritable)?;
+    }
     let identity = ctx.exchange.as_ref().and_then(|exchange| identity(shared, exchange));
     identity::write(&identity.unwrap_or_default(), &mut fields).map_err(unwritable)?;
     add(&mut fields, shared, request, ctx).map_err(unwritable)?;

@@ -85,6 +85,8 @@ pub struct Route {
     pub stream: bool,
     /// Fields of the operator's own for workers.
     pub request_headers: Vec<SetHeader>,
+    /// Workers hear from us alone who the client is; else they hear what came.
+    pub forwarded_headers: bool,
     /// What workers are asked for in place of the route's own path.
     pub replaced: Option<Replaced>,
     /// What is shown in place of errors.

@@ -235,6 +235,7 @@ mod tests {
         });
         Arc::new(Group::new(UpstreamSettings {
             name: "shop".to_owned(),
+            host: None,
             balance,
             protocol: Protocol::Http1,
             endpoints: endpoints.collect(),

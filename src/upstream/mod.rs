@@ -99,10 +99,19 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
+impl UpstreamSettings {
+    /// What its endpoints are known as.
+    pub fn known_as(&self) -> &str {
+        self.host.as_ref().unwrap_or(&self.name)
+    }
+}
+
 /// A named group of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     pub name: String,
+    /// What its endpoints are known as (nginx `$proxy_host`); `None`: its name.
+    pub host: Option<String>,
     pub balance: Balance,
     pub protocol: Protocol,
     pub endpoints: Vec<EndpointSettings>,

@@ -77,9 +77,6 @@ impl RequestHead {
     /// us; [`RequestFlaw::RequestLine`] where the authority could not be a `Host`.
     pub fn take_authority(&mut self) -> Result<(), RequestFlaw> {
         let Some(authority) = authority_of(self.target()) else { return Ok(()) };
-        if self.fields.all(Name::Host).any(|host| !host.eq_ignore_ascii_case(authority)) {
-            return Err(RequestFlaw::Doubled(Name::Host));
-        }
         let authority = authority.to_vec();
         self.fields.set(b"Host", &authority).map_err(|_| RequestFlaw::RequestLine)
     }

@@ -17,6 +17,7 @@ mod cookie_bytes;
 mod cookie_readers;
 mod cross_site;
 mod crowded;
+mod differential;
 mod double_click;
 mod failed_logins;
 mod faults;

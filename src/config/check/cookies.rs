@@ -11,6 +11,10 @@ impl Checker<'_> {
     /// The operator's exceptions, and the built-in ones for what they leave open.
     pub(super) fn cookies(&mut self, file: &File, insecure: bool) -> enforce::CookieSettings {
         let none = Attributes::default();
+        let enforce = file.cookies.as_ref().and_then(|cookies| cookies.enforce.as_ref());
+        if enforce.is_some_and(|switch| !switch.value) {
+            return enforce::CookieSettings::left_alone();
+        }
         let given = file.cookies.as_ref().and_then(|cookies| cookies.defaults.as_ref());
         let chosen = self.attributes(given.unwrap_or(&none), "cookies.defaults");
         let defaults = enforce::Attributes {

@@ -130,6 +130,11 @@ impl<'a> RouteAt<'a> {
         self.find(key).is_some_and(|switch| *switch.at.value)
     }
 
+    /// Whether a switch is on that is on where nobody says anything.
+    pub fn unless_off(&self, key: &Key<bool>) -> bool {
+        self.find(key).is_none_or(|switch| *switch.at.value)
+    }
+
     /// The name of its session policy; `none` cancels one that would be inherited.
     pub fn session(&self) -> Option<Found<'a, String>> {
         self.find(&key::session).filter(|found| !NO_SESSION.contains(&found.at.value.as_str()))

@@ -59,6 +59,7 @@ impl Checker<'_> {
             answers: AnswerSettings::default(),
             body_bytes_max: BODY_BYTES_MAX,
             request_headers: Vec::new(),
+            forwarded_headers: true,
             replaced: None,
             error_pages: ErrorPages::default(),
             recursive_error_pages: false,

@@ -115,6 +115,7 @@ impl Checker<'_> {
             answers: self.answers(route),
             body_bytes_max,
             request_headers: self.request_headers(route),
+            forwarded_headers: route.unless_off(&key::forwarded_headers),
             replaced: self.uri(route),
             error_pages: self.error_pages(route),
             recursive_error_pages: route.on(&key::recursive_error_pages),

@@ -8,6 +8,7 @@ use crate::config::value::name::{host, identifier};
 use crate::config::value::path::normal;
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
+use crate::routing::host::Host;
 use crate::upstream::{
     Address, Balance, ClientCertificate, EndpointSettings, Protocol, Timeouts, TlsSettings,
     UpstreamSettings,
@@ -68,6 +69,7 @@ impl Checker<'_> {
         }
         UpstreamSettings {
             name: name.to_owned(),
+            host: self.known_as(upstream, &format!("{path}.host")),
             balance: self.balance(upstream, &format!("{path}.balance")),
             protocol: self.protocol(upstream, &format!("{path}.protocol")),
             endpoints,
@@ -75,6 +77,15 @@ impl Checker<'_> {
                 .upstream_timeouts(upstream.timeouts.as_ref(), &format!("{path}.timeouts")),
             tls: tls.flatten(),
         }
+    }
+
+    fn known_as(&mut self, upstream: &Upstream, path: &str) -> Option<String> {
+        let given = upstream.host.as_ref()?;
+        if Host::parse(given.value.as_bytes()).is_ok() {
+            return Some(given.value.clone());
+        }
+        self.error(at(given), path, Flaw::new("is no host", "write app.internal, or app:8080"));
+        None
     }
 
     fn balance(&mut self, upstream: &Upstream, path: &str) -> Balance {

@@ -85,6 +85,7 @@ levels! {
         recursive_error_pages: bool,
         intercept_errors: bool,
         request_headers: Named<String>,
+        forwarded_headers: bool,
         root: String,
         index: Texts,
         autoindex: bool,

@@ -31,7 +31,7 @@ pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes)
             _ => {}
         }
     }
-    let defaults = routes::keys(block, Level::Http, &made, notes);
+    let mut defaults = routes::keys(block, Level::Http, &made, notes);
     let mut listeners = Listeners::default();
     let mut servers = Vec::new();
     for server in block.iter().filter(|directive| directive.name.text == "server") {
@@ -42,6 +42,17 @@ pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes)
     file.extend(limits(&scope));
     file.extend(trusted(&scope, notes));
     let upstreams = made.upstreams.write();
+    if !upstreams.is_empty() {
+        // nginx says by itself who the workers are, and never who the client is.
+        if scope.find("proxy_set_header").is_none() {
+            defaults.add("request_headers", routes::host_alone());
+        }
+        defaults.add("forwarded_headers", Yaml::on(false));
+        let mut cookies = Map::default();
+        cookies.add("enforce", Yaml::on(false));
+        let comment = "As nginx; without this line cookies get Secure, HttpOnly and SameSite.";
+        file.add_with("cookies", Yaml::Map(cookies), vec![comment.to_owned()]);
+    }
     let lists = [
         ("maps", maps),
         ("geos", geos),
@@ -86,7 +97,11 @@ fn server(
             everything.add("return", returned);
             vec![Yaml::Map(everything)]
         }
-        None => routes::routes(block, &scope, made, notes),
+        None => {
+            let mut routes = routes::routes(block, &scope, made, notes);
+            routes.extend(routes::of_server(block, &scope, made.prefix));
+            routes
+        }
     };
     map.add("routes", Yaml::List(routes));
     Yaml::Map(map)

@@ -176,6 +176,17 @@ fn together(map: &mut Map, name: &str, all: &[&Directive], notes: &mut Notes) {
     }
 }
 
+/// What nginx sets where no `proxy_set_header` says otherwise.
+pub fn host_alone() -> Yaml {
+    let mut set = Map::default();
+    set.add("Host", Yaml::text("$proxy_host"));
+    Yaml::Map(set)
+}
+
+fn is_host(directive: &Directive) -> bool {
+    directive.first().is_some_and(|name| name.eq_ignore_ascii_case("host"))
+}
+
 /// Fields for workers, each once. What concerns the connection is set by itself.
 fn set_headers(all: &[&Directive], notes: &mut Notes) -> Map {
     const BY_ITSELF: [&str; 8] = [
@@ -189,6 +200,9 @@ fn set_headers(all: &[&Directive], notes: &mut Notes) -> Map {
         "keep-alive",
     ];
     let (mut set, mut seen) = (Map::default(), Vec::new());
+    if !all.iter().any(|directive| is_host(directive)) {
+        set.add("Host", Yaml::text("$proxy_host"));
+    }
     for directive in all {
         let field = directive.first().unwrap_or_default();
         let lower = field.to_ascii_lowercase();
@@ -286,6 +300,23 @@ pub fn routes(
     routes
 }
 
+/// What nginx does where no location fits: files, below the root that counts.
+pub fn of_server(block: &[Directive], scope: &Scope<'_>, prefix: &str) -> Option<Yaml> {
+    let is_root = |location: &Directive| {
+        matches!((location.first(), location.arg(1)), (Some("/"), None) | (Some("^~"), Some("/")))
+    };
+    let has_one = block.iter().any(|inner| inner.name.text == "location" && is_root(inner));
+    if has_one {
+        return None;
+    }
+    let mut route = Map::default();
+    route.add("path", Yaml::text("/"));
+    if scope.find("root").is_none() {
+        route.add("root", Yaml::text(format!("{prefix}/html")));
+    }
+    Some(Yaml::Map(route))
+}
+
 fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &mut Notes) -> Yaml {
     let block = location.children();
     let scope = scope.with(block);
@@ -321,6 +352,11 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
                 notes.say(Matter::Left, pass, text);
             }
         }
+    }
+    let has_content =
+        ["proxy_pass", "grpc_pass", "root", "alias"].iter().any(|name| named(name).is_some());
+    if !has_content && returned.is_none() && scope.find("root").is_none() {
+        route.add("root", Yaml::text(format!("{}/html", made.prefix)));
     }
     if named("internal").is_some() {
         route.add("internal", Yaml::on(true));

@@ -42,6 +42,9 @@ fn a_reverse_proxy_is_translated_whole() {
         - chain: /etc/nginx/tls/a.pem
           key: /k/a.key
     protocols: [h2, http/1.1]
+# As nginx; without this line cookies get Secure, HttpOnly and SameSite.
+cookies:
+  enforce: false
 upstreams:
   app:
     endpoints:
@@ -50,6 +53,10 @@ upstreams:
         weight: 2
     timeouts:
       read: 90s
+defaults:
+  request_headers:
+    Host: \"$proxy_host\"
+  forwarded_headers: false
 servers:
   # from /etc/nginx/nginx.conf:8
   - listeners: [\"0.0.0.0:443 default_server\"]
@@ -140,7 +147,7 @@ fn fields_for_workers_are_taken_but_for_what_is_set_by_itself() {
         "server { proxy_set_header Host $host; proxy_set_header X-A \"\"; proxy_set_header x-a b; \
          proxy_set_header Upgrade $http_upgrade; proxy_set_header Cookie a=b; }",
     );
-    let expected = "    request_headers:\n      Host: \"$host\"\n      X-A: \"\"\n    routes: []\n";
+    let expected = "    request_headers:\n      Host: \"$host\"\n      X-A: \"\"\n    routes:\n      - path: /\n";
     assert!(translation.yaml.contains(expected), "{}", translation.yaml);
     let said = translation.notes.iter().map(|note| (note.matter, note.text.contains("once")));
     let expected = [(Matter::Left, true), (Matter::Different, false), (Matter::Left, false)];

@@ -123,10 +123,15 @@ impl Upstreams {
             if !given.is_empty() {
                 upstream.add("timeouts", Yaml::Map(given));
             }
+            let has_tls = tls.is_some();
             if let Some(server_name) = tls {
                 let mut given = Map::default();
                 given.add("server_name", Yaml::text(server_name));
                 upstream.add("tls", Yaml::Map(given));
+            }
+            let known_as = known_as(&host, if has_tls { 443 } else { 80 });
+            if known_as != name {
+                upstream.add("host", Yaml::text(known_as));
             }
             upstreams.add(name, Yaml::Map(upstream));
         }
@@ -182,6 +187,15 @@ fn with_port(host: &str, port: u16) -> String {
         None => false,
     };
     if has_port { host.to_owned() } else { format!("{host}:{port}") }
+}
+
+/// What `$proxy_host` says: the port of the scheme is left out.
+fn known_as(host: &str, port: u16) -> String {
+    match host.strip_suffix(&format!(":{port}")) {
+        _ if host.starts_with("unix:") => "localhost".to_owned(),
+        Some(name) if !name.contains(':') || name.ends_with(']') => name.to_owned(),
+        _ => host.to_owned(),
+    }
 }
 
 fn without_port(host: &str) -> &str {

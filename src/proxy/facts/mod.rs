@@ -174,7 +174,7 @@ impl RequestFacts<'_, '_> {
                 let settings = upstream.group.settings();
                 match name {
                     Builtin::ProxyPort => show(out, if settings.tls.is_some() { 443 } else { 80 }),
-                    _ => put(out, Some(settings.name.as_bytes())),
+                    _ => put(out, Some(settings.known_as().as_bytes())),
                 }
             }
             _ => return None,

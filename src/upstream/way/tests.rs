@@ -25,6 +25,7 @@ fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> UpstreamSettin
     let endpoint = |address| EndpointSettings { address, weight: 1 };
     UpstreamSettings {
         name: "shop".to_owned(),
+        host: None,
         balance: Balance::RoundRobin,
         protocol: Protocol::Http1,
         endpoints: addresses.into_iter().map(endpoint).collect(),

@@ -60,6 +60,7 @@ impl Worker {
         let address = Address::Inet(listener.local_addr().expect("bound"));
         let settings = UpstreamSettings {
             name: "grpc".to_owned(),
+            host: None,
             balance: Balance::RoundRobin,
             protocol: Protocol::Http2,
             endpoints: vec![EndpointSettings { address, weight: 1 }],
