@@ -73,8 +73,7 @@ impl RequestHead {
     /// Makes `Host` say what a target in absolute-form says (RFC 9112 section 3.2.2).
     ///
     /// # Errors
-    /// [`RequestFlaw::Doubled`] where it says something else, which somebody may have believed before
-    /// us; [`RequestFlaw::RequestLine`] where the authority could not be a `Host`.
+    /// [`RequestFlaw::RequestLine`] where the authority could not be a `Host`.
     pub fn take_authority(&mut self) -> Result<(), RequestFlaw> {
         let Some(authority) = authority_of(self.target()) else { return Ok(()) };
         let authority = authority.to_vec();
@@ -163,10 +162,9 @@ fn is_target(target: &[u8]) -> bool {
     !target.is_empty() && !target.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
 }
 
-/// The authority of a target in absolute-form.
+/// The authority of a target in absolute-form, of whatever scheme.
 fn authority_of(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = target.split_at_checked(target.iter().position(|byte| *byte == b':')?)?;
-    // Of whatever scheme: somebody may have believed it before us.
     let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
         && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
     let rest = rest.strip_prefix(b"://").filter(|_| is_scheme)?;
