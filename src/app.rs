@@ -133,7 +133,9 @@ impl App {
         let upstreams = config
             .upstreams
             .iter()
-            .map(|settings| Upstream {
+            .zip(&config.hash_keys)
+            .map(|(settings, hash_key)| Upstream {
+                hash_key: hash_key.clone(),
                 metrics: metrics.upstream(&settings.name),
                 group: Arc::new(Group::new(settings.clone())),
                 failovers: Throttle::default(),

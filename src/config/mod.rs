@@ -50,6 +50,8 @@ pub struct Config {
     pub sessions: Vec<Arc<session::policy::Policy>>,
     pub cookies: cookie::enforce::CookieSettings,
     pub upstreams: Vec<upstream::UpstreamSettings>,
+    /// Of each of them, where it is balanced by one.
+    pub hash_keys: Vec<Option<crate::variables::template::Template>>,
     pub servers: Vec<proxy::settings::Server>,
     pub trusted_proxies: Vec<IpNet>,
     /// The development switch: tickets without prefix and `Secure`.

@@ -361,6 +361,9 @@ pub struct Attributes {
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     pub host: Text,
+    pub next_upstream: Given<Texts>,
+    pub next_upstream_tries: Given<u32>,
+    pub next_upstream_timeout: Text,
     pub balance: Text,
     pub protocol: Text,
     pub endpoints: List<Endpoint>,
@@ -375,6 +378,11 @@ pub struct Upstream {
 pub struct Endpoint {
     pub address: Text,
     pub weight: Given<u32>,
+    pub max_fails: Given<u32>,
+    pub fail_timeout: Text,
+    pub max_conns: Given<u32>,
+    pub backup: Given<bool>,
+    pub down: Given<bool>,
 }
 
 /// `upstreams.*.timeouts`

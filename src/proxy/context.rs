@@ -135,6 +135,11 @@ pub struct Attempts {
 }
 
 impl Attempts {
+    /// Endpoints that it was sent to so far.
+    pub fn count(&self) -> usize {
+        self.before.len() + usize::from(self.endpoint.is_some())
+    }
+
     /// The endpoint that was chosen last.
     pub fn last(&self) -> Option<usize> {
         self.endpoint.or_else(|| self.before.last().copied())

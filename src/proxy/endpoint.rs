@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use crate::downstream::Request;
+use crate::downstream::{Client, Request};
 use crate::proxy::asking::Failed;
 use crate::proxy::context::{Attempts, Context, Target};
+use crate::proxy::returned::evaluated;
 use crate::proxy::settings;
 use crate::proxy::shared::{Shared, Upstream};
 use crate::session::exchange::Bond;
@@ -13,23 +14,29 @@ use crate::session::order::is_stream_wanted;
 use crate::telemetry::labels::UpstreamFailure;
 use crate::upstream::group::Hint;
 use crate::upstream::verdict::{Blame, Failure, Phase, verdict};
-use crate::upstream::{Protocol, Timeouts};
+use crate::upstream::{NextUpstream, Protocol, Timeouts};
 
 /// Chooses an endpoint that was not tried yet: its upstream's index and its own.
 pub fn select(
     shared: &Shared,
     request: &Request,
+    client: &Client<'_>,
     ctx: &mut Context,
     now: Instant,
 ) -> Option<(usize, usize)> {
     let index = upstream_index(ctx)?;
     let Attempts { before, endpoint, .. } = &mut ctx.attempts;
     before.extend(endpoint.take());
+    let key = match &shared.upstreams.get(index)?.hash_key {
+        Some(key) => evaluated(shared, request, client, ctx, key),
+        None => Vec::new(),
+    };
     let (target, upstream) = upstream(shared, ctx)?;
     let record = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.record());
     let hint = Hint {
         client: target.client.ip,
         sticky: record.and_then(|record| record.endpoint.as_deref()),
+        key: &key,
     };
     let pick = upstream.group.select(hint, &ctx.attempts.before, shared.clock.now())?;
     upstream.metrics.attempted();
@@ -93,6 +100,19 @@ pub fn timeouts(shared: &Shared, ctx: &Context) -> Timeouts {
     upstream(shared, ctx)
         .map(|(_, upstream)| upstream.group.settings().timeouts)
         .unwrap_or_default()
+}
+
+/// What sends its requests on to another endpoint.
+pub fn next<'a>(shared: &'a Shared, ctx: &'a Context) -> Option<&'a NextUpstream> {
+    upstream(shared, ctx).map(|(_, upstream)| &upstream.group.settings().next)
+}
+
+/// Whether another endpoint could be asked.
+pub fn has_another(shared: &Shared, ctx: &Context) -> bool {
+    let Some((_, upstream)) = upstream(shared, ctx) else { return false };
+    let mut tried = ctx.attempts.before.clone();
+    tried.extend(ctx.attempts.endpoint);
+    upstream.group.has_another(&tried)
 }
 
 /// Whether its workers speak HTTP/2.

@@ -39,7 +39,7 @@ pub async fn reach(
     let (shared, pool, now) = (&proxy.shared, &proxy.pool, Instant::now());
     let (upstream, endpoint) = match again {
         Some(Fresh { endpoint, .. }) => endpoint::again(shared, ctx, endpoint, now),
-        None => endpoint::select(shared, request, ctx, now),
+        None => endpoint::select(shared, request, client, ctx, now),
     }
     .ok_or(None)?;
     let peer = if pool.speaks_http2(upstream) {

@@ -38,6 +38,7 @@ use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
 use crate::variables::registry::Variables;
+use crate::variables::template::Template;
 
 /// What other nodes need to hear of a suspension and to hand what they had admitted before that to
 /// their workers. Such a request must be there before the login is (PROTOCOL.md 18, 34).
@@ -47,6 +48,8 @@ pub const ELSEWHERE: Duration = Duration::from_millis(10);
 pub struct Upstream {
     pub group: Arc<Group>,
     pub metrics: UpstreamMetrics,
+    /// What an endpoint is chosen by, where that is a hash.
+    pub hash_key: Option<Template>,
     /// When an endpoint dies all of its sessions leave it: one line says so, with their number.
     pub failovers: Throttle,
 }

@@ -3,6 +3,8 @@
 //! What follows from a failure is `upstream::verdict`'s to say. Nothing that a client does is an
 //! endpoint's fault.
 
+use std::time::{Duration, Instant};
+
 use crate::downstream::{Client, Request};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Asking, Failed, accept};
@@ -11,10 +13,12 @@ use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
 use crate::proxy::reach::{Fresh, reach};
 use crate::proxy::response::Response;
+use crate::proxy::shared::Shared;
 use crate::proxy::upload::Upload;
 use crate::proxy::{endpoint, forward, request_headers};
-use crate::upstream::verdict::{Phase, Retry, Status, verdict};
+use crate::upstream::verdict::{Phase, Retry, Status, goes_on, verdict};
 use crate::wire::flaw::RequestFlaw;
+use crate::wire::response::ResponseHead;
 
 /// Sends the request to an endpoint, to another one where that may be, and waits for the answer.
 ///
@@ -37,28 +41,36 @@ pub async fn ask(
     let may_grow = !shared.buffers.is_full();
     client.let_grow(may_grow);
     // Over HTTP/2 a worker may say that it has not begun with a request.
-    let is_worth_it = is_repeatable || endpoint::is_http2(shared, ctx);
+    let is_worth_it = is_repeatable
+        || endpoint::is_http2(shared, ctx)
+        || endpoint::next(shared, ctx).is_some_and(|next| next.non_idempotent);
     let mut upload = Upload::new(request.body, bytes_max, is_worth_it && may_grow);
     let mut must_be_fresh = None;
+    let tries = Tries::begin(shared, request, ctx);
     // What the last attempt ended with; another one may do better.
     let mut last = RequestError::BadGateway;
     loop {
         let worker = match reach(proxy, request, client, ctx, must_be_fresh.take()).await {
             Ok(worker) => worker,
             Err(None) => return Err(last),
-            Err(Some(failed)) => match note_failure(proxy, ctx, failed) {
-                (Retry::AnotherEndpoint, error) => {
-                    last = error;
-                    continue;
+            Err(Some(failed)) => {
+                let (retry, error) = note_failure(proxy, ctx, failed);
+                if retry != Retry::AnotherEndpoint || !tries.go_on(shared, ctx, retry, failed) {
+                    return Err(error);
                 }
-                (_, error) => return Err(error),
-            },
+                last = error;
+                continue;
+            }
         };
         let begun = ctx.attempts.begun;
         let mut asking = Asking::new(worker, &mut upload, request, &head, ctx)?;
         asking.worker.peer.let_grow(may_grow);
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
+        let answered = match answered {
+            Ok(_) => tries.judge(shared, ctx, &answer, &upload).map_or(answered, Err),
+            Err(_) => answered,
+        };
         match answered {
             Ok(framing) => {
                 let body = Answering::new(worker, proxy.pool.clone(), upload, framing);
@@ -72,10 +84,11 @@ pub async fn ask(
                 let endpoint = worker.endpoint;
                 drop(worker);
                 let (retry, error) = note_failure(proxy, ctx, failed);
-                if !may_repeat(retry, is_repeatable, &upload) {
+                if !tries.go_on(shared, ctx, retry, failed) || !upload.may_begin_again() {
                     return Err(error);
                 }
-                let is_same = retry != Retry::AnotherEndpoint;
+                let is_same =
+                    matches!(retry, Retry::SameEndpointFresh | Retry::SameEndpointUnprocessed);
                 must_be_fresh = is_same.then_some(Fresh { endpoint, since: begun });
                 last = error;
             }
@@ -83,14 +96,45 @@ pub async fn ask(
     }
 }
 
-/// Whether a request that was sent may be sent again.
-fn may_repeat(retry: Retry, is_repeatable: bool, upload: &Upload) -> bool {
-    let is_harmless = match retry {
-        Retry::No => false,
-        Retry::SameEndpointFresh => is_repeatable,
-        Retry::SameEndpointUnprocessed | Retry::AnotherEndpoint => true,
-    };
-    is_harmless && upload.may_begin_again()
+/// How often a request may be sent.
+struct Tries {
+    is_repeatable: bool,
+    /// After which no other endpoint is tried.
+    until: Option<Instant>,
+}
+
+impl Tries {
+    fn begin(shared: &Shared, request: &Request, ctx: &Context) -> Self {
+        let after = endpoint::next(shared, ctx).map_or(Duration::ZERO, |next| next.timeout_after);
+        let until = (!after.is_zero()).then(|| Instant::now() + after);
+        Self { is_repeatable: request.method.is_idempotent(), until }
+    }
+
+    /// Whether it may be sent again after this failure.
+    fn go_on(&self, shared: &Shared, ctx: &Context, retry: Retry, failed: Failed) -> bool {
+        let Some(next) = endpoint::next(shared, ctx) else { return false };
+        // Codes that logins are made with are good for one use, whatever the method.
+        let is_repeatable = self.is_repeatable && !(retry == Retry::Elsewhere && ctx.is_login());
+        goes_on(retry, failed.failure, next, is_repeatable)
+            && (next.tries == 0 || ctx.attempts.count() < next.tries as usize)
+            && self.until.is_none_or(|until| Instant::now() < until)
+    }
+
+    /// What an answer counts as, where another endpoint is asked for a better one.
+    fn judge(
+        &self,
+        shared: &Shared,
+        ctx: &Context,
+        answer: &ResponseHead,
+        upload: &Upload,
+    ) -> Option<Failed> {
+        let failure = endpoint::next(shared, ctx)?.of_status(answer.status.as_u16())?;
+        let failed = Failed { phase: Phase::AwaitHead, failure };
+        let is_better = self.go_on(shared, ctx, Retry::Elsewhere, failed)
+            && upload.may_begin_again()
+            && endpoint::has_another(shared, ctx);
+        is_better.then_some(failed)
+    }
 }
 
 /// Notes a failure. What may be tried next, and what is answered otherwise.

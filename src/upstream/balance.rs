@@ -93,7 +93,7 @@ pub(super) fn by_address(
 }
 
 /// The endpoint in whose share of the total weight a number lies.
-fn at_weight(weights: &[i64], number: u64) -> Option<usize> {
+pub(super) fn at_weight(weights: &[i64], number: u64) -> Option<usize> {
     let mut end = 0;
     weights.iter().position(|weight| {
         end += weight.unsigned_abs();

@@ -2,22 +2,28 @@
 //!
 //! One short lock for a choice and one for its outcome; nothing waits under it.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::balance::{Load, SmoothWeight, by_address, smooth};
-use super::health::{Health, Limits};
-use super::{Balance, UpstreamSettings};
+use super::balance::{Load, SmoothWeight, at_weight, by_address, smooth};
+use super::hash::{Ring, by_key};
+use super::health::Health;
+use super::{Balance, EndpointSettings, UpstreamSettings};
 use crate::clock::UnixMillis;
 
 /// A named group of endpoints at work. Endpoints go by their index in the settings.
 #[derive(Debug)]
 pub struct Group {
     settings: UpstreamSettings,
-    limits: Limits,
     /// The endpoints' addresses as text, as sessions keep them.
     addresses: Vec<String>,
+    /// Of those that are no backups, which have none.
     weights: Vec<i64>,
+    /// Of [`Balance::Hash`] where that is consistent.
+    ring: Ring,
+    random: AtomicU64,
     endpoints: Mutex<Vec<Endpoint>>,
 }
 
@@ -34,6 +40,8 @@ pub struct Hint<'a> {
     pub client: IpAddr,
     /// The endpoint that the session's record names ([`Group::address_text`]).
     pub sticky: Option<&'a str>,
+    /// What [`Balance::Hash`] goes by.
+    pub key: &'a [u8],
 }
 
 /// A choice.
@@ -57,14 +65,10 @@ pub struct Status {
 }
 
 impl Group {
-    /// A group with nginx's limits of failures.
-    pub fn new(settings: UpstreamSettings) -> Self {
-        Self::with_limits(settings, Limits::default())
-    }
-
     /// A group.
-    pub fn with_limits(settings: UpstreamSettings, limits: Limits) -> Self {
-        let addresses = settings.endpoints.iter().map(|e| e.address.to_string()).collect();
+    pub fn new(settings: UpstreamSettings) -> Self {
+        let addresses: Vec<String> =
+            settings.endpoints.iter().map(|e| e.address.to_string()).collect();
         let endpoints: Vec<Endpoint> = settings
             .endpoints
             .iter()
@@ -74,8 +78,19 @@ impl Group {
                 active: 0,
             })
             .collect();
-        let weights = endpoints.iter().map(|endpoint| endpoint.turn.weight()).collect();
-        Self { settings, limits, addresses, weights, endpoints: Mutex::new(endpoints) }
+        let weight = |endpoint: &EndpointSettings| match endpoint.is_backup {
+            true => 0,
+            false => i64::from(endpoint.weight),
+        };
+        let weights: Vec<i64> = settings.endpoints.iter().map(weight).collect();
+        let ring = match settings.balance {
+            Balance::Hash { consistent: true } => {
+                Ring::new(addresses.iter().map(String::as_str).zip(weights.iter().copied()))
+            }
+            _ => Ring::default(),
+        };
+        let random = AtomicU64::new(RandomState::new().build_hasher().finish());
+        Self { settings, addresses, weights, ring, random, endpoints: Mutex::new(endpoints) }
     }
 
     /// What it was made from.
@@ -91,26 +106,42 @@ impl Group {
         &self.addresses[index]
     }
 
-    /// Chooses an endpoint that was not `tried` for this request yet. Where all of these are out,
-    /// they are tried all the same: a failure is likelier than not, but no answer at all is certain.
+    /// Chooses an endpoint that was not `tried` for this request yet: a backup where no other one is
+    /// well. Where all of these are out, they are tried all the same: a failure is likelier than not,
+    /// but no answer at all is certain.
     ///
-    /// `None` where every endpoint was tried: 502.
+    /// `None` where every endpoint was tried, is down, or has as many requests as it may have: 502.
     pub fn select(&self, hint: Hint<'_>, tried: &[usize], now: UnixMillis) -> Option<Pick> {
         let sticky = hint.sticky.filter(|_| self.settings.balance == Balance::Session);
         let mut endpoints = self.lock();
-        for as_last_resort in [false, true] {
+        for (as_last_resort, backups) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
             let eligible: Eligible<'_> = &|index, endpoint| {
-                !tried.contains(&index)
-                    && (as_last_resort || endpoint.health.is_available(self.limits, now))
+                let settings = &self.settings.endpoints[index];
+                settings.is_backup == backups
+                    && !tried.contains(&index)
+                    && settings.may_be_asked(endpoint.active)
+                    && (as_last_resort || endpoint.health.is_available(settings.limits, now))
             };
             let kept = sticky.and_then(|address| self.find(address, &endpoints, eligible));
             let Some(index) = kept.or_else(|| self.balance(hint, &mut endpoints, eligible)) else {
                 continue;
             };
-            endpoints[index].health.chosen(self.limits, as_last_resort, now);
+            let limits = self.settings.endpoints[index].limits;
+            endpoints[index].health.chosen(limits, as_last_resort, now);
             return Some(Pick { index, moved: sticky.is_some() && kept.is_none() });
         }
         None
+    }
+
+    /// Whether another endpoint than those `tried` could be asked.
+    pub fn has_another(&self, tried: &[usize]) -> bool {
+        let endpoints = self.lock();
+        let settings = self.settings.endpoints.iter().zip(endpoints.iter()).enumerate();
+        settings.into_iter().any(|(index, (settings, endpoint))| {
+            !tried.contains(&index) && settings.may_be_asked(endpoint.active)
+        })
     }
 
     fn find(&self, address: &str, endpoints: &[Endpoint], is: Eligible<'_>) -> Option<usize> {
@@ -144,7 +175,47 @@ impl Group {
                     by_address(hint.client, &self.weights, |index| is(index, &endpoints[index]));
                 hit.or_else(|| take_turns(endpoints, is))
             }
+            Balance::Hash { .. } if hint.key.is_empty() => take_turns(endpoints, is),
+            Balance::Hash { consistent } => {
+                let eligible = |index: usize| is(index, &endpoints[index]);
+                let hit = match consistent {
+                    true => self.ring.by_key(hint.key, eligible),
+                    false => by_key(hint.key, &self.weights, eligible),
+                };
+                hit.or_else(|| take_turns(endpoints, is))
+            }
+            Balance::Random { two } => {
+                let first = self.at_random(|index| is(index, &endpoints[index]));
+                let second = first.filter(|_| two).and_then(|first| {
+                    self.at_random(|index| index != first && is(index, &endpoints[index]))
+                });
+                let loads = |index: usize| endpoints[index].load();
+                match (first, second) {
+                    (Some(first), Some(second)) => {
+                        let is_busier = loads(second).compare(loads(first)).is_gt();
+                        Some(if is_busier { first } else { second })
+                    }
+                    _ => first.or_else(|| take_turns(endpoints, is)),
+                }
+            }
         }
+    }
+
+    /// One by weight. `None` where no eligible one was hit in a number of tries.
+    fn at_random(&self, eligible: impl Fn(usize) -> bool) -> Option<usize> {
+        /// nginx's.
+        const TRIES: usize = 20;
+        let total = u64::try_from(self.weights.iter().sum::<i64>()).ok().filter(|sum| *sum > 0)?;
+        let mut hits = (0..TRIES).map(|_| at_weight(&self.weights, self.random() % total));
+        hits.find_map(|hit| hit.filter(|index| eligible(*index)))
+    }
+
+    /// The next number (splitmix64): nobody gains by knowing it.
+    fn random(&self) -> u64 {
+        let state = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// Counts a request to an endpoint as under way until the returned value is dropped.
@@ -160,8 +231,9 @@ impl Group {
     pub fn failed(&self, index: usize, now: UnixMillis) -> bool {
         let mut endpoints = self.lock();
         let Some(endpoint) = endpoints.get_mut(index) else { return false };
-        endpoint.turn.failed(self.limits.max_fails);
-        endpoint.health.failed(self.limits, now)
+        let limits = self.settings.endpoints[index].limits;
+        endpoint.turn.failed(limits.max_fails);
+        endpoint.health.failed(limits, now)
     }
 
     /// An endpoint answered.
@@ -179,7 +251,7 @@ impl Group {
             .map(|((settings, address), endpoint)| Status {
                 address: address.clone(),
                 weight: settings.weight,
-                available: endpoint.health.is_available(self.limits, now),
+                available: !settings.is_down && endpoint.health.is_available(settings.limits, now),
                 fails: endpoint.health.fails(),
                 active: endpoint.active,
             })
@@ -194,6 +266,13 @@ impl Group {
 
 /// Whether an endpoint may be chosen, by its index.
 type Eligible<'a> = &'a dyn Fn(usize, &Endpoint) -> bool;
+
+impl EndpointSettings {
+    /// Whether it may have another request beside so many.
+    fn may_be_asked(&self, active: usize) -> bool {
+        !self.is_down && (self.max_conns == 0 || active < self.max_conns)
+    }
+}
 
 impl Endpoint {
     fn load(&self) -> Load {
@@ -223,15 +302,15 @@ impl Drop for Active {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Address, EndpointSettings, Protocol, Timeouts};
+    use super::super::{Address, NextUpstream, Protocol, Timeouts};
     use super::*;
 
     const T0: UnixMillis = UnixMillis(1_000_000);
 
     fn group(balance: Balance, weights: &[u32]) -> Arc<Group> {
         let endpoints = (0u16..).zip(weights).map(|(n, weight)| EndpointSettings {
-            address: Address::Inet(([127, 0, 0, 1], 7000 + n).into()),
             weight: *weight,
+            ..EndpointSettings::new(Address::Inet(([127, 0, 0, 1], 7000 + n).into()))
         });
         Arc::new(Group::new(UpstreamSettings {
             name: "shop".to_owned(),
@@ -240,12 +319,13 @@ mod tests {
             protocol: Protocol::Http1,
             endpoints: endpoints.collect(),
             timeouts: Timeouts::default(),
+            next: NextUpstream::default(),
             tls: None,
         }))
     }
 
     fn hint(sticky: Option<&str>) -> Hint<'_> {
-        Hint { client: "127.0.0.1".parse().expect("an address"), sticky }
+        Hint { client: "127.0.0.1".parse().expect("an address"), sticky, key: b"" }
     }
 
     fn after(secs: u64) -> UnixMillis {

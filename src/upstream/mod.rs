@@ -3,6 +3,7 @@
 
 pub mod balance;
 pub mod group;
+mod hash;
 pub mod health;
 pub mod verdict;
 pub mod way;
@@ -10,6 +11,8 @@ pub mod way;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use self::health::Limits;
 
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,10 @@ pub enum Balance {
     LeastConn,
     /// By the client's network: the first three octets of IPv4, the whole of IPv6.
     IpHash,
+    /// By a key, in nginx's placement; where `consistent`, on a ring.
+    Hash { consistent: bool },
+    /// At random by weight; where `two`, the less busy one of two.
+    Random { two: bool },
 }
 
 /// Where an endpoint listens.
@@ -58,6 +65,61 @@ pub struct EndpointSettings {
     pub address: Address,
     /// At least 1.
     pub weight: u32,
+    /// When it counts as failed.
+    pub limits: Limits,
+    /// Requests under way that it may have; 0: as many as there are.
+    pub max_conns: usize,
+    /// It is asked only where no other one can be.
+    pub is_backup: bool,
+    /// It is not asked at all.
+    pub is_down: bool,
+}
+
+impl EndpointSettings {
+    /// An endpoint with nginx's own settings.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            weight: 1,
+            limits: Limits::default(),
+            max_conns: 0,
+            is_backup: false,
+            is_down: false,
+        }
+    }
+}
+
+/// What sends a request on to another endpoint (nginx `proxy_next_upstream`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextUpstream {
+    /// No connection, or one that broke before the answer's head had come.
+    pub error: bool,
+    pub timeout: bool,
+    /// An answer that is none.
+    pub invalid_header: bool,
+    /// Requests that are not idempotent as well, though they may have been carried out.
+    pub non_idempotent: bool,
+    /// Statuses of answers.
+    pub statuses: Vec<u16>,
+    /// Endpoints that one request may be sent to; 0: all.
+    pub tries: u32,
+    /// How long after the first one another one may still be tried; zero: ever.
+    pub timeout_after: Duration,
+}
+
+impl Default for NextUpstream {
+    /// nginx's.
+    fn default() -> Self {
+        Self {
+            error: true,
+            timeout: true,
+            invalid_header: false,
+            non_idempotent: false,
+            statuses: Vec::new(),
+            tries: 0,
+            timeout_after: Duration::ZERO,
+        }
+    }
 }
 
 /// How long to wait for an upstream (nginx's `proxy_*_timeout`).
@@ -116,5 +178,6 @@ pub struct UpstreamSettings {
     pub protocol: Protocol,
     pub endpoints: Vec<EndpointSettings>,
     pub timeouts: Timeouts,
+    pub next: NextUpstream,
     pub tls: Option<TlsSettings>,
 }

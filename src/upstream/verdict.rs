@@ -1,9 +1,11 @@
 //! What follows from a failure on the way to a worker or back: whose fault, what next, which status.
 //!
-//! One closed table. A request is sent again only where no worker has carried it out, or where
+//! One closed table, and beside it what the operator wants (`next_upstream`). A request is sent again only where no worker has carried it out, or where
 //! carrying it out twice does no harm (RFC 9110 section 9.2.2). An endpoint is blamed for what it
 //! did: not for a client that stalls or leaves, a kept connection it had given up, or our own lack
 //! of descriptors.
+
+use super::NextUpstream;
 
 /// How far an exchange had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub enum Failure {
     Unprocessed,
     /// An answer that is none.
     Flaw,
+    /// An answer with a status that speaks against the endpoint, and another one may do better.
+    BadStatus,
+    /// An answer that another endpoint may have a better one for: 403, 404.
+    Declined,
     ClientGone,
     /// The client takes too long to send its body, or to take the answer.
     ClientStalled,
@@ -72,6 +78,9 @@ pub enum Retry {
     /// Nothing was sent, or nothing was begun with: any request whose body, if it has one, is still held
     /// may go to another endpoint.
     AnotherEndpoint,
+    /// It may have been carried out: an idempotent request whose body, if it has one, is still held may
+    /// go to another endpoint.
+    Elsewhere,
     /// The kept connection was closed: an idempotent request whose body, if it has one, is still
     /// held may go to the same endpoint over a fresh connection.
     SameEndpointFresh,
@@ -147,16 +156,63 @@ pub const fn verdict(phase: Phase, failure: Failure) -> Verdict {
         }
         Failure::TimedOut => match phase {
             Connect => endpoint(Retry::AnotherEndpoint, Status::UpstreamTimeout),
-            SendHead | SendBody | AwaitHead | ReadBody => {
-                endpoint(Retry::No, Status::UpstreamTimeout)
-            }
+            SendHead | SendBody | AwaitHead => endpoint(Retry::Elsewhere, Status::UpstreamTimeout),
+            ReadBody => endpoint(Retry::No, Status::UpstreamTimeout),
             Tunnel => ENDED,
         },
         Failure::Refused | Failure::Tls | Failure::Closed | Failure::Flaw => match phase {
             Connect => endpoint(Retry::AnotherEndpoint, Status::BadGateway),
-            SendHead | SendBody | AwaitHead | ReadBody => endpoint(Retry::No, Status::BadGateway),
+            SendHead | SendBody | AwaitHead => endpoint(Retry::Elsewhere, Status::BadGateway),
+            ReadBody => endpoint(Retry::No, Status::BadGateway),
             Tunnel => ENDED,
         },
+        Failure::BadStatus => unanswered(phase, endpoint(Retry::Elsewhere, Status::BadGateway)),
+        Failure::Declined => unanswered(phase, nobody(Retry::Elsewhere, Status::BadGateway)),
+    }
+}
+
+/// Whether a request goes on to another try after a failure, as far as that is the operator's to say.
+/// `is_repeatable`: carrying it out twice does no harm.
+pub fn goes_on(retry: Retry, failure: Failure, next: &NextUpstream, is_repeatable: bool) -> bool {
+    let is_repeatable = is_repeatable || next.non_idempotent;
+    match retry {
+        Retry::No => false,
+        Retry::SameEndpointFresh => is_repeatable,
+        Retry::SameEndpointUnprocessed => true,
+        Retry::AnotherEndpoint => next.includes(failure),
+        Retry::Elsewhere => is_repeatable && next.includes(failure),
+    }
+}
+
+impl NextUpstream {
+    /// Whether a failure is among its conditions.
+    fn includes(&self, failure: Failure) -> bool {
+        match failure {
+            Failure::TimedOut => self.timeout,
+            Failure::Flaw => self.invalid_header,
+            // They are asked about by their statuses.
+            Failure::BadStatus | Failure::Declined => true,
+            Failure::Refused
+            | Failure::Tls
+            | Failure::Closed
+            | Failure::ClosedReused
+            | Failure::Unprocessed
+            | Failure::UnprocessedReused => self.error,
+            Failure::OutOfDescriptors
+            | Failure::ClientGone
+            | Failure::ClientStalled
+            | Failure::Cut
+            | Failure::TooLarge => false,
+        }
+    }
+
+    /// What an answer's status counts as, if it is one of the conditions.
+    pub fn of_status(&self, status: u16) -> Option<Failure> {
+        let is_listed = !self.statuses.is_empty() && self.statuses.contains(&status);
+        is_listed.then_some(match status {
+            403 | 404 => Failure::Declined,
+            _ => Failure::BadStatus,
+        })
     }
 }
 
@@ -183,8 +239,8 @@ const fn endpoint(retry: Retry, status: Status) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::Failure::{
-        ClientGone, ClientStalled, Closed, ClosedReused, Cut, Flaw, OutOfDescriptors, Refused,
-        TimedOut, Tls, TooLarge, Unprocessed, UnprocessedReused,
+        BadStatus, ClientGone, ClientStalled, Closed, ClosedReused, Cut, Declined, Flaw,
+        OutOfDescriptors, Refused, TimedOut, Tls, TooLarge, Unprocessed, UnprocessedReused,
     };
     use super::*;
 
@@ -198,18 +254,20 @@ mod tests {
     ];
 
     /// A row for each failure, a column for each phase: blame (`E`ndpoint or nobody, `-`), retry
-    /// (`a`nother endpoint, `f`resh connection, fresh for any method: `u`, or none, `-`), status.
-    const TABLE: [(Failure, [&str; 6]); 13] = [
+    /// (`a`nother endpoint, `e`lsewhere if idempotent, `f`resh connection, fresh for any method: `u`, or none, `-`), status.
+    const TABLE: [(Failure, [&str; 6]); 15] = [
         //                  Connect   SendHead  SendBody  AwaitHead ReadBody  Tunnel
-        (Refused, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
-        (TimedOut, ["Ea 504", "E- 504", "E- 504", "E- 504", "E- 504", "-- end"]),
-        (Tls, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
+        (Refused, ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
+        (TimedOut, ["Ea 504", "Ee 504", "Ee 504", "Ee 504", "E- 504", "-- end"]),
+        (Tls, ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
         (OutOfDescriptors, ["-- 500", "-- 500", "-- 500", "-- 500", "-- 500", "-- 500"]),
         (ClosedReused, ["-f 502", "-f 502", "-f 502", "-f 502", "E- 502", "-- end"]),
         (UnprocessedReused, ["-u 502", "-u 502", "-u 502", "-u 502", "E- 502", "-- end"]),
         (Unprocessed, ["Ea 502", "Ea 502", "Ea 502", "Ea 502", "E- 502", "-- end"]),
-        (Closed, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
-        (Flaw, ["Ea 502", "E- 502", "E- 502", "E- 502", "E- 502", "-- end"]),
+        (Closed, ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
+        (Flaw, ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
+        (BadStatus, ["Ee 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
+        (Declined, ["-e 502", "-e 502", "-e 502", "-e 502", "E- 502", "-- end"]),
         (ClientGone, ["-- 499", "-- 499", "-- 499", "-- 499", "-- 499", "-- end"]),
         (ClientStalled, ["-- 408", "-- 408", "-- 408", "-- 408", "-- 408", "-- end"]),
         (Cut, ["-- 503", "-- 503", "-- 503", "-- 503", "-- 503", "-- 503"]),
@@ -223,6 +281,7 @@ mod tests {
         };
         let retry = match verdict.retry {
             Retry::AnotherEndpoint => 'a',
+            Retry::Elsewhere => 'e',
             Retry::SameEndpointFresh => 'f',
             Retry::SameEndpointUnprocessed => 'u',
             Retry::No => '-',

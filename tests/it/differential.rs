@@ -6,6 +6,7 @@
 //! Deliberate differences are marked in place ([`Group::differs`]); docs/migrating-from-nginx.md has the
 //! same sentence.
 
+mod balancing;
 mod choosing;
 mod compare;
 mod group;
@@ -31,6 +32,7 @@ macro_rules! themes {
 }
 
 themes! {
+    balancing
     choosing
     plain
     served

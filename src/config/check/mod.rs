@@ -86,7 +86,7 @@ impl Checker<'_> {
     fn config(&mut self, file: &File) -> Config {
         let insecure_cookies = self.insecure_cookies(file);
         let state_directory = self.state_directory(file);
-        let upstreams = self.upstreams(file);
+        let (upstreams, hash_keys) = self.upstreams(file);
         let sessions = self.sessions(file, insecure_cookies);
         self.defined_variables(file);
         self.log_formats(file);
@@ -114,6 +114,7 @@ impl Checker<'_> {
             state_directory,
             sessions,
             upstreams,
+            hash_keys,
             servers,
             trusted_proxies,
             insecure_cookies,

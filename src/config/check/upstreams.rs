@@ -1,5 +1,7 @@
 //! `upstreams`: endpoints that can be reached by address, TLS that verifies a name.
 
+use std::time::Duration;
+
 use serde_saphyr::Spanned;
 
 use crate::config::schema::{Endpoint, File, Upstream, UpstreamTimeouts, UpstreamTls};
@@ -10,20 +12,27 @@ use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
 use crate::routing::host::Host;
 use crate::upstream::{
-    Address, Balance, ClientCertificate, EndpointSettings, Protocol, Timeouts, TlsSettings,
-    UpstreamSettings,
+    Address, Balance, ClientCertificate, EndpointSettings, Limits, NextUpstream, Protocol,
+    Timeouts, TlsSettings, UpstreamSettings,
 };
+use crate::variables::template::Template;
 
-use super::cursor::routes;
+use super::cursor::{At, routes};
 use super::{Checker, at, items};
 
 /// nginx's own limit is about this; larger ones are mistakes.
 const WEIGHT_MAX: u32 = 65_535;
 
+/// Those that another endpoint may be asked for (nginx `proxy_next_upstream`).
+const NEXT_STATUSES: [u16; 7] = [403, 404, 429, 500, 502, 503, 504];
+
 impl Checker<'_> {
     /// One for each in the file and in its order, so that indices hold.
-    pub(super) fn upstreams(&mut self, file: &File) -> Vec<UpstreamSettings> {
-        let mut upstreams = Vec::new();
+    pub(super) fn upstreams(
+        &mut self,
+        file: &File,
+    ) -> (Vec<UpstreamSettings>, Vec<Option<Template>>) {
+        let (mut upstreams, mut keys) = (Vec::new(), Vec::new());
         for (name, given) in file.upstreams.iter().flat_map(|named| &named.0) {
             let path = format!("upstreams.{}", name.value);
             if let Err(flaw) = identifier(&name.value) {
@@ -40,12 +49,20 @@ impl Checker<'_> {
                     Flaw::new("no route leads here", "use it, or leave it out"),
                 );
             }
-            upstreams.push(self.upstream(&name.value, given, &path));
+            let (balance, key) = self.balance(&given.value, &format!("{path}.balance"));
+            upstreams.push(self.upstream(&name.value, given, balance, &path));
+            keys.push(key);
         }
-        upstreams
+        (upstreams, keys)
     }
 
-    fn upstream(&mut self, name: &str, given: &Spanned<Upstream>, path: &str) -> UpstreamSettings {
+    fn upstream(
+        &mut self,
+        name: &str,
+        given: &Spanned<Upstream>,
+        balance: Balance,
+        path: &str,
+    ) -> UpstreamSettings {
         let upstream = &given.value;
         let endpoints = self.endpoints(given, path);
         let tls = upstream.tls.as_ref().map(|tls| self.upstream_tls(tls, &format!("{path}.tls")));
@@ -70,11 +87,12 @@ impl Checker<'_> {
         UpstreamSettings {
             name: name.to_owned(),
             host: self.known_as(upstream, &format!("{path}.host")),
-            balance: self.balance(upstream, &format!("{path}.balance")),
+            balance,
             protocol: self.protocol(upstream, &format!("{path}.protocol")),
             endpoints,
             timeouts: self
                 .upstream_timeouts(upstream.timeouts.as_ref(), &format!("{path}.timeouts")),
+            next: self.next_upstream(upstream, path),
             tls: tls.flatten(),
         }
     }
@@ -88,16 +106,68 @@ impl Checker<'_> {
         None
     }
 
-    fn balance(&mut self, upstream: &Upstream, path: &str) -> Balance {
-        const BALANCES: [(&str, Balance); 4] = [
+    /// How it balances, and by which key where that is a hash: `hash $request_uri consistent`.
+    fn balance(&mut self, upstream: &Upstream, path: &str) -> (Balance, Option<Template>) {
+        const BALANCES: [(&str, Balance); 7] = [
             ("round_robin", Balance::RoundRobin),
             ("session", Balance::Session),
             ("least_conn", Balance::LeastConn),
             ("ip_hash", Balance::IpHash),
+            ("random", Balance::Random { two: false }),
+            ("random two", Balance::Random { two: true }),
+            ("random two least_conn", Balance::Random { two: true }),
         ];
-        self.or(&upstream.balance, path, Balance::RoundRobin, |text| {
+        if let Some(given) = &upstream.balance
+            && let Some(hash) = given.value.strip_prefix("hash ")
+        {
+            let (key, consistent) = match hash.trim().strip_suffix(" consistent") {
+                Some(key) => (key.trim().to_owned(), true),
+                None => (hash.trim().to_owned(), false),
+            };
+            let at = At { value: &key, path: path.to_owned(), place: at(given) };
+            return (Balance::Hash { consistent }, self.template(&at));
+        }
+        let balance = self.or(&upstream.balance, path, Balance::RoundRobin, |text| {
             choice(text, "way to balance", &BALANCES)
-        })
+        });
+        (balance, None)
+    }
+
+    /// `next_upstream` and what limits it.
+    fn next_upstream(&mut self, upstream: &Upstream, path: &str) -> NextUpstream {
+        let mut next = NextUpstream::default();
+        if let Some(given) = &upstream.next_upstream {
+            (next.error, next.timeout) = (false, false);
+            for word in &given.value.0 {
+                match word.as_str() {
+                    "error" => next.error = true,
+                    "timeout" => next.timeout = true,
+                    "invalid_header" => next.invalid_header = true,
+                    "non_idempotent" => next.non_idempotent = true,
+                    "off" if given.value.0.len() == 1 => {}
+                    word => match word.strip_prefix("http_").and_then(|text| text.parse().ok()) {
+                        Some(status) if NEXT_STATUSES.contains(&status) => {
+                            next.statuses.push(status);
+                        }
+                        _ => {
+                            let flaw = Flaw::new(
+                                format!("`{word}` is no condition"),
+                                "write error, timeout, invalid_header, http_403, http_404, http_429, \
+                                 http_500, http_502, http_503, http_504, non_idempotent, or off alone",
+                            );
+                            self.error(at(given), &format!("{path}.next_upstream"), flaw);
+                        }
+                    },
+                }
+            }
+        }
+        next.tries = upstream.next_upstream_tries.as_ref().map_or(0, |tries| tries.value);
+        let path = format!("{path}.next_upstream_timeout");
+        next.timeout_after =
+            self.or(&upstream.next_upstream_timeout, &path, Duration::ZERO, |text| {
+                duration(text, Zero::Allowed)
+            });
+        next
     }
 
     fn protocol(&mut self, upstream: &Upstream, path: &str) -> Protocol {
@@ -119,7 +189,11 @@ impl Checker<'_> {
         let mut endpoints: Vec<EndpointSettings> = Vec::new();
         for (index, given) in items(list).iter().enumerate() {
             let path = format!("{path}[{index}]");
-            let weight = self.weight(&given.value, &format!("{path}.weight"));
+            let (weight, limits) = (
+                self.weight(&given.value, &format!("{path}.weight")),
+                self.fail_limits(&given.value, &path),
+            );
+            let Endpoint { max_conns, backup, down, .. } = &given.value;
             for address in self.addresses(given, &format!("{path}.address")) {
                 if endpoints.iter().any(|endpoint| endpoint.address == address) {
                     let place = given.value.address.as_ref().and_then(at);
@@ -129,7 +203,14 @@ impl Checker<'_> {
                     );
                     self.warning(place, &format!("{path}.address"), flaw);
                 }
-                endpoints.push(EndpointSettings { address, weight });
+                endpoints.push(EndpointSettings {
+                    address,
+                    weight,
+                    limits,
+                    max_conns: max_conns.as_ref().map_or(0, |max| max.value as usize),
+                    is_backup: backup.as_ref().is_some_and(|switch| switch.value),
+                    is_down: down.as_ref().is_some_and(|switch| switch.value),
+                });
             }
         }
         endpoints
@@ -157,6 +238,16 @@ impl Checker<'_> {
         };
         self.error(text.as_ref().and_then(at), path, flaw);
         Vec::new()
+    }
+
+    fn fail_limits(&mut self, endpoint: &Endpoint, path: &str) -> Limits {
+        let default = Limits::default();
+        let path = format!("{path}.fail_timeout");
+        let fail_timeout = self.or(&endpoint.fail_timeout, &path, default.fail_timeout, |text| {
+            duration(text, Zero::Allowed)
+        });
+        let max_fails = endpoint.max_fails.as_ref().map_or(default.max_fails, |max| max.value);
+        Limits { max_fails, fail_timeout }
     }
 
     fn weight(&mut self, endpoint: &Endpoint, path: &str) -> u32 {

@@ -26,6 +26,10 @@ struct Need {
     tls: Option<String>,
     /// To connect, to read, to write.
     timeouts: [Option<String>; 3],
+    /// What sends requests on to another endpoint.
+    next: Vec<String>,
+    /// How often, and how long.
+    tries: [Option<String>; 2],
 }
 
 /// What `proxy_pass` says.
@@ -66,8 +70,10 @@ impl Upstreams {
         for directive in block.children() {
             match directive.name.text.as_str() {
                 "server" => endpoints.extend(endpoint(directive, notes)),
-                balance @ ("least_conn" | "ip_hash") => {
-                    upstream.add("balance", Yaml::text(balance));
+                "least_conn" | "ip_hash" | "hash" | "random" => {
+                    let words = directive.args.iter().map(|word| word.text.as_str());
+                    let words = std::iter::once(directive.name.text.as_str()).chain(words);
+                    upstream.add("balance", Yaml::text(words.collect::<Vec<_>>().join(" ")));
                 }
                 "sticky" => {
                     let text = "a session stays at its endpoint by its record, without a cookie; \
@@ -90,7 +96,14 @@ impl Upstreams {
         });
         let timeouts = ["proxy_connect_timeout", "proxy_read_timeout", "proxy_send_timeout"];
         let timeouts = timeouts.map(|name| scope.time(name));
-        let need = Need { host: passed.host.to_owned(), tls, timeouts };
+        let next = scope.find("proxy_next_upstream").map_or(Vec::new(), |directive| {
+            directive.args.iter().map(|word| word.text.clone()).collect()
+        });
+        let tries = [
+            scope.value("proxy_next_upstream_tries").map(str::to_owned),
+            scope.time("proxy_next_upstream_timeout"),
+        ];
+        let need = Need { host: passed.host.to_owned(), tls, timeouts, next, tries };
         if let Some((_, name)) = self.needed.iter().find(|(other, _)| *other == need) {
             return name.clone();
         }
@@ -111,7 +124,7 @@ impl Upstreams {
     /// All that are needed.
     pub fn write(self) -> Map {
         let mut upstreams = Map::default();
-        for (Need { host, tls, timeouts }, name) in self.needed {
+        for (Need { host, tls, timeouts, next, tries }, name) in self.needed {
             let mut upstream = match self.blocks.get(&host) {
                 Some(block) => block.clone(),
                 None => alone(&host, if tls.is_some() { 443 } else { 80 }),
@@ -119,6 +132,14 @@ impl Upstreams {
             let mut given = Map::default();
             for (key, value) in ["connect", "read", "write"].into_iter().zip(timeouts) {
                 value.into_iter().for_each(|value| given.add(key, Yaml::text(value)));
+            }
+            if !next.is_empty() {
+                upstream.add("next_upstream", Yaml::texts(next.iter().map(String::as_str)));
+            }
+            for (key, value) in
+                ["next_upstream_tries", "next_upstream_timeout"].into_iter().zip(tries)
+            {
+                value.into_iter().for_each(|value| upstream.add(key, Yaml::Plain(value)));
             }
             if !given.is_empty() {
                 upstream.add("timeouts", Yaml::Map(given));
@@ -150,18 +171,7 @@ fn alone(host: &str, port: u16) -> Map {
 fn endpoint(directive: &Directive, notes: &mut Notes) -> Option<Yaml> {
     // The reader has judged it.
     let server = Server::read(directive).ok()?;
-    if server.down {
-        notes.say(Matter::Different, directive, "an endpoint that is down is left out");
-        return None;
-    }
-    if server.backup {
-        let text = "there are no backups yet: this endpoint is left out";
-        notes.say(Matter::Left, directive, text);
-        return None;
-    }
     let differs = [
-        (server.max_conns != 0, "max_conns"),
-        (server.max_fails != 1 || server.fail_timeout_secs != 10, "max_fails and fail_timeout"),
         (server.slow_start_secs != 0, "slow_start"),
         (server.resolve || server.service.is_some(), "resolve and service"),
     ];
@@ -172,6 +182,19 @@ fn endpoint(directive: &Directive, notes: &mut Notes) -> Option<Yaml> {
     endpoint.add("address", Yaml::text(with_port(&server.name, 80)));
     if server.weight != 1 {
         endpoint.add("weight", Yaml::number(server.weight));
+    }
+    if server.max_fails != 1 {
+        endpoint.add("max_fails", Yaml::number(server.max_fails));
+    }
+    if server.fail_timeout_secs != 10 {
+        endpoint.add("fail_timeout", Yaml::text(format!("{}s", server.fail_timeout_secs)));
+    }
+    if server.max_conns != 0 {
+        endpoint.add("max_conns", Yaml::number(server.max_conns));
+    }
+    for (key, _) in [("backup", server.backup), ("down", server.down)].iter().filter(|(_, is)| *is)
+    {
+        endpoint.add(*key, Yaml::on(true));
     }
     Some(Yaml::Map(endpoint))
 }

@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{ConnectError, Link, Pool, Ways};
 use crate::upstream::verdict::Failure;
 use crate::upstream::{
-    Address, Balance, EndpointSettings, Protocol, Timeouts, TlsSettings, UpstreamSettings,
+    Address, Balance, EndpointSettings, NextUpstream, Protocol, Timeouts, TlsSettings,
+    UpstreamSettings,
 };
 
 mod identity;
@@ -22,14 +23,14 @@ mod transport;
 
 /// An upstream with these endpoints.
 fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> UpstreamSettings {
-    let endpoint = |address| EndpointSettings { address, weight: 1 };
     UpstreamSettings {
         name: "shop".to_owned(),
         host: None,
         balance: Balance::RoundRobin,
         protocol: Protocol::Http1,
-        endpoints: addresses.into_iter().map(endpoint).collect(),
+        endpoints: addresses.into_iter().map(EndpointSettings::new).collect(),
         timeouts: Timeouts::default(),
+        next: NextUpstream::default(),
         tls,
     }
 }

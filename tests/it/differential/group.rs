@@ -17,6 +17,8 @@ pub struct Group {
     pub files: Vec<(&'static str, Vec<u8>)>,
     pub cases: Vec<Case>,
     pub worker: Worker,
+    /// The one at `{second}`.
+    pub second: Worker,
     /// Fields of answers that are not compared, in lower case.
     pub ignored: &'static [&'static str],
 }
@@ -39,6 +41,7 @@ impl Group {
             files: Vec::new(),
             cases: Vec::new(),
             worker: echo,
+            second: echo,
             ignored: &[],
         }
     }
@@ -51,6 +54,13 @@ impl Group {
     /// Workers that answer in another way than [`echo`].
     pub fn worker(mut self, worker: Worker) -> Self {
         self.worker = worker;
+        self.second = worker;
+        self
+    }
+
+    /// The one at `{second}` answers in yet another way.
+    pub fn second(mut self, worker: Worker) -> Self {
+        self.second = worker;
         self
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::compare::{Outcome, Place};
-use super::group::{Case, Group, Worker};
+use super::group::{Case, Group};
 use crate::support::client::{Connection, Dial, Response};
 use crate::support::http::{Broken, show};
 use crate::support::nginx::Nginx;
@@ -36,7 +36,7 @@ async fn run(group: &Group) -> Vec<String> {
     for (name, content) in &group.files {
         write(&directory.path().join(name), content);
     }
-    let workers = Workers::start(group.worker).await;
+    let workers = Workers::start(group).await;
     let others = (free_port(), free_port());
     let http = |other: u16| {
         let http = group.http.replace("{other}", &other.to_string());
@@ -124,10 +124,10 @@ struct Workers {
 }
 
 impl Workers {
-    async fn start(answer: Worker) -> Self {
+    async fn start(group: &Group) -> Self {
         Self {
-            first: Responder::start(answer).await,
-            second: Responder::start(answer).await,
+            first: Responder::start(group.worker).await,
+            second: Responder::start(group.second).await,
             closed: loopback(free_port()),
         }
     }

@@ -17,7 +17,8 @@ use super::{Head, Stream};
 use crate::upstream::verdict::Failure;
 use crate::upstream::way::{Pool, Ways};
 use crate::upstream::{
-    Address, Balance, EndpointSettings, Protocol, Timeouts, TlsSettings, UpstreamSettings,
+    Address, Balance, EndpointSettings, NextUpstream, Protocol, Timeouts, TlsSettings,
+    UpstreamSettings,
 };
 use crate::wire::fields::Fields;
 use crate::wire::framing::Framing;
@@ -63,8 +64,9 @@ impl Worker {
             host: None,
             balance: Balance::RoundRobin,
             protocol: Protocol::Http2,
-            endpoints: vec![EndpointSettings { address, weight: 1 }],
+            endpoints: vec![EndpointSettings::new(address)],
             timeouts,
+            next: NextUpstream::default(),
             tls,
         };
         let pool = Pool::new(Arc::new(Ways::new(&[settings]).expect("good settings")), 8);
