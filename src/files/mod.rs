@@ -13,12 +13,10 @@
 //! | `validators` | `ETag` and `Last-Modified` |
 //! | `types` | media types by the end of a name |
 //! | `expires` | how long an answer stays fresh |
-//! | `accepts` | whether a client takes gzip |
 //! | `listing` | the content of a directory |
 //! | `body` | the bytes of a file, a piece at a time |
 //! | `time` | dates as HTTP and listings write them |
 
-pub mod accepts;
 pub mod body;
 pub mod conditions;
 pub mod disk;

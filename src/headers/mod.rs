@@ -4,7 +4,9 @@
 //! fields nominated by `Connection` were discarded (rule 30); otherwise a client could nominate
 //! `X-Session-Subject` and have our own header taken out.
 
+pub mod accepts;
 pub mod added;
+pub mod compression;
 pub mod cross_site;
 pub mod fetch;
 pub mod forwarded;

@@ -8,11 +8,13 @@ use crate::downstream::{Client, ClientFailure, Incoming, Request};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Failed, Patience};
 use crate::proxy::buffers;
+use crate::proxy::coding::Outlet;
 use crate::proxy::context::Context;
 use crate::proxy::response::{Body, Response};
 use crate::proxy::upload::UploadFailure;
 use crate::proxy::{respond, send_file};
 use crate::upstream::verdict::{Failure, Phase};
+use crate::wire::write::Announce;
 
 /// Delivers an answer.
 ///
@@ -21,11 +23,12 @@ use crate::upstream::verdict::{Failure, Phase};
 pub async fn deliver(
     request: &Request,
     client: &mut Client<'_>,
+    outlet: &mut Outlet,
     response: Response,
     ctx: &mut Context,
     patience: Patience<'_>,
 ) -> Result<(), Failed> {
-    let delivered = send(request, client, response, ctx, patience).await;
+    let delivered = send(request, client, outlet, response, ctx, patience).await;
     if delivered.is_err() {
         client.abort();
     }
@@ -36,11 +39,16 @@ pub async fn deliver(
 async fn send(
     request: &Request,
     client: &mut Client<'_>,
+    outlet: &mut Outlet,
     response: Response,
     ctx: &mut Context,
     patience: Patience<'_>,
 ) -> Result<(), Failure> {
-    let (announce, has_body) = response.framing(&request.method);
+    let (announce, has_body) = match (outlet.is_coded(), response.framing(&request.method)) {
+        (true, (_, true)) => (Announce::Chunked, true),
+        (true, (_, false)) => (Announce::Nothing, false),
+        (false, framing) => framing,
+    };
     let Response { mut head, body } = response;
     match body {
         Body::Whole(body) => {
@@ -48,19 +56,19 @@ async fn send(
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
             let body = if has_body { &body[..] } else { &[] };
-            send_whole(client, body, patience.send).await
+            send_whole(client, outlet, body, patience.send).await
         }
         Body::NotSent(_) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
-            send_whole(client, &[], patience.send).await
+            send_whole(client, outlet, &[], patience.send).await
         }
         Body::File(mut body) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
-            send_file::run(client, &mut body, ctx, patience.send).await
+            send_file::run(client, outlet, &mut body, ctx, patience.send).await
         }
         Body::Worker(mut body) => {
             if !body.upload.has_all() {
@@ -69,7 +77,7 @@ async fn send(
             }
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
-            let relayed = relay(client, &mut body, ctx, has_body, patience).await;
+            let relayed = relay(client, outlet, &mut body, ctx, has_body, patience).await;
             body.release();
             relayed
         }
@@ -88,6 +96,7 @@ pub fn gone(_: ClientFailure) -> Failure {
 
 async fn send_whole(
     client: &mut Client<'_>,
+    outlet: &mut Outlet,
     body: &[u8],
     patience: Duration,
 ) -> Result<(), Failure> {
@@ -96,16 +105,16 @@ async fn send_whole(
     client.alarm().set(Instant::now() + patience);
     poll_fn(|cx| {
         while !rest.is_empty() {
-            match client.poll_send(cx, rest).map_err(gone)? {
+            match outlet.poll_send(cx, client, rest).map_err(gone)? {
                 Poll::Ready(taken) => rest = rest.get(taken..).unwrap_or_default(),
                 Poll::Pending => break,
             }
         }
         if rest.is_empty() {
             if left_before != Some(0) {
-                client.finish(None).map_err(gone)?;
+                outlet.finish(client, None).map_err(gone)?;
             }
-            if client.poll_flush(cx).map_err(gone)?.is_ready() {
+            if outlet.poll_flush(cx, client).map_err(gone)?.is_ready() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -122,6 +131,7 @@ async fn send_whole(
 /// way.
 async fn relay(
     client: &mut Client<'_>,
+    outlet: &mut Outlet,
     body: &mut Answering,
     ctx: &mut Context,
     has_body: bool,
@@ -136,7 +146,7 @@ async fn relay(
         if !relay.has_ended {
             poll_upload(cx, client, body, ctx)?;
         }
-        let (waiting, polled) = relay.poll(cx, client, body, ctx, has_body);
+        let (waiting, polled) = relay.poll(cx, (client, outlet), body, ctx, has_body);
         if polled.is_ready() {
             return polled;
         }
@@ -211,13 +221,13 @@ impl Relay {
     fn poll(
         &mut self,
         cx: &mut Task<'_>,
-        client: &mut Client<'_>,
+        (client, outlet): (&mut Client<'_>, &mut Outlet),
         body: &mut Answering,
         ctx: &mut Context,
         has_body: bool,
     ) -> (Waiting, Poll<Result<(), Failure>>) {
         if !self.has_ended {
-            match self.poll_pieces(cx, client, body, ctx, has_body) {
+            match self.poll_pieces(cx, (client, outlet), body, ctx, has_body) {
                 Ok(None) => {}
                 Ok(Some(waiting)) => return (waiting, Poll::Pending),
                 Err(failure) => return (Waiting::Worker, Poll::Ready(Err(failure))),
@@ -229,18 +239,18 @@ impl Relay {
             let mut trailers = body.take_trailers();
             trailers.as_deref_mut().into_iter().for_each(|fields| respond::trailers(fields, ctx));
             body.release();
-            if let Err(failure) = client.finish(trailers.as_deref()) {
+            if let Err(failure) = outlet.finish(client, trailers.as_deref()) {
                 return (Waiting::Client, Poll::Ready(Err(gone(failure))));
             }
         }
-        (Waiting::Client, client.poll_flush(cx).map_err(gone))
+        (Waiting::Client, outlet.poll_flush(cx, client).map_err(gone))
     }
 
     /// Moves pieces until somebody has to be waited for; `None` when the body has ended.
     fn poll_pieces(
         &mut self,
         cx: &mut Task<'_>,
-        client: &mut Client<'_>,
+        (client, outlet): (&mut Client<'_>, &mut Outlet),
         body: &mut Answering,
         ctx: &Context,
         has_body: bool,
@@ -248,7 +258,7 @@ impl Relay {
         loop {
             match body.poll_piece(cx) {
                 Poll::Ready(Ok(Incoming::Data(_))) if has_body => {
-                    match client.poll_send(cx, body.piece()).map_err(gone)? {
+                    match outlet.poll_send(cx, client, body.piece()).map_err(gone)? {
                         Poll::Ready(taken) => body.consume(taken),
                         Poll::Pending => {
                             body.collect(cx);
@@ -264,7 +274,7 @@ impl Relay {
                 Poll::Ready(Err(_)) => return Err(Failure::Closed),
                 Poll::Pending => {
                     // Nothing waits here for what may never come.
-                    if client.poll_flush(cx).map_err(gone)?.is_pending() {
+                    if outlet.poll_flush(cx, client).map_err(gone)?.is_pending() {
                         return Ok(Some(Waiting::Client));
                     }
                     if body.upload.has_all() && client.poll_gone(cx).is_ready() {

@@ -17,8 +17,8 @@ use crate::proxy::settings::Target as Destination;
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
-    access, added, answer_beginning, endpoint, files, finish, forward, join, own_sessions, respond,
-    returned, route, worker,
+    access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
+    own_sessions, respond, returned, route, worker,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
@@ -47,9 +47,10 @@ impl Service for Proxy {
             added::run(&mut response.head, &ctx);
         }
         let delivered = match response {
-            Some(response) => {
+            Some(mut response) => {
+                let mut outlet = compressed::outlet(&self.shared, &request, &mut response, &ctx);
                 let patience = self.patience(&ctx);
-                deliver(&request, &mut client, response, &mut ctx, patience).await
+                deliver(&request, &mut client, &mut outlet, response, &mut ctx, patience).await
             }
             None => {
                 client.abort();

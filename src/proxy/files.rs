@@ -10,7 +10,6 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 
 use crate::downstream::Request;
-use crate::files::accepts::takes_gzip;
 use crate::files::body::{self, FileBody};
 use crate::files::conditions::{self, Verdict};
 use crate::files::disk::{Opened, RealDisk};
@@ -19,6 +18,8 @@ use crate::files::place::{Located, Outside, Place};
 use crate::files::ranges::{self, Piece, Ranges, Span};
 use crate::files::resolve::{Indexed, Missing, index};
 use crate::files::validators::Stamp;
+use crate::headers::accepts::takes_gzip;
+use crate::proxy::compressed;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::file_settings::{FileSettings, GzipStatic, Lies};
@@ -260,6 +261,10 @@ impl Asked<'_> {
         if is_gzip {
             // Parts of what is compressed are of no use: nginx gives none either.
             fields.push(b"Content-Encoding", b"gzip")?;
+            let compression = self.ctx.target.as_ref().map(|target| &target.route.compression);
+            if compression.is_some_and(|it| it.as_ref().is_some_and(|it| it.vary)) {
+                fields.push(b"Vary", b"Accept-Encoding")?;
+            }
             let head = ResponseHead::compose(StatusCode::OK, fields);
             return self.response(head, file, whole);
         }
@@ -275,7 +280,11 @@ impl Asked<'_> {
         size: u64,
         content_type: &str,
     ) -> Result<Response, RequestError> {
-        let most = self.files.max_ranges;
+        let decision =
+            compressed::decide(self.request, head.status, &head.fields, Some(size), self.ctx);
+        // Of what is coded on its way there are no parts.
+        let is_coded = decision.is_some_and(|decision| decision.coding.is_some());
+        let most = if is_coded { 0 } else { self.files.max_ranges };
         let pieces = match ranges::choose(self.request.fields(), &head.fields, size, most) {
             Ranges::NotSatisfiable => return Ok(unsatisfied(size)?),
             Ranges::Whole => {

@@ -9,6 +9,8 @@ mod answer_meaning;
 mod answering;
 mod asking;
 pub mod buffers;
+mod coding;
+mod compressed;
 mod context;
 pub mod cut;
 mod deliver;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::downstream::Client;
 use crate::files::body::FileBody;
+use crate::proxy::coding::Outlet;
 use crate::proxy::context::Context;
 use crate::proxy::deliver::gone;
 use crate::upstream::verdict::Failure;
@@ -20,13 +21,14 @@ const TURN_MAX: u64 = 2 * 1024 * 1024;
 /// Why not all of it arrived.
 pub async fn run(
     client: &mut Client<'_>,
+    outlet: &mut Outlet,
     body: &mut FileBody,
     ctx: &Context,
     patience: Duration,
 ) -> Result<(), Failure> {
     let mut has_ended = false;
     // Until the client says that it cannot be.
-    let mut is_sent_unread = true;
+    let mut is_sent_unread = !outlet.is_coded();
     let mut moved: u64 = 0;
     let mut moved_before = None;
     poll_fn(|cx| {
@@ -52,26 +54,28 @@ pub async fn run(
                 }
             }
             match body.poll_piece(cx) {
-                Poll::Ready(Ok(true)) => match client.poll_send(cx, body.piece()).map_err(gone)? {
-                    Poll::Ready(taken) => {
-                        body.consume(taken);
-                        moved += taken as u64;
+                Poll::Ready(Ok(true)) => {
+                    match outlet.poll_send(cx, client, body.piece()).map_err(gone)? {
+                        Poll::Ready(taken) => {
+                            body.consume(taken);
+                            moved += taken as u64;
+                        }
+                        Poll::Pending => break,
                     }
-                    Poll::Pending => break,
-                },
+                }
                 Poll::Ready(Ok(false)) => {
-                    client.finish(None).map_err(gone)?;
+                    outlet.finish(client, None).map_err(gone)?;
                     has_ended = true;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
                 Poll::Pending => {
                     // What was collected does not wait for a disk.
-                    let _ = client.poll_flush(cx).map_err(gone)?;
+                    let _ = outlet.poll_flush(cx, client).map_err(gone)?;
                     break;
                 }
             }
         }
-        if has_ended && client.poll_flush(cx).map_err(gone)?.is_ready() {
+        if has_ended && outlet.poll_flush(cx, client).map_err(gone)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         if moved_before != Some(moved) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::files::expires::Expires;
+use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::FileSettings;
@@ -98,6 +99,8 @@ pub struct Route {
     /// Only redirects inside lead here (nginx `internal`).
     pub internal: bool,
     pub answers: AnswerSettings,
+    /// `None`: answers go as they are.
+    pub compression: Option<Arc<Compression>>,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
     pub access_log: AccessLogs,

@@ -9,6 +9,7 @@
 mod balancing;
 mod choosing;
 mod compare;
+mod compressed;
 mod group;
 mod plain;
 mod run;
@@ -34,6 +35,7 @@ macro_rules! themes {
 themes! {
     balancing
     choosing
+    compressed
     plain
     served
 }

@@ -12,6 +12,7 @@ mod binding;
 mod buffers;
 mod busy;
 mod chromium;
+mod compression;
 mod consistency;
 mod cookie_bytes;
 mod cookie_readers;

@@ -8,6 +8,7 @@ mod answers;
 mod binding;
 mod cache;
 mod certificate;
+mod compression;
 mod cookies;
 mod cursor;
 mod error_pages;

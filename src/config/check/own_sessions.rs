@@ -57,6 +57,7 @@ impl Checker<'_> {
             on_store_down: OnStoreDown::Reject,
             stream: false,
             answers: AnswerSettings::default(),
+            compression: None,
             body_bytes_max: BODY_BYTES_MAX,
             request_headers: Vec::new(),
             forwarded_headers: true,

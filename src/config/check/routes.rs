@@ -113,6 +113,7 @@ impl Checker<'_> {
             access_log: self.access_logs(route.find(&key::access_log)),
             session,
             answers: self.answers(route),
+            compression: self.compression(route),
             body_bytes_max,
             request_headers: self.request_headers(route),
             forwarded_headers: route.unless_off(&key::forwarded_headers),

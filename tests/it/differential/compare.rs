@@ -1,6 +1,7 @@
 //! What both must have in common.
 
 use std::fmt;
+use std::io::Read;
 
 use crate::support::client::Response;
 use crate::support::http::{Broken, Field, Fields, show};
@@ -60,7 +61,7 @@ impl Outcome {
 
 impl Place<'_> {
     fn answer(&self, answer: &Response) -> Answer {
-        let is_page = is_page(answer.content());
+        let is_page = is_page(&unpacked(answer));
         let ignored = |field: &Field| {
             let name = field.name.to_ascii_lowercase();
             matches!(&name[..], "date" | "server")
@@ -74,7 +75,7 @@ impl Place<'_> {
             interim: answer.interim.len(),
             fields: self.fields(&answer.head.fields, ignored),
             // Pages of errors are each one's own.
-            body: if is_page { "a page".to_owned() } else { self.text(answer.content()) },
+            body: if is_page { "a page".to_owned() } else { self.text(&unpacked(answer)) },
         }
     }
 
@@ -100,7 +101,10 @@ impl Place<'_> {
         };
         let mut lines: Vec<String> =
             fields.0.iter().filter(|field| !ignored(field)).map(one).collect();
-        // Lines of one name keep their order.
+        // Lines of one name keep their order, where that may matter.
+        if let Some(vary) = lines.iter().position(|line| line.starts_with("vary:")) {
+            lines[vary..].sort_unstable();
+        }
         lines.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
         lines
     }
@@ -112,6 +116,18 @@ impl Place<'_> {
         }
         text
     }
+}
+
+/// What is in a body. Compressed ones are one's own, and may be cut into other chunks.
+fn unpacked(answer: &Response) -> Vec<u8> {
+    let mut unpacked = Vec::new();
+    if answer.field("content-encoding").as_deref() == Some("gzip") {
+        let mut decoder = flate2::read::MultiGzDecoder::new(answer.content());
+        if decoder.read_to_end(&mut unpacked).is_ok() {
+            return unpacked;
+        }
+    }
+    answer.content().to_vec()
 }
 
 /// A page of the server's own: nginx's, or ours.

@@ -1,0 +1,256 @@
+//! An answer's body on its way to its client: as it is, or coded piece by piece.
+
+use std::io::{self, Write};
+use std::task::{Context as Task, Poll, ready};
+
+use flate2::write::{GzEncoder, MultiGzDecoder};
+
+use crate::downstream::{Client, ClientFailure};
+use crate::headers::compression::Coding;
+use crate::wire::fields::Fields;
+
+/// Bytes that are coded before others on the same thread have their turn.
+const TURN_MAX: usize = 64 * 1024;
+/// Bytes of a piece that is coded at once.
+const PIECE_MAX: usize = 16 * 1024;
+
+/// Takes a body to its client.
+pub struct Outlet {
+    coder: Option<Box<Coder>>,
+    /// Nobody knows how long it will be.
+    is_coded: bool,
+}
+
+struct Coder {
+    packer: Option<Packer>,
+    /// Coded, and not taken by the client yet from `begin` on.
+    coded: Vec<u8>,
+    begin: usize,
+    /// The body has ended, and this is what follows it.
+    end: Option<Option<Fields>>,
+    has_finished: bool,
+    /// Something was taken that the client cannot read yet.
+    is_behind: bool,
+    /// Whether a pause of the worker's is passed on, and what came before it does not wait.
+    is_live: bool,
+    /// Bytes coded in this turn.
+    turn: usize,
+}
+
+enum Packer {
+    Gzip(GzEncoder<Vec<u8>>),
+    Brotli(Box<brotli::CompressorWriter<Vec<u8>>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+    Gunzip(MultiGzDecoder<Vec<u8>>),
+}
+
+impl Outlet {
+    /// For bodies that go as they are.
+    pub fn plain() -> Self {
+        Self { coder: None, is_coded: false }
+    }
+
+    /// For answers to HEAD whose bodies would be coded.
+    pub fn without_body() -> Self {
+        Self { coder: None, is_coded: true }
+    }
+
+    /// For bodies that are coded. `is_live`: nobody knows when the next piece comes.
+    ///
+    /// # Errors
+    /// What the coder says.
+    pub fn coded(coding: Coding, is_live: bool) -> io::Result<Self> {
+        let coder = Coder {
+            packer: Some(Packer::new(coding)?),
+            coded: Vec::new(),
+            begin: 0,
+            end: None,
+            has_finished: false,
+            is_behind: false,
+            is_live,
+            turn: 0,
+        };
+        Ok(Self { coder: Some(Box::new(coder)), is_coded: true })
+    }
+
+    pub fn is_coded(&self) -> bool {
+        self.is_coded
+    }
+
+    /// Takes bytes of the body; how many.
+    ///
+    /// # Errors
+    /// The client is gone, or what came cannot be unpacked.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, ClientFailure>> {
+        match &mut self.coder {
+            None => client.poll_send(cx, bytes),
+            Some(coder) => coder.poll_send(cx, client, bytes),
+        }
+    }
+
+    /// Ends the body; [`poll_flush`](Self::poll_flush) takes what is left of it to the client.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn finish(
+        &mut self,
+        client: &mut Client<'_>,
+        trailers: Option<&Fields>,
+    ) -> Result<(), ClientFailure> {
+        match &mut self.coder {
+            None => client.finish(trailers),
+            Some(coder) => {
+                coder.end = Some(trailers.cloned());
+                coder.finish()
+            }
+        }
+    }
+
+    /// Waits until all that was taken has left.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn poll_flush(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+    ) -> Poll<Result<(), ClientFailure>> {
+        if let Some(coder) = &mut self.coder {
+            ready!(coder.poll_drain(cx, client))?;
+        }
+        client.poll_flush(cx)
+    }
+}
+
+impl Coder {
+    fn poll_send(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, ClientFailure>> {
+        ready!(self.poll_coded(cx, client))?;
+        if self.turn >= TURN_MAX {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let piece = bytes.get(..PIECE_MAX).unwrap_or(bytes);
+        let packer = self.packer.as_mut().ok_or(ClientFailure::Gone)?;
+        packer.writer().write_all(piece).map_err(broken)?;
+        self.is_behind = true;
+        self.turn += piece.len();
+        self.take_coded();
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    /// Takes what is coded to the client, and at a pause what is held back as well.
+    fn poll_drain(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+    ) -> Poll<Result<(), ClientFailure>> {
+        self.turn = 0;
+        ready!(self.poll_coded(cx, client))?;
+        if self.is_live && self.is_behind && self.end.is_none() {
+            self.is_behind = false;
+            if let Some(packer) = &mut self.packer {
+                packer.writer().flush().map_err(broken)?;
+            }
+            self.take_coded();
+            ready!(self.poll_coded(cx, client))?;
+        }
+        if let Some(trailers) = self.end.as_ref().filter(|_| !self.has_finished) {
+            client.finish(trailers.as_ref())?;
+            self.has_finished = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_coded(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+    ) -> Poll<Result<(), ClientFailure>> {
+        while let Some(rest) = self.coded.get(self.begin..).filter(|rest| !rest.is_empty()) {
+            self.begin += ready!(client.poll_send(cx, rest))?;
+        }
+        self.coded.clear();
+        self.begin = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn take_coded(&mut self) {
+        if let Some(packer) = &mut self.packer {
+            self.coded.append(packer.coded());
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), ClientFailure> {
+        let Some(packer) = self.packer.take() else { return Ok(()) };
+        self.coded.append(&mut packer.finish().map_err(broken)?);
+        Ok(())
+    }
+}
+
+impl Packer {
+    fn new(coding: Coding) -> io::Result<Self> {
+        const WINDOW: u32 = 19;
+        Ok(match coding {
+            Coding::Gzip(level) => {
+                Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(level)))
+            }
+            Coding::Brotli(level) => {
+                let writer = brotli::CompressorWriter::new(Vec::new(), PIECE_MAX, level, WINDOW);
+                Self::Brotli(Box::new(writer))
+            }
+            Coding::Zstd(level) => {
+                let level = i32::try_from(level).unwrap_or(i32::MAX);
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
+                // What browsers take at most is 8 MiB; so little suffices for pages.
+                encoder.window_log(WINDOW)?;
+                Self::Zstd(encoder)
+            }
+            Coding::Gunzip => Self::Gunzip(MultiGzDecoder::new(Vec::new())),
+        })
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Gzip(encoder) => encoder,
+            Self::Brotli(encoder) => encoder,
+            Self::Zstd(encoder) => encoder,
+            Self::Gunzip(decoder) => decoder,
+        }
+    }
+
+    /// What has come out so far.
+    fn coded(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Gzip(encoder) => encoder.get_mut(),
+            Self::Brotli(encoder) => encoder.get_mut(),
+            Self::Zstd(encoder) => encoder.get_mut(),
+            Self::Gunzip(decoder) => decoder.get_mut(),
+        }
+    }
+
+    fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Brotli(encoder) => Ok(encoder.into_inner()),
+            Self::Zstd(encoder) => encoder.finish(),
+            Self::Gunzip(decoder) => decoder.finish(),
+        }
+    }
+}
+
+/// The answer ends here: its client must not take it for whole.
+fn broken(error: io::Error) -> ClientFailure {
+    tracing::warn!(%error, "an answer cannot be coded");
+    ClientFailure::Gone
+}
