@@ -141,10 +141,11 @@ impl App {
                 failovers: Throttle::default(),
             })
             .collect();
+        let servers: Vec<_> = config.servers.iter().map(server_facts).collect();
         let ways = Arc::new(Ways::new(&config.upstreams).map_err(BuildError::one)?);
         let shared = Shared {
             clock,
-            table: table(&config)?,
+            table: table(&config.servers, &servers)?,
             upstreams,
             tickets: config
                 .sessions
@@ -180,7 +181,7 @@ impl App {
             log_writer: LogWriter::open(config.log_sinks).map_err(BuildError::one)?,
             variables: config.variables,
             policies: config.sessions.clone(),
-            servers: config.servers.iter().map(server_facts).collect(),
+            servers,
         };
         Ok(Self {
             control,
@@ -306,20 +307,21 @@ fn namespaces(config: &Config) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
-fn table(config: &Config) -> Result<Table<Arc<Route>>, BuildError> {
-    let servers = config.servers.iter().map(|server| {
+fn table(servers: &[Server], facts: &[ServerFacts]) -> Result<Table<Arc<Route>>, BuildError> {
+    let servers = servers.iter().zip(facts).map(|(server, facts)| {
         let is_smaller = |route: &Route| server.routes.iter().any(|o| route.is_smaller_than(o));
-        let route = |route: &Route| RouteEntry {
+        let entry = |route: Arc<Route>| RouteEntry {
             path: route.path.clone(),
             outer: route.outer,
-            folded: (route.restricts() || is_smaller(route)) && !route.exact,
+            folded: (route.restricts() || is_smaller(&route)) && !route.exact,
             adds_slash: route.adds_slash(),
-            payload: Arc::new(route.clone()),
+            payload: route,
         };
+        let routes = server.routes.iter().cloned().map(Arc::new);
         ServerEntry {
             names: server.names.clone(),
             listeners: server.listeners.clone(),
-            routes: server.routes.iter().map(route).collect(),
+            routes: routes.chain([facts.own.clone()]).map(entry).collect(),
         }
     });
     Table::build(servers.collect())
@@ -331,7 +333,11 @@ fn server_facts(server: &Server) -> ServerFacts {
     let name = server.names.first().filter(|name| *name != "_");
     // `.a.example` stands for `a.example`, too.
     let name = name.map(|name| name.strip_prefix('.').unwrap_or(name).to_owned());
-    ServerFacts { name: name.unwrap_or_default(), access_log: server.access_log.clone() }
+    ServerFacts {
+        name: name.unwrap_or_default(),
+        patterns: server.patterns.clone(),
+        own: Arc::new(server.own.clone()),
+    }
 }
 
 /// The cache's counts as metrics want them: neither module knows the other.

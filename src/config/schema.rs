@@ -422,6 +422,21 @@ pub struct CrossSite {
     pub origins: List<String>,
 }
 
+/// `rewrite[]` of servers and routes, where it is not the word `break`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub set: Text,
+    pub rewrite: Text,
+    #[serde(rename = "return")]
+    pub answer: Text,
+    #[serde(rename = "if")]
+    pub condition: Text,
+    pub then: List<ShortOr<Step>>,
+    /// What counts in place of the route's own settings, once the condition holds.
+    pub with: Given<Route>,
+}
+
 /// `admin`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

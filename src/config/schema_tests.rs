@@ -69,6 +69,8 @@ impl<'de> Deserializer<'de> for Collector<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
+        // What may stand there is what may stand in a route.
+        let fields = if self.path.ends_with("rewrite[].with") { &[] } else { fields };
         visitor.visit_map(Entries { collector: self, left: fields.iter(), current: "" })
     }
 
@@ -76,9 +78,11 @@ impl<'de> Deserializer<'de> for Collector<'_> {
         visitor.visit_map(AnyName { collector: Some(self), key_given: false })
     }
 
-    /// Routes lie in routes: once is enough.
+    /// Routes lie in routes, steps in steps: once is enough.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let is_deep = self.path.ends_with("routes[].routes");
+        let is_deep = ["routes[].routes", "rewrite[].then", "servers[].rewrite"]
+            .iter()
+            .any(|deep| self.path.ends_with(deep));
         visitor.visit_seq(One(Some(self.below("[]")).filter(|_| !is_deep)))
     }
 

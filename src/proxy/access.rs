@@ -20,10 +20,21 @@ pub fn check(
     route: &Route,
 ) -> Result<(), RequestError> {
     refuse_cross_site(shared, request, ctx, route)?;
+    length(request, route)?;
+    match shared.buffers.refuses(request.body) {
+        true => Err(RequestError::BuffersFull),
+        false => Ok(()),
+    }
+}
+
+/// Refuses bodies that say they are too long.
+///
+/// # Errors
+/// [`RequestError::BodyTooLarge`].
+pub fn length(request: &Request, route: &Route) -> Result<(), RequestError> {
     let is_too_long = |length: u64| route.body_bytes_max > 0 && length > route.body_bytes_max;
     match request.body.known() {
         Some(length) if is_too_long(length) => Err(RequestError::BodyTooLarge),
-        _ if shared.buffers.refuses(request.body) => Err(RequestError::BuffersFull),
         _ => Ok(()),
     }
 }

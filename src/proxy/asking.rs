@@ -79,7 +79,7 @@ impl<'a> Asking<'a> {
         ctx: &mut Context,
     ) -> Result<Self, RequestError> {
         let came = request.target();
-        let target = ctx.target.as_ref().map_or(came, |target| target.requested.forwarded(came));
+        let target = ctx.target.as_ref().map_or(came, |target| target.for_worker(came));
         let begun = worker.peer.begin(&request.method, target, head, request.body);
         begun.map_err(|_| RequestError::BadRequest)?;
         if let Some(exchange) = &mut ctx.exchange {

@@ -17,8 +17,10 @@ use crate::proxy::lease::HeldTurn;
 use crate::proxy::modes::Guarded;
 use crate::proxy::open_streams::Watched;
 use crate::proxy::pass::Pass;
+use crate::proxy::route::query;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
+use crate::rewrite::Uri;
 use crate::routing::target::RequestTarget;
 use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
@@ -69,6 +71,14 @@ pub struct Context {
     pub sent: Option<(ResponseHead, Announce)>,
     /// Variables that were set or computed for it.
     pub values: Values,
+    /// The URI, where a script has looked at it.
+    pub uri: Option<Box<Uri>>,
+    /// How often it went to another route, by a redirect inside or a script.
+    pub redirects: u8,
+    /// It may go where only redirects inside lead (nginx `internal`).
+    pub is_internal: bool,
+    /// What the client asked for, once something else is.
+    pub came: Option<Box<Came>>,
     request_id: OnceLock<[u8; 16]>,
     session_event: OnceLock<&'static str>,
     _in_flight: InFlight,
@@ -82,7 +92,22 @@ pub struct Target {
     /// The server, by its index.
     pub server: usize,
     pub requested: RequestTarget,
+    /// What workers are asked for, where the route says something else.
+    pub sent: Option<Box<[u8]>>,
     pub route: Arc<Route>,
+}
+
+/// What a client asked for.
+pub struct Came {
+    pub method: Method,
+    pub target: Vec<u8>,
+}
+
+impl Target {
+    /// What workers are asked for.
+    pub fn for_worker<'a>(&'a self, came: &'a [u8]) -> &'a [u8] {
+        self.sent.as_deref().unwrap_or_else(|| self.requested.forwarded(came))
+    }
 }
 
 /// A request under a session policy, as it was admitted.
@@ -168,6 +193,10 @@ impl Context {
             server: None,
             sent: None,
             values: Values::default(),
+            uri: None,
+            redirects: 0,
+            is_internal: false,
+            came: None,
             request_id: OnceLock::new(),
             session_event: OnceLock::new(),
             _in_flight: shared.metrics.request_begins(),
@@ -183,6 +212,18 @@ impl Context {
         self.attempts = Attempts::default();
         self.cookie.clear();
         self.flaw = None;
+    }
+
+    /// The path, decoded, as scripts left it (`$uri`).
+    pub fn path(&self) -> Option<&[u8]> {
+        let asked = || Some(self.target.as_ref()?.requested.path.as_bytes());
+        self.uri.as_ref().map(|uri| &*uri.path).or_else(asked)
+    }
+
+    /// The query without its `?`, as scripts left it (`$args`).
+    pub fn args<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        let asked = || query(request.target()).unwrap_or_default();
+        self.uri.as_ref().map_or_else(asked, |uri| &uri.args)
     }
 
     /// The client's address, as far as it is known.

@@ -124,10 +124,9 @@ pub fn is_http2(shared: &Shared, ctx: &Context) -> bool {
 fn upstream_index(ctx: &Context) -> Option<usize> {
     match ctx.target.as_ref()?.route.target {
         settings::Target::Upstream(index) => Some(index),
-        settings::Target::Files(_)
-        | settings::Target::Return(_)
-        | settings::Target::OwnSessions
-        | settings::Target::Nothing => None,
+        settings::Target::Files(_) | settings::Target::OwnSessions | settings::Target::Nothing => {
+            None
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
-    own_sessions, respond, returned, route, worker,
+    own_sessions, respond, route, worker,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
@@ -134,18 +134,11 @@ async fn turn(
     turns: &Turns,
 ) -> Result<Response, Instead> {
     let shared = &proxy.shared;
-    let target = match turns.is_first() {
-        true => route::find(shared, request, ctx)?,
-        false => route::inside(shared, request, ctx, turns)?,
-    };
-    let route = target.route.clone();
-    ctx.target = Some(target);
-    if route.internal && turns.is_first() {
-        return Err(RequestError::NoRoute.into());
+    match turns.is_first() {
+        true => route::find(shared, request, client, ctx)?,
+        false => route::inside(shared, request, client, ctx, turns)?,
     }
-    if let Destination::Return(settings) = &route.target {
-        return Err(returned::answer(shared, request, client, ctx, settings));
-    }
+    let route = ctx.target.as_ref().ok_or(RequestError::Internal)?.route.clone();
     access::check(shared, request, ctx, &route)?;
     if forward::ends_here(request)? {
         return Err(Instead::Options);
@@ -164,7 +157,7 @@ async fn turn(
             ctx.end_turn();
             return Ok(response);
         }
-        (Destination::OwnSessions, None) | (Destination::Nothing | Destination::Return(_), _) => {
+        (Destination::OwnSessions, None) | (Destination::Nothing, _) => {
             return Err(RequestError::NoRoute.into());
         }
         (Destination::OwnSessions, Some(policy)) => {

@@ -60,6 +60,16 @@ pub enum GzipStatic {
     Always,
 }
 
+/// How the proxy says what it says itself (`return`).
+#[derive(Clone, Debug, Default)]
+pub struct OwnTexts {
+    pub types: Types,
+    /// Where the end of the path says nothing.
+    pub default_type: String,
+    pub charset: Option<Charset>,
+    pub redirects: OwnRedirects,
+}
+
 /// The form of redirects that the proxy makes up (nginx `absolute_redirect` and its like).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnRedirects {

@@ -22,7 +22,7 @@ use crate::headers::accepts::takes_gzip;
 use crate::proxy::compressed;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
-use crate::proxy::file_settings::{FileSettings, GzipStatic, Lies};
+use crate::proxy::file_settings::{Charset, FileSettings, GzipStatic, Lies, OwnTexts};
 use crate::proxy::own_redirect;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
@@ -45,6 +45,11 @@ pub async fn answer(
     for_error: bool,
 ) -> Result<Response, Instead> {
     let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
+    // What an alias stands for is no longer at its beginning.
+    if matches!(files.lies, Lies::InPlace(_)) && ctx.uri.as_ref().is_some_and(|uri| uri.is_final) {
+        tracing::error!("an alias has no file for a path that was rewritten");
+        return Err(RequestError::Internal.into());
+    }
     let path = target.requested.path.as_bytes();
     Asked { request, ctx, files, path, for_error }.content(shared).await
 }
@@ -340,14 +345,23 @@ impl FileSettings {
     }
 
     fn with_charset<'a>(&self, media_type: &'a str) -> Cow<'a, str> {
-        match &self.charset {
-            Some(charset)
-                if charset.types.iter().any(|text| text.eq_ignore_ascii_case(media_type)) =>
-            {
-                Cow::Owned(format!("{media_type}; charset={}", charset.name))
-            }
-            _ => Cow::Borrowed(media_type),
+        with_charset(self.charset.as_ref(), media_type)
+    }
+}
+
+impl OwnTexts {
+    /// The type of what is said for a path.
+    pub fn type_of(&self, path: &[u8]) -> Cow<'_, str> {
+        with_charset(self.charset.as_ref(), self.types.of(path).unwrap_or(&self.default_type))
+    }
+}
+
+fn with_charset<'a>(charset: Option<&Charset>, media_type: &'a str) -> Cow<'a, str> {
+    match charset {
+        Some(charset) if charset.types.iter().any(|text| text.eq_ignore_ascii_case(media_type)) => {
+            Cow::Owned(format!("{media_type}; charset={}", charset.name))
         }
+        _ => Cow::Borrowed(media_type),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::proxy::settle::carry_out;
 use crate::proxy::shared::Shared;
 use crate::proxy::worker::error_of;
 use crate::routing::host::Host;
+use crate::routing::target::without_authority;
 use crate::session::exchange::Bond;
 use crate::session::settle::Settle;
 use crate::telemetry::access::AccessLine;
@@ -107,7 +108,7 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &mut Contex
     });
     let of_route = ctx.target.as_ref().map(|target| &target.route.access_log);
     let of_server = || shared.servers.get(ctx.server.unwrap_or_default());
-    let logs = of_route.or_else(|| of_server().map(|server| &server.access_log));
+    let logs = of_route.or_else(|| of_server().map(|server| &server.own.access_log));
     match logs.unwrap_or(&AccessLogs::Event) {
         AccessLogs::Off => {}
         AccessLogs::Event if shared.access_log => {
@@ -139,12 +140,12 @@ fn event(
         .zip(ctx.attempts.last())
         .map(|((_, upstream), index)| upstream.group.address_text(index));
     let came = request.target();
-    let path = target.map_or(came, |target| target.requested.without_authority(came));
+    let path = without_authority(came);
     AccessLine {
         client: ctx.client_ip(),
         method: request.method.as_str(),
         host: &target.map_or_else(|| asked_host(request), |target| (&*target.host).into()),
-        path: &String::from_utf8_lossy(path),
+        path: &String::from_utf8_lossy(&path),
         protocol: request.protocol.as_str(),
         status,
         bytes_out: client.sent(),
@@ -156,7 +157,7 @@ fn event(
         session: ctx.session(),
         tls: ctx.connection.tls().map(|tls| tls.version),
         request_id: None,
-        route: target.map_or("-", |target| target.route.path.as_str()),
+        route: target.map_or("-", |target| target.route.name()),
         error: ctx.error.or(ctx.replaced).map(RequestError::name),
     }
     .write();
@@ -180,7 +181,7 @@ pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>, reply: &Repl
         bytes_out: 0,
     });
     let server = shared.servers.first();
-    match server.map_or(&AccessLogs::Event, |server| &server.access_log) {
+    match server.map_or(&AccessLogs::Event, |server| &server.own.access_log) {
         AccessLogs::Event if shared.access_log => refused_event(info, refused, status),
         AccessLogs::Event | AccessLogs::Off => {}
         AccessLogs::Lines(logs) => {

@@ -45,6 +45,7 @@ pub mod request_headers;
 mod respond;
 mod response;
 pub mod returned;
+pub mod rewriting;
 mod route;
 mod send_file;
 mod session_limit;

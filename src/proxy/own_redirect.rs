@@ -49,7 +49,7 @@ fn origin(form: OwnRedirects, ctx: &Context, server_name: Option<&str>) -> Vec<u
         Some(target) => (target.host.as_str(), target.client.https),
         None => ("", connection.is_secure()),
     };
-    let host = match server_name.filter(|_| form.server_name || asked.is_empty()) {
+    let host = match server_name.filter(|_| form.server_name) {
         Some(name) => name.to_owned(),
         None if asked.is_empty() => match local.ip().to_canonical() {
             std::net::IpAddr::V4(ip) => ip.to_string(),

@@ -1,4 +1,4 @@
-//! What a route answers by itself (nginx `return`): a status, a redirect, a text.
+//! What scripts answer (nginx `return`, `rewrite … redirect`): a status, a redirect, a text.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -6,67 +6,51 @@ use http::StatusCode;
 use crate::downstream::{Client, Reply, Request};
 use crate::proxy::context::Context;
 use crate::proxy::facts::RequestFacts;
-use crate::proxy::file_settings::OwnRedirects;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::shared::Shared;
 use crate::proxy::{error::RequestError, own_redirect};
+use crate::rewrite::{Answer, Content};
 use crate::variables::evaluation::Evaluation;
 use crate::variables::template::Template;
 use crate::wire::fields::{Fields, Unwritable};
 
-/// nginx's own: the connection ends without a byte.
-const CLOSED: u16 = 444;
-
-/// What is answered.
-#[derive(Clone, Debug)]
-pub struct Return {
-    pub status: u16,
-    /// Where a redirect leads, or what is said.
-    pub text: Option<Template>,
-    /// Of a text.
-    pub media_type: String,
-    pub redirects: OwnRedirects,
-}
+/// Without a text the connection ends without a byte: nginx's own, and what nobody is there to read.
+const CLOSED: [u16; 3] = [408, 444, 499];
 
 /// An answer of a route's own.
 #[derive(Debug)]
 pub struct Returned {
     pub status: StatusCode,
     location: Option<Vec<u8>>,
-    text: Option<(String, Vec<u8>)>,
+    text: Option<(String, Bytes)>,
 }
 
-/// Answers a request; an error without a text may have a page.
-pub fn answer(
-    shared: &Shared,
-    request: &Request,
-    client: &Client<'_>,
-    ctx: &mut Context,
-    settings: &Return,
-) -> Instead {
-    if settings.status == CLOSED {
+/// What a script answers; an error without a text may have a page.
+pub fn answer(shared: &Shared, ctx: &Context, answer: Answer) -> Instead {
+    let Answer { status, content } = answer;
+    if CLOSED.contains(&status) && matches!(content, Content::Error) {
         return Instead::Closed;
     }
-    let Ok(status) = StatusCode::from_u16(settings.status) else {
+    // nginx's own numbers for what is wrong with TLS and heads.
+    let status = if (494..=497).contains(&status) { 400 } else { status };
+    let (Ok(status), Some(target)) = (StatusCode::from_u16(status), &ctx.target) else {
         return RequestError::Internal.into();
     };
     let mut returned = Returned { status, location: None, text: None };
-    if let Some(template) = &settings.text {
-        let text = evaluated(shared, request, client, ctx, template);
-        if is_redirect(settings.status) {
-            let name = ctx.target.as_ref().and_then(|target| shared.servers.get(target.server));
-            let name = name.map(|server| server.name.as_str()).filter(|name| !name.is_empty());
-            returned.location = Some(own_redirect::absolute(settings.redirects, ctx, name, text));
-        } else {
-            returned.text = Some((settings.media_type.clone(), text));
+    let own = &target.route.own_texts;
+    match content {
+        Content::Error => {}
+        Content::Text(text) => {
+            let media_type = own.type_of(ctx.path().unwrap_or_default());
+            returned.text = Some((media_type.into_owned(), text));
+        }
+        Content::Location(location) => {
+            let name = shared.server_name(target.server);
+            let location = location.to_vec();
+            returned.location = Some(own_redirect::absolute(own.redirects, ctx, name, location));
         }
     }
     Instead::Returned(Box::new(returned))
-}
-
-/// The statuses whose text is where they lead.
-pub fn is_redirect(status: u16) -> bool {
-    matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
 /// A text with variables, for this request.
@@ -86,7 +70,20 @@ pub fn evaluated(
     text
 }
 
+/// Whether nginx has a page for a status.
+fn has_page(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        301 | 302 | 303 | 307 | 308 | 400..=406 | 408..=416 | 421 | 429 | 500..=505 | 507
+    )
+}
+
 impl Returned {
+    /// Where it leads.
+    pub fn location(&self) -> Option<&[u8]> {
+        self.location.as_deref()
+    }
+
     /// Whether a page may stand for it.
     pub fn error(&self) -> Option<StatusCode> {
         (self.status.as_u16() >= 300 && self.text.is_none()).then_some(self.status)
@@ -103,11 +100,12 @@ impl Returned {
             fields.push(b"Location", &location)?;
         }
         let body = match text {
+            Some(_) if status == StatusCode::NO_CONTENT => Bytes::new(),
             Some((media_type, text)) => {
                 fields.push(b"Content-Type", media_type.as_bytes())?;
-                text.into()
+                text
             }
-            None if status.as_u16() < 300 => Bytes::new(),
+            None if !has_page(status) => Bytes::new(),
             None => {
                 fields.push(b"Content-Type", pages::HTML)?;
                 pages::page(status, None).into()

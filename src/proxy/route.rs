@@ -6,27 +6,41 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use crate::downstream::{Protocol, Request};
-use crate::headers::forwarded::{Client, Connection};
+use crate::downstream::{Client, Protocol, Request};
+use crate::headers::forwarded::{self, Connection};
 use crate::proxy::context::{Context, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
 use crate::proxy::settings::{Replaced, Route};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::Turns;
+use crate::proxy::{own_redirect, rewriting};
 use crate::routing::host::Host;
-use crate::routing::percent::{self, Origin, Part};
-use crate::routing::table::{Ambiguous, Outcome};
+use crate::routing::percent::{self, Part};
+use crate::routing::table::{Ambiguous, Chosen, Outcome};
 use crate::routing::target::RequestTarget;
 use crate::telemetry::labels::RouteKind;
 
-/// Finds the route.
+/// Finds the route of a request, by way of what is rewritten.
 ///
 /// # Errors
 /// What is answered where there is none.
-pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Target, Instead> {
+pub fn find(
+    shared: &Shared,
+    request: &Request,
+    client: &Client<'_>,
+    ctx: &mut Context,
+) -> Result<(), Instead> {
+    asked(shared, request, ctx)?;
+    rewriting::by_server(shared, request, client, ctx)?;
+    replace(request, ctx);
+    Ok(())
+}
+
+/// Notes what is asked for, and of which server.
+fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), Instead> {
     let authority = request.authority();
-    let client = client(shared, request, ctx);
+    let client = asking(shared, request, ctx);
     // Known before anything is refused: the access line says who asked.
     ctx.is_from(&client);
     // They repeat what came to whoever asks, the session included; or ask for a way through.
@@ -43,7 +57,7 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
     if came == b"*" && request.method != Method::OPTIONS {
         return Err(RequestError::BadRequest.into());
     }
-    let mut requested = RequestTarget::read(came).map_err(|_| RequestError::BadRequest)?;
+    let requested = RequestTarget::read(came).map_err(|_| RequestError::BadRequest)?;
     let connection = &ctx.connection;
     if let Some(port) = connection.redirect_to_https() {
         ctx.kind = RouteKind::Redirect;
@@ -58,11 +72,17 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
     if tls.is_some_and(|tls| tls.server_name.is_some() && !tls.names.covers(host.as_str())) {
         return Err(RequestError::Misdirected.into());
     }
-    let server = shared.table.server(connection.listener(), &host).server;
+    let Chosen { server, pattern } = shared.table.server(connection.listener(), &host);
     ctx.server = Some(server);
-    let route = by_path(shared, server, &client, host.as_str(), &requested, came)?;
-    replace(&mut requested, &route, came);
-    Ok(Target { client, host: host.as_str().to_owned(), server, requested, route })
+    let facts = shared.servers.get(server).ok_or(RequestError::Internal)?;
+    let pattern = pattern.and_then(|pattern| facts.patterns.get(pattern)?.as_ref());
+    if let Some(pattern) = pattern.filter(|it| it.names_groups() || shared.variables.uses_groups())
+    {
+        pattern.run(host.as_str().as_bytes(), &mut ctx.values);
+    }
+    let (host, route) = (host.as_str().to_owned(), facts.own.clone());
+    ctx.target = Some(Target { client, host, server, requested, sent: None, route });
+    Ok(())
 }
 
 /// Finds the route of a redirect inside, on the server that was asked.
@@ -72,69 +92,104 @@ pub fn find(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<Tar
 pub fn inside(
     shared: &Shared,
     request: &Request,
+    client: &Client<'_>,
     ctx: &mut Context,
     turns: &Turns,
-) -> Result<Target, Instead> {
-    let Target { client, host, server, .. } = ctx.target.take().ok_or(RequestError::Internal)?;
-    let came = request.target();
-    let mut requested = RequestTarget::read(came).map_err(|_| RequestError::NoRoute)?;
-    let route = match turns.named() {
-        Some(name) => shared.table.named(server, name).ok_or_else(|| {
-            tracing::error!(name, "a redirect inside leads to a route that is not there");
-            RequestError::Internal
-        })?,
-        None => by_path(shared, server, &client, &host, &requested, came)?,
-    };
-    replace(&mut requested, &route, came);
-    Ok(Target { client, host, server, requested, route })
+) -> Result<(), Instead> {
+    let target = ctx.target.as_mut().ok_or(RequestError::Internal)?;
+    target.sent = None;
+    match turns.named() {
+        Some(name) => {
+            target.route = shared.table.named(target.server, name).ok_or_else(|| {
+                tracing::error!(name, "a redirect inside leads to a route that is not there");
+                RequestError::Internal
+            })?;
+            rewriting::in_route(shared, request, client, ctx)?;
+        }
+        None => {
+            let own = shared.servers.get(target.server).map(|server| server.own.clone());
+            target.route = own.ok_or(RequestError::Internal)?;
+            target.requested =
+                RequestTarget::read(request.target()).map_err(|_| RequestError::NoRoute)?;
+            rewriting::by_server(shared, request, client, ctx)?;
+        }
+    }
+    replace(request, ctx);
+    Ok(())
 }
 
-fn replace(requested: &mut RequestTarget, route: &Route, came: &[u8]) {
-    if let Some(Replaced { prefix, by }) = &route.replaced {
-        requested.replace(prefix, by, came);
+/// What workers are asked for in place of a path that the route replaces (nginx 6).
+fn replace(request: &Request, ctx: &mut Context) {
+    let Some(target) = &ctx.target else { return };
+    let Some(Replaced { prefix, by }) = &target.route.replaced else { return };
+    if ctx.uri.as_ref().is_some_and(|uri| uri.is_final) {
+        return;
+    }
+    let path = ctx.path().unwrap_or_default();
+    let Some(rest) = path.strip_prefix(&**prefix) else { return };
+    let mut sent = by.to_vec();
+    // What came without escapes goes on as it came.
+    match ctx.is_internal || request.target().contains(&b'%') {
+        true => percent::escape(rest, Part::Path, &mut sent),
+        false => sent.extend_from_slice(rest),
+    }
+    let args = ctx.args(request);
+    if !args.is_empty() {
+        sent.push(b'?');
+        sent.extend_from_slice(args);
+    }
+    if let Some(target) = &mut ctx.target {
+        target.sent = Some(sent.into());
     }
 }
 
-/// Finds the route of a path on a server.
-fn by_path(
+/// Finds the route of the path on the server that was asked.
+///
+/// # Errors
+/// It has none, or a slash is missing.
+pub fn by_path(
     shared: &Shared,
-    server: usize,
-    client: &Client,
-    host: &str,
-    requested: &RequestTarget,
-    came: &[u8],
+    request: &Request,
+    ctx: &mut Context,
 ) -> Result<Arc<Route>, Instead> {
-    let found = shared.table.route(server, &requested.path);
+    let Some(target) = &mut ctx.target else { return Err(RequestError::Internal.into()) };
+    let found = shared.table.route(target.server, &target.requested.path);
     match found.map_err(|Ambiguous| RequestError::BadRequest)? {
         Outcome::Route(route) => Ok(route),
-        Outcome::AddSlash => Err(with_slash(client, host, requested, came)),
+        Outcome::AddSlash(route) => {
+            target.route = route;
+            Err(with_slash(shared, request, ctx))
+        }
         Outcome::Nothing => Err(RequestError::NoRoute.into()),
     }
 }
 
 /// A route answers for the path with a slash behind it (nginx 5).
-fn with_slash(client: &Client, host: &str, requested: &RequestTarget, came: &[u8]) -> Instead {
-    let mut path = Vec::new();
-    percent::escape(requested.path.as_bytes(), Part::Path, &mut path);
-    path.push(b'/');
-    path.extend_from_slice(query(requested.forwarded(came)));
-    let origin = Origin { https: client.https, host, port: client.port };
-    Instead::Redirect(StatusCode::MOVED_PERMANENTLY, origin.url(&path))
+fn with_slash(shared: &Shared, request: &Request, ctx: &Context) -> Instead {
+    let Some(target) = &ctx.target else { return RequestError::Internal.into() };
+    let form = target.route.own_texts.redirects;
+    let path = [ctx.path().unwrap_or_default(), b"/"].concat();
+    let args = Some(ctx.args(request)).filter(|args| !args.is_empty());
+    let name = shared.server_name(target.server);
+    let location = own_redirect::location(form, ctx, name, &path, args);
+    Instead::Redirect(StatusCode::MOVED_PERMANENTLY, location)
 }
 
-/// The query of a target, with its `?`.
-fn query(target: &[u8]) -> &[u8] {
-    target.iter().position(|byte| *byte == b'?').map_or(b"", |at| &target[at..])
+/// The query of a target, without its `?`; an empty one is none, as in nginx.
+pub fn query(target: &[u8]) -> Option<&[u8]> {
+    let target = target.split(|byte| *byte == b'#').next().unwrap_or_default();
+    let at = memchr::memchr(b'?', target)?;
+    target.get(at + 1..).filter(|query| !query.is_empty())
 }
 
-fn client(shared: &Shared, request: &Request, ctx: &Context) -> Client {
+fn asking(shared: &Shared, request: &Request, ctx: &Context) -> forwarded::Client {
     let connection = &ctx.connection;
     let connection = Connection {
         peer: connection.peer().ip(),
         tls: connection.is_secure(),
         port: connection.local().port(),
     };
-    Client::of(connection, &shared.trusted, request.fields())
+    forwarded::Client::of(connection, &shared.trusted, request.fields())
 }
 
 /// `redirect_to_https`: the method and body survive a 308, which GET and HEAD do not need.

@@ -6,13 +6,14 @@ use crate::files::expires::Expires;
 use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::error_page::ErrorPages;
-use crate::proxy::file_settings::FileSettings;
+use crate::proxy::file_settings::{FileSettings, Lies, OwnTexts};
 use crate::proxy::request_headers::SetHeader;
-use crate::proxy::returned::Return;
+use crate::proxy::rewriting::Rewriting;
 use crate::routing::table::{Ambiguous, Listens, Restricts};
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
 use crate::telemetry::access_logs::AccessLogs;
+use crate::variables::matcher::Matcher;
 
 /// What a route does with its requests.
 #[derive(Clone, Debug)]
@@ -23,8 +24,6 @@ pub enum Target {
     Files(Arc<FileSettings>),
     /// What users ask of their own sessions; the proxy answers by itself.
     OwnSessions,
-    /// The proxy answers by itself.
-    Return(Arc<Return>),
     /// Nothing: routes inside it may have something (404).
     Nothing,
 }
@@ -66,7 +65,8 @@ pub struct Replaced {
 /// One route.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Its path as configured, with nginx's modifiers.
+    /// Its path as configured, with nginx's modifiers. Of what no route has, which is the server's own,
+    /// it is empty.
     pub path: String,
     /// The route that it lies in, by its index in the server's list.
     pub outer: Option<usize>,
@@ -98,6 +98,13 @@ pub struct Route {
     pub intercept_errors: bool,
     /// Only redirects inside lead here (nginx `internal`).
     pub internal: bool,
+    /// What is run once it was found (nginx `rewrite` and its like).
+    pub rewriting: Option<Arc<Rewriting>>,
+    /// The pattern that its path is, for the groups.
+    pub matcher: Option<Matcher>,
+    /// Where its files would lie (`$document_root`), whoever answers.
+    pub lies: Option<Lies>,
+    pub own_texts: Arc<OwnTexts>,
     pub answers: AnswerSettings,
     /// `None`: answers go as they are.
     pub compression: Option<Arc<Compression>>,
@@ -112,11 +119,55 @@ impl Route {
         matches!(self.target, Target::Upstream(_)) && self.path.ends_with('/')
     }
 
+    /// Whether it is the server itself, which has what no other route has.
+    pub fn is_server(&self) -> bool {
+        self.path.is_empty()
+    }
+
+    /// What the log calls it.
+    pub fn name(&self) -> &str {
+        if self.is_server() { "-" } else { &self.path }
+    }
+
+    /// With what another one keeps visitors from: it stands in its place while a condition holds.
+    #[must_use]
+    pub fn within(self, base: &Self) -> Self {
+        Self {
+            outer: base.outer,
+            exact: base.exact,
+            session: base.session.clone(),
+            session_header: base.session_header,
+            require: base.require,
+            denied: base.denied.clone(),
+            cross_site: base.cross_site.clone(),
+            on_store_down: base.on_store_down,
+            stream: base.stream,
+            body_bytes_max: base.body_bytes_max,
+            replaced: self.replaced.or_else(|| match (&self.target, &base.target) {
+                (Target::Upstream(one), Target::Upstream(other)) if one == other => {
+                    base.replaced.clone()
+                }
+                _ => None,
+            }),
+            matcher: base.matcher.clone(),
+            internal: base.internal,
+            ..self
+        }
+    }
+
     /// Whether it keeps anybody from anything. A limit on bodies is compared with those of others.
     pub fn restricts(&self) -> bool {
         self.require != Require::Nothing
             || self.cross_site != CrossSite::Allow
             || self.session.is_some()
+    }
+
+    /// Whether visitors are kept from the same by both.
+    pub fn keeps_the_same(&self, other: &Self) -> bool {
+        self.policy_name() == other.policy_name()
+            && self.require == other.require
+            && self.cross_site == other.cross_site
+            && self.body_bytes_max == other.body_bytes_max
     }
 
     fn policy_name(&self) -> Option<&str> {
@@ -175,7 +226,9 @@ pub struct Server {
     pub names: Vec<String>,
     /// All where it names none.
     pub listeners: Option<Vec<Listens>>,
+    /// The patterns among its names, at the same places.
+    pub patterns: Vec<Option<Matcher>>,
     pub routes: Vec<Route>,
-    /// Of requests that no route has.
-    pub access_log: AccessLogs,
+    /// What has no other route; and what is run before any is looked for.
+    pub own: Route,
 }

@@ -31,12 +31,12 @@ use crate::session::subject::User;
 use crate::store::records::Records;
 use crate::store::records::users::{Others, UserSessions};
 use crate::store::throttle::Throttle;
-use crate::telemetry::access_logs::AccessLogs;
 use crate::telemetry::findings::{Findings, Found};
 use crate::telemetry::labels::{StoreOp, StoreOutcome};
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
+use crate::variables::matcher::Matcher;
 use crate::variables::registry::Variables;
 use crate::variables::template::Template;
 
@@ -101,10 +101,19 @@ pub struct Shared {
 pub struct ServerFacts {
     /// The first of its names.
     pub name: String,
-    pub access_log: AccessLogs,
+    /// The patterns among its names, by their index.
+    pub patterns: Vec<Option<Matcher>>,
+    /// What has no route of its own, and what is run before any is looked for.
+    pub own: Arc<Route>,
 }
 
 impl Shared {
+    /// What a server is called first, where it has a name.
+    pub fn server_name(&self, server: usize) -> Option<&str> {
+        let server = self.servers.get(server)?;
+        Some(server.name.as_str()).filter(|name| !name.is_empty())
+    }
+
     /// Whether a cookie of this name is a ticket.
     pub fn is_ticket(&self, cookie_name: &[u8]) -> bool {
         self.tickets.iter().any(|ticket| ticket.as_bytes() == cookie_name)

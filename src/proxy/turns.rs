@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 
 use crate::cookie::response::name_of;
 use crate::downstream::{BodyLength, Client, Request};
-use crate::proxy::context::Context;
+use crate::proxy::context::{Came, Context};
 use crate::proxy::error::RequestError;
 use crate::proxy::error_page::{ErrorPage, Place, Shown};
 use crate::proxy::pages::Instead;
@@ -18,7 +18,7 @@ use crate::wire::fields::{Field, Fields};
 use crate::wire::name::Name;
 
 /// Redirects inside that one request may take (nginx's number).
-const TURNS_MAX: u8 = 10;
+pub const TURNS_MAX: u8 = 10;
 
 /// What turns before this one have left.
 #[derive(Default)]
@@ -39,6 +39,8 @@ pub struct Inside {
     to: To,
     /// `None`: it answers in no error's place.
     shown: Option<(StatusCode, Shown)>,
+    /// What goes wrong there may have a page as well.
+    recurs: bool,
     is_vouched: bool,
     kept: Fields,
 }
@@ -89,10 +91,15 @@ impl Turns {
             Err(Instead::Inside(inside)) => return Follow::Inside(inside),
             Err(instead) => instead,
         };
+        if matches!(instead, Instead::Redirect(..)) {
+            // It replaces the error (nginx 15).
+            self.status = None;
+        }
         let Some(status) = instead.status() else { return Follow::Answer(Err(instead)) };
         let route = ctx.target.as_ref().map(|target| &*target.route);
+        let recurs = route.is_some_and(|route| route.recursive_error_pages);
         let page = route.and_then(|route| self.page(route, status, request, client));
-        match page.map(|page| page.leads(status)) {
+        match page.map(|page| page.leads(status, recurs)) {
             None => {
                 self.status = None;
                 Follow::Answer(Err(instead))
@@ -101,17 +108,20 @@ impl Turns {
                 self.status = None;
                 Follow::Answer(Err(elsewhere))
             }
-            Some(Ok(inside)) => {
-                if let Instead::Error(error) = instead {
-                    ctx.error = Some(error);
+            Some(Ok(mut inside)) => {
+                match instead {
+                    Instead::Error(error) => ctx.error = Some(error),
+                    // Where a redirect led is told beside what its page says, as in nginx.
+                    Instead::Returned(returned) => inside.keep_location(returned.location()),
+                    _ => {}
                 }
                 Follow::Inside(Box::new(inside))
             }
         }
     }
 
-    /// The page that stands for an error here. One error inside a page is shown as it is, unless
-    /// the route says `recursive_error_pages`.
+    /// The page that stands for an error here. What goes wrong inside a page is shown as it is, unless
+    /// the page's own route says `recursive_error_pages`, or the one that had it.
     fn page<'a>(
         &self,
         route: &'a Route,
@@ -119,7 +129,7 @@ impl Turns {
         request: &Request,
         client: &Client<'_>,
     ) -> Option<&'a ErrorPage> {
-        if self.has_error_page && !route.recursive_error_pages {
+        if self.has_error_page {
             return None;
         }
         let page = route.error_pages.find(status.as_u16())?;
@@ -144,7 +154,8 @@ impl Turns {
         if !route.intercept_errors || status.as_u16() < 300 {
             return None;
         }
-        Some(self.page(route, status, request, client)?.leads(status))
+        let page = self.page(route, status, request, client)?;
+        Some(page.leads(status, route.recursive_error_pages))
     }
 
     /// Begins the turn that a redirect leads to: what is asked for in it.
@@ -163,12 +174,21 @@ impl Turns {
         if is_new {
             self.status = None;
         }
-        if self.taken == TURNS_MAX {
+        if ctx.redirects >= TURNS_MAX {
             tracing::error!("a request was redirected inside more than {TURNS_MAX} times");
             return Err(RequestError::Internal.into());
         }
+        ctx.redirects += 1;
         self.taken += 1;
-        let Inside { to, shown, is_vouched, kept } = inside;
+        ctx.is_internal = true;
+        if !matches!(inside.to, To::Named(_)) {
+            ctx.uri = None;
+        }
+        ctx.came.get_or_insert_with(|| {
+            Box::new(Came { method: asked.method.clone(), target: asked.target().to_vec() })
+        });
+        let Inside { to, shown, recurs, is_vouched, kept } = inside;
+        self.has_error_page |= !recurs;
         if is_new {
             ctx.is_vouched = is_vouched;
         }
@@ -201,7 +221,6 @@ impl Turns {
             RequestError::Internal
         })?;
         if let Some((error, shown)) = shown {
-            self.has_error_page = true;
             self.status = match shown {
                 Shown::Error => Some(error),
                 Shown::Answer => None,
@@ -225,6 +244,8 @@ impl Turns {
                 Name::SetCookie | Name::WwwAuthenticate | Name::ClearSiteData => {
                     let _ = response.head.fields.push(field.name, field.value);
                 }
+                // Where the last answer leads counts.
+                Name::Location if response.head.fields.has(Name::Location) => {}
                 _ => {
                     let _ = response.head.fields.set(field.name, field.value);
                 }
@@ -247,7 +268,20 @@ impl Inside {
             target.push(b'?');
             target.extend_from_slice(query);
         }
-        Self { to: To::Path(target), shown: None, is_vouched: false, kept: Fields::new() }
+        Self {
+            to: To::Path(target),
+            shown: None,
+            recurs: true,
+            is_vouched: false,
+            kept: Fields::new(),
+        }
+    }
+
+    fn keep_location(&mut self, location: Option<&[u8]>) {
+        if let Some(location) = location {
+            // What cannot be written is an error of its own where it is answered.
+            let _ = self.kept.push(b"Location", location);
+        }
     }
 
     /// Keeps what the answer that is replaced has to tell the client all the same: of an error that
@@ -272,7 +306,7 @@ impl Inside {
 }
 
 impl ErrorPage {
-    fn leads(&self, error: StatusCode) -> Result<Inside, Instead> {
+    fn leads(&self, error: StatusCode, recurs: bool) -> Result<Inside, Instead> {
         let to = match &self.to {
             Place::Path(path) => To::Target(percent::target(path.as_bytes(), Percent::Literal)),
             Place::Named(name) => To::Named(name.clone()),
@@ -286,7 +320,7 @@ impl ErrorPage {
             }
         };
         let shown = Some((error, self.status));
-        Ok(Inside { to, shown, is_vouched: false, kept: Fields::new() })
+        Ok(Inside { to, shown, recurs, is_vouched: false, kept: Fields::new() })
     }
 }
 
@@ -303,5 +337,5 @@ fn accelerated(target: &[u8]) -> Result<Inside, Instead> {
             return Err(RequestError::NoRoute.into());
         }
     };
-    Ok(Inside { to, shown: None, is_vouched: true, kept: Fields::new() })
+    Ok(Inside { to, shown: None, recurs: true, is_vouched: true, kept: Fields::new() })
 }

@@ -74,7 +74,7 @@ impl Condition {
             Test::Equals(left, right) => engine.value(left) == engine.value(right),
             Test::Matches(subject, matcher) => {
                 let subject = engine.value(subject);
-                matcher.run(&subject, engine.around.values)
+                engine.matches(matcher, &subject)
             }
             Test::Is(what, path) => {
                 let path = engine.value(path);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::routing::percent::{self, Part as EscapedPart};
 use crate::variables::evaluation::Evaluation;
+use crate::variables::matcher::Matcher;
 use crate::variables::name::{Builtin, Family};
 use crate::variables::registry::Assignee;
 use crate::variables::template::{Part, Template};
@@ -24,17 +25,18 @@ impl Script {
             quote: Quote::Groups,
             searches: false,
             is_internal: false,
+            is_new: false,
             inside: None,
             limit_rate: None,
         };
         let ended = engine.steps(&self.steps);
-        let Engine { searches, is_internal, inside, limit_rate, .. } = engine;
+        let Engine { searches, is_internal, is_new, inside, limit_rate, .. } = engine;
         let outcome = match ended {
             Break(End::Answer(answer)) => Outcome::Answer(answer),
             _ if searches => Outcome::SearchAgain,
             _ => Outcome::Continue { inside },
         };
-        Run { outcome, is_internal, limit_rate }
+        Run { outcome, is_internal, is_new, limit_rate }
     }
 }
 
@@ -44,6 +46,8 @@ pub struct Run {
     pub outcome: Outcome,
     /// A rule was applied: from here on the request may go where only redirects inside lead.
     pub is_internal: bool,
+    /// The URI is not what it was before.
+    pub is_new: bool,
     /// What `$limit_rate` was set to.
     pub limit_rate: Option<Bytes>,
 }
@@ -71,6 +75,7 @@ pub(super) struct Engine<'e, 'a> {
     /// A route is looked for when the script has ended.
     pub searches: bool,
     pub is_internal: bool,
+    pub is_new: bool,
     inside: Option<usize>,
     limit_rate: Option<Bytes>,
 }
@@ -107,6 +112,7 @@ impl Engine<'_, '_> {
             Assignee::Builtin(Builtin::Args) => {
                 self.uri.args = value.into();
                 self.uri.is_changed = true;
+                self.is_new = true;
             }
             // No other can be set.
             Assignee::Builtin(_) => self.limit_rate = Some(value),
@@ -133,9 +139,23 @@ impl Engine<'_, '_> {
         out
     }
 
+    /// Whether a text matches. Its groups are there from now on, or none.
+    pub(super) fn matches(&mut self, matcher: &Matcher, text: &[u8]) -> bool {
+        let matches = matcher.run(text, self.around.values);
+        if !matches {
+            self.around.values.unmatched();
+        }
+        matches
+    }
+
     pub(super) fn append(&mut self, template: &Template, quote: Quote, out: &mut Vec<u8>) {
         if let Some(constant) = template.constant() {
             return out.extend_from_slice(constant);
+        }
+        if template.computes_beside_groups() {
+            let facts = Overlaid { facts: self.around.facts, uri: self.uri };
+            let (variables, values) = (self.around.variables, &mut *self.around.values);
+            template.compute(&mut Evaluation { variables, facts: &facts, values });
         }
         let escapes = quote == Quote::Groups && self.uri.was_escaped;
         for part in template.parts() {
@@ -173,6 +193,7 @@ impl Facts for Overlaid<'_> {
             Builtin::Args | Builtin::QueryString => out.extend_from_slice(args),
             Builtin::IsArgs if args.is_empty() => {}
             Builtin::IsArgs => out.push(b'?'),
+            Builtin::RequestFilename => return self.facts.filename(path, out),
             other => return self.facts.builtin(other, out),
         }
         true
@@ -184,6 +205,10 @@ impl Facts for Overlaid<'_> {
         }
         let found = parts::argument(&self.uri.args, name);
         found.inspect(|value| out.extend_from_slice(value)).is_some()
+    }
+
+    fn filename(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
+        self.facts.filename(path, out)
     }
 
     fn client(&self) -> Option<IpAddr> {

@@ -22,6 +22,8 @@ use crate::variables::values::Values;
 use condition::Condition;
 use rule::Rule;
 
+pub use engine::Run;
+
 /// Steps that are run one after the other.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
@@ -68,6 +70,13 @@ impl Script {
         Self { steps: steps.into() }
     }
 
+    /// Adds a step at the end.
+    pub fn push(&mut self, step: Step) {
+        let mut steps = std::mem::take(&mut self.steps).into_vec();
+        steps.push(step);
+        self.steps = steps.into();
+    }
+
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -83,7 +92,8 @@ impl Step {
         let bare = name.strip_prefix('$').filter(|bare| !bare.is_empty() && bare.bytes().all(fits));
         let bare = bare.ok_or_else(|| BadStep::Name(name.to_owned()))?;
         let assignee = registry.assign(bare)?;
-        Ok(Self(Kind::Set(assignee, Template::compile(value, registry)?)))
+        let value = words::unquoted(value.trim()).unwrap_or_else(|| value.trim().to_owned());
+        Ok(Self(Kind::Set(assignee, Template::compile(&value, registry)?)))
     }
 
     /// `if`: a condition such as `$host = a` or `!-f $request_filename`, and what is run where it
@@ -121,7 +131,13 @@ impl Step {
         let status = first.parse().ok().filter(|status| is_status && *status <= 999);
         let status = status.ok_or_else(|| BadStep::Status(first.clone()))?;
         let text = rest.map(|text| Template::compile(&text, registry)).transpose()?;
-        Ok(Self(Kind::Return(status, text)))
+        Ok(Self::status(status, text))
+    }
+
+    /// `return`, read already. An error whose text is empty has its page.
+    pub fn status(status: u16, text: Option<Template>) -> Self {
+        let is_nothing = |text: &Template| text.constant().is_some_and(|text| text.is_empty());
+        Self(Kind::Return(status, text.filter(|text| status < 400 || !is_nothing(text))))
     }
 
     /// `break`
@@ -158,6 +174,8 @@ pub struct Around<'a> {
     pub facts: &'a dyn Facts,
     pub values: &'a mut Values,
     pub files: &'a dyn Files,
+    /// What becomes of rules is logged (nginx `rewrite_log`).
+    pub logs: bool,
 }
 
 /// What conditions ask about files.

@@ -13,6 +13,8 @@ use super::{Answer, BadStep, Content, is_absolute, words};
 /// A rule.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
+    /// As it was written, for the log.
+    pattern: Box<str>,
     matcher: Matcher,
     replacement: Replacement,
     /// The request's own arguments are put behind those of the replacement.
@@ -73,11 +75,18 @@ impl Rule {
                 }
             }
         };
-        Ok(Self { matcher, replacement, keeps_args, flag })
+        Ok(Self { pattern: pattern.as_str().into(), matcher, replacement, keeps_args, flag })
     }
 
     pub(super) fn run(&self, engine: &mut Engine<'_, '_>) -> ControlFlow<End> {
-        if !self.matcher.run(&engine.uri.path, engine.around.values) {
+        let path = std::mem::take(&mut engine.uri.path);
+        let matches = engine.matches(&self.matcher, &path);
+        engine.uri.path = path;
+        if engine.around.logs {
+            let path = String::from_utf8_lossy(&engine.uri.path);
+            tracing::info!(pattern = %self.pattern, %path, matches, "a rule was tried");
+        }
+        if !matches {
             return Continue(());
         }
         engine.is_internal = true;
@@ -124,6 +133,13 @@ impl Rule {
             None => {}
         }
         uri.is_changed = true;
+        engine.is_new = true;
+        if engine.around.logs {
+            let (path, args) = (&new_path, &engine.uri.args);
+            let [path, args] = [path, args].map(|text| String::from_utf8_lossy(text));
+            tracing::info!(%path, %args, "the URI was rewritten");
+        }
+        let uri = &mut *engine.uri;
         if new_path.is_empty() {
             tracing::error!("the rewritten URI has a zero length");
             return Break(End::Answer(Answer { status: 500, content: Content::Error }));

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::engine::Run;
-use super::{Answer, Around, BadStep, Content, File, FileKind, Files, Outcome, Script, Step, Uri};
+use super::{
+    Answer, Around, BadStep, Content, File, FileKind, Files, Outcome, Run, Script, Step, Uri,
+};
 use crate::variables::Facts;
 use crate::variables::name::{Builtin, Family};
 use crate::variables::registry::Registry;
@@ -88,8 +89,13 @@ fn run(target: &str, lines: &[&str]) -> (Uri, Run) {
     };
     let variables = registry.finish();
     let mut values = Values::default();
-    let mut around =
-        Around { variables: &variables, facts: &World, values: &mut values, files: &World };
+    let mut around = Around {
+        variables: &variables,
+        facts: &World,
+        values: &mut values,
+        files: &World,
+        logs: false,
+    };
     let run = script.run(&mut uri, &mut around);
     (uri, run)
 }
@@ -180,6 +186,9 @@ fn answers_have_texts_or_locations() {
     check("/", &["return 204", "return 500"], "204 text ");
     check("/", &["return 200 \"a $host b\""], "200 text a a.example b");
     check("/", &["return 404 gone"], "404 text gone");
+    check("/", &["return 404 \"\""], "404");
+    check("/", &["set $x ", "return 404 $x"], "404 text ");
+    check("/", &["return 200 \"\""], "200 text ");
     check("/x?y", &["return 301 https://$host$uri?$args"], "301 to https://a.example/x?y");
     check("/", &["return https://b.example/"], "302 to https://b.example/");
     check("/", &["return 307 /x"], "307 to /x");

@@ -53,6 +53,11 @@ impl Location {
         })
     }
 
+    /// What every path belongs to that belongs to no other.
+    pub(super) fn everything() -> Self {
+        Self::Prefix { text: Box::default(), is_last: false }
+    }
+
     /// Whether one may lie inside another.
     ///
     /// # Errors

@@ -35,7 +35,8 @@ pub struct Listens {
 /// What a table is built from: one route.
 #[derive(Clone, Debug)]
 pub struct RouteEntry<T> {
-    /// As written in the configuration: with nginx's modifiers.
+    /// As written in the configuration: with nginx's modifiers. An empty one is that of the server
+    /// itself, which has what no other route has.
     pub path: String,
     /// The route that it lies in, by its index; a smaller one than its own.
     pub outer: Option<usize>,
@@ -79,8 +80,8 @@ pub struct Chosen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
     Route(T),
-    /// To a route whose path is this one with a slash behind it (nginx 5): 301.
-    AddSlash,
+    /// To this route, whose path is this one with a slash behind it (nginx 5): 301.
+    AddSlash(T),
     /// Nowhere: 404.
     Nothing,
 }
@@ -179,7 +180,7 @@ impl<T: Restricts + Clone> Table<T> {
             return Ok(Outcome::Nothing);
         };
         let first = match tree.find(path.as_bytes()) {
-            Found::Slash(_) => return Ok(Outcome::AddSlash),
+            Found::Slash(node) => return Ok(Outcome::AddSlash(payloads[node].clone())),
             Found::Node(node) => Some(node),
             Found::Nothing => None,
         };
@@ -258,7 +259,10 @@ fn read_location(
     outer: Option<&Location>,
     is_loose: bool,
 ) -> Result<Location, BadLocation> {
-    let location = Location::parse(path)?;
+    let location = match path {
+        "" => Location::everything(),
+        path => Location::parse(path)?,
+    };
     outer.map_or(Ok(()), |outer| location.fits_in(outer))?;
     match &location {
         Location::Exact(text) | Location::Prefix { text, .. }
@@ -320,7 +324,7 @@ mod tests {
     fn found(outcome: Outcome<String>) -> Option<String> {
         match outcome {
             Outcome::Route(payload) => Some(payload),
-            Outcome::AddSlash => Some("+/".to_owned()),
+            Outcome::AddSlash(_) => Some("+/".to_owned()),
             Outcome::Nothing => None,
         }
     }
@@ -383,6 +387,21 @@ mod tests {
         );
         check_route(&[("/a", false)], &[("/b", None), ("/a", Some("/a")), ("/ab", Some("/a"))]);
         check_route(&[], &[("/", None)]);
+    }
+
+    /// The server itself has what no location has (nginx: its own root and error pages).
+    #[test]
+    fn what_no_route_has_is_the_server_s_own() {
+        let routes = [("/a", false), ("~ x$", false), ("/b/", true), ("", false)];
+        let cases = [("/", Some("")), ("/a", Some("/a")), ("/c/x", Some("~ x$"))];
+        check_route(&routes, &cases);
+        check_route(&routes, &[("/B/", Some("/b/ folded")), ("/c", Some(""))]);
+        let guarded = [("/a", false), ("", true)];
+        let own = Some(" folded");
+        check_route(
+            &guarded,
+            &[("/a", Some("/a")), ("/b", own), ("/A", own), ("/a%2Fb", Some("/a"))],
+        );
     }
 
     #[test]

@@ -62,11 +62,6 @@ impl RequestTarget {
         Ok(Self { path, forwarded })
     }
 
-    /// The target as it came, without the authority of an absolute-form: what a log says of it.
-    pub fn without_authority<'a>(&'a self, came: &'a [u8]) -> &'a [u8] {
-        if came.starts_with(b"/") { came } else { self.forwarded(came) }
-    }
-
     /// What a worker is asked for: `came`, the target that was read, or what it was resolved to.
     pub fn forwarded<'a>(&'a self, came: &'a [u8]) -> &'a [u8] {
         self.forwarded.as_deref().unwrap_or(came)
@@ -74,16 +69,38 @@ impl RequestTarget {
 }
 
 impl RequestTarget {
-    /// Has workers asked for another path in place of one that this begins with, which is `prefix`
-    /// decoded (nginx: `proxy_pass` with a URI). The query stays; the rest is escaped anew.
-    pub fn replace(&mut self, prefix: &[u8], by: &[u8], came: &[u8]) {
-        let Some(rest) = self.path.as_bytes().strip_prefix(prefix) else { return };
-        let mut target = by.to_vec();
-        percent::escape(rest, Part::Path, &mut target);
-        let before = self.forwarded(came);
-        let query = before.iter().position(|byte| *byte == b'?');
-        target.extend_from_slice(query.and_then(|at| before.get(at..)).unwrap_or_default());
-        self.forwarded = Some(target.into());
+    /// A path that was made inside (`rewrite`), decoded, and its arguments. Workers are asked for it
+    /// escaped, but for dot segments, so it is read as that will be; the path itself is the first of
+    /// its readings.
+    ///
+    /// # Errors
+    /// It does not begin with a slash, or is one that would be refused as a request's.
+    pub fn inside(path: &[u8], args: &[u8]) -> Result<Self, BadPath> {
+        if !path.starts_with(b"/") {
+            return Err(BadPath::Form);
+        }
+        let mut escaped = Vec::with_capacity(path.len() + args.len() + 8);
+        percent::escape(path, Part::Path, &mut escaped);
+        let (read, spelled) = read_path(&escaped)?;
+        let mut forwarded = spelled.into_owned();
+        if !args.is_empty() {
+            forwarded.push(b'?');
+            forwarded.extend_from_slice(args);
+        }
+        let is_read_so = read.as_bytes() == path;
+        let others = || read.readings().filter(|other| *other != path).map(Into::into).collect();
+        let path = if is_read_so { read } else { NormalPath::with_readings(path, others()) };
+        Ok(Self { path, forwarded: Some(forwarded.into()) })
+    }
+}
+
+/// A target as it came, without the authority of an absolute-form: what logs say of it.
+pub fn without_authority(came: &[u8]) -> Cow<'_, [u8]> {
+    match parts_of_target(came) {
+        Some(Parts { path, query, .. }) if !came.starts_with(b"/") => {
+            Cow::Owned([path, query].concat())
+        }
+        _ => Cow::Borrowed(came),
     }
 }
 
@@ -244,12 +261,47 @@ mod tests {
         check("/list/;page=2", Ok(("/list/;page=2", &[], None)));
     }
 
+    #[test]
+    fn a_path_that_was_made_inside_is_read_as_workers_will() {
+        let read = |path: &str, args: &str| {
+            let read = RequestTarget::inside(path.as_bytes(), args.as_bytes())?;
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let readings: Vec<String> = read.path.readings().map(text).collect();
+            Ok((readings.join(" | "), text(read.forwarded(b"/came"))))
+        };
+        for (path, args, readings, forwarded) in [
+            ("/a", "", "/a", "/a"),
+            ("/a b?c", "x=%20", "/a b?c", "/a%20b%3Fc?x=%20"),
+            ("/a//b", "", "/a//b | /a/b", "/a//b"),
+            ("//a", "", "//a | /a", "/a"),
+            ("/a/../b", "", "/a/../b | /b", "/b"),
+            ("/a%2Fb", "", "/a%2Fb | /a/b", "/a%252Fb"),
+        ] {
+            let expected = Ok((readings.to_owned(), forwarded.to_owned()));
+            assert_eq!(read(path, args), expected, "{path}");
+        }
+        for (path, error) in [
+            ("a", BadPath::Form),
+            ("", BadPath::Form),
+            ("/a\\b", BadPath::Backslash),
+            ("/..", BadPath::AboveRoot),
+            ("/a%2f..%2fb", BadPath::DotsEncodedTwice),
+            ("/a\0", BadPath::Nul),
+        ] {
+            assert_eq!(read(path, ""), Err(error), "{path:?}");
+        }
+    }
+
     /// An absolute form or a fragment says no more than its path and query.
     #[test]
     fn a_worker_is_asked_for_a_path() {
         check("http://h/a?b", Ok(("/a", &[], Some("/a?b"))));
         check("HTTPS://h:1?q", Ok(("/", &[], Some("/?q"))));
         check("http://h", Ok(("/", &[], Some("/"))));
+        assert_eq!(&*without_authority(b"http://h?q"), b"/?q");
+        assert_eq!(&*without_authority(b"http://h:1/a/../b"), b"/a/../b");
+        assert_eq!(&*without_authority(b"/a?b"), b"/a?b");
+        assert_eq!(&*without_authority(b"*"), b"*");
         check("/a#f?x", Ok(("/a", &[], Some("/a"))));
         check("/a?b#f", Ok(("/a", &[], Some("/a?b"))));
     }

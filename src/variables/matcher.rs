@@ -36,6 +36,11 @@ impl Matcher {
         Ok(Self { pattern, named })
     }
 
+    /// Whether groups of it have names.
+    pub fn names_groups(&self) -> bool {
+        !self.named.is_empty()
+    }
+
     /// Whether a text matches. If so, its groups are the request's from here on.
     pub fn run(&self, text: &[u8], values: &mut Values) -> bool {
         if self.pattern.groups() == 0 {

@@ -46,6 +46,11 @@ pub trait Facts {
     /// lower case, with `_` for `-`.
     fn member(&self, family: Family, name: &[u8], out: &mut Vec<u8>) -> bool;
 
+    /// Appends the file that a path of the request means there (`$request_filename`).
+    fn filename(&self, _path: &[u8], _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
     /// Who asks, where that is known by an address: over a unix socket it is not.
     fn client(&self) -> Option<IpAddr>;
 }

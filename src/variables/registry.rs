@@ -57,12 +57,15 @@ pub struct Registry {
     definitions: Vec<Option<Definition>>,
     /// Mentioned while nobody had defined them.
     mentions: Vec<Box<str>>,
+    /// Some text uses `$1`.
+    uses_groups: bool,
 }
 
 /// All variables of a configuration that are not built in.
 #[derive(Clone, Debug, Default)]
 pub struct Variables {
     definitions: Box<[Definition]>,
+    uses_groups: bool,
 }
 
 impl Registry {
@@ -138,7 +141,13 @@ impl Registry {
             }
         }
         let or_none = |place: Option<Definition>| place.unwrap_or(Definition::Captured);
-        Variables { definitions: definitions.into_iter().map(or_none).collect() }
+        let definitions = definitions.into_iter().map(or_none).collect();
+        Variables { definitions, uses_groups: self.uses_groups }
+    }
+
+    /// Notes that a text uses `$1`.
+    pub(super) fn use_groups(&mut self) {
+        self.uses_groups = true;
     }
 
     fn slot(&mut self, name: &str) -> Slot {
@@ -153,6 +162,11 @@ impl Registry {
 }
 
 impl Variables {
+    /// Whether anybody asks for the groups of the last pattern (`$1`).
+    pub fn uses_groups(&self) -> bool {
+        self.uses_groups
+    }
+
     pub(super) fn definition(&self, slot: Slot) -> Option<&Definition> {
         self.definitions.get(slot.index())
     }

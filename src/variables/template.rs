@@ -74,6 +74,7 @@ impl Template {
             push_text(&mut parts, before);
             if let Some(group) = first_digit(after).filter(|_| digits == Digits::Captures) {
                 parts.push(Part::Capture(group));
+                registry.use_groups();
                 rest = &after[1..];
                 continue;
             }
@@ -133,9 +134,30 @@ impl Template {
         match &self.kind {
             Kind::Constant(text) => out.extend_from_slice(text),
             Kind::Parts(parts) => {
+                if self.computes_beside_groups() {
+                    self.compute(evaluation);
+                }
                 for part in parts {
                     evaluation.append_part(part, out);
                 }
+            }
+        }
+    }
+
+    /// Whether groups stand beside variables that a pattern may be run for.
+    pub fn computes_beside_groups(&self) -> bool {
+        let computed = |part: &Part| matches!(part, Part::Variable(Variable::Slot(_)));
+        self.has_captures() && self.parts().iter().any(computed)
+    }
+
+    /// Computes its variables. As in nginx all are computed before the groups are looked at, which may
+    /// then be those of a `map`.
+    pub fn compute(&self, evaluation: &mut Evaluation<'_>) {
+        let mut nowhere = Vec::new();
+        for part in self.parts() {
+            if let Part::Variable(variable @ Variable::Slot(_)) = part {
+                evaluation.append(*variable, &mut nowhere);
+                nowhere.clear();
             }
         }
     }

@@ -51,6 +51,11 @@ impl Values {
         range.and_then(|(begin, end)| subject.get(*begin..*end)).unwrap_or_default()
     }
 
+    /// Notes that a pattern of a script did not match: then no groups are left, as in nginx.
+    pub fn unmatched(&mut self) {
+        self.captures.groups.clear();
+    }
+
     /// Notes a match; a pattern without groups takes the groups of the one before away.
     pub(super) fn matched(&mut self, subject: &[u8], groups: impl Iterator<Item = (usize, usize)>) {
         let captures = &mut self.captures;

@@ -12,6 +12,7 @@ mod compare;
 mod compressed;
 mod group;
 mod plain;
+mod rewriting;
 mod run;
 mod served;
 
@@ -37,6 +38,7 @@ themes! {
     choosing
     compressed
     plain
+    rewriting
     served
 }
 

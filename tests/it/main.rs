@@ -54,6 +54,7 @@ mod renewal;
 mod request_headers;
 mod returns;
 mod revocation;
+mod rewriting;
 mod routing;
 mod rules;
 mod scope;

@@ -87,6 +87,17 @@ impl<'a> ServerAt<'a> {
         self.levels.find(key)
     }
 
+    /// The server as a route that says nothing itself, which `empty` is.
+    pub fn itself<'e>(&self, empty: &'e Route) -> RouteAt<'e>
+    where
+        'a: 'e,
+    {
+        let At { path, place, .. } = &self.at;
+        let levels: Levels<'e> = self.levels.clone();
+        let levels = levels.with(path, empty.inherited());
+        RouteAt { at: At { value: empty, path: path.clone(), place: *place }, levels, outer: None }
+    }
+
     /// Its routes with all that lie inside of them, in the order of the file.
     pub fn routes(&self) -> Vec<RouteAt<'a>> {
         let mut routes = Vec::new();
@@ -120,6 +131,12 @@ pub(super) struct RouteAt<'a> {
 }
 
 impl<'a> RouteAt<'a> {
+    /// What stands inside this route and has from it what it does not say itself.
+    pub fn inside(&self, at: At<'a, Route>) -> Self {
+        let levels = self.levels.with(&at.path, at.value.inherited());
+        Self { at, levels, outer: self.outer }
+    }
+
     /// What the nearest level says.
     pub fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>> {
         self.levels.find(key)

@@ -10,7 +10,9 @@ use crate::files::conditions::ModifiedSince;
 use crate::files::disk::Symlinks;
 use crate::files::listing::{Format, Listing};
 use crate::files::types::Types;
-use crate::proxy::file_settings::{Charset, FileSettings, GzipStatic, Lies, OwnRedirects};
+use crate::proxy::file_settings::{
+    Charset, FileSettings, GzipStatic, Lies, OwnRedirects, OwnTexts,
+};
 
 use super::Checker;
 use super::cursor::{At, RouteAt};
@@ -78,12 +80,19 @@ impl Checker<'_> {
             symlinks,
             trusted,
             log_not_found: switch(route, &key::log_not_found, true),
-            redirects: OwnRedirects {
-                absolute: switch(route, &key::absolute_redirect, true),
-                with_port: switch(route, &key::port_in_redirect, true),
-                server_name: switch(route, &key::server_name_in_redirect, false),
-            },
+            redirects: redirects(route),
         }
+    }
+
+    /// How a route says what it says itself.
+    pub(super) fn own_texts(&mut self, route: &RouteAt<'_>) -> Arc<OwnTexts> {
+        let default_type = self.inherited(route, &key::default_type, media_type);
+        Arc::new(OwnTexts {
+            types: self.types(route),
+            default_type: default_type.unwrap_or_else(|| "text/plain".to_owned()),
+            charset: self.charset(route),
+            redirects: redirects(route),
+        })
     }
 
     fn index(&mut self, route: &RouteAt<'_>) -> Vec<String> {
@@ -149,6 +158,14 @@ impl Checker<'_> {
             None => CHARSET_TYPES.map(str::to_owned).into(),
         };
         Some(Charset { name, types })
+    }
+}
+
+fn redirects(route: &RouteAt<'_>) -> OwnRedirects {
+    OwnRedirects {
+        absolute: switch(route, &key::absolute_redirect, true),
+        with_port: switch(route, &key::port_in_redirect, true),
+        server_name: switch(route, &key::server_name_in_redirect, false),
     }
 }
 

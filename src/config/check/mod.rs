@@ -24,6 +24,7 @@ mod own_sessions;
 mod remember;
 mod request_headers;
 mod returns;
+mod rewriting;
 mod routes;
 mod servers;
 mod sessions;

@@ -1,5 +1,7 @@
 //! `sessions.*.own_sessions`: where users ask about their own sessions, on which hosts.
 
+use std::sync::Arc;
+
 use crate::config::value::Flaw;
 use crate::headers::cross_site::CrossSite;
 use crate::proxy::error_page::ErrorPages;
@@ -66,6 +68,10 @@ impl Checker<'_> {
             recursive_error_pages: false,
             intercept_errors: false,
             internal: false,
+            rewriting: None,
+            matcher: None,
+            lies: None,
+            own_texts: Arc::default(),
             access_log: access_log.clone(),
         })
     }

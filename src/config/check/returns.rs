@@ -1,32 +1,30 @@
 //! `return`: a status, a redirect or a text.
 
-use crate::config::schema::key;
 use crate::config::value::Flaw;
-use crate::proxy::file_settings::OwnRedirects;
-use crate::proxy::returned::{Return, is_redirect};
+use crate::rewrite::Step;
 
 use super::Checker;
-use super::cursor::{At, RouteAt};
-use super::files::switch;
+use super::cursor::At;
 
 const HELP: &str = "write a status, what it says or where it leads behind it: `204`, `200 ok`, \
                     `301 https://$host$request_uri`, or a URL alone";
 
 impl Checker<'_> {
     /// What a route answers by itself.
-    pub(super) fn returned(&mut self, route: &RouteAt<'_>, at: &At<'_, String>) -> Option<Return> {
+    pub(super) fn returned(&mut self, at: &At<'_, String>) -> Option<Step> {
         let given = at.value.trim();
         let (status, text) = match given.split_once(char::is_whitespace) {
             Some((status, text)) => (status, Some(text.trim_start())),
             None if is_url(given) => ("302", Some(given)),
             None => (given, None),
         };
-        let status = status.parse().ok().filter(|status| (100..=999).contains(status));
+        let is_number = status.bytes().all(|byte| byte.is_ascii_digit());
+        let status = status.parse().ok().filter(|status| is_number && *status <= 999);
         let Some(status) = status else {
             self.error_at(at, Flaw::new(format!("`{given}` does not begin with a status"), HELP));
             return None;
         };
-        if is_redirect(status) && text.is_none() {
+        if matches!(status, 301 | 302 | 303 | 307 | 308) && text.is_none() {
             self.error_at(at, Flaw::new("leads nowhere", HELP));
         }
         let text = match text {
@@ -37,15 +35,7 @@ impl Checker<'_> {
             }
             None => None,
         };
-        let media_type = route.find(&key::default_type);
-        let media_type =
-            media_type.map_or("text/plain", |found| found.at.value.as_str()).to_owned();
-        let redirects = OwnRedirects {
-            absolute: switch(route, &key::absolute_redirect, true),
-            with_port: switch(route, &key::port_in_redirect, true),
-            server_name: switch(route, &key::server_name_in_redirect, false),
-        };
-        Some(Return { status, text, media_type, redirects })
+        Some(Step::status(status, text))
     }
 }
 

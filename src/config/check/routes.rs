@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::config::schema::{File, Named, key};
+use crate::config::schema::{self, File, Named, key};
 use crate::config::value::unit::size;
 use crate::config::value::{Flaw, Parsed, choice, did_you_mean, name, path};
 use crate::headers::cross_site::{CrossSite, Exceptions};
+use crate::proxy::rewriting::Rewriting;
 use crate::proxy::settings::{self, Denied, Require, Target};
 use crate::routing::location;
+use crate::routing::pattern::Case;
 use crate::session::policy::Policy;
+use crate::variables::matcher::Matcher;
 
 use super::cursor::{At, RouteAt, ServerAt};
 use super::{Checker, items, on};
@@ -28,7 +31,8 @@ impl Checker<'_> {
         given: &'a [RouteAt<'f>],
         sessions: &[Arc<Policy>],
     ) -> Vec<(&'a RouteAt<'f>, settings::Route)> {
-        if given.is_empty() {
+        let has_own = server.find(&key::root).is_some() || server.at.value.rewrite.is_some();
+        if given.is_empty() && !has_own {
             let list = server.at.key("routes", &server.at.value.routes);
             let place = list.map_or(server.at.place, |list| list.place);
             let flaw = Flaw::new("there is none", "add `routes: [{ path: /, upstream: shop }]`");
@@ -79,19 +83,12 @@ impl Checker<'_> {
             self.required(&given.path, *place, &route.at.path_of("path"), "/", |text| {
                 path::location(text, outer.map(|outer| outer.path.as_str()))
             });
-        let target = self.target(file, route);
-        let session = self.session(file, route, sessions);
-        let require = self.require(file, route, session.as_deref());
-        let denied = self.denied(route, require);
-        let cross_site = self.cross_site(route);
-        let body_bytes_max =
-            self.inherited(route, &key::body_bytes_max, size).unwrap_or(BODY_BYTES_MAX);
-        let restricts = require != Require::Nothing
-            || session.is_some()
-            || cross_site != CrossSite::Allow
-            || route.find(&key::body_bytes_max).is_some();
-        if let (Some(exact), false) = (route.at.key("exact", &given.exact), restricts)
+        let target = self.target(file, route)?;
+        let mut made = self.settings(route, route_path?, target, sessions, file);
+        if let Some(exact) = route.at.key("exact", &given.exact)
             && *exact.value
+            && !made.restricts()
+            && route.find(&key::body_bytes_max).is_none()
         {
             let flaw = Flaw::new(
                 "has no effect on a route that restricts nothing",
@@ -99,21 +96,42 @@ impl Checker<'_> {
             );
             self.warning_at(&exact, flaw);
         }
-        Some(settings::Route {
-            path: route_path?,
+        made.rewriting = self.rewriting(file, route, &made, sessions);
+        Some(made)
+    }
+
+    /// All that counts in a route but for its steps.
+    pub(super) fn settings(
+        &mut self,
+        route: &RouteAt<'_>,
+        path: String,
+        target: Target,
+        sessions: &[Arc<Policy>],
+        file: &File,
+    ) -> settings::Route {
+        let given = route.at.value;
+        let session = self.session(file, route, sessions);
+        let require = self.require(file, route, session.as_deref());
+        let body_bytes_max =
+            self.inherited(route, &key::body_bytes_max, size).unwrap_or(BODY_BYTES_MAX);
+        settings::Route {
+            matcher: self.matcher(&path),
+            path,
             outer: None,
             exact: on(&given.exact),
-            target: target?,
+            target,
             session_header: self.session_header(route, session.as_deref()),
             require,
-            denied,
-            cross_site,
+            denied: self.denied(route, require),
+            cross_site: self.cross_site(route),
             on_store_down: self.route_on_store_down(route, session.as_deref(), require),
             stream: self.stream(route, session.as_deref()),
             access_log: self.access_logs(route.find(&key::access_log)),
             session,
             answers: self.answers(route),
             compression: self.compression(route),
+            own_texts: self.own_texts(route),
+            lies: self.lies(route),
             body_bytes_max,
             request_headers: self.request_headers(route),
             forwarded_headers: route.unless_off(&key::forwarded_headers),
@@ -122,25 +140,38 @@ impl Checker<'_> {
             recursive_error_pages: route.on(&key::recursive_error_pages),
             intercept_errors: route.on(&key::intercept_errors),
             internal: on(&given.internal),
-        })
+            rewriting: None,
+        }
+    }
+
+    /// The pattern of a route's path, whose groups are variables.
+    fn matcher(&mut self, path: &str) -> Option<Matcher> {
+        let (case, pattern) = match location::split(path) {
+            ("~", pattern) => (Case::Sensitive, pattern),
+            ("~*", pattern) => (Case::Insensitive, pattern),
+            _ => return None,
+        };
+        // What is no pattern has been reported; what a group must not be called is a mistake, too.
+        Matcher::compile(pattern, case, &mut self.registry).ok()
     }
 
     fn target(&mut self, file: &File, route: &RouteAt<'_>) -> Option<Target> {
         let at = &route.at;
-        if let Some(answer) = at.key("return", &at.value.r#return) {
-            if let Some(upstream) = at.key("upstream", &at.value.upstream) {
+        let upstream = at.key("upstream", &at.value.upstream);
+        if at.value.r#return.is_some() {
+            if let Some(upstream) = upstream {
                 let flaw = Flaw::new(
                     "stands beside `return`",
                     "nobody would be asked: leave one of the two out",
                 );
                 self.error_at(&upstream, flaw);
             }
-            return self.returned(route, &answer).map(|answer| Target::Return(Arc::new(answer)));
+            return Some(Target::Nothing);
         }
         let lies = self.lies(route);
-        let Some(upstream) = at.key("upstream", &at.value.upstream) else {
+        let Some(upstream) = upstream else {
             let Some(lies) = lies else {
-                if at.value.routes.is_some() {
+                if at.value.routes.is_some() || at.value.rewrite.is_some() {
                     return Some(Target::Nothing);
                 }
                 let flaw = Flaw::new("leads nowhere", "add `upstream: NAME`, or `root: DIRECTORY`");
@@ -157,7 +188,38 @@ impl Checker<'_> {
             );
             self.error_at(&beside, flaw);
         }
-        Some(Target::Upstream(self.find(&file.upstreams, &upstream, "upstream")?))
+        self.led_to(file, &upstream)
+    }
+
+    pub(super) fn led_to(&mut self, file: &File, at: &At<'_, String>) -> Option<Target> {
+        Some(Target::Upstream(self.find(&file.upstreams, at, "upstream")?))
+    }
+
+    /// What has no route of its own, as the server itself has it.
+    pub(super) fn itself(
+        &mut self,
+        file: &File,
+        server: &ServerAt<'_>,
+        sessions: &[Arc<Policy>],
+    ) -> settings::Route {
+        let empty = schema::Route::default();
+        let route = server.itself(&empty);
+        // What is wrong with it is said of the routes that have it, and nothing is where none has.
+        let found = self.found.len();
+        let target = match self.lies(&route) {
+            Some(lies) => Target::Files(Arc::new(self.files(&route, lies))),
+            None => Target::Nothing,
+        };
+        let mut made = self.settings(&route, String::new(), target, sessions, file);
+        self.found.truncate(found);
+        if made.require != Require::Nothing && made.session.is_none() {
+            made.target = Target::Nothing;
+        }
+        let steps = self.steps(server.at.key("rewrite", &server.at.value.rewrite), None);
+        let logs = route.on(&key::rewrite_log);
+        made.rewriting = (!steps.is_empty())
+            .then(|| Arc::new(Rewriting { script: steps, inside: Vec::new(), logs }));
+        made
     }
 
     fn session(

@@ -10,8 +10,10 @@ use crate::config::schema::{File, key};
 use crate::config::value::{Flaw, name};
 use crate::proxy::settings::{self, Denied, Require};
 use crate::routing::location;
+use crate::routing::pattern::Case;
 use crate::routing::table::Listens;
 use crate::session::policy::Policy;
+use crate::variables::matcher::{BadMatcher, Matcher};
 
 use super::cursor::{At, RouteAt, ServerAt, servers};
 use super::modes::shared_name;
@@ -44,10 +46,11 @@ impl Checker<'_> {
             let routes = self.routes(file, &server, &given, sessions);
             self.policies(&given, &names, sessions, insecure);
             self.circles(&routes);
-            let access_log = self.access_logs(server.find(&key::access_log));
-            let own = self.own_sessions(&routes, &access_log);
-            let routes = routes.into_iter().map(|(_, route)| route).chain(own).collect();
-            checked.push(settings::Server { names, listeners, routes, access_log });
+            let own = self.itself(file, &server, sessions);
+            let own_sessions = self.own_sessions(&routes, &own.access_log);
+            let routes = routes.into_iter().map(|(_, route)| route).chain(own_sessions).collect();
+            let patterns = names.iter().map(|name| self.pattern(&server, name)).collect();
+            checked.push(settings::Server { names, listeners, patterns, routes, own });
         }
         checked
     }
@@ -128,6 +131,20 @@ impl Checker<'_> {
             names.push(name);
         }
         names
+    }
+
+    /// The pattern that a server's name is; its groups are variables.
+    fn pattern(&mut self, server: &ServerAt<'_>, name: &str) -> Option<Matcher> {
+        let pattern = name.strip_prefix('~')?;
+        match Matcher::compile(pattern, Case::Insensitive, &mut self.registry) {
+            Err(BadMatcher::Name(bad)) => {
+                let flaw = Flaw::new(bad.to_string(), "it is built in: name the group otherwise");
+                self.error(server.at.place, &server.at.path_of("names"), flaw);
+                None
+            }
+            // What is no pattern has been reported.
+            read => read.ok(),
+        }
     }
 
     /// Tickets of the policies of one host must not overwrite each other, and must be accepted.

@@ -7,7 +7,9 @@
 
 use serde::Deserialize;
 
-use super::{AccessLog, CrossSite, Given, List, Named, OnStoreDown, Several, ShortOr, Text, Texts};
+use super::{
+    AccessLog, CrossSite, Given, List, Named, OnStoreDown, Several, ShortOr, Step, Text, Texts,
+};
 
 /// A key that is inherited.
 pub struct Key<T> {
@@ -55,7 +57,7 @@ macro_rules! level {
         { $($own:ident: $own_type:ty,)* }
     ) => {
         $(#[$about])*
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $level {
             $(pub $own: $own_type,)*
@@ -119,6 +121,7 @@ levels! {
         absolute_redirect: bool,
         port_in_redirect: bool,
         server_name_in_redirect: bool,
+        rewrite_log: bool,
         access_log: Several<AccessLog>,
     }
 
@@ -129,6 +132,7 @@ levels! {
     struct Server {
         names: List<String>,
         listeners: List<String>,
+        rewrite: List<ShortOr<Step>>,
         routes: List<Route>,
     }
 
@@ -140,6 +144,7 @@ levels! {
         alias: Text,
         exact: Given<bool>,
         internal: Given<bool>,
+        rewrite: List<ShortOr<Step>>,
         r#return: Text,
         routes: List<Route>,
     }

@@ -16,22 +16,10 @@ pub fn keeps_out(block: &[Directive], scope: &Scope<'_>, notes: &mut Notes) -> b
     let inherited = INHERITED.iter().filter_map(|name| scope.find(name));
     let inherited = inherited.filter(|directive| directive.first() != Some("off"));
     let own = block.iter().filter(|directive| directive.name.text == "limit_except");
-    let scripts = scope.levels().flat_map(|level| level.iter()).filter(|step| refuses(step));
     let mut found = false;
-    for directive in inherited.chain(own).chain(scripts) {
+    for directive in inherited.chain(own) {
         notes.say(Matter::Left, directive, CLOSED);
         found = true;
     }
     found
-}
-
-/// Whether an `if` refuses some requests.
-fn refuses(step: &Directive) -> bool {
-    let is_refusal = |inner: &Directive| {
-        let status = inner.first().and_then(|status| status.parse::<u16>().ok());
-        inner.name.text == "return" && status.is_some_and(|status| status >= 400)
-            || inner.name.text == "deny"
-    };
-    step.name.text == "if"
-        && step.children().iter().any(|inner| is_refusal(inner) || refuses(inner))
 }

@@ -4,6 +4,7 @@ use super::listeners::Listeners;
 use super::notes::{Matter, Notes};
 use super::routes::{self, Level, Made};
 use super::scope::Scope;
+use super::scripts;
 use super::upstreams::Upstreams;
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::{Directive, Tree};
@@ -32,6 +33,7 @@ pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes)
         }
     }
     let mut defaults = routes::keys(block, Level::Http, &made, notes);
+    defaults.extend(built_in(block));
     let mut listeners = Listeners::default();
     let mut servers = Vec::new();
     for server in block.iter().filter(|directive| directive.name.text == "server") {
@@ -68,6 +70,48 @@ pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes)
     file
 }
 
+/// nginx's own defaults that are not ours, where they count: files have few types.
+fn built_in(http: &[Directive]) -> Map {
+    let servers = || http.iter().filter(|directive| directive.name.text == "server");
+    let says = |name: &str| http.iter().any(|directive| directive.name.text == name);
+    let has_files = servers().any(|server| !answers_all(server.children()));
+    let texts = |block: &Directive| any_text(block.children());
+    let mut defaults = Map::default();
+    if has_files && !says("default_type") {
+        defaults.add("default_type", Yaml::text("text/plain"));
+    }
+    if (has_files || servers().any(texts)) && !says("types") {
+        let mut types = Map::default();
+        for (name, end) in [("text/html", "html"), ("image/gif", "gif"), ("image/jpeg", "jpg")] {
+            types.add(name, Yaml::texts([end]));
+        }
+        defaults.add("types", Yaml::Map(types));
+    }
+    defaults
+}
+
+/// Whether each path of a server, or of a location, has something else than files.
+fn answers_all(block: &[Directive]) -> bool {
+    let is = |directive: &Directive, names: &[&str]| names.contains(&directive.name.text.as_str());
+    if block.iter().any(|directive| is(directive, &["return", "proxy_pass"])) {
+        return block.iter().filter(|d| is(d, &["location"])).all(|l| answers_all(l.children()));
+    }
+    let mut locations = block.iter().filter(|directive| is(directive, &["location"]));
+    let everything = |location: &Directive| {
+        matches!(location.args.as_slice(), [.., path] if path.text == "/")
+            && location.first() != Some("=")
+    };
+    locations.clone().any(everything) && locations.all(|location| answers_all(location.children()))
+}
+
+/// Whether somewhere in a block a text is answered.
+fn any_text(block: &[Directive]) -> bool {
+    block.iter().any(|directive| {
+        directive.name.text == "return" && directive.arg(1).is_some()
+            || any_text(directive.children())
+    })
+}
+
 fn server(
     server: &Directive,
     scope: &Scope<'_>,
@@ -89,20 +133,12 @@ fn server(
     let names = if names.is_empty() { vec![""] } else { names };
     map.add("names", Yaml::texts(names));
     map.extend(routes::keys(block, Level::Server, made, notes));
-    let routes = match routes::returned(block, notes) {
-        // It answers before any location is looked for.
-        Some(returned) => {
-            let mut everything = Map::default();
-            everything.add("path", Yaml::text("/"));
-            everything.add("return", returned);
-            vec![Yaml::Map(everything)]
-        }
-        None => {
-            let mut routes = routes::routes(block, &scope, made, notes);
-            routes.extend(routes::of_server(block, &scope, made.prefix));
-            routes
-        }
-    };
+    let steps = scripts::steps(block, Level::Server, &scope, made, notes);
+    if !steps.is_empty() {
+        map.add("rewrite", Yaml::List(steps));
+    }
+    let mut routes = routes::routes(block, &scope, made, notes);
+    routes.extend(routes::of_server(block, &scope, made.prefix, notes));
     map.add("routes", Yaml::List(routes));
     Yaml::Map(map)
 }

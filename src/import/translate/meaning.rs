@@ -54,7 +54,6 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "postpone_output"
         | "read_ahead"
         | "subrequest_output_buffer_size"
-        | "rewrite_log"
         | "uninitialized_variable_warn"
         | "zone"
         | "ssl_buffer_size" => (Matter::Meaningless, ITS_OWN),

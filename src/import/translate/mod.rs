@@ -10,6 +10,7 @@ mod meaning;
 mod notes;
 mod routes;
 mod scope;
+mod scripts;
 mod upstreams;
 
 pub use notes::{Matter, Note};

@@ -3,6 +3,7 @@
 use super::guards;
 use super::notes::{Matter, Notes};
 use super::scope::Scope;
+use super::scripts;
 use super::unknown;
 use super::upstreams::{Upstreams, passed};
 use crate::config::write::{Map, Yaml};
@@ -64,6 +65,7 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("gunzip", "gunzip", Form::Switch),
     ("expires", "expires", Form::Words),
     ("log_not_found", "log_not_found", Form::Switch),
+    ("rewrite_log", "rewrite_log", Form::Switch),
     ("absolute_redirect", "absolute_redirect", Form::Switch),
     ("port_in_redirect", "port_in_redirect", Form::Switch),
     ("server_name_in_redirect", "server_name_in_redirect", Form::Switch),
@@ -286,17 +288,6 @@ fn bytes(number: u64) -> String {
     unit.map_or_else(|| number.to_string(), |(unit, name)| format!("{}{name}", number / unit))
 }
 
-/// What a block answers by itself, whatever stands before: scripts are not run yet.
-pub fn returned(block: &[Directive], notes: &mut Notes) -> Option<Yaml> {
-    for step in block.iter().filter(|d| ["set", "if", "rewrite", "break"].contains(&&*d.name.text))
-    {
-        notes.say(Matter::Left, step, "rewrite's directives are not run yet");
-    }
-    let returned = block.iter().find(|directive| directive.name.text == "return")?;
-    let words: Vec<&str> = returned.args.iter().map(|word| word.text.as_str()).collect();
-    Some(Yaml::text(words.join(" ")))
-}
-
 /// The routes that a block's locations are.
 pub fn routes(
     block: &[Directive],
@@ -312,17 +303,25 @@ pub fn routes(
 }
 
 /// What nginx does where no location fits: files, below the root that counts.
-pub fn of_server(block: &[Directive], scope: &Scope<'_>, prefix: &str) -> Option<Yaml> {
+pub fn of_server(
+    block: &[Directive],
+    scope: &Scope<'_>,
+    prefix: &str,
+    notes: &mut Notes,
+) -> Option<Yaml> {
     let is_root = |location: &Directive| {
         matches!((location.first(), location.arg(1)), (Some("/"), None) | (Some("^~"), Some("/")))
     };
     let has_one = block.iter().any(|inner| inner.name.text == "location" && is_root(inner));
-    if has_one {
+    let is_answered = block.iter().any(|inner| inner.name.text == "return");
+    if has_one || is_answered {
         return None;
     }
     let mut route = Map::default();
     route.add("path", Yaml::text("/"));
-    if scope.find("root").is_none() {
+    if guards::keeps_out(block, scope, notes) {
+        route.add("return", Yaml::text("403"));
+    } else if scope.find("root").is_none() {
         route.add("root", Yaml::text(format!("{prefix}/html")));
     }
     Some(Yaml::Map(route))
@@ -336,37 +335,27 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
     let comment = vec![format!("from {}", made.tree.at(location.place))];
     route.add_with("path", Yaml::text(words.join(" ")), comment);
     let named = |name: &str| block.iter().find(|directive| directive.name.text == name);
-    let returned = match returned(block, notes) {
-        None if guards::keeps_out(block, &scope, notes) => Some(Yaml::text("403")),
-        returned => returned,
-    };
-    if let Some(returned) = &returned {
-        route.add("return", returned.clone());
-    }
-    if let Some(pass) = named("proxy_pass").filter(|_| returned.is_none()) {
-        let text = pass.first().unwrap_or_default();
-        match passed(text) {
-            Some(to) => {
-                route.add("upstream", Yaml::text(made.upstreams.need(&to, &scope)));
-                match to.uri {
-                    Some(uri) if uri.contains('$') || !has_path(&words) => {
-                        let text = "the path is forwarded as it came, without being replaced";
-                        notes.say(Matter::Left, pass, text);
-                    }
-                    // The same path is no other one.
-                    Some(uri) if words.last() != Some(&uri) => route.add("uri", Yaml::text(uri)),
-                    Some(_) | None => {}
-                }
-            }
-            None => {
-                let text = "an upstream that variables name is not looked up yet";
-                notes.say(Matter::Left, pass, text);
+    let is_closed = guards::keeps_out(block, &scope, notes);
+    match scripts::answer_alone(block) {
+        Some(answer) => route.add("return", Yaml::text(answer)),
+        None if scripts::has_steps(block) => {
+            let steps = scripts::steps(block, Level::Location, &scope, made, notes);
+            route.add("rewrite", Yaml::List(steps));
+            if is_closed {
+                route.add("return", Yaml::text("403"));
             }
         }
+        None if is_closed => route.add("return", Yaml::text("403")),
+        None => {}
+    }
+    let is_answered = is_closed || scripts::answer_alone(block).is_some();
+    if !is_answered {
+        let path = words.last().copied().filter(|_| has_path(&words));
+        pass(block, path, &scope, &mut route, made, notes);
     }
     let has_content =
         ["proxy_pass", "grpc_pass", "root", "alias"].iter().any(|name| named(name).is_some());
-    if !has_content && returned.is_none() && scope.find("root").is_none() {
+    if !has_content && !is_answered && scope.find("root").is_none() {
         route.add("root", Yaml::text(format!("{}/html", made.prefix)));
     }
     if named("internal").is_some() {
@@ -378,6 +367,47 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
         route.add("routes", Yaml::List(inner));
     }
     Yaml::Map(route)
+}
+
+/// What counts while the condition of an `if` in a location holds.
+pub fn inside(
+    block: &[Directive],
+    scope: &Scope<'_>,
+    made: &mut Made<'_>,
+    notes: &mut Notes,
+) -> Map {
+    let mut with = Map::default();
+    pass(block, None, scope, &mut with, made, notes);
+    with.extend(keys(block, Level::Location, made, notes));
+    with
+}
+
+/// Where a block's requests go, if it says so; `path` is that of its location.
+fn pass(
+    block: &[Directive],
+    path: Option<&str>,
+    scope: &Scope<'_>,
+    route: &mut Map,
+    made: &mut Made<'_>,
+    notes: &mut Notes,
+) {
+    let Some(pass) = block.iter().find(|directive| directive.name.text == "proxy_pass") else {
+        return;
+    };
+    let text = pass.first().unwrap_or_default();
+    let Some(to) = passed(text) else {
+        let text = "an upstream that variables name is not looked up yet";
+        return notes.say(Matter::Left, pass, text);
+    };
+    route.add("upstream", Yaml::text(made.upstreams.need(&to, scope)));
+    match to.uri {
+        Some(uri) if uri.contains('$') || path.is_none() => {
+            let text = "the path is forwarded as it came, without being replaced";
+            notes.say(Matter::Left, pass, text);
+        }
+        Some(uri) => route.add("uri", Yaml::text(uri)),
+        None => {}
+    }
 }
 
 /// Whether a location is told by a path, and not by a pattern or a name.

@@ -15,11 +15,6 @@ impl<'a> Scope<'a> {
         Self(levels)
     }
 
-    /// The blocks, the outermost first.
-    pub fn levels(&self) -> impl Iterator<Item = &'a [Directive]> {
-        self.0.iter().copied()
-    }
-
     /// The nearest directive of this name.
     pub fn find(&self, name: &str) -> Option<&'a Directive> {
         self.all(name).pop()

@@ -7,8 +7,11 @@ mod connection;
 mod cookies;
 mod refused;
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -17,9 +20,12 @@ use crate::downstream::{Client, Request};
 use crate::proxy::context::Context;
 use crate::proxy::endpoint;
 use crate::proxy::error::RequestError;
+use crate::proxy::file_settings::Lies;
 use crate::proxy::finish::status;
 use crate::proxy::shared::Shared;
 use crate::routing::host::Host;
+use crate::routing::location;
+use crate::routing::target::without_authority;
 use crate::session::outcome::RecordKey;
 use crate::telemetry::local_time;
 use crate::telemetry::log_writer::hostname;
@@ -53,7 +59,7 @@ impl Facts for RequestFacts<'_, '_> {
     fn member(&self, family: Family, name: &[u8], out: &mut Vec<u8>) -> bool {
         let fields = self.request.fields();
         match family {
-            Family::Arg => put(out, parts::argument(self.query().unwrap_or_default(), name)),
+            Family::Arg => put(out, parts::argument(self.ctx.args(self.request), name)),
             Family::Cookie => cookies::cookie(self.shared, fields, name, out),
             Family::Http if name == b"cookie" => cookies::line(self.shared, fields, out),
             Family::Http => parts::field(fields, name, out),
@@ -63,6 +69,21 @@ impl Facts for RequestFacts<'_, '_> {
             | Family::UpstreamTrailer
             | Family::UpstreamCookie
             | Family::ProxyProtocolTlv => false,
+        }
+    }
+
+    fn filename(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(lies) = self.lies() else { return false };
+        match lies {
+            Lies::Below(root) => put_all(out, &[root.strip_suffix(b"/").unwrap_or(root), path]),
+            Lies::InPlace(alias) => {
+                let route = self.ctx.target.as_ref().map_or("", |target| &target.route.path);
+                let rest = match location::split(route) {
+                    (modifier, _) if modifier.starts_with('~') => b"",
+                    (_, route) => path.get(route.len()..).unwrap_or_default(),
+                };
+                put_all(out, &[alias, rest])
+            }
         }
     }
 
@@ -80,19 +101,39 @@ impl RequestFacts<'_, '_> {
         let field = |name| request.fields().get(name);
         Some(match name {
             Builtin::Request => {
-                let method = request.method.as_str().as_bytes();
+                let came = ctx.came.as_ref();
+                let method = came.map_or(&request.method, |came| &came.method).as_str().as_bytes();
+                let target = came.map_or(request.target(), |came| &came.target);
                 let protocol = request.protocol.as_str().as_bytes();
-                put_all(out, &[method, b" ", request.target(), b" ", protocol])
+                put_all(out, &[method, b" ", target, b" ", protocol])
             }
             Builtin::RequestMethod => put(out, Some(request.method.as_str().as_bytes())),
-            Builtin::RequestUri => put(out, Some(self.target())),
+            Builtin::RequestUri => put(out, Some(&self.target())),
             Builtin::ServerProtocol => put(out, Some(request.protocol.as_str().as_bytes())),
             Builtin::Uri | Builtin::DocumentUri => {
-                let path = ctx.target.as_ref().map(|target| target.requested.path.as_bytes());
-                put(out, path.or_else(|| self.target().split(|byte| *byte == b'?').next()))
+                let target = self.target();
+                put(out, ctx.path().or_else(|| target.split(|byte| *byte == b'?').next()))
             }
-            Builtin::Args | Builtin::QueryString => put(out, self.query()),
-            Builtin::IsArgs => put(out, Some(self.query().map_or(b"", |_| b"?"))),
+            Builtin::Args | Builtin::QueryString => {
+                put(out, Some(ctx.args(request)).filter(|args| !args.is_empty()))
+            }
+            Builtin::IsArgs => {
+                put(out, Some(if ctx.args(request).is_empty() { b"" } else { b"?" }))
+            }
+            Builtin::DocumentRoot => match self.lies() {
+                Some(Lies::Below(directory) | Lies::InPlace(directory)) => {
+                    put(out, Some(directory))
+                }
+                None => false,
+            },
+            Builtin::RealpathRoot => {
+                let Some(Lies::Below(root) | Lies::InPlace(root)) = self.lies() else {
+                    return Some(false);
+                };
+                let real = std::fs::canonicalize(OsStr::from_bytes(root)).ok();
+                put(out, real.as_ref().map(|real| real.as_os_str().as_bytes()))
+            }
+            Builtin::RequestFilename => self.filename(ctx.path().unwrap_or_default(), out),
             Builtin::Host => self.host(out),
             Builtin::RequestPort | Builtin::IsRequestPort => {
                 let host = Host::parse(request.authority().unwrap_or_default()).ok();
@@ -203,21 +244,14 @@ impl RequestFacts<'_, '_> {
         })
     }
 
-    /// The target, without the authority of an absolute form.
-    fn target(&self) -> &[u8] {
-        let came = self.request.target();
-        match &self.ctx.target {
-            Some(target) => target.requested.without_authority(came),
-            None => came,
-        }
+    /// The target as it came, without the authority of an absolute form.
+    fn target(&self) -> Cow<'_, [u8]> {
+        let came = self.ctx.came.as_ref().map(|came| &*came.target);
+        without_authority(came.unwrap_or(self.request.target()))
     }
 
-    /// Without its question mark; an empty one is none, as in nginx.
-    fn query(&self) -> Option<&[u8]> {
-        let target = self.request.target();
-        let target = target.split(|byte| *byte == b'#').next().unwrap_or_default();
-        let at = target.iter().position(|byte| *byte == b'?')?;
-        target.get(at + 1..).filter(|query| !query.is_empty())
+    fn lies(&self) -> Option<&Lies> {
+        self.ctx.target.as_ref()?.route.lies.as_ref()
     }
 
     fn host(&self, out: &mut Vec<u8>) -> bool {
