@@ -23,6 +23,8 @@ use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
 use crate::proxy::buffers::Buffers;
+use crate::proxy::guards::basic::Passwords;
+use crate::proxy::guards::limits::Zone;
 use crate::proxy::mass_logout::Guards;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::{Route, Server};
@@ -171,6 +173,8 @@ impl App {
             touches: Arc::new(Touches::new(rand::random())),
             streams: Arc::default(),
             limiter: crate::proxy::limit::Limiter::default(),
+            passwords: Passwords::default(),
+            limit_zones: config.limit_zones.iter().map(Zone::new).collect(),
             guards: Guards::new(&config.sessions, &metrics),
             metrics,
             findings: crate::telemetry::findings::Findings::default(),

@@ -3,6 +3,7 @@
 //! The application's session cookies stay at the counter, the browser carries one sealed ticket.
 //! ARCHITECTURE.md has the bird's-eye view; the modules below point down only (a test checks it).
 
+pub mod access;
 pub mod admin;
 pub mod app;
 pub mod cli;

@@ -61,6 +61,8 @@ pub struct Config {
     /// Where access logs go; routes name them by their index.
     pub log_sinks: Vec<telemetry::log_writer::SinkSettings>,
     pub variables: variables::registry::Variables,
+    /// Counters of limits; routes name them by their index.
+    pub limit_zones: Vec<proxy::guards::limits::ZoneSettings>,
     /// How long a drain may take before what is left is cut.
     pub drain_timeout: std::time::Duration,
     /// What is accepted but not built yet, and what the operator should know, said at start.

@@ -34,6 +34,7 @@ pub struct File {
     pub maps: Option<Named<Map>>,
     pub geos: Option<Named<Geo>>,
     pub split_clients: Option<Named<SplitClients>>,
+    pub limit_zones: Option<Named<LimitZone>>,
     pub log_formats: Option<Named<ShortOr<LogFormat>>>,
     pub drain_timeout: Text,
 }
@@ -435,6 +436,43 @@ pub struct Step {
     pub then: List<ShortOr<Step>>,
     /// What counts in place of the route's own settings, once the condition holds.
     pub with: Given<Route>,
+}
+
+/// `servers[].routes[].limit_except`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitExcept {
+    pub methods: List<String>,
+    pub access: Given<Texts>,
+    pub auth_basic: Text,
+    pub auth_basic_user_file: Text,
+}
+
+/// `limit_zones.*`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitZone {
+    pub key: Text,
+    pub rate: Text,
+    pub size: Text,
+}
+
+/// `servers[].routes[].limit_req[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitReq {
+    pub zone: Text,
+    pub burst: Given<u32>,
+    pub delay: Given<u32>,
+    pub nodelay: Given<bool>,
+}
+
+/// `servers[].routes[].limit_conn[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitConn {
+    pub zone: Text,
+    pub connections: Given<u32>,
 }
 
 /// `admin`

@@ -92,6 +92,17 @@ impl Request {
         Ok(Self { method, protocol: self.protocol, body, begun: self.begun, head_bytes, head })
     }
 
+    /// What is asked for on behalf of this request: the same fields but for what asks for another
+    /// protocol, and no body.
+    ///
+    /// # Errors
+    /// As [`inside`](Self::inside).
+    pub fn on_behalf(&self, method: Method, target: &[u8]) -> Result<Self, RequestFlaw> {
+        let mut request = self.inside(method, target, false)?;
+        request.head.fields.remove(Name::Upgrade);
+        Ok(request)
+    }
+
     pub(super) fn version(&self) -> Version {
         self.head.version
     }

@@ -64,6 +64,11 @@ impl Client {
             };
         }
         let (ip, chain) = believed_chain(peer, trusted, head);
+        Self::told(connection, head, ip, chain)
+    }
+
+    /// The client as a trusted proxy tells it: its address, and those behind it to the peer's.
+    pub fn told(connection: Connection, head: &Fields, ip: IpAddr, chain: Vec<IpAddr>) -> Self {
         let proto = believed_proto(head);
         let https = proto.unwrap_or(connection.tls);
         let asked_before =

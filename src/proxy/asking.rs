@@ -214,6 +214,9 @@ impl<'a> Asking<'a> {
         let head = &mut self.answer;
         remove_hop_by_hop(&mut head.fields).map_err(|_| Failure::Flaw)?;
         respond::interim(head, ctx);
+        if ctx.made_for.is_some() {
+            return Ok(());
+        }
         client.interim(head.status, &head.fields);
         Ok(())
     }

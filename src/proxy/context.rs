@@ -13,9 +13,11 @@ use crate::listen::Info;
 use crate::proxy::buffers::Share;
 use crate::proxy::cut::Cut;
 use crate::proxy::error::RequestError;
+use crate::proxy::guards::limits::Limited;
 use crate::proxy::lease::HeldTurn;
 use crate::proxy::modes::Guarded;
 use crate::proxy::open_streams::Watched;
+use crate::proxy::pacing::Pacer;
 use crate::proxy::pass::Pass;
 use crate::proxy::route::query;
 use crate::proxy::settings::Route;
@@ -35,6 +37,7 @@ use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::InFlight;
 use crate::upstream::group::Active;
 use crate::variables::values::Values;
+use crate::wire::fields::Fields;
 use crate::wire::flaw::RequestFlaw;
 use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
@@ -45,6 +48,9 @@ pub struct Context {
     pub connection: Arc<Info>,
     /// The client's address: the connection's, until trusted proxies were asked.
     client_ip: IpAddr,
+    /// A proxy has told it (`set_real_ip_from`), and with which port.
+    pub has_real_ip: bool,
+    pub real_port: Option<Option<u16>>,
     pub target: Option<Target>,
     pub exchange: Option<Exchange>,
     /// In place of `exchange` where the policy has no tickets.
@@ -65,6 +71,17 @@ pub struct Context {
     pub kind: RouteKind,
     /// What its buffers take.
     pub share: Share,
+    /// Bytes of its answer in a second, where somebody has said that.
+    pub limit_rate: Option<u64>,
+    pub pacer: Option<Box<Pacer>>,
+    /// What limits have said of it.
+    pub limited: Limited,
+    /// The method of the request that this one is made for (`auth_request`).
+    pub made_for: Option<Method>,
+    /// Fields that the client has to be told whatever is answered.
+    pub owed: Option<Fields>,
+    /// The fields of a worker's answer, where somebody may ask for them.
+    pub worker_said: Option<Box<Fields>>,
     /// The virtual server, by its index, once it is known.
     pub server: Option<usize>,
     /// The head of the answer as it was sent.
@@ -98,6 +115,7 @@ pub struct Target {
 }
 
 /// What a client asked for.
+#[derive(Clone)]
 pub struct Came {
     pub method: Method,
     pub target: Vec<u8>,
@@ -178,6 +196,8 @@ impl Context {
             begun,
             client_ip: connection.peer().ip().to_canonical(),
             connection,
+            has_real_ip: false,
+            real_port: None,
             target: None,
             exchange: None,
             guarded: None,
@@ -190,6 +210,12 @@ impl Context {
             flaw: None,
             kind: RouteKind::Unrouted,
             share: Share::default(),
+            limit_rate: None,
+            pacer: None,
+            limited: Limited::default(),
+            made_for: None,
+            owed: None,
+            worker_said: None,
             server: None,
             sent: None,
             values: Values::default(),
@@ -267,6 +293,18 @@ impl Context {
     /// Names the request, made when somebody first asks (nginx `$request_id`).
     pub fn request_id(&self) -> [u8; 16] {
         *self.request_id.get_or_init(rand::random)
+    }
+
+    /// Gives the request the name of the one that it is made for.
+    pub fn call(&mut self, request_id: [u8; 16]) {
+        self.request_id = OnceLock::from(request_id);
+    }
+
+    /// Adds what is owed to the answer.
+    pub fn pay(&mut self, fields: &mut Fields) {
+        for field in self.owed.take().iter().flat_map(Fields::iter) {
+            let _ = fields.push(field.name, field.value);
+        }
     }
 
     /// The first thing that happened to its session.

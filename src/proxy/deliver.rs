@@ -12,7 +12,7 @@ use crate::proxy::coding::Outlet;
 use crate::proxy::context::Context;
 use crate::proxy::response::{Body, Response};
 use crate::proxy::upload::UploadFailure;
-use crate::proxy::{respond, send_file};
+use crate::proxy::{pacing, respond, send_file};
 use crate::upstream::verdict::{Failure, Phase};
 use crate::wire::write::Announce;
 
@@ -56,13 +56,13 @@ async fn send(
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
             let body = if has_body { &body[..] } else { &[] };
-            send_whole(client, outlet, body, patience.send).await
+            send_whole(client, outlet, body, ctx, patience.send).await
         }
         Body::NotSent(_) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
-            send_whole(client, outlet, &[], patience.send).await
+            send_whole(client, outlet, &[], ctx, patience.send).await
         }
         Body::File(mut body) => {
             client.leave_body();
@@ -98,6 +98,7 @@ async fn send_whole(
     client: &mut Client<'_>,
     outlet: &mut Outlet,
     body: &[u8],
+    ctx: &mut Context,
     patience: Duration,
 ) -> Result<(), Failure> {
     let mut rest = body;
@@ -105,7 +106,12 @@ async fn send_whole(
     client.alarm().set(Instant::now() + patience);
     poll_fn(|cx| {
         while !rest.is_empty() {
-            match outlet.poll_send(cx, client, rest).map_err(gone)? {
+            let Poll::Ready(room) = pacing::poll_room(cx, client, ctx) else {
+                let _ = client.poll_flush(cx).map_err(gone)?;
+                return Poll::Pending;
+            };
+            let piece = rest.get(..room).unwrap_or(rest);
+            match outlet.poll_send(cx, client, piece).map_err(gone)? {
                 Poll::Ready(taken) => rest = rest.get(taken..).unwrap_or_default(),
                 Poll::Pending => break,
             }
@@ -150,6 +156,10 @@ async fn relay(
         if polled.is_ready() {
             return polled;
         }
+        if waiting == Waiting::Pace {
+            waited_for = None;
+            return Poll::Pending;
+        }
         let waiting = match waiting {
             Waiting::Worker if body.waits_for_body() => Waiting::Body,
             waiting => waiting,
@@ -158,7 +168,7 @@ async fn relay(
         if waited_for != now_waits_for {
             waited_for = now_waits_for;
             let allowed = match waiting {
-                Waiting::Client => patience.send,
+                Waiting::Client | Waiting::Pace => patience.send,
                 // A worker may wait for all of the body before it goes on.
                 Waiting::Body => patience.worker.read.max(patience.body),
                 Waiting::Worker => patience.worker.read,
@@ -171,7 +181,7 @@ async fn relay(
         }
         client.alarm().poll(cx).map(|()| {
             Err(match waiting {
-                Waiting::Client | Waiting::Body => Failure::ClientStalled,
+                Waiting::Client | Waiting::Pace | Waiting::Body => Failure::ClientStalled,
                 Waiting::Worker => {
                     body.suspect();
                     Failure::TimedOut
@@ -206,6 +216,8 @@ pub fn poll_upload(
 enum Waiting {
     /// Until the client takes bytes.
     Client,
+    /// Until more may go (`limit_rate`).
+    Pace,
     /// For the rest of the client's body, and for the worker.
     Body,
     Worker,
@@ -252,13 +264,20 @@ impl Relay {
         cx: &mut Task<'_>,
         (client, outlet): (&mut Client<'_>, &mut Outlet),
         body: &mut Answering,
-        ctx: &Context,
+        ctx: &mut Context,
         has_body: bool,
     ) -> Result<Option<Waiting>, Failure> {
         loop {
             match body.poll_piece(cx) {
                 Poll::Ready(Ok(Incoming::Data(_))) if has_body => {
-                    match outlet.poll_send(cx, client, body.piece()).map_err(gone)? {
+                    let Poll::Ready(room) = pacing::poll_room(cx, client, ctx) else {
+                        let _ = client.poll_flush(cx).map_err(gone)?;
+                        body.collect(cx);
+                        return Ok(Some(Waiting::Pace));
+                    };
+                    let piece = body.piece();
+                    let piece = piece.get(..room).unwrap_or(piece);
+                    match outlet.poll_send(cx, client, piece).map_err(gone)? {
                         Poll::Ready(taken) => body.consume(taken),
                         Poll::Pending => {
                             body.collect(cx);

@@ -27,6 +27,14 @@ pub enum RequestError {
     PreconditionFailed,
     /// `require: login`, and no navigation.
     LoginRequired,
+    /// `allow` and `deny`, or somebody who was asked (`auth_request`), keep the client out.
+    AccessDenied,
+    /// `auth_basic`, or somebody who was asked, wants to know who that is.
+    NameRequired,
+    /// `limit_req`; the route says with which status.
+    TooManyRequests,
+    /// `limit_conn`; the route says with which status.
+    TooManyConnections,
     /// A cross-site login request (PROTOCOL.md 24).
     CrossSiteLogin,
     /// An unsafe request from another site, where the route refuses those.
@@ -65,14 +73,17 @@ impl RequestError {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute | Self::NotFound => StatusCode::NOT_FOUND,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::LoginRequired => StatusCode::UNAUTHORIZED,
+            Self::LoginRequired | Self::NameRequired => StatusCode::UNAUTHORIZED,
             Self::Forbidden
+            | Self::AccessDenied
             | Self::CrossSiteLogin
             | Self::CrossSite
             | Self::BindingMismatch
             | Self::TooManySessions
             | Self::InsecureSession => StatusCode::FORBIDDEN,
-            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts | Self::TooManyRequests | Self::TooManyConnections => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::StoreDown | Self::Withheld | Self::Cut | Self::BuffersFull => {
@@ -98,6 +109,10 @@ impl RequestError {
             Self::Forbidden => "forbidden",
             Self::PreconditionFailed => "precondition_failed",
             Self::LoginRequired => "login_required",
+            Self::AccessDenied => "access_denied",
+            Self::TooManyRequests => "too_many_requests",
+            Self::TooManyConnections => "too_many_connections",
+            Self::NameRequired => "name_required",
             Self::CrossSiteLogin => "cross_site_login",
             Self::CrossSite => "cross_site",
             Self::BindingMismatch => "binding_mismatch",

@@ -11,17 +11,20 @@ use crate::proxy::asking::Patience;
 use crate::proxy::context::Context;
 use crate::proxy::deliver::deliver;
 use crate::proxy::error::RequestError;
+use crate::proxy::guards::limits::{self, Phase};
+use crate::proxy::guards::{self, Asked};
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
-use crate::proxy::settings::Target as Destination;
+use crate::proxy::settings::{Route, Target as Destination};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
-    own_sessions, respond, route, worker,
+    own_sessions, pacing, real_ip, respond, route, worker,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
+use crate::wire::fields::Fields;
 
 /// What one worker runtime serves requests with.
 #[derive(Clone)]
@@ -44,11 +47,13 @@ impl Service for Proxy {
         };
         if let Some(response) = &mut response {
             turns.finish(response);
+            ctx.pay(&mut response.head.fields);
             added::run(&mut response.head, &ctx);
         }
         let delivered = match response {
             Some(mut response) => {
                 let mut outlet = compressed::outlet(&self.shared, &request, &mut response, &ctx);
+                pacing::begin(&self.shared, &request, &client, &mut ctx);
                 let patience = self.patience(&ctx);
                 deliver(&request, &mut client, &mut outlet, response, &mut ctx, patience).await
             }
@@ -125,6 +130,44 @@ async fn respond(
     }
 }
 
+/// What came of a request that was made for another one.
+pub struct SubAnswer {
+    pub status: StatusCode,
+    pub fields: Fields,
+}
+
+/// The way of a request that is made for another one, and has no body; nor has its answer. What is to be
+/// remembered of it is noted by `note` before its worker is forgotten.
+///
+/// # Errors
+/// There is no answer.
+pub async fn subrequest<'c>(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'c>,
+    ctx: &mut Context,
+    note: impl FnOnce(&Request, &mut Client<'c>, &mut Context),
+) -> Result<SubAnswer, RequestError> {
+    let mut turns = Turns::of_subrequest();
+    let answered = match respond(proxy, request, client, ctx, &mut turns).await {
+        Ok(mut response) => {
+            turns.finish(&mut response);
+            let answer = SubAnswer { status: response.head.status, fields: response.head.fields };
+            if let Body::Worker(body) = response.body {
+                body.discard().await;
+            }
+            Some(answer)
+        }
+        Err(instead) => {
+            let reply = instead.reply().unwrap_or_else(|_| pages::error(RequestError::Internal));
+            reply.map(|reply| SubAnswer { status: reply.status, fields: reply.fields })
+        }
+    };
+    note(request, client, ctx);
+    finish::end_turn(&proxy.shared, request, ctx).await;
+    answered.ok_or(RequestError::Internal)
+}
+
 /// One turn: ARCHITECTURE.md has the picture.
 async fn turn(
     proxy: &Proxy,
@@ -140,6 +183,19 @@ async fn turn(
     }
     let route = ctx.target.as_ref().ok_or(RequestError::Internal)?.route.clone();
     access::check(shared, request, ctx, &route)?;
+    if let Some(client) = real_ip::find(route.origins.real_ip.as_ref(), request, ctx)
+        && let Some(target) = &mut ctx.target
+    {
+        target.client = client;
+    }
+    if let Some(limits) = &route.limits {
+        let mut asked = Asked { proxy, shared, request, client, ctx };
+        Box::pin(limits::check(&mut asked, limits, Phase::BeforeSession)).await?;
+    }
+    if !route.guards.is_empty() && !turns.is_subrequest() {
+        let mut asked = Asked { proxy, shared, request, client, ctx };
+        Box::pin(guards::check(&mut asked, &route)).await?;
+    }
     if forward::ends_here(request)? {
         return Err(Instead::Options);
     }
@@ -148,6 +204,7 @@ async fn turn(
             ctx.kind = RouteKind::Files;
             if let Some(policy) = policy {
                 join::run(shared, request, ctx, &route, policy).await?;
+                by_session(proxy, request, client, ctx, &route).await?;
             }
             // In a box: every request has to make room for what is awaited here.
             let answer = files::answer(shared, request, ctx, settings, turns.is_for_error());
@@ -173,11 +230,16 @@ async fn turn(
         (Destination::Upstream(_), Some(policy)) => {
             ctx.kind = RouteKind::Session;
             join::run(shared, request, ctx, &route, policy).await?;
+            by_session(proxy, request, client, ctx, &route).await?;
         }
     }
     let mut response = worker::ask(proxy, request, client, ctx).await?;
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.looks_at_answer) {
         Box::pin(answer_beginning::read(proxy, client, &mut response, ctx)).await?;
+    }
+    pacing::note(&mut response.head.fields, ctx);
+    if turns.is_subrequest() {
+        ctx.worker_said = Some(Box::new(response.head.fields.clone()));
     }
     let leads = turns.after_worker(&response, request, client, ctx);
     respond::filter(shared, request, &mut response.head, ctx).await?;
@@ -185,6 +247,21 @@ async fn turn(
         None => Ok(response),
         Some(leads) => Err(instead_of_worker(shared, response, leads?).await),
     }
+}
+
+/// Asks the limits that go by the session.
+async fn by_session(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    route: &Route,
+) -> Result<(), Instead> {
+    let Some(limits) = route.limits.as_ref().filter(|limits| limits.by_session) else {
+        return Ok(());
+    };
+    let mut asked = Asked { proxy, shared: &proxy.shared, request, client, ctx };
+    Box::pin(limits::check(&mut asked, limits, Phase::BySession)).await
 }
 
 /// Another route answers in a worker's place: its own answer ends here.

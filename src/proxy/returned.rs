@@ -23,6 +23,8 @@ pub struct Returned {
     pub status: StatusCode,
     location: Option<Vec<u8>>,
     text: Option<(String, Bytes)>,
+    /// What is said beside it.
+    pub fields: Fields,
 }
 
 /// What a script answers; an error without a text may have a page.
@@ -36,7 +38,7 @@ pub fn answer(shared: &Shared, ctx: &Context, answer: Answer) -> Instead {
     let (Ok(status), Some(target)) = (StatusCode::from_u16(status), &ctx.target) else {
         return RequestError::Internal.into();
     };
-    let mut returned = Returned { status, location: None, text: None };
+    let mut returned = Returned::refusal(status, Fields::new());
     let own = &target.route.own_texts;
     match content {
         Content::Error => {}
@@ -79,6 +81,11 @@ fn has_page(status: StatusCode) -> bool {
 }
 
 impl Returned {
+    /// An answer that is its status, and some fields.
+    pub fn refusal(status: StatusCode, fields: Fields) -> Self {
+        Self { status, location: None, text: None, fields }
+    }
+
     /// Where it leads.
     pub fn location(&self) -> Option<&[u8]> {
         self.location.as_deref()
@@ -94,8 +101,7 @@ impl Returned {
     /// # Errors
     /// What a variable holds cannot stand in a field.
     pub fn reply(self) -> Result<Reply, Unwritable> {
-        let Self { status, location, text } = self;
-        let mut fields = Fields::new();
+        let Self { status, location, text, mut fields } = self;
         if let Some(location) = location {
             fields.push(b"Location", &location)?;
         }

@@ -11,6 +11,7 @@ use crate::headers::forwarded::{self, Connection};
 use crate::proxy::context::{Context, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
+use crate::proxy::real_ip;
 use crate::proxy::settings::{Replaced, Route};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::Turns;
@@ -81,6 +82,8 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
         pattern.run(host.as_str().as_bytes(), &mut ctx.values);
     }
     let (host, route) = (host.as_str().to_owned(), facts.own.clone());
+    let real_ip = route.origins.real_ip.as_ref();
+    let client = real_ip::find(real_ip, request, ctx).unwrap_or(client);
     ctx.target = Some(Target { client, host, server, requested, sent: None, route });
     Ok(())
 }

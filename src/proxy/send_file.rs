@@ -10,6 +10,7 @@ use crate::files::body::FileBody;
 use crate::proxy::coding::Outlet;
 use crate::proxy::context::Context;
 use crate::proxy::deliver::gone;
+use crate::proxy::pacing;
 use crate::upstream::verdict::Failure;
 
 /// Bytes of a file that are sent before others on the same thread have their turn.
@@ -23,7 +24,7 @@ pub async fn run(
     client: &mut Client<'_>,
     outlet: &mut Outlet,
     body: &mut FileBody,
-    ctx: &Context,
+    ctx: &mut Context,
     patience: Duration,
 ) -> Result<(), Failure> {
     let mut has_ended = false;
@@ -41,8 +42,13 @@ pub async fn run(
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            let Poll::Ready(room) = pacing::poll_room(cx, client, ctx) else {
+                moved_before = None;
+                let _ = client.poll_flush(cx).map_err(gone)?;
+                return Poll::Pending;
+            };
             if let Some((file, span)) = is_sent_unread.then(|| body.unread()).flatten() {
-                let length = usize::try_from(span.len()).unwrap_or(usize::MAX);
+                let length = usize::try_from(span.len()).unwrap_or(usize::MAX).min(room);
                 match client.poll_send_file(cx, file, span.begin, length).map_err(gone)? {
                     Poll::Ready(Some(taken)) => {
                         body.sent_unread(taken).map_err(|error| broken(&error))?;
@@ -55,7 +61,9 @@ pub async fn run(
             }
             match body.poll_piece(cx) {
                 Poll::Ready(Ok(true)) => {
-                    match outlet.poll_send(cx, client, body.piece()).map_err(gone)? {
+                    let piece = body.piece();
+                    let piece = piece.get(..room).unwrap_or(piece);
+                    match outlet.poll_send(cx, client, piece).map_err(gone)? {
                         Poll::Ready(taken) => {
                             body.consume(taken);
                             moved += taken as u64;

@@ -7,6 +7,10 @@ use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::{FileSettings, Lies, OwnTexts};
+use crate::proxy::guards::Guard;
+use crate::proxy::guards::limits::Limits;
+use crate::proxy::origins::Origins;
+use crate::proxy::pacing::PaceSettings;
 use crate::proxy::request_headers::SetHeader;
 use crate::proxy::rewriting::Rewriting;
 use crate::routing::table::{Ambiguous, Listens, Restricts};
@@ -78,6 +82,13 @@ pub struct Route {
     pub session_header: bool,
     pub require: Require,
     pub denied: Denied,
+    /// Who is let in, sessions aside; each of them is asked.
+    pub guards: Vec<Arc<Guard>>,
+    /// How many requests there may be.
+    pub limits: Option<Arc<Limits>>,
+    /// How fast its answers go.
+    pub pace: Option<Arc<PaceSettings>>,
+    pub origins: Origins,
     /// What other sites may do here through a visitor's browser.
     pub cross_site: CrossSite,
     /// What becomes of requests with a ticket while the store does not answer.
@@ -143,6 +154,9 @@ impl Route {
             on_store_down: base.on_store_down,
             stream: base.stream,
             body_bytes_max: base.body_bytes_max,
+            guards: base.guards.clone(),
+            limits: base.limits.clone(),
+            origins: base.origins.clone(),
             replaced: self.replaced.or_else(|| match (&self.target, &base.target) {
                 (Target::Upstream(one), Target::Upstream(other)) if one == other => {
                     base.replaced.clone()
@@ -160,6 +174,12 @@ impl Route {
         self.require != Require::Nothing
             || self.cross_site != CrossSite::Allow
             || self.session.is_some()
+            || !self.guards.is_empty()
+    }
+
+    /// Whether whoever a guard keeps out is kept out here too.
+    pub fn has_guard(&self, guard: &Guard) -> bool {
+        self.guards.iter().any(|own| own.identity == guard.identity)
     }
 
     /// Whether visitors are kept from the same by both.
@@ -168,6 +188,8 @@ impl Route {
             && self.require == other.require
             && self.cross_site == other.cross_site
             && self.body_bytes_max == other.body_bytes_max
+            && self.guards.len() == other.guards.len()
+            && self.guards.iter().all(|guard| other.has_guard(guard))
     }
 
     fn policy_name(&self) -> Option<&str> {
@@ -197,6 +219,7 @@ impl Restricts for Arc<Route> {
                     || self.cross_site == other.cross_site
                     || !is_welcoming(self))
                 && !other.is_smaller_than(self)
+                && other.guards.iter().all(|guard| self.has_guard(guard))
     }
 
     /// The one that leads on is the one that asks for a login, else the one with a session of its own,
@@ -212,6 +235,8 @@ impl Restricts for Arc<Route> {
         let (leads, aside) = if rank(other) > rank(self) { (other, self) } else { (self, other) };
         let mut joined = Route::clone(leads);
         joined.cross_site = leads.cross_site.joined(&aside.cross_site);
+        let missing = aside.guards.iter().filter(|guard| !leads.has_guard(guard));
+        joined.guards.extend(missing.cloned());
         if aside.is_smaller_than(leads) {
             joined.body_bytes_max = aside.body_bytes_max;
         }

@@ -11,6 +11,8 @@ use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
 use crate::proxy::buffers::Buffers;
 use crate::proxy::gate::Gates;
+use crate::proxy::guards::basic::Passwords;
+use crate::proxy::guards::limits::Zone;
 use crate::proxy::limit::Limiter;
 use crate::proxy::mass_logout::Guards;
 use crate::proxy::merging::Merges;
@@ -80,6 +82,8 @@ pub struct Shared {
     pub touches: Arc<Touches>,
     pub streams: Arc<OpenStreams>,
     pub limiter: Limiter,
+    pub passwords: Passwords,
+    pub limit_zones: Vec<Zone>,
     pub guards: Guards,
     pub metrics: Arc<Metrics>,
     pub findings: Findings,

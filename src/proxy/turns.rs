@@ -24,6 +24,8 @@ pub const TURNS_MAX: u8 = 10;
 #[derive(Default)]
 pub struct Turns {
     taken: u8,
+    /// It is made for another request.
+    is_subrequest: bool,
     /// The name of the route that the present turn leads to; else its path says so.
     named: Option<String>,
     /// What is answered in place of an error has this status.
@@ -63,6 +65,16 @@ pub enum Follow {
 }
 
 impl Turns {
+    /// Of a request that is made for another one: where that one asks, and no visitor need to be able to.
+    pub fn of_subrequest() -> Self {
+        Self { taken: 1, is_subrequest: true, ..Self::default() }
+    }
+
+    /// Whether all of this is for another request.
+    pub fn is_subrequest(&self) -> bool {
+        self.is_subrequest
+    }
+
     /// Whether this is the turn that the client asked for.
     pub fn is_first(&self) -> bool {
         self.taken == 0
@@ -111,8 +123,14 @@ impl Turns {
             Some(Ok(mut inside)) => {
                 match instead {
                     Instead::Error(error) => ctx.error = Some(error),
-                    // Where a redirect led is told beside what its page says, as in nginx.
-                    Instead::Returned(returned) => inside.keep_location(returned.location()),
+                    Instead::Returned(returned) => {
+                        // Where a redirect led is told beside what its page says, as in nginx; and
+                        // what is asked for is asked for with any page.
+                        inside.keep_location(returned.location());
+                        for field in returned.fields.iter() {
+                            let _ = inside.kept.push(field.name, field.value);
+                        }
+                    }
                     _ => {}
                 }
                 Follow::Inside(Box::new(inside))
@@ -200,7 +218,7 @@ impl Turns {
                 self.named = Some(name);
                 // A body that a worker has taken is not there a second time.
                 let is_whole = is_whole(asked, client);
-                if !is_whole {
+                if !is_whole && !self.is_subrequest {
                     client.leave_body();
                 }
                 asked.inside(asked.method.clone(), asked.target(), is_whole)
@@ -211,7 +229,9 @@ impl Turns {
             }
             To::Target(target) => {
                 self.named = None;
-                client.leave_body();
+                if !self.is_subrequest {
+                    client.leave_body();
+                }
                 let method = if asked.method == Method::HEAD { Method::HEAD } else { Method::GET };
                 asked.inside(method, &target, false)
             }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Facts;
-use super::name::Family;
+use super::name::{Builtin, Family};
 use super::registry::{Definition, Slot, Variable, Variables};
 use super::template::Part;
 use super::values::{Value, Values};
@@ -22,6 +22,10 @@ impl Evaluation<'_> {
     /// Appends a variable's value. Says whether it has one.
     pub fn append(&mut self, variable: Variable, out: &mut Vec<u8>) -> bool {
         match variable {
+            Variable::Builtin(Builtin::SecureLink) if self.facts.secure_link().is_some() => {
+                self.append_link(out)
+            }
+            Variable::Builtin(Builtin::SecureLinkExpires) => self.append_expires(out),
             Variable::Builtin(builtin) => self.facts.builtin(builtin, out),
             Variable::Slot(slot) => self.append_slot(slot, out),
         }
@@ -61,6 +65,35 @@ impl Evaluation<'_> {
             self.values.set(slot, Value::Found(value));
         }
         true
+    }
+
+    /// Whether a link is good (nginx `secure_link`).
+    fn append_link(&mut self, out: &mut Vec<u8>) -> bool {
+        let facts = self.facts;
+        let Some((said, hashed)) = facts.secure_link() else { return false };
+        if self.values.depth >= DEPTH_MAX {
+            return false;
+        }
+        self.values.depth += 1;
+        let said = said.value(self).into_owned();
+        let hashed = hashed.value(self).into_owned();
+        self.values.depth -= 1;
+        facts.judge_link(&said, &hashed, out)
+    }
+
+    /// What a link says of its end.
+    fn append_expires(&mut self, out: &mut Vec<u8>) -> bool {
+        let facts = self.facts;
+        let Some((said, _)) = facts.secure_link() else { return false };
+        if self.values.depth >= DEPTH_MAX {
+            return false;
+        }
+        self.values.depth += 1;
+        let said = said.value(self).into_owned();
+        self.values.depth -= 1;
+        let expires = said.iter().position(|byte| *byte == b',').and_then(|at| said.get(at + 1..));
+        expires.into_iter().for_each(|expires| out.extend_from_slice(expires));
+        expires.is_some()
     }
 
     /// The value of a variable that is made of others.

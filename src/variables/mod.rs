@@ -35,6 +35,7 @@ mod tests;
 use std::net::IpAddr;
 
 use name::{Builtin, Family};
+use template::Template;
 
 /// What there is to say about a request.
 pub trait Facts {
@@ -45,6 +46,16 @@ pub trait Facts {
     /// Appends the value of a member of a family, such as `user_agent` of `$http_user_agent`: in
     /// lower case, with `_` for `-`.
     fn member(&self, family: Family, name: &[u8], out: &mut Vec<u8>) -> bool;
+
+    /// What `secure_link` and `secure_link_md5` say here.
+    fn secure_link(&self) -> Option<(&Template, &Template)> {
+        None
+    }
+
+    /// Appends what is found of a link that says this, where that should have been hashed.
+    fn judge_link(&self, _said: &[u8], _hashed: &[u8], _out: &mut Vec<u8>) -> bool {
+        false
+    }
 
     /// Appends the file that a path of the request means there (`$request_filename`).
     fn filename(&self, _path: &[u8], _out: &mut Vec<u8>) -> bool {

@@ -101,6 +101,8 @@ builtins! {
     LimitReqStatus "limit_req_status",
     RealipRemoteAddr "realip_remote_addr",
     RealipRemotePort "realip_remote_port",
+    SecureLink "secure_link",
+    SecureLinkExpires "secure_link_expires",
     // TLS.
     SslAlpnProtocol "ssl_alpn_protocol",
     SslCipher "ssl_cipher",
@@ -147,8 +149,6 @@ const NOTHING: &[&str] = &[
     "msie",
     "proxy_internal_body_length",
     "proxy_internal_chunked",
-    "secure_link",
-    "secure_link_expires",
     "slice_range",
     "ssl_client_sigalg",
     "ssl_ech_outer_server_name",

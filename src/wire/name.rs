@@ -71,7 +71,7 @@ names! {
     17: IfModifiedSince "if-modified-since" TransferEncoding "transfer-encoding"
         CloakroomSession "cloakroom-session" XForwardedProto "x-forwarded-proto"
         XAccelBuffering "x-accel-buffering";
-    18: ProxyAuthenticate "proxy-authenticate";
+    18: ProxyAuthenticate "proxy-authenticate" XAccelLimitRate "x-accel-limit-rate";
     19: ContentDisposition "content-disposition" IfUnmodifiedSince "if-unmodified-since"
         ProxyAuthorization "proxy-authorization";
     25: StrictTransportSecurity "strict-transport-security";

@@ -6,6 +6,7 @@
 //! Deliberate differences are marked in place ([`Group::differs`]); docs/migrating-from-nginx.md has the
 //! same sentence.
 
+mod access;
 mod balancing;
 mod choosing;
 mod compare;
@@ -34,6 +35,7 @@ macro_rules! themes {
 }
 
 themes! {
+    access
     balancing
     choosing
     compressed

@@ -12,6 +12,7 @@ use std::path::Path;
 /// A module of the crate's root and the modules it may use directly. What those may use, it may use
 /// as well.
 const LAYERS: &[(&str, &[&str])] = &[
+    ("access", &["routing"]),
     ("clock", &[]),
     ("cookie", &["wire"]),
     ("crypto", &[]),
@@ -30,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("downstream", &["wire", "listen"]),
     ("files", &["wire"]),
     ("admin", &["store", "upstream", "telemetry"]),
-    ("proxy", &["headers", "downstream", "files", "rewrite", "admin"]),
+    ("proxy", &["access", "headers", "downstream", "files", "rewrite", "admin"]),
     ("config", &["proxy"]),
     ("import", &["config"]),
     ("app", EVERYTHING),

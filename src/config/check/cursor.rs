@@ -68,6 +68,23 @@ impl<'a> Levels<'a> {
     }
 }
 
+/// A place where the nearest level can be asked for.
+pub(super) trait Finds<'a> {
+    fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>>;
+}
+
+impl<'a> Finds<'a> for ServerAt<'a> {
+    fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>> {
+        self.levels.find(key)
+    }
+}
+
+impl<'a> Finds<'a> for RouteAt<'a> {
+    fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>> {
+        self.levels.find(key)
+    }
+}
+
 /// The value of an inherited key.
 pub(super) struct Found<'a, T> {
     pub at: At<'a, T>,

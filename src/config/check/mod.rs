@@ -14,11 +14,14 @@ mod cursor;
 mod error_pages;
 mod files;
 mod general;
+mod guards;
 mod identity;
+mod limits;
 mod listeners;
 mod logins;
 mod modes;
 mod order;
+mod origins;
 mod outage;
 mod own_sessions;
 mod remember;
@@ -41,6 +44,8 @@ use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
+use crate::access::real_ip::RealIp;
+use crate::proxy::guards::limits::ZoneSettings;
 use crate::telemetry::log_format::LogFormat;
 use crate::telemetry::log_writer::SinkSettings;
 use crate::variables::registry::Registry;
@@ -65,6 +70,9 @@ pub fn check(file: &File, base: &Path, environment: &Environment) -> (Config, Ve
         mentions: Vec::new(),
         formats: Vec::new(),
         sinks: Vec::new(),
+        limit_zones: Vec::new(),
+        names_of_server: Vec::new(),
+        real_ip_of_server: None,
     };
     let config = checker.config(file);
     (config, checker.found)
@@ -82,6 +90,10 @@ struct Checker<'a> {
     formats: Vec<(String, Arc<LogFormat>)>,
     /// Where logs go, each once.
     sinks: Vec<SinkSettings>,
+    limit_zones: Vec<ZoneSettings>,
+    /// Of the server that is looked at.
+    names_of_server: Vec<String>,
+    real_ip_of_server: Option<Arc<RealIp>>,
 }
 
 impl Checker<'_> {
@@ -92,6 +104,7 @@ impl Checker<'_> {
         let sessions = self.sessions(file, insecure_cookies);
         self.defined_variables(file);
         self.log_formats(file);
+        self.limit_zones(file);
         let servers = self.servers(file, &sessions, insecure_cookies);
         let listeners = self.listeners(file, &servers, &state_directory);
         let trusted_proxies = self.trusted_proxies(file);
@@ -109,6 +122,7 @@ impl Checker<'_> {
             log: self.log(file),
             drain_timeout: self.drain_timeout(file),
             variables: self.finish_variables(),
+            limit_zones: std::mem::take(&mut self.limit_zones),
             log_sinks: std::mem::take(&mut self.sinks),
             notices: Vec::new(),
             warnings: super::diagnostic::Diagnostics::default(),

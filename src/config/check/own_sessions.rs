@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::value::Flaw;
 use crate::headers::cross_site::CrossSite;
 use crate::proxy::error_page::ErrorPages;
+use crate::proxy::origins::Origins;
 use crate::proxy::settings::{self, AnswerSettings, Denied, Require, Target};
 use crate::session::outage::OnStoreDown;
 use crate::session::own;
@@ -44,6 +45,15 @@ impl Checker<'_> {
                 self.error_at(&path, Flaw::new(message, help));
             }
         }
+        // What guards all routes of the policy guards this one.
+        let of_policy = routes.iter().map(|(_, route)| route).filter(|route| {
+            route.session.as_ref().is_some_and(|session| session.name == policy.name)
+        });
+        let of_policy: Vec<_> = of_policy.collect();
+        let first = of_policy.iter().flat_map(|route| &route.guards);
+        let guards = first.filter(|guard| of_policy.iter().all(|route| route.has_guard(guard)));
+        let mut guards: Vec<_> = guards.cloned().collect();
+        guards.dedup_by(|one, other| one.identity == other.identity);
         Some(settings::Route {
             path: own::PATH.to_owned(),
             outer: None,
@@ -55,6 +65,10 @@ impl Checker<'_> {
             denied: Denied::Unauthorized,
             // It says for itself who may ask, and that is less.
             cross_site: CrossSite::default(),
+            guards,
+            limits: None,
+            pace: None,
+            origins: Origins::default(),
             // Without the store there is nothing to tell.
             on_store_down: OnStoreDown::Reject,
             stream: false,

@@ -43,10 +43,12 @@ impl Checker<'_> {
             let listeners = self.server_listeners(file, &server);
             let names = self.names(&server, listeners.as_deref(), &mut taken);
             let given = server.routes();
+            self.server_origins(&server, &names);
             let routes = self.routes(file, &server, &given, sessions);
             self.policies(&given, &names, sessions, insecure);
             self.circles(&routes);
-            let own = self.itself(file, &server, sessions);
+            let mut own = self.itself(file, &server, sessions);
+            own.origins.real_ip = self.real_ip_of_server.clone();
             let own_sessions = self.own_sessions(&routes, &own.access_log);
             let routes = routes.into_iter().map(|(_, route)| route).chain(own_sessions).collect();
             let patterns = names.iter().map(|name| self.pattern(&server, name)).collect();

@@ -8,7 +8,8 @@
 use serde::Deserialize;
 
 use super::{
-    AccessLog, CrossSite, Given, List, Named, OnStoreDown, Several, ShortOr, Step, Text, Texts,
+    AccessLog, CrossSite, Given, LimitConn, LimitExcept, LimitReq, List, Named, OnStoreDown,
+    Several, ShortOr, Step, Text, Texts,
 };
 
 /// A key that is inherited.
@@ -80,6 +81,30 @@ levels! {
         require: String,
         denied: String,
         cross_site: CrossSite,
+        access: Texts,
+        satisfy: String,
+        auth_basic: String,
+        auth_basic_user_file: String,
+        auth_delay: String,
+        auth_request: String,
+        auth_request_set: Named<String>,
+        limit_req: Several<LimitReq>,
+        limit_req_status: u16,
+        limit_req_dry_run: bool,
+        limit_req_log_level: String,
+        limit_conn: Several<LimitConn>,
+        limit_conn_status: u16,
+        limit_conn_dry_run: bool,
+        limit_conn_log_level: String,
+        limit_rate: String,
+        limit_rate_after: String,
+        set_real_ip_from: Texts,
+        real_ip_header: String,
+        real_ip_recursive: bool,
+        valid_referers: Texts,
+        secure_link: String,
+        secure_link_md5: String,
+        secure_link_secret: String,
         on_store_down: ShortOr<OnStoreDown>,
         stream: bool,
         body_bytes_max: String,
@@ -145,6 +170,7 @@ levels! {
         exact: Given<bool>,
         internal: Given<bool>,
         rewrite: List<ShortOr<Step>>,
+        limit_except: Given<LimitExcept>,
         r#return: Text,
         routes: List<Route>,
     }

@@ -122,7 +122,7 @@ const HTTP_LIMIT_CONN: Module = module(
     "ngx_http_limit_conn_module",
     &[
         line("limit_conn_zone", HTTP, T2, Many),
-        line("limit_conn", TO_LOCATION, T2, Once),
+        line("limit_conn", TO_LOCATION, T2, Many),
         line("limit_conn_log_level", TO_LOCATION, T1, OneOf(&["info", "notice", "warn", "error"])),
         line("limit_conn_status", TO_LOCATION, T1, Within(400, 599)),
         line("limit_conn_dry_run", TO_LOCATION, T1, Flag),
@@ -133,7 +133,7 @@ const HTTP_LIMIT_REQ: Module = module(
     "ngx_http_limit_req_module",
     &[
         line("limit_req_zone", HTTP, T3, Many),
-        line("limit_req", TO_LOCATION, T123, Once),
+        line("limit_req", TO_LOCATION, T123, Many),
         line("limit_req_log_level", TO_LOCATION, T1, OneOf(&["info", "notice", "warn", "error"])),
         line("limit_req_status", TO_LOCATION, T1, Within(400, 599)),
         line("limit_req_dry_run", TO_LOCATION, T1, Flag),

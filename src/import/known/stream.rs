@@ -167,7 +167,7 @@ const STREAM_LIMIT_CONN: Module = module(
     "ngx_stream_limit_conn_module",
     &[
         line("limit_conn_zone", STREAM, T2, Many),
-        line("limit_conn", TO_STREAM, T2, Once),
+        line("limit_conn", TO_STREAM, T2, Many),
         line("limit_conn_log_level", TO_STREAM, T1, OneOf(&["info", "notice", "warn", "error"])),
         line("limit_conn_dry_run", TO_STREAM, T1, Flag),
     ],

@@ -1,7 +1,8 @@
 //! The `http` block: what holds everywhere, upstreams, maps, log formats, servers.
 
+use super::limits;
 use super::listeners::Listeners;
-use super::notes::{Matter, Notes};
+use super::notes::Notes;
 use super::routes::{self, Level, Made};
 use super::scope::Scope;
 use super::scripts;
@@ -41,8 +42,7 @@ pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes)
     }
     let mut file = Map::default();
     file.add("listeners", listeners.write());
-    file.extend(limits(&scope));
-    file.extend(trusted(&scope, notes));
+    file.extend(timeouts(&scope));
     let upstreams = made.upstreams.write();
     if !upstreams.is_empty() {
         // nginx says by itself who the workers are, and never who the client is.
@@ -60,6 +60,7 @@ pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes)
         ("geos", geos),
         ("split_clients", splits),
         ("log_formats", formats),
+        ("limit_zones", limits::zones(block)),
         ("upstreams", upstreams),
         ("defaults", defaults),
     ];
@@ -219,7 +220,7 @@ fn log_format(directive: &Directive) -> Yaml {
 }
 
 /// What our listeners share: nginx's are those of each server, but nearly always said once.
-fn limits(scope: &Scope<'_>) -> Map {
+fn timeouts(scope: &Scope<'_>) -> Map {
     let mut limits = Map::default();
     for (name, key) in [
         ("client_header_timeout", "header_timeout"),
@@ -238,24 +239,5 @@ fn limits(scope: &Scope<'_>) -> Map {
     if !limits.is_empty() {
         file.add("limits", Yaml::Map(limits));
     }
-    file
-}
-
-/// `set_real_ip_from`, whose addresses may say who asks.
-fn trusted(scope: &Scope<'_>, notes: &mut Notes) -> Map {
-    let mut file = Map::default();
-    let networks = scope.all("set_real_ip_from");
-    if networks.is_empty() {
-        return file;
-    }
-    for directive in &networks {
-        let field = scope.value("real_ip_header").unwrap_or("X-Real-IP");
-        if !field.eq_ignore_ascii_case("X-Forwarded-For") || !scope.is_on("real_ip_recursive") {
-            let text = "X-Forwarded-For is read, from its end to the first address that is not \
-                        trusted, whatever real_ip_header and real_ip_recursive say";
-            notes.say(Matter::Different, directive, text);
-        }
-    }
-    file.add("trusted_proxies", Yaml::texts(networks.iter().filter_map(|d| d.first())));
     file
 }

@@ -5,6 +5,7 @@
 
 mod guards;
 mod http;
+mod limits;
 mod listeners;
 mod meaning;
 mod notes;

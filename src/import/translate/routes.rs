@@ -1,6 +1,7 @@
 //! Servers' and locations' own directives: keys that are inherited, scripts, routes.
 
 use super::guards;
+use super::limits;
 use super::notes::{Matter, Notes};
 use super::scope::Scope;
 use super::scripts;
@@ -33,7 +34,11 @@ enum Form {
     Word,
     Words,
     Bytes,
+    Number,
+    Time,
     Path,
+    /// nginx looks for it beside its configuration.
+    ConfPath,
 }
 
 /// Directives that are keys of ours by themselves, at every level.
@@ -64,6 +69,24 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("gzip_http_version", "gzip_http_version", Form::Word),
     ("gunzip", "gunzip", Form::Switch),
     ("expires", "expires", Form::Words),
+    ("satisfy", "satisfy", Form::Word),
+    ("auth_basic", "auth_basic", Form::Word),
+    ("auth_basic_user_file", "auth_basic_user_file", Form::ConfPath),
+    ("auth_delay", "auth_delay", Form::Time),
+    ("auth_request", "auth_request", Form::Word),
+    ("limit_rate", "limit_rate", Form::Word),
+    ("limit_rate_after", "limit_rate_after", Form::Word),
+    ("secure_link", "secure_link", Form::Word),
+    ("secure_link_md5", "secure_link_md5", Form::Word),
+    ("secure_link_secret", "secure_link_secret", Form::Word),
+    ("real_ip_header", "real_ip_header", Form::Word),
+    ("real_ip_recursive", "real_ip_recursive", Form::Switch),
+    ("limit_req_status", "limit_req_status", Form::Number),
+    ("limit_req_dry_run", "limit_req_dry_run", Form::Switch),
+    ("limit_req_log_level", "limit_req_log_level", Form::Word),
+    ("limit_conn_status", "limit_conn_status", Form::Number),
+    ("limit_conn_dry_run", "limit_conn_dry_run", Form::Switch),
+    ("limit_conn_log_level", "limit_conn_log_level", Form::Word),
     ("log_not_found", "log_not_found", Form::Switch),
     ("rewrite_log", "rewrite_log", Form::Switch),
     ("absolute_redirect", "absolute_redirect", Form::Switch),
@@ -79,6 +102,8 @@ const ELSEWHERE: &[&str] = &[
     "geo",
     "split_clients",
     "log_format",
+    "limit_req_zone",
+    "limit_conn_zone",
     "listen",
     "server_name",
     "location",
@@ -88,9 +113,6 @@ const ELSEWHERE: &[&str] = &[
     "ssl_certificate_key",
     "ssl_protocols",
     "http2",
-    "set_real_ip_from",
-    "real_ip_header",
-    "real_ip_recursive",
     "client_header_timeout",
     "client_body_timeout",
     "keepalive_timeout",
@@ -131,7 +153,9 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
             continue;
         }
         match name {
-            "error_page" | "types" | "access_log" | "proxy_set_header" | "add_header" => {
+            "error_page" | "types" | "access_log" | "proxy_set_header" | "add_header"
+            | "auth_request_set" | "limit_req" | "limit_conn" | "set_real_ip_from"
+            | "valid_referers" => {
                 let mut all = block.iter().filter(|other| other.name.text == name);
                 if all.next().is_some_and(|first| std::ptr::eq(first, directive)) {
                     let all: Vec<&Directive> =
@@ -139,6 +163,14 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
                     together(&mut map, name, &all, notes);
                 }
             }
+            "allow" | "deny" => {
+                let is_rule =
+                    |other: &&Directive| matches!(other.name.text.as_str(), "allow" | "deny");
+                if block.iter().find(is_rule).is_some_and(|first| std::ptr::eq(first, directive)) {
+                    guards::access(block).into_iter().for_each(|rules| map.add("access", rules));
+                }
+            }
+            "limit_except" => map.add("limit_except", guards::limit_except(directive, made.prefix)),
             name if ELSEWHERE.contains(&name) => misplaced(directive, level, notes),
             _ => unknown(directive, notes),
         }
@@ -177,6 +209,12 @@ fn together(map: &mut Map, name: &str, all: &[&Directive], notes: &mut Notes) {
             let logs = all.iter().map(|directive| access_log(directive, notes));
             map.add("access_log", Yaml::List(logs.collect()));
         }
+        "set_real_ip_from" | "valid_referers" => {
+            let words = all.iter().flat_map(|directive| &directive.args);
+            map.add(name, Yaml::texts(words.map(|word| word.text.as_str())));
+        }
+        "limit_req" | "limit_conn" => map.add(name, limits::limits(all)),
+        "auth_request_set" => map.add(name, guards::auth_request_set(all)),
         "proxy_set_header" => {
             let set = set_headers(all, notes);
             map.add("request_headers", Yaml::Map(set));
@@ -254,10 +292,7 @@ fn misplaced(directive: &Directive, level: Level, notes: &mut Notes) {
     let name = directive.name.text.as_str();
     let is_for_all = matches!(
         name,
-        "set_real_ip_from"
-            | "real_ip_header"
-            | "real_ip_recursive"
-            | "client_header_timeout"
+        "client_header_timeout"
             | "client_body_timeout"
             | "keepalive_timeout"
             | "keepalive_requests"
@@ -276,13 +311,15 @@ fn value(directive: &Directive, form: Form, prefix: &str) -> Option<Yaml> {
         Form::Word => Yaml::text(first),
         Form::Words if directive.args.len() == 1 => Yaml::text(first),
         Form::Words => Yaml::texts(directive.args.iter().map(|word| word.text.as_str())),
-        Form::Path => Yaml::text(super::listeners::within(prefix, first)),
+        Form::Number => Yaml::Plain(first.to_owned()),
+        Form::Time => Yaml::text(super::scope::time(first)?),
+        Form::Path | Form::ConfPath => Yaml::text(super::listeners::within(prefix, first)),
         Form::Bytes => Yaml::text(bytes(size(first)?)),
     })
 }
 
 /// As our configuration writes it.
-fn bytes(number: u64) -> String {
+pub(super) fn bytes(number: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = UNITS.iter().find(|(unit, _)| number > 0 && number.is_multiple_of(*unit));
     unit.map_or_else(|| number.to_string(), |(unit, name)| format!("{}{name}", number / unit))

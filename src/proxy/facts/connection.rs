@@ -2,14 +2,9 @@
 
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::{Told, put, seconds, show};
 use crate::listen::{Info, Protocol};
 use crate::variables::name::Builtin;
-use crate::wire::fields::Fields;
-use crate::wire::name::Name;
 
 pub(super) fn builtin(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
     let (peer, local) = (info.peer(), info.local());
@@ -81,19 +76,6 @@ fn openssl_name(cipher: &str) -> String {
     name.replace('_', "-")
 }
 
-/// The user of HTTP's basic authentication (RFC 7617), who may be anybody.
-pub(super) fn basic_user(fields: &Fields) -> Option<Vec<u8>> {
-    let credentials = fields.get(Name::Authorization)?;
-    let (scheme, rest) = credentials.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return None;
-    }
-    let mut decoded = STANDARD.decode(rest.trim_ascii()).ok()?;
-    let end = decoded.iter().position(|byte| *byte == b':')?;
-    decoded.truncate(end);
-    Some(decoded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,19 +91,5 @@ mod tests {
         ] {
             assert_eq!(openssl_name(rustls), openssl);
         }
-    }
-
-    #[test]
-    fn the_user_is_what_stands_before_the_colon() {
-        let user = |value: &str| {
-            let mut fields = Fields::new();
-            fields.push(b"Authorization", value.as_bytes()).expect("a field");
-            basic_user(&fields).map(|user| String::from_utf8_lossy(&user).into_owned())
-        };
-        assert_eq!(user("Basic YWxpY2U6c2VjcmV0").as_deref(), Some("alice"));
-        assert_eq!(user("basic YWxpY2U6").as_deref(), Some("alice"));
-        assert_eq!(user("Basic YWxpY2U"), None);
-        assert_eq!(user("Bearer YWxpY2U6c2VjcmV0"), None);
-        assert_eq!(user("Basic"), None);
     }
 }

@@ -14,14 +14,18 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use http::Method;
 use sha2::{Digest, Sha256};
 
+use crate::access::credentials::Credentials;
+use crate::access::secure_link::{self, Link};
 use crate::downstream::{Client, Request};
 use crate::proxy::context::Context;
 use crate::proxy::endpoint;
 use crate::proxy::error::RequestError;
 use crate::proxy::file_settings::Lies;
 use crate::proxy::finish::status;
+use crate::proxy::origins::{Origins, SecureLink};
 use crate::proxy::shared::Shared;
 use crate::routing::host::Host;
 use crate::routing::location;
@@ -30,7 +34,9 @@ use crate::session::outcome::RecordKey;
 use crate::telemetry::local_time;
 use crate::telemetry::log_writer::hostname;
 use crate::variables::name::{Builtin, Family};
+use crate::variables::template::Template;
 use crate::variables::{Facts, parts};
+use crate::wire::fields::Fields;
 use crate::wire::name::Name;
 use crate::wire::write::Announce;
 
@@ -64,8 +70,8 @@ impl Facts for RequestFacts<'_, '_> {
             Family::Http if name == b"cookie" => cookies::line(self.shared, fields, out),
             Family::Http => parts::field(fields, name, out),
             Family::SentHttp => self.sent(name, out),
+            Family::UpstreamHttp => self.worker_said(name, out),
             Family::SentTrailer
-            | Family::UpstreamHttp
             | Family::UpstreamTrailer
             | Family::UpstreamCookie
             | Family::ProxyProtocolTlv => false,
@@ -84,6 +90,22 @@ impl Facts for RequestFacts<'_, '_> {
                 };
                 put_all(out, &[alias, rest])
             }
+        }
+    }
+
+    fn secure_link(&self) -> Option<(&Template, &Template)> {
+        match self.place()?.secure_link.as_deref()? {
+            SecureLink::Hash { said, hashed } => Some((said, hashed)),
+            SecureLink::Secret(_) => None,
+        }
+    }
+
+    fn judge_link(&self, said: &[u8], hashed: &[u8], out: &mut Vec<u8>) -> bool {
+        let now = self.shared.clock.now().0 / 1000;
+        match secure_link::judge(said, hashed, now) {
+            Some(Link::Good) => put(out, Some(b"1")),
+            Some(Link::Over) => put(out, Some(b"0")),
+            None => false,
         }
     }
 
@@ -107,7 +129,7 @@ impl RequestFacts<'_, '_> {
                 let protocol = request.protocol.as_str().as_bytes();
                 put_all(out, &[method, b" ", target, b" ", protocol])
             }
-            Builtin::RequestMethod => put(out, Some(request.method.as_str().as_bytes())),
+            Builtin::RequestMethod => put(out, Some(self.method().as_str().as_bytes())),
             Builtin::RequestUri => put(out, Some(&self.target())),
             Builtin::ServerProtocol => put(out, Some(request.protocol.as_str().as_bytes())),
             Builtin::Uri | Builtin::DocumentUri => {
@@ -162,8 +184,14 @@ impl RequestFacts<'_, '_> {
     fn of_client(&self, name: Builtin, out: &mut Vec<u8>) -> Told {
         let (request, ctx) = (self.request, self.ctx);
         Some(match name {
-            Builtin::RemoteUser => put(out, connection::basic_user(request.fields()).as_deref()),
+            Builtin::RemoteUser => put(out, basic_user(request.fields()).as_deref()),
             Builtin::RemoteAddr => show(out, ctx.client_ip()),
+            Builtin::RemotePort => match ctx.real_port {
+                Some(Some(port)) => show(out, port),
+                // There is one, and nobody knows which.
+                Some(None) => true,
+                None => return None,
+            },
             Builtin::BinaryRemoteAddr => match ctx.client_ip() {
                 IpAddr::V4(address) => put(out, Some(&address.octets())),
                 IpAddr::V6(address) => put(out, Some(&address.octets())),
@@ -174,6 +202,18 @@ impl RequestFacts<'_, '_> {
                 }
                 show(out, ctx.client_ip())
             }
+            Builtin::SecureLink => {
+                let Some(SecureLink::Secret(secret)) =
+                    self.place().and_then(|place| place.secure_link.as_deref())
+                else {
+                    return Some(false);
+                };
+                put(out, secure_link::by_secret(&self.target(), secret.expose()))
+            }
+            Builtin::InvalidReferer => put(out, Some(self.invalid_referer())),
+            Builtin::LimitRate => show(out, ctx.limit_rate.unwrap_or(0)),
+            Builtin::LimitReqStatus => put(out, ctx.limited.rates().map(str::as_bytes)),
+            Builtin::LimitConnStatus => put(out, ctx.limited.connections().map(str::as_bytes)),
             Builtin::ServerName => {
                 let server = self.shared.servers.get(ctx.server.unwrap_or_default());
                 put(out, Some(server.map_or(b"", |server| server.name.as_bytes())))
@@ -244,6 +284,11 @@ impl RequestFacts<'_, '_> {
         })
     }
 
+    /// What the client asked with, whatever is made for it.
+    fn method(&self) -> &Method {
+        self.ctx.made_for.as_ref().unwrap_or(&self.request.method)
+    }
+
     /// The target as it came, without the authority of an absolute form.
     fn target(&self) -> Cow<'_, [u8]> {
         let came = self.ctx.came.as_ref().map(|came| &*came.target);
@@ -276,6 +321,26 @@ impl RequestFacts<'_, '_> {
         put(out, Some(upstream.group.address_text(last).as_bytes()))
     }
 
+    /// What the route says of who asks, or the server where none is known yet.
+    fn place(&self) -> Option<&Origins> {
+        self.ctx.target.as_ref().map(|target| &target.route.origins)
+    }
+
+    fn invalid_referer(&self) -> &'static [u8] {
+        let referers = self.place().and_then(|place| place.referers.as_ref());
+        let referer = self.request.fields().get(Name::Referer);
+        if referers.is_some_and(|referers| referers.refuse(referer)) { b"1" } else { b"" }
+    }
+
+    /// A field of a worker's answer.
+    fn worker_said(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(fields) = &self.ctx.worker_said else { return false };
+        match name {
+            b"set_cookie" => cookies::set_cookies(self.shared, fields, out),
+            _ => parts::field(fields, name, out),
+        }
+    }
+
     /// A field of the answer as it was sent.
     fn sent(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
         let Some((head, announce)) = &self.ctx.sent else { return false };
@@ -292,6 +357,12 @@ impl RequestFacts<'_, '_> {
     }
 }
 
+/// The user of HTTP's basic authentication, who may be anybody where nobody asked for the password.
+fn basic_user(fields: &Fields) -> Option<Vec<u8>> {
+    let credentials = Credentials::read(fields.get(Name::Authorization)?)?;
+    Some(credentials.user().to_vec())
+}
+
 /// What is the same for all requests of a moment.
 fn of_process(shared: &Shared, name: Builtin, out: &mut Vec<u8>) -> Told {
     let now = || shared.clock.now();
@@ -302,7 +373,6 @@ fn of_process(shared: &Shared, name: Builtin, out: &mut Vec<u8>) -> Told {
         Builtin::Hostname => out.extend_from_slice(hostname().as_bytes()),
         Builtin::Pid => return Some(show(out, std::process::id())),
         Builtin::NginxVersion => out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes()),
-        Builtin::LimitRate => out.push(b'0'),
         _ => return None,
     }
     Some(true)

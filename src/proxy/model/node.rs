@@ -90,6 +90,8 @@ impl Node {
             touches: Arc::new(Touches::new(u16::try_from(node).expect("few nodes"))),
             streams: Arc::default(),
             limiter: Limiter::default(),
+            passwords: crate::proxy::guards::basic::Passwords::default(),
+            limit_zones: Vec::new(),
             guards: Guards::new(&[], &fleet.metrics),
             metrics: fleet.metrics.clone(),
             findings: Findings::default(),

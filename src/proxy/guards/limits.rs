@@ -1,0 +1,308 @@
+//! `limit_req` and `limit_conn`: how many requests of one key, and how many at a time.
+//!
+//! A request is counted once, whatever it is redirected to inside. Limits by its session are asked when the
+//! session is known, all others before anybody is asked who it is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::{Asked, wait};
+use crate::access::connections::{self, Counted, Counters};
+use crate::access::rate::{self, Buckets, Burst, Rate, Refused};
+use crate::proxy::error::RequestError;
+use crate::proxy::pages::Instead;
+use crate::proxy::returned::{Returned, evaluated};
+use crate::variables::name::Builtin;
+use crate::variables::registry::Variable;
+use crate::variables::template::{Part, Template};
+use crate::wire::fields::Fields;
+
+/// A zone: what requests are counted by, and how.
+#[derive(Clone, Debug)]
+pub struct ZoneSettings {
+    pub name: String,
+    pub key: Template,
+    /// `None`: requests under way are counted.
+    pub rate: Option<Rate>,
+    pub bytes_max: usize,
+}
+
+/// The counters of a zone, which all workers share.
+pub struct Zone {
+    name: String,
+    key: Template,
+    by_session: bool,
+    counts: Counts,
+}
+
+enum Counts {
+    Rate(Mutex<Buckets>),
+    UnderWay(Arc<Counters>),
+}
+
+/// The limits of a route.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Zones by their indices.
+    pub rates: Vec<(usize, Burst)>,
+    pub of_rates: Answers,
+    pub connections: Vec<(usize, usize)>,
+    pub of_connections: Answers,
+    /// Some go by the session.
+    pub by_session: bool,
+}
+
+/// What is made of requests beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answers {
+    pub status: StatusCode,
+    /// They are let in all the same.
+    pub dry_run: bool,
+    pub level: Level,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, dry_run: false, level: Level::Error }
+    }
+}
+
+/// How loudly a refusal is told; a wait is told one step lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Notice,
+    Warn,
+    Error,
+}
+
+/// Which limits are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    BeforeSession,
+    BySession,
+}
+
+/// What limits have said of a request.
+#[derive(Debug, Default)]
+pub struct Limited {
+    rates: Option<&'static str>,
+    connections: Option<&'static str>,
+    has_session: bool,
+    /// Until the request has ended.
+    under_way: Vec<Counted>,
+}
+
+const PASSED: &str = "PASSED";
+
+impl Zone {
+    pub fn new(settings: &ZoneSettings) -> Self {
+        let counts = match settings.rate {
+            Some(rate) => Counts::Rate(Mutex::new(Buckets::new(rate, settings.bytes_max))),
+            None => Counts::UnderWay(Counters::new(settings.bytes_max)),
+        };
+        Self {
+            name: settings.name.clone(),
+            key: settings.key.clone(),
+            by_session: is_by_session(&settings.key),
+            counts,
+        }
+    }
+}
+
+/// Whether a key is not known before the session is.
+pub fn is_by_session(key: &Template) -> bool {
+    let of_session = |part: &Part| {
+        matches!(
+            part,
+            Part::Variable(Variable::Builtin(Builtin::SessionId | Builtin::SessionSubject))
+        )
+    };
+    key.parts().iter().any(of_session)
+}
+
+impl Limited {
+    /// nginx's `$limit_req_status`.
+    pub fn rates(&self) -> Option<&'static str> {
+        self.rates
+    }
+
+    /// nginx's `$limit_conn_status`.
+    pub fn connections(&self) -> Option<&'static str> {
+        self.connections
+    }
+}
+
+/// Counts a request, and lets it wait where it came too soon.
+///
+/// # Errors
+/// It is one too many.
+pub async fn check(
+    asked: &mut Asked<'_, '_>,
+    limits: &Limits,
+    phase: Phase,
+) -> Result<(), Instead> {
+    let limited = &asked.ctx.limited;
+    let (rates, connections) = match phase {
+        Phase::BeforeSession => (limited.rates.is_none(), limited.connections.is_none()),
+        Phase::BySession => (!limited.has_session, !limited.has_session),
+    };
+    if phase == Phase::BySession {
+        asked.ctx.limited.has_session = true;
+    }
+    if rates && !limits.rates.is_empty() {
+        by_rate(asked, limits, phase).await?;
+    }
+    if connections && !limits.connections.is_empty() {
+        by_connections(asked, limits, phase)?;
+    }
+    Ok(())
+}
+
+/// The key of a zone, where it counts in this phase and is neither empty nor beyond any measure.
+fn key(asked: &mut Asked<'_, '_>, zone: usize, phase: Phase, bytes_max: usize) -> Option<Vec<u8>> {
+    let Asked { shared, request, client, ctx, .. } = asked;
+    let zone = shared.limit_zones.get(zone)?;
+    if zone.by_session != (phase == Phase::BySession) {
+        return None;
+    }
+    let key = evaluated(shared, request, client, ctx, &zone.key);
+    if key.len() > bytes_max {
+        tracing::error!(
+            zone = zone.name,
+            "the value of the key is more than {bytes_max} bytes: {} bytes",
+            key.len()
+        );
+        return None;
+    }
+    (!key.is_empty()).then_some(key)
+}
+
+async fn by_rate(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Result<(), Instead> {
+    let mut keys = Vec::new();
+    for (zone, burst) in &limits.rates {
+        let key = key(asked, *zone, phase, rate::KEY_BYTES_MAX);
+        keys.extend(key.map(|key| (*zone, key, *burst)));
+    }
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let of_limits: Vec<_> =
+        keys.iter().map(|(zone, key, burst)| (*zone, &key[..], *burst)).collect();
+    let zones = &asked.shared.limit_zones;
+    let now = asked.shared.clock.now();
+    let admitted = rate::admit(&of_limits, now, |zone, count| {
+        if let Some(Zone { counts: Counts::Rate(buckets), .. }) = zones.get(*zone) {
+            count(&mut buckets.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    });
+    let name = |index: usize| {
+        let zone = keys.get(index).and_then(|(zone, ..)| zones.get(*zone));
+        zone.map_or("", |zone| zone.name.as_str())
+    };
+    let Answers { status, dry_run, level } = limits.of_rates;
+    let dry = if dry_run { ", dry run" } else { "" };
+    let client = asked.ctx.client_ip();
+    match admitted {
+        Ok((_, wait)) if wait.millis == 0 => {
+            asked.ctx.limited.rates.get_or_insert(PASSED);
+            Ok(())
+        }
+        Ok((index, waits)) => {
+            let excess = shown(waits.excess);
+            let text =
+                format!("delaying request{dry}, excess: {excess}, by zone \"{}\"", name(index));
+            level.lower().tell(client, &text);
+            if dry_run {
+                asked.ctx.limited.rates = Some("DELAYED_DRY_RUN");
+                return Ok(());
+            }
+            asked.ctx.limited.rates = Some("DELAYED");
+            wait(asked.client, asked.request, Duration::from_millis(waits.millis)).await?;
+            Ok(())
+        }
+        Err((index, refused)) => {
+            let text = match refused {
+                Refused::Beyond(excess) => {
+                    let excess = shown(excess);
+                    format!("limiting requests{dry}, excess: {excess} by zone \"{}\"", name(index))
+                }
+                Refused::Full => format!("zone \"{}\" has no room for another key", name(index)),
+            };
+            level.tell(client, &text);
+            if dry_run {
+                asked.ctx.limited.rates = Some("REJECTED_DRY_RUN");
+                return Ok(());
+            }
+            asked.ctx.limited.rates = Some("REJECTED");
+            asked.ctx.error = Some(RequestError::TooManyRequests);
+            Err(Instead::Returned(Box::new(Returned::refusal(status, Fields::new()))))
+        }
+    }
+}
+
+fn by_connections(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Result<(), Instead> {
+    let Answers { status, dry_run, level } = limits.of_connections;
+    let mut under_way = Vec::new();
+    for (zone, max) in &limits.connections {
+        let Some(key) = key(asked, *zone, phase, connections::KEY_BYTES_MAX) else { continue };
+        let Some(Zone { name, counts: Counts::UnderWay(counters), .. }) =
+            asked.shared.limit_zones.get(*zone)
+        else {
+            continue;
+        };
+        asked.ctx.limited.connections.get_or_insert(PASSED);
+        match counters.count(&key, *max) {
+            Ok(counted) => under_way.push(counted),
+            Err(refused) => {
+                let dry = if dry_run { ", dry run" } else { "" };
+                let text = match refused {
+                    connections::Refused::Beyond => {
+                        format!("limiting connections{dry} by zone \"{name}\"")
+                    }
+                    connections::Refused::Full => {
+                        format!("zone \"{name}\" has no room for another key")
+                    }
+                };
+                level.tell(asked.ctx.client_ip(), &text);
+                // Where one refuses, none counts.
+                asked.ctx.limited.under_way.clear();
+                if dry_run {
+                    asked.ctx.limited.connections = Some("REJECTED_DRY_RUN");
+                    return Ok(());
+                }
+                asked.ctx.limited.connections = Some("REJECTED");
+                asked.ctx.error = Some(RequestError::TooManyConnections);
+                let refusal = Returned::refusal(status, Fields::new());
+                return Err(Instead::Returned(Box::new(refusal)));
+            }
+        }
+    }
+    asked.ctx.limited.under_way.append(&mut under_way);
+    Ok(())
+}
+
+/// Thousandths of requests, as nginx writes them.
+fn shown(excess: u64) -> String {
+    format!("{}.{:03}", excess / 1000, excess % 1000)
+}
+
+impl Level {
+    fn lower(self) -> Self {
+        match self {
+            Self::Error => Self::Warn,
+            Self::Warn => Self::Notice,
+            Self::Notice | Self::Info => Self::Info,
+        }
+    }
+
+    fn tell(self, client: std::net::IpAddr, text: &str) {
+        match self {
+            Self::Error => tracing::error!(%client, "{text}"),
+            Self::Warn => tracing::warn!(%client, "{text}"),
+            Self::Notice | Self::Info => tracing::info!(%client, "{text}"),
+        }
+    }
+}
