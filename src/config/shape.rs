@@ -2,6 +2,8 @@
 //!
 //! There the first mistake ends the reading: what comes after it cannot be told apart from noise.
 
+use std::thread;
+
 use serde_saphyr::{Error, Location};
 
 use super::diagnostic::{Diagnostic, Place, Severity};
@@ -14,6 +16,19 @@ use super::value::{Flaw, did_you_mean};
 /// # Errors
 /// The first mistake of syntax or shape.
 pub fn read(text: &str) -> Result<File, Diagnostic> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK_BYTES);
+        let reading = thread.spawn_scoped(scope, || deserialize(text));
+        // Without another thread there is this one's stack.
+        let read = reading.ok().and_then(|reading| reading.join().ok());
+        read.unwrap_or_else(|| deserialize(text))
+    })
+}
+
+/// Routes lie in routes, and each level takes more than a thread has to spare by default.
+const STACK_BYTES: usize = 32 * 1024 * 1024;
+
+fn deserialize(text: &str) -> Result<File, Diagnostic> {
     let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| translate(&error, text))
 }
