@@ -446,6 +446,8 @@ pub struct LimitExcept {
     pub access: Given<Texts>,
     pub auth_basic: Text,
     pub auth_basic_user_file: Text,
+    /// What counts for all others, in place of the route's own settings.
+    pub with: Given<Box<Route>>,
 }
 
 /// `limit_zones.*`

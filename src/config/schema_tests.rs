@@ -70,7 +70,10 @@ impl<'de> Deserializer<'de> for Collector<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         // What may stand there is what may stand in a route.
-        let fields = if self.path.ends_with("rewrite[].with") { &[] } else { fields };
+        let is_inside = ["rewrite[].with", "limit_except.with"]
+            .iter()
+            .any(|inside| self.path.ends_with(inside));
+        let fields = if is_inside { &[] } else { fields };
         visitor.visit_map(Entries { collector: self, left: fields.iter(), current: "" })
     }
 

@@ -19,6 +19,7 @@ use crate::proxy::modes::Guarded;
 use crate::proxy::open_streams::Watched;
 use crate::proxy::pacing::Pacer;
 use crate::proxy::pass::Pass;
+use crate::proxy::passed::PassedTo;
 use crate::proxy::route::query;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
@@ -111,6 +112,8 @@ pub struct Target {
     pub requested: RequestTarget,
     /// What workers are asked for, where the route says something else.
     pub sent: Option<Box<[u8]>>,
+    /// Where a text with variables leads.
+    pub passed: Option<Box<PassedTo>>,
     pub route: Arc<Route>,
 }
 

@@ -1,5 +1,6 @@
 //! Which endpoint a request goes to, and what it is known for afterwards.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::downstream::{Client, Request};
@@ -14,7 +15,7 @@ use crate::session::order::is_stream_wanted;
 use crate::telemetry::labels::UpstreamFailure;
 use crate::upstream::group::Hint;
 use crate::upstream::verdict::{Blame, Failure, Phase, verdict};
-use crate::upstream::{NextUpstream, Protocol, Timeouts};
+use crate::upstream::{Address, NextUpstream, Protocol, Timeouts};
 
 /// Chooses an endpoint that was not tried yet: its upstream's index and its own.
 pub fn select(
@@ -95,6 +96,19 @@ pub fn upstream<'a>(shared: &'a Shared, ctx: &'a Context) -> Option<(&'a Target,
     Some((target, shared.upstreams.get(upstream_index(ctx)?)?))
 }
 
+/// The endpoint's address, where no upstream has it.
+pub fn direct(ctx: &Context) -> Option<&Address> {
+    ctx.target.as_ref()?.passed.as_ref()?.address.as_ref()
+}
+
+/// What the log calls an endpoint.
+pub fn address<'a>(ctx: &'a Context, upstream: &'a Upstream, index: usize) -> Cow<'a, str> {
+    match direct(ctx) {
+        Some(address) => Cow::Owned(address.to_string()),
+        None => Cow::Borrowed(upstream.group.address_text(index)),
+    }
+}
+
 /// How long its upstream may take.
 pub fn timeouts(shared: &Shared, ctx: &Context) -> Timeouts {
     upstream(shared, ctx)
@@ -122,8 +136,10 @@ pub fn is_http2(shared: &Shared, ctx: &Context) -> bool {
 }
 
 fn upstream_index(ctx: &Context) -> Option<usize> {
-    match ctx.target.as_ref()?.route.target {
+    let target = ctx.target.as_ref()?;
+    match target.route.target {
         settings::Target::Upstream(index) => Some(index),
+        settings::Target::Passed(_) => Some(target.passed.as_ref()?.upstream),
         settings::Target::Files(_) | settings::Target::OwnSessions | settings::Target::Nothing => {
             None
         }
@@ -153,8 +169,8 @@ pub fn failed(shared: &Shared, ctx: &mut Context, failed: Failed) {
     {
         upstream.group.failed(index, shared.clock.now());
         upstream.metrics.failed(reason(phase, failure));
-        let endpoint = upstream.group.address_text(index);
-        tracing::warn!(endpoint, ?phase, error = ?failure, "an endpoint failed");
+        let endpoint = address(ctx, upstream, index);
+        tracing::warn!(%endpoint, ?phase, error = ?failure, "an endpoint failed");
     }
     finished(ctx);
 }

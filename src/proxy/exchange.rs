@@ -20,7 +20,7 @@ use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
-    own_sessions, pacing, real_ip, respond, route, worker,
+    own_sessions, pacing, passed, real_ip, respond, route, worker,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
@@ -223,15 +223,18 @@ async fn turn(
             join::run(shared, request, ctx, &route, policy).await?;
             return Err(Instead::Json(own_sessions::answer(shared, ctx, policy, &asked).await));
         }
-        (Destination::Upstream(_), None) => {
+        (Destination::Upstream(_) | Destination::Passed(_), None) => {
             ctx.kind = RouteKind::Plain;
             join::without_session(shared, request, ctx);
         }
-        (Destination::Upstream(_), Some(policy)) => {
+        (Destination::Upstream(_) | Destination::Passed(_), Some(policy)) => {
             ctx.kind = RouteKind::Session;
             join::run(shared, request, ctx, &route, policy).await?;
             by_session(proxy, request, client, ctx, &route).await?;
         }
+    }
+    if let Destination::Passed(url) = &route.target {
+        passed::resolve(shared, request, client, ctx, url)?;
     }
     let mut response = worker::ask(proxy, request, client, ctx).await?;
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.looks_at_answer) {

@@ -138,7 +138,7 @@ fn event(
     let target = ctx.target.as_ref();
     let upstream = endpoint::upstream(shared, ctx)
         .zip(ctx.attempts.last())
-        .map(|((_, upstream), index)| upstream.group.address_text(index));
+        .map(|((_, upstream), index)| endpoint::address(ctx, upstream, index));
     let came = request.target();
     let path = without_authority(came);
     AccessLine {
@@ -151,7 +151,7 @@ fn event(
         bytes_out: client.sent(),
         bytes_in: client.received(),
         duration,
-        upstream,
+        upstream: upstream.as_deref(),
         upstream_status: ctx.attempts.status,
         upstream_duration: ctx.attempts.duration,
         session: ctx.session(),

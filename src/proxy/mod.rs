@@ -41,6 +41,7 @@ pub mod own_sessions;
 pub mod pacing;
 mod pages;
 pub mod pass;
+pub mod passed;
 mod peer;
 mod reach;
 mod real_ip;

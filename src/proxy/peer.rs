@@ -28,6 +28,8 @@ pub struct Worker {
     pub peer: Peer,
     pub upstream: usize,
     pub endpoint: usize,
+    /// Others may have the connection afterwards.
+    pub is_kept: bool,
 }
 
 /// Who answers.
@@ -51,7 +53,7 @@ impl Worker {
     pub fn release(self, pool: &Pool, is_sent: bool) {
         match self.peer {
             Peer::Http1(http1) => {
-                if let Some(link) = http1.into_reusable().filter(|_| is_sent) {
+                if let Some(link) = http1.into_reusable().filter(|_| is_sent && self.is_kept) {
                     pool.give_back(self.upstream, self.endpoint, link, Instant::now());
                 }
             }

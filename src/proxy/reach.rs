@@ -42,7 +42,19 @@ pub async fn reach(
         None => endpoint::select(shared, request, client, ctx, now),
     }
     .ok_or(None)?;
-    let peer = if pool.speaks_http2(upstream) {
+    let direct = endpoint::direct(ctx).cloned();
+    let is_kept = direct.is_none();
+    let peer = if let Some(address) = direct {
+        let limit = endpoint::timeouts(shared, ctx).connect;
+        let connecting = async {
+            pool.connect_to(address, limit).await.map_err(|error| {
+                tracing::debug!(%error, "no connection to an endpoint");
+                error.failure()
+            })
+        };
+        let connected = Box::pin(wait(connecting, request, client, ctx)).await;
+        connected.map(|link| Peer::Http1(Http1::new(link)))
+    } else if pool.speaks_http2(upstream) {
         // Without an attempt before, any connection is fresh enough.
         let since = again.map(|fresh| fresh.since.unwrap_or(now));
         let open = || pool.stream(upstream, endpoint, since, Instant::now());
@@ -67,7 +79,7 @@ pub async fn reach(
         connected.map(|link| Peer::Http1(Http1::new(link)))
     };
     let failed = |failure| Some(Failed { phase: Phase::Connect, failure });
-    Ok(Worker { peer: peer.map_err(failed)?, upstream, endpoint })
+    Ok(Worker { peer: peer.map_err(failed)?, upstream, endpoint, is_kept })
 }
 
 /// Waits for the connection that a stream will be on.

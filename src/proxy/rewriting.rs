@@ -64,11 +64,24 @@ pub fn by_path(
     in_route(shared, request, client, ctx)
 }
 
-/// Runs the script of the route that was found; it may lead to others.
+/// Goes on as [`by_path`] in the route that a name led to.
 ///
 /// # Errors
 /// What is answered in place of a route.
-pub fn in_route(
+pub fn in_named(
+    shared: &Shared,
+    request: &Request,
+    client: &Client<'_>,
+    ctx: &mut Context,
+) -> Result<(), Instead> {
+    let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
+    let route = target.route.clone();
+    enter(shared, request, ctx, route)?;
+    in_route(shared, request, client, ctx)
+}
+
+/// Runs the script of the route that was found; it may lead to others.
+fn in_route(
     shared: &Shared,
     request: &Request,
     client: &Client<'_>,
@@ -114,6 +127,12 @@ fn enter(
     }
     access::length(request, &target.route)?;
     note_groups(shared, ctx);
+    if let Some(target) = &mut ctx.target
+        && let Some(excepted) = &target.route.excepted
+        && !excepted.methods.contains(&request.method)
+    {
+        target.route = excepted.route.in_place_of(&target.route);
+    }
     Ok(())
 }
 

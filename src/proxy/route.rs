@@ -84,7 +84,7 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
     let (host, route) = (host.as_str().to_owned(), facts.own.clone());
     let real_ip = route.origins.real_ip.as_ref();
     let client = real_ip::find(real_ip, request, ctx).unwrap_or(client);
-    ctx.target = Some(Target { client, host, server, requested, sent: None, route });
+    ctx.target = Some(Target { client, host, server, requested, sent: None, passed: None, route });
     Ok(())
 }
 
@@ -101,13 +101,14 @@ pub fn inside(
 ) -> Result<(), Instead> {
     let target = ctx.target.as_mut().ok_or(RequestError::Internal)?;
     target.sent = None;
+    target.passed = None;
     match turns.named() {
         Some(name) => {
             target.route = shared.table.named(target.server, name).ok_or_else(|| {
                 tracing::error!(name, "a redirect inside leads to a route that is not there");
                 RequestError::Internal
             })?;
-            rewriting::in_route(shared, request, client, ctx)?;
+            rewriting::in_named(shared, request, client, ctx)?;
         }
         None => {
             let own = shared.servers.get(target.server).map(|server| server.own.clone());

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::files::expires::Expires;
 use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
@@ -11,6 +13,7 @@ use crate::proxy::guards::Guard;
 use crate::proxy::guards::limits::Limits;
 use crate::proxy::origins::Origins;
 use crate::proxy::pacing::PaceSettings;
+use crate::proxy::passed::Passed;
 use crate::proxy::request_headers::SetHeader;
 use crate::proxy::rewriting::Rewriting;
 use crate::routing::table::{Ambiguous, Listens, Restricts};
@@ -24,6 +27,8 @@ use crate::variables::matcher::Matcher;
 pub enum Target {
     /// Forwards them to an upstream, by its index in the configuration's list.
     Upstream(usize),
+    /// Forwards them to what a text with variables names.
+    Passed(Arc<Passed>),
     /// Serves files.
     Files(Arc<FileSettings>),
     /// What users ask of their own sessions; the proxy answers by itself.
@@ -64,6 +69,13 @@ pub struct Replaced {
     pub prefix: Box<[u8]>,
     /// As it is sent.
     pub by: Box<[u8]>,
+}
+
+/// What counts in a route for all methods but some.
+#[derive(Clone, Debug)]
+pub struct Excepted {
+    pub methods: Vec<Method>,
+    pub route: Arc<Route>,
 }
 
 /// One route.
@@ -111,6 +123,8 @@ pub struct Route {
     pub internal: bool,
     /// What is run once it was found (nginx `rewrite` and its like).
     pub rewriting: Option<Arc<Rewriting>>,
+    /// What counts for other methods than these (nginx `limit_except`).
+    pub excepted: Option<Arc<Excepted>>,
     /// The pattern that its path is, for the groups.
     pub matcher: Option<Matcher>,
     /// Where its files would lie (`$document_root`), whoever answers.
@@ -127,7 +141,7 @@ pub struct Route {
 impl Route {
     /// Whether a request for its path without the slash at the end is redirected (nginx 5).
     pub fn adds_slash(&self) -> bool {
-        matches!(self.target, Target::Upstream(_)) && self.path.ends_with('/')
+        matches!(self.target, Target::Upstream(_) | Target::Passed(_)) && self.path.ends_with('/')
     }
 
     /// Whether it is the server itself, which has what no other route has.

@@ -162,6 +162,22 @@ pub struct ClientCertificate {
 }
 
 impl UpstreamSettings {
+    /// What addresses count as that no upstream has.
+    pub fn direct() -> Self {
+        let mut endpoint = EndpointSettings::new(Address::Inet(([0, 0, 0, 0], 0).into()));
+        endpoint.limits.max_fails = 0;
+        Self {
+            name: "(direct)".to_owned(),
+            host: None,
+            balance: Balance::RoundRobin,
+            protocol: Protocol::Http1,
+            next: NextUpstream::default(),
+            endpoints: vec![endpoint],
+            timeouts: Timeouts::default(),
+            tls: None,
+        }
+    }
+
     /// What its endpoints are known as.
     pub fn known_as(&self) -> &str {
         self.host.as_ref().unwrap_or(&self.name)

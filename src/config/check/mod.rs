@@ -48,6 +48,7 @@ use crate::access::real_ip::RealIp;
 use crate::proxy::guards::limits::ZoneSettings;
 use crate::telemetry::log_format::LogFormat;
 use crate::telemetry::log_writer::SinkSettings;
+use crate::upstream::UpstreamSettings;
 use crate::variables::registry::Registry;
 
 use super::Config;
@@ -73,6 +74,8 @@ pub fn check(file: &File, base: &Path, environment: &Environment) -> (Config, Ve
         limit_zones: Vec::new(),
         names_of_server: Vec::new(),
         real_ip_of_server: None,
+        direct: 0,
+        uses_direct: false,
     };
     let config = checker.config(file);
     (config, checker.found)
@@ -94,18 +97,26 @@ struct Checker<'a> {
     /// Of the server that is looked at.
     names_of_server: Vec<String>,
     real_ip_of_server: Option<Arc<RealIp>>,
+    /// The upstream that addresses count as which texts with variables name.
+    direct: usize,
+    uses_direct: bool,
 }
 
 impl Checker<'_> {
     fn config(&mut self, file: &File) -> Config {
         let insecure_cookies = self.insecure_cookies(file);
         let state_directory = self.state_directory(file);
-        let (upstreams, hash_keys) = self.upstreams(file);
+        let (mut upstreams, mut hash_keys) = self.upstreams(file);
+        self.direct = upstreams.len();
         let sessions = self.sessions(file, insecure_cookies);
         self.defined_variables(file);
         self.log_formats(file);
         self.limit_zones(file);
         let servers = self.servers(file, &sessions, insecure_cookies);
+        if self.uses_direct {
+            upstreams.push(UpstreamSettings::direct());
+            hash_keys.push(None);
+        }
         let listeners = self.listeners(file, &servers, &state_directory);
         let trusted_proxies = self.trusted_proxies(file);
         self.unreachable_tickets(file, &listeners);

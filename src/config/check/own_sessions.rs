@@ -83,6 +83,7 @@ impl Checker<'_> {
             intercept_errors: false,
             internal: false,
             rewriting: None,
+            excepted: None,
             matcher: None,
             lies: None,
             own_texts: Arc::default(),

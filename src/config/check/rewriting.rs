@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::config::schema::{File, List, Route, ShortOr, Step as Given, key};
 use crate::config::value::Flaw;
 use crate::proxy::rewriting::Rewriting;
-use crate::proxy::settings::{self, Target};
+use crate::proxy::settings::{self, Excepted, Target};
 use crate::rewrite::{BadStep, Script, Step};
 use crate::session::policy::Policy;
 
@@ -112,7 +114,11 @@ impl Checker<'_> {
             Some(with) => {
                 let with = At { value: with.value, path: with.path.clone(), place: with.place };
                 let route = inside.route.inside(with);
-                self.guards_stay(&route);
+                self.guards_stay(&route, "condition");
+                if let Some(answer) = route.at.key("return", &route.at.value.r#return) {
+                    let flaw = Flaw::new("stands in `with`", "put it into `then`");
+                    self.error_at(&answer, flaw);
+                }
                 let target = self.target_inside(inside.file, &route, inside.base);
                 self.settings(
                     &route,
@@ -129,7 +135,7 @@ impl Checker<'_> {
     }
 
     /// A condition changes what is done, not who may ask for it.
-    fn guards_stay(&mut self, route: &RouteAt<'_>) {
+    fn guards_stay(&mut self, route: &RouteAt<'_>, what: &str) {
         let given = route.at.value;
         let lists = |list: &List<ShortOr<Given>>| list.is_some();
         let own = [
@@ -137,8 +143,12 @@ impl Checker<'_> {
             ("exact", given.exact.is_some()),
             ("internal", given.internal.is_some()),
             ("rewrite", lists(&given.rewrite)),
-            ("return", given.r#return.is_some()),
+            ("limit_except", given.limit_except.is_some()),
             ("routes", given.routes.is_some()),
+            ("access", given.access.is_some()),
+            ("auth_basic", given.auth_basic.is_some()),
+            ("auth_request", given.auth_request.is_some()),
+            ("satisfy", given.satisfy.is_some()),
             ("session", given.session.is_some()),
             ("session_header", given.session_header.is_some()),
             ("require", given.require.is_some()),
@@ -150,7 +160,7 @@ impl Checker<'_> {
         ];
         for (name, _) in own.into_iter().filter(|(_, is_given)| *is_given) {
             let flaw = Flaw::new(
-                format!("has `{name}`, which no condition can change"),
+                format!("has `{name}`, which no {what} can change"),
                 "say it in the route itself, or in another one that `rewrite: … last` leads to",
             );
             self.error_at(&route.at, flaw);
@@ -163,6 +173,9 @@ impl Checker<'_> {
         route: &RouteAt<'_>,
         base: &settings::Route,
     ) -> Target {
+        if let Some(url) = route.at.key("proxy_pass", &route.at.value.proxy_pass) {
+            return self.passed(&url).unwrap_or(Target::Nothing);
+        }
         if let Some(upstream) = route.at.key("upstream", &route.at.value.upstream) {
             return self.led_to(file, &upstream).unwrap_or(Target::Nothing);
         }
@@ -176,6 +189,35 @@ impl Checker<'_> {
             }
             other => other.clone(),
         }
+    }
+
+    /// What counts for other methods than those of `limit_except`: no steps, and what it says itself.
+    pub(super) fn excepted<'f>(
+        &mut self,
+        file: &'f File,
+        route: &RouteAt<'f>,
+        base: &settings::Route,
+        sessions: &[Arc<Policy>],
+    ) -> Option<Arc<Excepted>> {
+        let at = route.at.key("limit_except", &route.at.value.limit_except)?;
+        // What is no method has been reported.
+        let given = at.value.methods.iter().flat_map(|list| &list.value);
+        let mut methods: Vec<Method> =
+            given.filter_map(|method| method.value.to_ascii_uppercase().parse().ok()).collect();
+        if methods.contains(&Method::GET) {
+            methods.push(Method::HEAD);
+        }
+        let Some(with) = at.key("with", &at.value.with) else {
+            return Some(Arc::new(Excepted { methods, route: Arc::new(base.clone()) }));
+        };
+        let with = At { value: &**with.value, path: with.path.clone(), place: with.place };
+        let inner = route.inside(with);
+        self.guards_stay(&inner, "method");
+        let target = self.target_inside(file, &inner, base);
+        let path = base.path.clone();
+        let mut made = self.settings(&inner, path, target, sessions, file).within(base);
+        made.rewriting = self.rewriting(file, &inner, &made, sessions);
+        Some(Arc::new(Excepted { methods, route: Arc::new(made) }))
     }
 
     fn compiled(

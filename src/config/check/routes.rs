@@ -6,6 +6,7 @@ use crate::config::schema::{self, File, Named, key};
 use crate::config::value::unit::size;
 use crate::config::value::{Flaw, Parsed, choice, did_you_mean, name, path};
 use crate::headers::cross_site::{CrossSite, Exceptions};
+use crate::proxy::passed::Passed;
 use crate::proxy::rewriting::Rewriting;
 use crate::proxy::settings::{self, Denied, Require, Target};
 use crate::routing::location;
@@ -96,7 +97,9 @@ impl Checker<'_> {
             );
             self.warning_at(&exact, flaw);
         }
-        made.rewriting = self.rewriting(file, route, &made, sessions);
+        let rewriting = self.rewriting(file, route, &made, sessions);
+        made.excepted = self.excepted(file, route, &made, sessions);
+        made.rewriting = rewriting;
         Some(made)
     }
 
@@ -145,6 +148,7 @@ impl Checker<'_> {
             intercept_errors: route.on(&key::intercept_errors),
             internal: on(&given.internal),
             rewriting: None,
+            excepted: None,
         }
     }
 
@@ -172,6 +176,13 @@ impl Checker<'_> {
             }
             return Some(Target::Nothing);
         }
+        if let Some(url) = at.key("proxy_pass", &at.value.proxy_pass) {
+            if let Some(upstream) = upstream {
+                let flaw = Flaw::new("stands beside `proxy_pass`", "leave one of the two out");
+                self.error_at(&upstream, flaw);
+            }
+            return self.passed(&url);
+        }
         let lies = self.lies(route);
         let Some(upstream) = upstream else {
             let Some(lies) = lies else {
@@ -193,6 +204,18 @@ impl Checker<'_> {
             self.error_at(&beside, flaw);
         }
         self.led_to(file, &upstream)
+    }
+
+    /// A URL with variables.
+    pub(super) fn passed(&mut self, at: &At<'_, String>) -> Option<Target> {
+        let url = self.template(at)?;
+        if url.constant().is_some() {
+            let flaw =
+                Flaw::new("has no variables", "define an upstream and write `upstream: NAME`");
+            self.error_at(at, flaw);
+        }
+        self.uses_direct = true;
+        Some(Target::Passed(Arc::new(Passed { url, direct: self.direct })))
     }
 
     pub(super) fn led_to(&mut self, file: &File, at: &At<'_, String>) -> Option<Target> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use crate::config::schema::{Endpoint, File, Upstream, UpstreamTimeouts, UpstreamTls};
+use crate::config::schema::{
+    Endpoint, File, List, Route, ShortOr, Step, Upstream, UpstreamTimeouts, UpstreamTls,
+};
 use crate::config::value::address::{Place, endpoint};
 use crate::config::value::name::{host, identifier};
 use crate::config::value::path::normal;
@@ -26,6 +28,24 @@ const WEIGHT_MAX: u32 = 65_535;
 /// Those that another endpoint may be asked for (nginx `proxy_next_upstream`).
 const NEXT_STATUSES: [u16; 7] = [403, 404, 429, 500, 502, 503, 504];
 
+/// Whether a route, or what counts in it at times, leads to an upstream; variables may name any.
+fn leads_to(route: &Route, name: &str) -> bool {
+    fn steps_lead_to(steps: &List<ShortOr<Step>>, name: &str) -> bool {
+        items(steps).iter().any(|step| match &step.value {
+            ShortOr::Short(_) => false,
+            ShortOr::Long(step) => {
+                step.with.as_ref().is_some_and(|with| leads_to(&with.value, name))
+                    || steps_lead_to(&step.then, name)
+            }
+        })
+    }
+    let excepted = route.limit_except.as_ref().and_then(|limit| limit.value.with.as_ref());
+    route.upstream.as_ref().is_some_and(|upstream| upstream.value == name)
+        || route.proxy_pass.is_some()
+        || excepted.is_some_and(|with| leads_to(&with.value, name))
+        || steps_lead_to(&route.rewrite, name)
+}
+
 impl Checker<'_> {
     /// One for each in the file and in its order, so that indices hold.
     pub(super) fn upstreams(
@@ -38,10 +58,7 @@ impl Checker<'_> {
             if let Err(flaw) = identifier(&name.value) {
                 self.error(at(name), &path, flaw);
             }
-            let used = routes(file)
-                .iter()
-                .filter_map(|route| route.at.value.upstream.as_ref())
-                .any(|upstream| upstream.value == name.value);
+            let used = routes(file).iter().any(|route| leads_to(route.at.value, &name.value));
             if !used {
                 self.warning(
                     at(name),

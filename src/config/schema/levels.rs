@@ -165,6 +165,7 @@ levels! {
     struct Route {
         path: Text,
         upstream: Text,
+        proxy_pass: Text,
         uri: Text,
         alias: Text,
         exact: Given<bool>,

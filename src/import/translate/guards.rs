@@ -13,22 +13,15 @@ const CLOSED: &str = "nothing like it is here yet, and without it everybody woul
 const INHERITED: [&str; 2] = ["auth_jwt", "ssl_verify_client"];
 
 /// Whether visitors are kept out of a place by what is not taken. It is said of the directive.
-pub fn keeps_out(block: &[Directive], scope: &Scope<'_>, notes: &mut Notes) -> bool {
+pub fn keeps_out(scope: &Scope<'_>, notes: &mut Notes) -> bool {
     let inherited = INHERITED.iter().filter_map(|name| scope.find(name));
     let inherited = inherited.filter(|directive| directive.first() != Some("off"));
-    let own = block.iter().filter(|directive| directive.name.text == "limit_except");
-    let own = own.flat_map(Directive::children).filter(|inner| !is_taken(inner));
     let mut found = false;
-    for directive in inherited.chain(own) {
+    for directive in inherited {
         notes.say(Matter::Left, directive, CLOSED);
         found = true;
     }
     found
-}
-
-/// Of `limit_except`.
-fn is_taken(inner: &Directive) -> bool {
-    is_rule(inner) || matches!(inner.name.text.as_str(), "auth_basic" | "auth_basic_user_file")
 }
 
 /// `allow` and `deny`, in their order.
@@ -57,8 +50,8 @@ pub fn auth_request_set(all: &[&Directive]) -> Yaml {
     Yaml::Map(map)
 }
 
-/// `limit_except`.
-pub fn limit_except(directive: &Directive, conf: &str) -> Yaml {
+/// `limit_except`, but for where its requests go.
+pub fn limit_except(directive: &Directive, conf: &str) -> Map {
     let mut map = Map::default();
     map.add("methods", Yaml::texts(directive.args.iter().map(|word| word.text.as_str())));
     if let Some(rules) = access(directive.children()) {
@@ -72,5 +65,5 @@ pub fn limit_except(directive: &Directive, conf: &str) -> Yaml {
             _ => {}
         }
     }
-    Yaml::Map(map)
+    map
 }

@@ -131,6 +131,7 @@ const ELSEWHERE: &[&str] = &[
     "set",
     "break",
     "internal",
+    "limit_except",
 ];
 
 /// The keys that a block's directives are.
@@ -170,7 +171,6 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
                     guards::access(block).into_iter().for_each(|rules| map.add("access", rules));
                 }
             }
-            "limit_except" => map.add("limit_except", guards::limit_except(directive, made.prefix)),
             name if ELSEWHERE.contains(&name) => misplaced(directive, level, notes),
             _ => unknown(directive, notes),
         }
@@ -356,7 +356,7 @@ pub fn of_server(
     }
     let mut route = Map::default();
     route.add("path", Yaml::text("/"));
-    if guards::keeps_out(block, scope, notes) {
+    if guards::keeps_out(scope, notes) {
         route.add("return", Yaml::text("403"));
     } else if scope.find("root").is_none() {
         route.add("root", Yaml::text(format!("{prefix}/html")));
@@ -372,7 +372,7 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
     let comment = vec![format!("from {}", made.tree.at(location.place))];
     route.add_with("path", Yaml::text(words.join(" ")), comment);
     let named = |name: &str| block.iter().find(|directive| directive.name.text == name);
-    let is_closed = guards::keeps_out(block, &scope, notes);
+    let is_closed = guards::keeps_out(&scope, notes);
     match scripts::answer_alone(block) {
         Some(answer) => route.add("return", Yaml::text(answer)),
         None if scripts::has_steps(block) => {
@@ -394,6 +394,16 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
         ["proxy_pass", "grpc_pass", "root", "alias"].iter().any(|name| named(name).is_some());
     if !has_content && !is_answered && scope.find("root").is_none() {
         route.add("root", Yaml::text(format!("{}/html", made.prefix)));
+    }
+    if let Some(limit) = named("limit_except") {
+        let mut except = guards::limit_except(limit, made.prefix);
+        let mut with = Map::default();
+        let scope = scope.with(limit.children());
+        pass(limit.children(), None, &scope, &mut with, made, notes);
+        if !with.is_empty() {
+            except.add("with", Yaml::Map(with));
+        }
+        route.add("limit_except", Yaml::Map(except));
     }
     if named("internal").is_some() {
         route.add("internal", Yaml::on(true));
@@ -432,13 +442,18 @@ fn pass(
         return;
     };
     let text = pass.first().unwrap_or_default();
-    let Some(to) = passed(text) else {
-        let text = "an upstream that variables name is not looked up yet";
-        return notes.say(Matter::Left, pass, text);
+    let Some(to) = passed(text).filter(|_| !text.contains('$')) else {
+        made.upstreams.need_all(scope);
+        if scope.find("resolver").is_some() {
+            let text =
+                "names are looked up at start: one that no upstream has is answered with 502";
+            notes.say(Matter::Different, pass, text);
+        }
+        return route.add("proxy_pass", Yaml::text(text));
     };
     route.add("upstream", Yaml::text(made.upstreams.need(&to, scope)));
     match to.uri {
-        Some(uri) if uri.contains('$') || path.is_none() => {
+        Some(_) if path.is_none() => {
             let text = "the path is forwarded as it came, without being replaced";
             notes.say(Matter::Left, pass, text);
         }

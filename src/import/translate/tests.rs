@@ -143,7 +143,6 @@ fn what_is_left_out_is_said_by_line() {
             (1, "user", Matter::Meaningless),
             (2, "worker_connections", Matter::Meaningless),
             (4, "proxy_cache_path", Matter::Left),
-            (8, "proxy_pass", Matter::Left),
             (7, "proxy_cache", Matter::Left),
             (9, "fastcgi_pass", Matter::Left),
         ]
@@ -167,19 +166,18 @@ fn fields_for_workers_are_taken_but_for_what_is_set_by_itself() {
 /// What guards a place must not be lost: it is closed, whatever level says so.
 #[test]
 fn a_place_whose_guard_is_not_taken_is_closed() {
-    for guard in ["limit_except GET { proxy_pass http://127.0.0.1:2; }"] {
-        let route = "location / { proxy_pass http://127.0.0.1:1; GUARD }";
-        let inside = format!("server {{ {} }}", route.replace("GUARD", guard));
-        let around = format!("server {{ {guard} {} }}", route.replace("GUARD", ""));
-        // It may stand in locations alone.
-        let is_own = guard.starts_with("limit_except");
-        for http in [inside].into_iter().chain((!is_own).then_some(around)) {
-            let translation = read(&http);
-            assert!(translation.yaml.contains("return: \"403\""), "{http}: {}", translation.yaml);
-            assert!(!translation.yaml.contains("upstream:"), "{http}: {}", translation.yaml);
-            assert!(translation.notes.iter().any(|note| note.text.contains("403")), "{http}");
-        }
-    }
+    let http = "server { ssl_verify_client on; location / { proxy_pass http://127.0.0.1:1; } }";
+    let translation = read(http);
+    assert!(translation.yaml.contains("return: \"403\""), "{}", translation.yaml);
+    assert!(!translation.yaml.contains("upstream:"), "{}", translation.yaml);
+    assert!(translation.notes.iter().any(|note| note.text.contains("403")), "{http}");
+    let limited = read(
+        "server { location / { limit_except GET POST { deny all; proxy_pass http://127.0.0.1:2; } \
+         proxy_pass http://127.0.0.1:1; } }",
+    );
+    let expected = "        limit_except:\n          methods: [GET, POST]\n          \
+                    access: [\"deny all\"]\n          with:\n            upstream: \"127_0_0_1_2\"\n";
+    assert!(limited.yaml.contains(expected), "{}", limited.yaml);
     for open in ["allow all;", "auth_basic off;", "if ($http_x) { return 403; }"] {
         let http = format!("server {{ location / {{ proxy_pass http://127.0.0.1:1; {open} }} }}");
         assert!(read(&http).yaml.contains("upstream:"), "{http}");

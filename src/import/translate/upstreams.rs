@@ -121,6 +121,16 @@ impl Upstreams {
         name
     }
 
+    /// Every block, where variables may name any.
+    pub fn need_all(&mut self, scope: &Scope<'_>) {
+        let names: Vec<String> = self.blocks.keys().cloned().collect();
+        for host in names {
+            if !self.needed.iter().any(|(need, name)| need.host == host && *name == host) {
+                self.need(&Passed { is_tls: false, host: &host, uri: None }, scope);
+            }
+        }
+    }
+
     /// All that are needed.
     pub fn write(self) -> Map {
         let mut upstreams = Map::default();

@@ -249,9 +249,15 @@ impl RequestFacts<'_, '_> {
                 None => false,
             },
             Builtin::ProxyHost | Builtin::ProxyPort => {
-                let Some((_, upstream)) = endpoint::upstream(self.shared, self.ctx) else {
+                let Some((target, upstream)) = endpoint::upstream(self.shared, self.ctx) else {
                     return Some(false);
                 };
+                if let Some(to) = &target.passed {
+                    return Some(match name {
+                        Builtin::ProxyPort => show(out, to.port),
+                        _ => put(out, Some(to.host.as_bytes())),
+                    });
+                }
                 let settings = upstream.group.settings();
                 match name {
                     Builtin::ProxyPort => show(out, if settings.tls.is_some() { 443 } else { 80 }),
@@ -315,10 +321,10 @@ impl RequestFacts<'_, '_> {
         let attempts = &self.ctx.attempts;
         let Some(last) = attempts.last() else { return false };
         for before in attempts.before.iter().filter(|before| **before != last) {
-            out.extend_from_slice(upstream.group.address_text(*before).as_bytes());
+            out.extend_from_slice(endpoint::address(self.ctx, upstream, *before).as_bytes());
             out.extend_from_slice(b", ");
         }
-        put(out, Some(upstream.group.address_text(last).as_bytes()))
+        put(out, Some(endpoint::address(self.ctx, upstream, last).as_bytes()))
     }
 
     /// What the route says of who asks, or the server where none is known yet.

@@ -70,6 +70,7 @@ fn within(proxy: &Proxy, request: &Request, ctx: &mut Context) -> Result<Context
         host: outer.host.clone(),
         server: outer.server,
         sent: None,
+        passed: None,
         requested: RequestTarget::read(b"/").map_err(|_| RequestError::Internal)?,
         route: outer.route.clone(),
     };

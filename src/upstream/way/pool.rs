@@ -12,9 +12,9 @@ use super::connect::{self, ConnectError};
 use super::http2::{Connections, Stream};
 use super::link::{INPUT_MAX, Link};
 use super::stash::Stash;
-use super::ways::Ways;
+use super::ways::{Endpoint, Ways};
 use crate::transport::Io;
-use crate::upstream::Protocol;
+use crate::upstream::{Address, Protocol};
 
 /// Connections to workers: new ones, and those that are kept. An endpoint is told by the index of its
 /// upstream and its own, as the settings have them; another index panics.
@@ -89,6 +89,19 @@ impl Pool {
     pub async fn connect(&self, upstream: usize, endpoint: usize) -> Result<Link, ConnectError> {
         let way = self.ways.upstream(upstream);
         let io = connect::connect(&way.endpoints[endpoint], way.timeouts.connect).await?;
+        Ok(self.lock().link(io, false))
+    }
+
+    /// A new connection to an address that no upstream has: it is not kept.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_to(
+        &self,
+        address: Address,
+        limit: Duration,
+    ) -> Result<Link, ConnectError> {
+        let io = connect::connect(&Endpoint { address, tls: None }, limit).await?;
         Ok(self.lock().link(io, false))
     }
 

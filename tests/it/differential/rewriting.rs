@@ -21,6 +21,8 @@ pub fn groups() -> Vec<Group> {
         replaced(),
         redirects(),
         query_of_variables(),
+        passed(),
+        limited(),
     ]
 }
 
@@ -622,4 +624,83 @@ fn query_of_variables() -> Group {
         "/swap",
         "/brace",
     ])
+}
+
+/// `proxy_pass` with variables.
+fn passed() -> Group {
+    Group::new(
+        "workers that variables name",
+        "upstream app { server {origin}; } upstream other { server {second}; } \
+         map $arg_to $to { default app; other other; second {second}; closed {closed}; name nowhere.invalid; \
+           empty ''; port app:81; bad 'a:b'; } \
+         server { listen 127.0.0.1:{port}; error_page 418 = @named; \
+         location /plain { proxy_pass http://$to; } \
+         location /uri/ { proxy_pass http://$to/base$uri; } \
+         location /args/ { proxy_pass http://$to/base$is_args$args; } \
+         location /asked { proxy_pass http://$to$request_uri; } \
+         location /query { proxy_pass http://$to?x=1; } \
+         location ~ ^/re/(.*)$ { proxy_pass http://$to/$1; } \
+         location /if { if ($arg_to) { proxy_pass http://$to/inner; } proxy_pass http://app/outer; } \
+         location /rewritten { rewrite ^/rewritten(.*)$ /new$1 break; proxy_pass http://$to; } \
+         location /both { rewrite ^/both(.*)$ /new$1 break; proxy_pass http://$to/own; } \
+         location /whole { set $url http://{origin}/whole; proxy_pass $url; } \
+         location /scheme { set $url ftp://{origin}/; proxy_pass $url; } \
+         location /none { set $url ''; proxy_pass $url; } \
+         location /host { proxy_pass http://$to; proxy_set_header X-Host $proxy_host:$proxy_port; } \
+         location /teapot { return 418; } \
+         location @named { proxy_pass http://$to/named; } \
+         location /const { proxy_pass http://app/const$is_args$args; } }",
+    )
+    .gets(&[
+        "/plain/a%20b?x=y",
+        "/plain?to=other",
+        "/plain?to=second",
+        "/plain?to=closed",
+        "/plain?to=name",
+        "/plain?to=empty",
+        "/plain?to=port",
+        "/plain?to=bad",
+        "/uri/a?b",
+        "/uri",
+        "/args/a",
+        "/args/a?b=%20",
+        "/asked/a%20b?to=second&c",
+        "/query?y=2",
+        "/re/a/b?c",
+        "/re/a?to=second",
+        "/if",
+        "/if?to=second",
+        "/rewritten/a%20b?x",
+        "/both/a?x",
+        "/whole/x?y",
+        "/scheme",
+        "/none",
+        "/host",
+        "/host?to=second",
+        "/teapot?a=b",
+        "/const?a=b",
+    ])
+    .ask("POST", "a.example", "/plain?to=second", &[], "a body")
+    .ask("HEAD", "a.example", "/re/a?to=second", &[], "")
+}
+
+fn limited() -> Group {
+    let group = Group::server(
+        "limit_except",
+        "location /away { limit_except GET { proxy_pass http://{second}; } proxy_pass http://{origin}; } \
+         location /closed { limit_except GET POST { deny all; } proxy_pass http://{origin}; } \
+         location /script { limit_except GET { deny all; } return 200 script; } \
+         location /if { limit_except GET { deny all; } if ($arg_x) { set $y 1; } \
+           proxy_pass http://{origin}; } \
+         location /kept/ { limit_except GET { allow all; } proxy_pass http://{origin}/base/; } \
+         location /named { error_page 418 = @named; return 418; } \
+         location @named { limit_except GET { deny all; } proxy_pass http://{origin}; }",
+    );
+    let mut group = group;
+    for target in ["/away", "/closed", "/script", "/if?x=1", "/kept/a", "/named"] {
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] {
+            group = group.ask(method, "a.example", target, &[], "");
+        }
+    }
+    group
 }

@@ -1,0 +1,182 @@
+//! Workers that a text with variables names (nginx: `proxy_pass http://$backend`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::downstream::{Client, Request};
+use crate::proxy::context::Context;
+use crate::proxy::error::RequestError;
+use crate::proxy::returned::evaluated;
+use crate::proxy::shared::Shared;
+use crate::upstream::Address;
+use crate::variables::template::Template;
+
+/// A URL with variables: an upstream's name or an address, and what is asked for there.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    pub url: Template,
+    /// The upstream that addresses without one count as, by its index.
+    pub direct: usize,
+}
+
+/// What a URL came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedTo {
+    /// By its index.
+    pub upstream: usize,
+    /// Where it is one that no upstream has.
+    pub address: Option<Address>,
+    /// As it was written, without the scheme's own port (`$proxy_host`).
+    pub host: String,
+    pub port: u16,
+}
+
+/// Finds out whom a request goes to, and what is asked for there.
+///
+/// # Errors
+/// 500 for what is no URL, as in nginx; 502 for a name that nobody has: names are looked up at start.
+pub fn resolve(
+    shared: &Shared,
+    request: &Request,
+    client: &Client<'_>,
+    ctx: &mut Context,
+    passed: &Passed,
+) -> Result<(), RequestError> {
+    let text = evaluated(shared, request, client, ctx, &passed.url);
+    let shown = || String::from_utf8_lossy(&text);
+    let Some(url) = Url::read(&text) else {
+        tracing::error!(url = %shown(), "a request is passed to what is no URL");
+        return Err(RequestError::Internal);
+    };
+    let known = shared.upstreams.iter().position(|upstream| {
+        let settings = upstream.group.settings();
+        let is_named = settings.name.eq_ignore_ascii_case(url.host) && url.port.is_none();
+        settings.tls.is_some() == url.is_https
+            && (is_named || settings.known_as().eq_ignore_ascii_case(&url.known_as()))
+    });
+    let address = match known {
+        Some(_) => None,
+        None if url.is_https => {
+            tracing::error!(url = %shown(), "no upstream of this name speaks TLS");
+            return Err(RequestError::BadGateway);
+        }
+        None => Some(url.address().ok_or_else(|| {
+            tracing::error!(host = url.host, "no resolver defined to resolve a name");
+            RequestError::BadGateway
+        })?),
+    };
+    let (host, port) = (url.known_as(), url.port_or_usual());
+    let to = PassedTo { upstream: known.unwrap_or(passed.direct), address, host, port };
+    let sent = match url.rest {
+        b"" => None,
+        rest if rest.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) => {
+            return Err(RequestError::BadRequest);
+        }
+        [b'?', ..] => Some([b"/", url.rest].concat().into()),
+        rest => Some(rest.into()),
+    };
+    let Some(target) = &mut ctx.target else { return Err(RequestError::Internal) };
+    target.sent = sent;
+    target.passed = Some(Box::new(to));
+    Ok(())
+}
+
+/// A URL of workers.
+#[derive(Debug, PartialEq, Eq)]
+struct Url<'a> {
+    is_https: bool,
+    /// A name, an address (IPv6 in brackets), or `unix:/PATH`.
+    host: &'a str,
+    port: Option<u16>,
+    /// What is asked for, in place of the path; may be empty.
+    rest: &'a [u8],
+}
+
+impl<'a> Url<'a> {
+    fn read(text: &'a [u8]) -> Option<Self> {
+        let scheme = |scheme: &str| {
+            let (begin, rest) = text.split_at_checked(scheme.len())?;
+            begin.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+        };
+        let (is_https, text) = match (scheme("http://"), scheme("https://")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => return None,
+        };
+        if let Some(socket) = text.strip_prefix(b"unix:") {
+            let end = socket.iter().position(|byte| *byte == b':').unwrap_or(socket.len());
+            let host = std::str::from_utf8(text.get(..end + 5)?).ok().filter(|_| end > 0)?;
+            let rest = socket.get(end + 1..).unwrap_or_default();
+            return Some(Self { is_https, host, port: None, rest });
+        }
+        let end = text.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+        let (authority, rest) = text.split_at(end.unwrap_or(text.len()));
+        let authority = std::str::from_utf8(authority).ok()?;
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => {
+                (host, Some(port.parse().ok().filter(|port| *port > 0)?))
+            }
+            _ => (authority, None),
+        };
+        (!host.is_empty()).then_some(Self { is_https, host, port, rest })
+    }
+
+    fn port_or_usual(&self) -> u16 {
+        self.port.unwrap_or(if self.is_https { 443 } else { 80 })
+    }
+
+    fn known_as(&self) -> String {
+        match self.port {
+            _ if self.host.starts_with("unix:") => "localhost".to_owned(),
+            Some(port) if port != if self.is_https { 443 } else { 80 } => {
+                format!("{}:{port}", self.host)
+            }
+            _ => self.host.to_owned(),
+        }
+    }
+
+    fn address(&self) -> Option<Address> {
+        if let Some(path) = self.host.strip_prefix("unix:") {
+            return Some(Address::Unix(PathBuf::from(path)));
+        }
+        let bare = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let ip: IpAddr = bare.unwrap_or(self.host).parse().ok()?;
+        Some(Address::Inet(SocketAddr::new(ip, self.port_or_usual())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_as_nginx_reads_them() {
+        let read = |text: &'static str| {
+            let url = Url::read(text.as_bytes())?;
+            let address = url.address().map(|address| address.to_string());
+            Some((url.known_as(), address, String::from_utf8_lossy(url.rest).into_owned()))
+        };
+        let some = |known: &str, address: Option<&str>, rest: &str| {
+            Some((known.to_owned(), address.map(str::to_owned), rest.to_owned()))
+        };
+        assert_eq!(read("http://app"), some("app", None, ""));
+        assert_eq!(read("HTTP://app:80/x?y"), some("app", None, "/x?y"));
+        assert_eq!(read("http://10.0.0.1"), some("10.0.0.1", Some("10.0.0.1:80"), ""));
+        assert_eq!(read("http://10.0.0.1:81?a"), some("10.0.0.1:81", Some("10.0.0.1:81"), "?a"));
+        assert_eq!(read("https://[::1]:443/"), some("[::1]", Some("[::1]:443"), "/"));
+        assert_eq!(read("http://unix:/a.sock:/b"), some("localhost", Some("unix:/a.sock"), "/b"));
+        assert_eq!(read("http://unix:/a.sock"), some("localhost", Some("unix:/a.sock"), ""));
+        for text in [
+            "",
+            "app",
+            "ftp://a",
+            "http://",
+            "http:///x",
+            "http://a:x",
+            "http://a:0",
+            "http://unix:",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}
