@@ -32,6 +32,7 @@ use crate::proxy::shared::{ELSEWHERE, ServerFacts, Shared, Upstream};
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::TicketCache;
 use crate::proxy::touches::Touches;
+use crate::routing::host::Host;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
 use crate::store::cache::CacheStats;
 use crate::store::key_watch::KeyWatch;
@@ -39,6 +40,7 @@ use crate::store::node_keys::Standing;
 use crate::store::records::Records;
 use crate::store::throttle::Throttle;
 use crate::store::{self, SharedStore};
+use crate::telemetry::error_log;
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{CacheCounts, Connections, FleetKeys, Metrics, StoreCounts};
 use crate::upstream::group::Group;
@@ -77,6 +79,7 @@ pub struct App {
     limits: Limits,
     gate: Arc<listen::Gate>,
     drain_timeout: std::time::Duration,
+    serving: Option<Box<dyn FnOnce() -> Result<(), String> + Send>>,
 }
 
 impl App {
@@ -86,6 +89,18 @@ impl App {
     /// Everything that keeps it from running: a port that is taken, a key ring or certificate that
     /// can't be read, a store that can't be opened.
     pub fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
+        Self::build_with(config, clock, Inherited::from_environment())
+    }
+
+    /// The same, with sockets that are bound already.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with(
+        config: Config,
+        clock: Clock,
+        mut inherited: Inherited,
+    ) -> Result<Self, BuildError> {
         listen::tls::install_provider();
         for notice in &config.notices {
             tracing::warn!("{notice}");
@@ -94,9 +109,11 @@ impl App {
             .enable_all()
             .build()
             .map_err(|error| BuildError::one(format!("the control runtime: {error}")))?;
+        let servers: Vec<_> = config.servers.iter().map(server_facts).collect();
+        let table = Arc::new(table(&config.servers, &servers)?);
         let opened = {
             let _in = control.enter();
-            listen::open(&config.listeners, &mut Inherited::from_environment(), clock.now())
+            listen::open(&config.listeners, &mut inherited, &choose_server(&table), clock.now())
                 .map_err(|errors| BuildError(errors.iter().map(ToString::to_string).collect()))?
         };
         for warning in &opened.warnings {
@@ -143,11 +160,10 @@ impl App {
                 failovers: Throttle::default(),
             })
             .collect();
-        let servers: Vec<_> = config.servers.iter().map(server_facts).collect();
         let ways = Arc::new(Ways::new(&config.upstreams).map_err(BuildError::one)?);
         let shared = Shared {
             clock,
-            table: table(&config.servers, &servers)?,
+            table,
             upstreams,
             tickets: config
                 .sessions
@@ -199,12 +215,13 @@ impl App {
             limits: config.limits,
             gate,
             drain_timeout: config.drain_timeout,
+            serving: None,
         })
     }
 
     /// Where the listeners are, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.listeners.iter().filter_map(|listener| listener.address().tcp()).collect()
     }
 
     /// Where the admin listener is, if it is on TCP.
@@ -217,6 +234,18 @@ impl App {
     /// # Errors
     /// Signals can't be heard, a worker could not begin, or one ended by itself.
     pub fn run(self) -> Result<(), BuildError> {
+        self.run_and_tell(|| Ok(()))
+    }
+
+    /// The same; `serving` is called when connections are taken.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and what `serving` says.
+    pub fn run_and_tell(
+        mut self,
+        serving: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<(), BuildError> {
+        self.serving = Some(Box::new(serving));
         let (orders, ordered) = watch::channel(Shutdown::Running);
         let heard = {
             let _in = self.control.enter();
@@ -225,7 +254,10 @@ impl App {
         };
         let reload = self.reload();
         let shared = self.shared.clone();
-        let reopen = move || shared.log_writer.reopen();
+        let reopen = move || {
+            error_log::reopen();
+            shared.log_writer.reopen();
+        };
         self.control.spawn(signals::obey(heard, orders, move || reload.run(), reopen));
         self.obey(ordered)
     }
@@ -332,6 +364,18 @@ fn table(servers: &[Server], facts: &[ServerFacts]) -> Result<Table<Arc<Route>>,
         .map_err(|mistakes| BuildError(mistakes.iter().map(ToString::to_string).collect()))
 }
 
+/// Who asks for a name by TLS gets the certificate of the server that answers for it.
+fn choose_server(table: &Arc<Table<Arc<Route>>>) -> listen::ChooseServer {
+    let table = table.clone();
+    Arc::new(move |listener, name| {
+        let host = name.and_then(|name| Host::parse(name.as_bytes()).ok());
+        match host {
+            Some(host) => Some(table.server(listener, &host).server),
+            None => table.default_server(listener),
+        }
+    })
+}
+
 /// What is known of a server beside its routes.
 fn server_facts(server: &Server) -> ServerFacts {
     let name = server.names.first().filter(|name| *name != "_");
@@ -341,6 +385,7 @@ fn server_facts(server: &Server) -> ServerFacts {
         name: name.unwrap_or_default(),
         patterns: server.patterns.clone(),
         own: Arc::new(server.own.clone()),
+        field_names: server.field_names,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod demo;
 mod fleet_keys;
 pub mod import;
 pub mod keys;
+pub mod nginx;
 pub mod sessions;
 
 use std::ffi::OsString;
@@ -39,6 +40,8 @@ pub enum Command {
     Import { import: import::Import, config: PathBuf, quiet: bool },
     /// Show the protocol at work, with an application of its own.
     Demo(Demo),
+    /// Print the configuration's JSON Schema.
+    Schema,
     /// Print what [`version`] says.
     Version(Detail),
 }
@@ -102,6 +105,7 @@ pub fn parse_from(
         Sub::Keys(keys) => Command::Keys { keys, config },
         Sub::Sessions(sessions) => Command::Sessions { sessions, config },
         Sub::Import(import) => Command::Import { import, config, quiet },
+        Sub::Schema => Command::Schema,
         Sub::Demo(demo) => Command::Demo(demo),
     })
 }
@@ -114,7 +118,8 @@ pub fn version(detail: Detail) -> String {
         Detail::Long => {
             let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
             let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-            format!("{short}\nbuilt for {arch}-{os} ({profile})\nTLS: rustls with aws-lc-rs")
+            let nginx = format!("{}\n{}", nginx::short(), nginx::configure());
+            format!("{short}\nbuilt for {arch}-{os} ({profile})\n{nginx}")
         }
     }
 }
@@ -166,6 +171,8 @@ enum Sub {
     Sessions(Sessions),
     /// Translate nginx's configuration into this program's
     Import(import::Import),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
     /// Show the protocol at work, with an application of its own
     Demo(Demo),
 }
@@ -191,6 +198,7 @@ mod tests {
         let run = || Ok(Command::Run { config: PathBuf::from("a.yaml") });
         check("cloakroom run -c a.yaml", run());
         check("cloakroom -c a.yaml run", run());
+        check("cloakroom schema", Ok(Command::Schema));
         check("cloakroom run", Ok(Command::Run { config: PathBuf::from(CONFIG_FILE) }));
         let own = check::Style::Own;
         check("cloakroom check -c a.yaml", Ok(checking(own, false, false, false)));

@@ -13,6 +13,9 @@ use cloakroom::telemetry;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(code) = cli::nginx::run() {
+        return code;
+    }
     let outcome = match cli::parse() {
         Command::Check(check) => return check.run(),
         Command::Run { config } => run(&config),
@@ -26,6 +29,10 @@ fn main() -> ExitCode {
             import.config(&config, quiet).and_then(serve)
         }
         Command::Import { import, config, quiet } => return import.write(&config, quiet),
+        Command::Schema => {
+            println!("{:#}", config::json_schema::json_schema());
+            Ok(())
+        }
         Command::Demo(demo) => cli::demo::run(demo.port),
         Command::Version(detail) => {
             // nginx writes it there.

@@ -53,8 +53,7 @@ impl RealIp {
         let mut found = Found { ip: peer.to_canonical(), port: None, passed: Vec::new() };
         let all: Box<dyn Iterator<Item = &[u8]>> = match self.header {
             Header::ForwardedFor => Box::new(lines.rev()),
-            Header::Field(_) => Box::new(lines.take(1)),
-            Header::ProxyProtocol => return None,
+            Header::Field(_) | Header::ProxyProtocol => Box::new(lines.take(1)),
         };
         for line in all {
             let is_whole = self.walk(line, &mut found);

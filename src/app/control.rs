@@ -1,6 +1,7 @@
 //! The control runtime: starts the workers, passes orders on, watches over what runs.
 
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -43,6 +44,7 @@ impl App {
             limits,
             gate,
             drain_timeout,
+            serving,
         } = self;
         control.block_on(async move {
             let (command, commanded) = watch::channel(Shutdown::Running);
@@ -98,14 +100,20 @@ impl App {
             for listener in &listeners {
                 tracing::info!(address = %listener.address(), "listening");
             }
+            let files: Vec<_> =
+                listeners.iter().filter_map(Listener::file).map(Path::to_owned).collect();
             // The workers hold sockets of their own: closing theirs closes the listener.
             drop(listeners);
             is_ready.store(true, Ordering::Release);
+            serving.map_or(Ok(()), |serving| serving()).map_err(BuildError::one)?;
             notify(&[sd_notify::NotifyState::Ready]);
             let outcome =
                 control_loop(ordered, &command, &mut ends, &is_ready, drain_timeout).await;
             command.send_replace(Shutdown::Stopped);
             while ends.recv().await.is_some() {}
+            for file in files {
+                let _ = std::fs::remove_file(file);
+            }
             // Every request has left its line.
             shared.log_writer.finish();
             watching.abort();

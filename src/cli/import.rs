@@ -9,7 +9,7 @@ use clap::Args;
 use super::CONFIG_FILE;
 use crate::config::environment::Environment;
 use crate::config::{self, Config};
-use crate::import::translate::{Matter, Translation, translate};
+use crate::import::translate::{Folders, Matter, Translation, translate};
 use crate::import::tree::Tree;
 use crate::import::{Disk, nginx, text};
 
@@ -21,6 +21,9 @@ const NGINX_CONF: &str = "/etc/nginx/nginx.conf";
 pub struct Import {
     /// nginx's configuration; else what `-c` names, else /etc/nginx/nginx.conf
     pub file: Option<PathBuf>,
+    /// What relative paths count from; without it the folder of nginx's configuration
+    #[arg(short, long, value_name = "FOLDER")]
+    pub prefix: Option<PathBuf>,
     /// Where the translation is written; standard output without it
     #[arg(short, long, value_name = "FILE", conflicts_with = "run")]
     pub output: Option<PathBuf>,
@@ -67,8 +70,10 @@ impl Import {
         let file = std::path::absolute(&file).unwrap_or(file);
         let name = text::text(file.as_os_str().as_encoded_bytes());
         let tree = nginx(&Disk, &name, "").map_err(|mistake| format!("[emerg] {mistake}"))?;
-        let folder = file.parent().unwrap_or(Path::new("/"));
-        let translation = translate(&tree, &folder.to_string_lossy());
+        let folder = file.parent().unwrap_or(Path::new("/")).to_string_lossy();
+        let prefix = self.prefix.as_deref().map_or(folder.clone(), Path::to_string_lossy);
+        let folders = Folders { prefix: &prefix, conf: &folder, as_nginx: self.run };
+        let translation = translate(&tree, &folders);
         self.tell(&tree, &translation, quiet);
         if self.strict && translation.leaves_anything() {
             return Err(format!("not all of {name} is in the translation"));

@@ -7,6 +7,7 @@
 mod check;
 pub mod diagnostic;
 pub mod environment;
+pub mod json_schema;
 mod outline;
 mod schema;
 mod shape;

@@ -31,6 +31,7 @@ pub struct File {
     pub insecure_cookies: Given<bool>,
     pub admin: Given<Admin>,
     pub log: Option<Log>,
+    pub error_log: Given<Several<ErrorLog>>,
     pub maps: Option<Named<Map>>,
     pub geos: Option<Named<Geo>>,
     pub split_clients: Option<Named<SplitClients>>,
@@ -92,6 +93,15 @@ pub struct AccessLog {
     pub flush: Text,
     /// `true`, `false` or a level.
     pub gzip: Text,
+}
+
+/// `error_log[]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorLog {
+    /// A file, `stderr`, or `syslog:server=…`.
+    pub path: Text,
+    pub level: Text,
 }
 
 /// `cache`
@@ -162,7 +172,7 @@ pub struct ClientCertificates {
     pub require: Given<bool>,
 }
 
-/// `listeners[].tls.certificates[]`, `upstreams.*.tls.certificate`
+/// `listeners[].tls.certificates[]`, `servers[].certificates[]`, `upstreams.*.tls.certificate`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {

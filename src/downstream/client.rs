@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::alarm::Alarm;
 use super::http1::Http1;
 use super::http2::Http2;
+use super::keepalive::KeepAlive;
 use crate::listen::Info;
 use crate::wire::fields::Fields;
 use crate::wire::flaw::RequestFlaw;
@@ -117,6 +118,15 @@ impl Client<'_> {
     /// Sends an interim answer (RFC 9110 section 15.2), where the client understands one.
     pub fn interim(&mut self, status: StatusCode, fields: &Fields) {
         both!(self, inner => inner.interim(status, fields));
+    }
+
+    /// Says how the connection goes on behind the answer, before that begins.
+    pub fn keep(&mut self, keepalive: &KeepAlive, keeps: bool) {
+        match self {
+            Client::Http1(http1) => http1.keep(keepalive, keeps),
+            Client::Http2(_) if keeps => {}
+            Client::Http2(http2) => http2.info().finish(),
+        }
     }
 
     /// Begins the final answer. Of its fields those that frame it are written by `announce`; what

@@ -10,6 +10,8 @@
 //! | `client` | who asks: one of the two below |
 //! | `http1` | the loop over one HTTP/1 connection |
 //! | `http2` | streams of one HTTP/2 connection |
+//! | `keepalive` | how long connections are kept |
+//! | `preface` | tells HTTP/2 from HTTP/1 where no TLS does |
 //! | `alarm` | deadlines that arm a timer once in a while, not once a request |
 //! | `refused` | heads that make no request |
 
@@ -17,6 +19,8 @@ pub mod alarm;
 pub mod client;
 pub mod http1;
 pub mod http2;
+pub mod keepalive;
+mod preface;
 pub mod refused;
 pub mod request;
 
@@ -56,6 +60,8 @@ pub struct Reply {
     pub status: StatusCode,
     pub fields: Fields,
     pub body: Bytes,
+    /// The body tells of the status and nothing else.
+    pub is_page: bool,
 }
 
 /// One worker runtime's way from connections to the service.
@@ -88,6 +94,11 @@ impl<S: Service> Worker<S> {
             let worker = worker.clone();
             async move {
                 let Self { service, context } = &*worker;
+                let conn = match conn.info().may_speak_http2() {
+                    // Boxed, so that its state is given back when it is clear.
+                    true => Box::pin(preface::look(conn)).await,
+                    false => conn,
+                };
                 match conn.protocol() {
                     listen::Protocol::Http1 => http1::serve(conn, context, &**service).await,
                     listen::Protocol::Http2 => {

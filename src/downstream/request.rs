@@ -126,6 +126,11 @@ impl Request {
         &self.head.fields
     }
 
+    /// Drops fields by their names.
+    pub fn keep_fields(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
+        self.head.fields.retain(|field| keeps(field.name));
+    }
+
     /// Who was asked: the authority of the target or `:authority`, else `Host`.
     pub fn authority(&self) -> Option<&[u8]> {
         self.fields().get(Name::Host)

@@ -3,19 +3,24 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::bind::ListeningSocket;
 use super::gate::{Full, Gate, Permit};
 use super::info::{Ends, Info};
+use super::proxy_protocol::{self, Broken};
 use super::registry::{Registration, Registry};
-use super::{Conn, Limits, Listener, Shutdown, tls};
+use super::{Address, Conn, Limits, Listener, Shutdown, tls};
+use crate::transport::Socket;
 
 /// After a failed accept, usually because no more files may be open, as nginx does.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -59,14 +64,27 @@ where
 {
     let mut sockets = Vec::new();
     for listener in listeners {
-        let Listener { socket, tls, redirect_to_https, .. } = listener;
-        socket.set_nonblocking(true)?;
-        sockets.push((TcpListener::from_std(socket)?, tls, redirect_to_https));
+        sockets.push((Waiting::new(listener.socket.try_clone()?)?, listener));
     }
     let mut accepting = JoinSet::new();
-    for (listener, (socket, tls, redirect_to_https)) in sockets.into_iter().enumerate() {
+    for (listener, (socket, settings)) in sockets.into_iter().enumerate() {
         let (context, serve) = (context.clone(), serve.clone());
-        let door = Door { listener, tls, redirect_to_https, context, serve };
+        let Listener { address, tls, redirect_to_https, proxy_protocol, speaks_http2, .. } =
+            settings;
+        let unix = match address {
+            Address::Unix(path) => Some(Arc::from(path)),
+            Address::Tcp(_) => None,
+        };
+        let door = Door {
+            listener,
+            tls,
+            redirect_to_https,
+            proxy_protocol,
+            speaks_http2,
+            unix,
+            context,
+            serve,
+        };
         accepting.spawn(door.accept(socket));
     }
 
@@ -122,8 +140,69 @@ struct Door<S> {
     listener: usize,
     tls: Option<Arc<tls::Store>>,
     redirect_to_https: Option<u16>,
+    proxy_protocol: bool,
+    speaks_http2: bool,
+    /// The path of a unix socket.
+    unix: Option<Arc<Path>>,
     context: Context,
     serve: S,
+}
+
+/// A socket that connections wait at.
+enum Waiting {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Waiting {
+    fn new(socket: ListeningSocket) -> io::Result<Self> {
+        Ok(match socket {
+            ListeningSocket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                Self::Tcp(TcpListener::from_std(socket)?)
+            }
+            ListeningSocket::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                Self::Unix(UnixListener::from_std(socket)?)
+            }
+        })
+    }
+
+    /// The next connection, with the address of who comes by TCP.
+    async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.accept().await.map(|(stream, peer)| (Socket::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(socket) => {
+                socket.accept().await.map(|(stream, _)| (Socket::Unix(stream), None))
+            }
+        }
+    }
+
+    /// Those who wait already, without the runtime, which may not have heard of them.
+    fn rest(self) -> Vec<(Socket, Option<SocketAddr>)> {
+        let mut rest = Vec::new();
+        match self {
+            Self::Tcp(socket) => {
+                let Ok(socket) = socket.into_std() else { return rest };
+                while let Ok((stream, peer)) = socket.accept() {
+                    let stream =
+                        stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                    rest.extend(stream.map(|stream| (Socket::Tcp(stream), Some(peer))));
+                }
+            }
+            Self::Unix(socket) => {
+                let Ok(socket) = socket.into_std() else { return rest };
+                while let Ok((stream, _)) = socket.accept() {
+                    let stream =
+                        stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
+                    rest.extend(stream.map(|stream| (Socket::Unix(stream), None)));
+                }
+            }
+        }
+        rest
+    }
 }
 
 impl<S, F> Door<S>
@@ -131,7 +210,7 @@ where
     S: Fn(Box<Conn>) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    async fn accept(self, socket: TcpListener) {
+    async fn accept(self, socket: Waiting) {
         let mut draining = self.context.registry.draining();
         loop {
             tokio::select! {
@@ -152,19 +231,10 @@ where
                 },
             }
         }
-        self.admit_waiting(socket);
-    }
-
-    /// Closes the listener. Peers whom the system has let in already get an answer rather than a
-    /// reset; the runtime may not have heard of them yet, so the system is asked.
-    fn admit_waiting(&self, socket: TcpListener) {
-        let Ok(socket) = socket.into_std() else { return };
-        while let Ok((stream, peer)) = socket.accept() {
-            if let Ok(stream) =
-                stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream))
-            {
-                self.admit(stream, peer);
-            }
+        // Closes the listener. Peers whom the system has let in already get an answer rather than a
+        // reset.
+        for (stream, peer) in socket.rest() {
+            self.admit(stream, peer);
         }
     }
 
@@ -180,28 +250,48 @@ where
     }
 
     /// Starts the connection's task, where there is room for it.
-    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+    fn admit(&self, stream: Socket, peer: Option<SocketAddr>) {
+        // Who comes by a unix socket has no address.
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let peer = peer.unwrap_or(nowhere);
         let Some(permit) = self.permit(peer.ip()) else {
             tracing::debug!(%peer, "connection refused: the limit is reached");
             return;
         };
-        let Ok(local) = stream.local_addr() else {
-            return; // gone already
+        let local = match &stream {
+            Socket::Tcp(stream) => {
+                let Ok(local) = stream.local_addr() else {
+                    return; // gone already
+                };
+                // Answers leave whole; waiting for more would only delay them.
+                let _ = stream.set_nodelay(true);
+                local
+            }
+            Socket::Unix(_) => nowhere,
         };
-        // Answers leave whole; waiting for more would only delay them.
-        let _ = stream.set_nodelay(true);
         let ends = Ends {
             peer,
             local,
             listener: self.listener,
             secure: self.tls.is_some(),
             redirect_to_https: self.redirect_to_https,
+            speaks_http2: self.speaks_http2,
+            unix: self.unix.clone(),
         };
         let Context { limits, registry, .. } = &self.context;
         let info = Info::new(ends, limits.keepalive_requests, Instant::now());
         let place = registry.register(info, permit);
         let (store, serve) = (self.tls.clone(), self.serve.clone());
+        let patience = self.proxy_protocol.then_some(limits.header_timeout);
         tokio::spawn(async move {
+            let stream = match patience {
+                None => stream,
+                // Boxed, as below.
+                Some(patience) => match Box::pin(proxied(stream, &place, patience)).await {
+                    Some(stream) => stream,
+                    None => return,
+                },
+            };
             let conn = match store {
                 None => Conn::plain(stream, place),
                 // Boxed, so that its state is given back when it is done.
@@ -226,9 +316,50 @@ fn is_the_peers(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+/// Reads what a load balancer says, and not a byte more: what follows may be TLS.
+async fn proxied(mut stream: Socket, place: &Registration, patience: Duration) -> Option<Socket> {
+    let reading = async {
+        let (mut bytes, mut seen) = (Vec::new(), [0; proxy_protocol::BYTES_MAX]);
+        loop {
+            let more = stream.peek(&mut seen).await?;
+            if more == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            let had = bytes.len();
+            bytes.extend_from_slice(&seen[..more]);
+            let read = proxy_protocol::read(&bytes);
+            // What is unread when the socket closes would make the system send a reset.
+            let taken = match &read {
+                Ok(Some((_, length))) => length - had,
+                Ok(None) | Err(Broken) => more,
+            };
+            stream.read_exact(&mut seen[..taken]).await?;
+            match read {
+                Ok(Some((proxied, _))) => return Ok(proxied),
+                Ok(None) => {}
+                Err(Broken) => return Err(io::Error::other("it is no PROXY header")),
+            }
+        }
+    };
+    let outcome = tokio::select! {
+        read = tokio::time::timeout(patience, reading) => read.unwrap_or_else(|late| Err(late.into())),
+        () = poll_fn(|cx| place.poll_abort(cx)) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match outcome {
+        Ok(proxied) => {
+            place.shared().set_proxied(proxied);
+            Some(stream)
+        }
+        Err(error) => {
+            tracing::error!(peer = %place.peer(), %error, "broken header of the PROXY protocol");
+            None
+        }
+    }
+}
+
 async fn handshake(
     store: Arc<tls::Store>,
-    stream: TcpStream,
+    stream: Socket,
     place: Registration,
 ) -> Option<Box<Conn>> {
     let mut accepting = Box::pin(store.accept(stream));

@@ -4,33 +4,93 @@
 //! their local address, not by their position. `[::]` is IPv6 only, as in nginx, so that it and
 //! `0.0.0.0` can stand side by side.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::address::Address;
+
 /// Connections that may wait to be accepted. The system caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
+
+/// A listening socket of the system.
+#[derive(Debug)]
+pub enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl ListeningSocket {
+    /// A second handle on the same socket.
+    ///
+    /// # Errors
+    /// The system's, usually that too many files are open.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
+        })
+    }
+
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_nonblocking(true),
+            Self::Unix(socket) => socket.set_nonblocking(true),
+        }
+    }
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
 
 /// A listening socket with the address it really has.
 #[derive(Debug)]
 pub struct Bound {
-    pub socket: TcpListener,
-    pub address: SocketAddr,
+    pub socket: ListeningSocket,
+    pub address: Address,
+    /// It was bound here, so that its file goes with it.
+    pub is_own: bool,
+}
+
+impl Bound {
+    fn inherited(socket: TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?.into();
+        Ok(Self { socket: ListeningSocket::Tcp(socket), address, is_own: false })
+    }
+
+    /// Takes the file of a unix socket away that was bound here.
+    pub fn remove_file(&self) {
+        if let (Address::Unix(path), true) = (&self.address, self.is_own) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {}", explain(*address, source))]
+#[error("cannot listen on {address}: {}", explain(address, source))]
 pub struct BindError {
-    pub address: SocketAddr,
+    pub address: Address,
     #[source]
     pub source: io::Error,
 }
 
 /// The reason in the operator's words, with a remedy where there is a usual one.
-fn explain(address: SocketAddr, error: &io::Error) -> String {
+fn explain(address: &Address, error: &io::Error) -> String {
+    let Address::Tcp(address) = address else { return error.to_string() };
     let port = address.port();
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
@@ -44,6 +104,18 @@ fn explain(address: SocketAddr, error: &io::Error) -> String {
             "no interface of this machine has the address; `ip address` lists them".to_owned()
         }
         _ => error.to_string(),
+    }
+}
+
+impl BindError {
+    /// As nginx says it.
+    pub fn in_nginx_words(&self) -> String {
+        let text = self.source.to_string();
+        let reason = match (self.source.raw_os_error(), text.rsplit_once(" (os error")) {
+            (Some(number), Some((text, _))) => format!("{number}: {text}"),
+            _ => text,
+        };
+        format!("bind() to {} failed ({reason})", self.address)
     }
 }
 
@@ -62,10 +134,11 @@ impl Inherited {
         let mut passed = ListenFd::from_env();
         let mut inherited = Self::default();
         for index in 0..passed.len() {
-            match passed.take_tcp_listener(index).and_then(|socket| {
-                socket.map(|socket| Ok((socket.local_addr()?, socket))).transpose()
-            }) {
-                Ok(Some((address, socket))) => inherited.sockets.push(Bound { socket, address }),
+            match passed
+                .take_tcp_listener(index)
+                .and_then(|socket| socket.map(Bound::inherited).transpose())
+            {
+                Ok(Some(socket)) => inherited.sockets.push(socket),
                 Ok(None) => {}
                 Err(error) => inherited.misfits.push(format!(
                     "inherited socket {} is not used, it is no TCP listener: {error}",
@@ -78,19 +151,40 @@ impl Inherited {
 
     /// Sockets that are already there, for tests and for a hand-over of our own.
     pub fn from_sockets(sockets: impl IntoIterator<Item = TcpListener>) -> io::Result<Self> {
-        let sockets = sockets
-            .into_iter()
-            .map(|socket| Ok(Bound { address: socket.local_addr()?, socket }))
-            .collect::<io::Result<_>>()?;
+        let sockets = sockets.into_iter().map(Bound::inherited).collect::<io::Result<_>>()?;
+        Ok(Self { sockets, misfits: Vec::new() })
+    }
+
+    /// Sockets that another process has bound.
+    ///
+    /// # Errors
+    /// One of them is none.
+    pub fn from_descriptors(sockets: impl IntoIterator<Item = OwnedFd>) -> io::Result<Self> {
+        let bound = |socket: OwnedFd| {
+            let address = Socket::from(socket.try_clone()?).local_addr()?;
+            match (address.as_socket(), address.as_pathname()) {
+                (Some(_), _) => Bound::inherited(TcpListener::from(socket)),
+                (None, Some(path)) => Ok(Bound {
+                    socket: ListeningSocket::Unix(UnixListener::from(socket)),
+                    address: Address::Unix(path.to_owned()),
+                    is_own: false,
+                }),
+                (None, None) => Err(io::Error::other("a socket of no known family")),
+            }
+        };
+        let sockets = sockets.into_iter().map(bound).collect::<io::Result<_>>()?;
         Ok(Self { sockets, misfits: Vec::new() })
     }
 
     /// The socket for this address: the same one, or, where any interface is meant, the other
     /// family's "any" with that port (a socket unit with `ListenStream=443` binds `[::]:443`).
-    fn take(&mut self, address: SocketAddr) -> Option<Bound> {
-        let any = |one: SocketAddr| one.ip().is_unspecified() && one.port() == address.port();
-        let place = self.sockets.iter().position(|one| one.address == address).or_else(|| {
-            any(address).then(|| self.sockets.iter().position(|one| any(one.address))).flatten()
+    fn take(&mut self, address: &Address) -> Option<Bound> {
+        let port = address.tcp().map(|address| address.port());
+        let any = |one: &Address| {
+            one.tcp().is_some_and(|one| one.ip().is_unspecified() && Some(one.port()) == port)
+        };
+        let place = self.sockets.iter().position(|one| one.address == *address).or_else(|| {
+            any(address).then(|| self.sockets.iter().position(|one| any(&one.address))).flatten()
         })?;
         Some(self.sockets.remove(place))
     }
@@ -109,17 +203,36 @@ impl Inherited {
 ///
 /// # Errors
 /// [`BindError`] with the address, the reason and a remedy.
-pub fn bind(address: SocketAddr, inherited: &mut Inherited) -> Result<Bound, BindError> {
-    let bound = match inherited.take(address) {
-        Some(bound) => Ok(bound),
-        None => listen(address),
+pub fn bind(address: &Address, inherited: &mut Inherited) -> Result<Bound, BindError> {
+    let bound = match (inherited.take(address), address) {
+        (Some(bound), _) => Ok(bound),
+        (None, Address::Tcp(address)) => listen(*address),
+        (None, Address::Unix(path)) => listen_unix(path),
     };
     bound
         .and_then(|bound| {
-            bound.socket.set_nonblocking(true)?;
+            bound.socket.set_nonblocking()?;
             Ok(bound)
         })
-        .map_err(|source| BindError { address, source })
+        .map_err(|source| BindError { address: address.clone(), source })
+}
+
+/// A file that nobody listens on any more is in nobody's way.
+fn listen_unix(path: &Path) -> io::Result<Bound> {
+    let bound = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match UnixStream::connect(path) {
+            Err(gone) if gone.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path)?;
+                UnixListener::bind(path)?
+            }
+            _ => return Err(error),
+        },
+        bound => bound?,
+    };
+    // As nginx: whoever may enter the folder may connect.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    let address = Address::Unix(path.to_owned());
+    Ok(Bound { socket: ListeningSocket::Unix(bound), address, is_own: true })
 }
 
 fn listen(address: SocketAddr) -> io::Result<Bound> {
@@ -132,29 +245,32 @@ fn listen(address: SocketAddr) -> io::Result<Bound> {
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let socket = TcpListener::from(socket);
-    Ok(Bound { address: socket.local_addr()?, socket })
+    Ok(Bound { is_own: true, ..Bound::inherited(TcpListener::from(socket))? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> SocketAddr {
-        text.parse().expect("a test address")
+    fn address(text: &str) -> Address {
+        Address::Tcp(text.parse().expect("a test address"))
+    }
+
+    fn port(bound: &Bound) -> u16 {
+        bound.address.tcp().expect("it is TCP").port()
     }
 
     #[test]
     fn port_zero_reports_the_port_that_was_chosen() {
-        let bound = bind(address("127.0.0.1:0"), &mut Inherited::default()).expect("loopback");
-        assert_ne!(bound.address.port(), 0);
+        let bound = bind(&address("127.0.0.1:0"), &mut Inherited::default()).expect("loopback");
+        assert_ne!(port(&bound), 0);
     }
 
     #[test]
     fn taken_port_is_an_error_that_names_address_and_remedy() {
-        let first = bind(address("127.0.0.1:0"), &mut Inherited::default()).expect("loopback");
-        let port = first.address.port();
-        let error = bind(first.address, &mut Inherited::default()).expect_err("taken");
+        let first = bind(&address("127.0.0.1:0"), &mut Inherited::default()).expect("loopback");
+        let port = port(&first);
+        let error = bind(&first.address, &mut Inherited::default()).expect_err("taken");
         assert_eq!(
             error.to_string(),
             format!(
@@ -167,7 +283,7 @@ mod tests {
     #[test]
     fn reasons_are_explained() {
         let check = |kind: io::ErrorKind, at: &str, expected: &str| {
-            let text = explain(address(at), &io::Error::from(kind));
+            let text = explain(&address(at), &io::Error::from(kind));
             assert!(text.contains(expected), "{kind:?} on {at}: {text}");
         };
         check(io::ErrorKind::PermissionDenied, "0.0.0.0:80", "CAP_NET_BIND_SERVICE");
@@ -178,27 +294,28 @@ mod tests {
     #[test]
     fn unavailable_address_is_reported() {
         // 192.0.2.0/24 is TEST-NET-1 (RFC 5737): no machine has it.
-        let error = bind(address("192.0.2.1:0"), &mut Inherited::default()).expect_err("not ours");
+        let error = bind(&address("192.0.2.1:0"), &mut Inherited::default()).expect_err("not ours");
         assert!(error.to_string().contains("192.0.2.1:0"), "{error}");
         assert!(error.to_string().contains("`ip address`"), "{error}");
     }
 
     #[test]
     fn v6_any_leaves_the_port_to_v4() {
-        let Ok(six) = bind(address("[::]:0"), &mut Inherited::default()) else {
+        let Ok(six) = bind(&address("[::]:0"), &mut Inherited::default()) else {
             return; // a machine without IPv6
         };
-        let four = SocketAddr::new(address("0.0.0.0:1").ip(), six.address.port());
-        bind(four, &mut Inherited::default()).expect("[::] is IPv6 only, as in nginx");
+        let four = address(&format!("0.0.0.0:{}", port(&six)));
+        bind(&four, &mut Inherited::default()).expect("[::] is IPv6 only, as in nginx");
     }
 
     #[test]
     fn inherited_socket_is_taken_by_its_address() {
         let first = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let second = TcpListener::bind("127.0.0.1:0").expect("loopback");
-        let (one, two) = (first.local_addr().expect("bound"), second.local_addr().expect("bound"));
+        let at = |socket: &TcpListener| Address::Tcp(socket.local_addr().expect("bound"));
+        let (one, two) = (at(&first), at(&second));
         let mut inherited = Inherited::from_sockets([first, second]).expect("bound");
-        let bound = bind(two, &mut inherited).expect("inherited, so not taken by another");
+        let bound = bind(&two, &mut inherited).expect("inherited, so not taken by another");
         assert_eq!(bound.address, two);
         let notes = inherited.unclaimed();
         assert_eq!(notes.len(), 1);
@@ -210,8 +327,37 @@ mod tests {
         let socket = TcpListener::bind("0.0.0.0:0").expect("any");
         let at = socket.local_addr().expect("bound");
         let mut inherited = Inherited::from_sockets([socket]).expect("bound");
-        assert!(inherited.take(address("127.0.0.1:1")).is_none());
-        let wanted = SocketAddr::new(address("[::]:1").ip(), at.port());
-        assert_eq!(inherited.take(wanted).expect("same port, any interface").address, at);
+        assert!(inherited.take(&address("127.0.0.1:1")).is_none());
+        let wanted = address(&format!("[::]:{}", at.port()));
+        let taken = inherited.take(&wanted).expect("same port, any interface");
+        assert_eq!(taken.address, Address::Tcp(at));
+    }
+
+    #[test]
+    fn a_unix_socket_that_nobody_listens_on_is_replaced() {
+        let folder = tempfile::tempdir().expect("temporary");
+        let path = folder.path().join("a.sock");
+        let at = Address::Unix(path.clone());
+        let first = bind(&at, &mut Inherited::default()).expect("a free path");
+        let error = bind(&at, &mut Inherited::default()).expect_err("taken");
+        assert_eq!(
+            error.in_nginx_words(),
+            format!("bind() to {at} failed (98: Address already in use)")
+        );
+        drop(first);
+        assert!(path.exists(), "its file stays");
+        let second = bind(&at, &mut Inherited::default()).expect("nobody is there");
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
+        let again = Inherited::from_descriptors([second
+            .socket
+            .as_fd()
+            .try_clone_to_owned()
+            .expect("it is open")]);
+        let taken = again.expect("a socket").take(&at).expect("the same path");
+        taken.remove_file();
+        assert!(path.exists(), "it is another's");
+        second.remove_file();
+        assert!(!path.exists());
     }
 }

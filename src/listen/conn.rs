@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::Protocol;
@@ -49,8 +48,8 @@ pub struct Conn {
 }
 
 impl Conn {
-    pub(super) fn plain(tcp: TcpStream, place: Registration) -> Box<Self> {
-        Self::new(Io::Plain(Socket::Tcp(tcp)), place, Protocol::Http1)
+    pub(super) fn plain(socket: Socket, place: Registration) -> Box<Self> {
+        Self::new(Io::Plain(socket), place, Protocol::Http1)
     }
 
     pub(super) fn tls(
@@ -64,6 +63,9 @@ impl Conn {
     /// In a box: it is handed on from one to the next, each of whom makes room for it.
     fn new(io: Io, place: Registration, protocol: Protocol) -> Box<Self> {
         place.enter(State::New, Instant::now());
+        if protocol == Protocol::Http2 {
+            place.shared().set_http2();
+        }
         Box::new(Self {
             io,
             place,
@@ -89,6 +91,12 @@ impl Conn {
     /// What ALPN chose.
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// It has begun as HTTP/2 begins.
+    pub fn become_http2(&mut self) {
+        self.protocol = Protocol::Http2;
+        self.info().set_http2();
     }
 
     /// Where requests that were refused are counted.

@@ -5,8 +5,9 @@
 //! and any thread may end one.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Protocol;
 use super::certificate::Names;
+use super::proxy_protocol::Proxied;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +85,13 @@ pub struct Tls {
     /// SHA-256 of the client's certificate, DER, where it showed one that was verified, now or in
     /// the session that was resumed.
     pub client_certificate: Option<[u8; 32]>,
-    /// The names in the certificate that was shown, for requests to other hosts (421).
-    pub names: Arc<Names>,
+    /// The names in the certificate that was shown, for requests to other hosts (421); nothing where it is
+    /// shown whatever is in it.
+    pub names: Option<Arc<Names>>,
 }
 
 /// Where a connection comes from and where it arrived.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ends {
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -96,6 +99,9 @@ pub(super) struct Ends {
     pub listener: usize,
     pub secure: bool,
     pub redirect_to_https: Option<u16>,
+    pub speaks_http2: bool,
+    /// The path of the listener's socket, where it is no TCP.
+    pub unix: Option<Arc<Path>>,
 }
 
 /// A connection as everybody but its own task sees it.
@@ -106,6 +112,8 @@ pub struct Info {
     ends: Ends,
     requests_max: u32,
     tls: OnceLock<Box<Tls>>,
+    proxied: OnceLock<Box<Proxied>>,
+    is_http2: AtomicBool,
     /// State in the low bits, above them the milliseconds when it began: one value, so that the
     /// sweeper never sees a new state with an old time.
     state: AtomicU64,
@@ -114,6 +122,10 @@ pub struct Info {
     /// When the peer stopped taking bytes, in milliseconds; 0 while it takes them.
     stalled: AtomicU64,
     requests: AtomicU32,
+    /// What the client is told of how it goes on behind the present answer: 0 for nothing, else seconds and one.
+    told: AtomicU32,
+    /// How long it may rest, in milliseconds, where somebody has said so; else 0.
+    rest: AtomicU64,
     /// Asks an HTTP/2 connection to finish (GOAWAY).
     finish: OnceLock<watch::Sender<bool>>,
 }
@@ -128,11 +140,15 @@ impl Info {
             ends,
             requests_max,
             tls: OnceLock::new(),
+            proxied: OnceLock::new(),
+            is_http2: AtomicBool::new(false),
             state: AtomicU64::new(pack(state, now)),
             order: AtomicU8::new(Order::Proceed as u8),
             waker: AtomicWaker::new(),
             stalled: AtomicU64::new(0),
             requests: AtomicU32::new(0),
+            told: AtomicU32::new(0),
+            rest: AtomicU64::new(0),
             finish: OnceLock::new(),
         })
     }
@@ -145,6 +161,11 @@ impl Info {
     /// When it was accepted.
     pub fn begun(&self) -> Instant {
         self.begun
+    }
+
+    /// The path of our end where both are unix sockets; they have no addresses then.
+    pub fn unix(&self) -> Option<&Path> {
+        self.ends.unix.as_deref()
     }
 
     /// The other end.
@@ -170,6 +191,29 @@ impl Info {
     /// What the handshake settled; `None` on a plain connection.
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.get().map(|tls| &**tls)
+    }
+
+    /// What a load balancer said of it, where one was to.
+    pub fn proxied(&self) -> Option<&Proxied> {
+        self.proxied.get().map(|proxied| &**proxied)
+    }
+
+    pub(super) fn set_proxied(&self, proxied: Proxied) {
+        let _ = self.proxied.set(Box::new(proxied));
+    }
+
+    /// Whether it may turn out to speak HTTP/2, without TLS to say so.
+    pub fn may_speak_http2(&self) -> bool {
+        self.ends.speaks_http2 && !self.ends.secure
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.is_http2.load(Relaxed)
+    }
+
+    pub(super) fn set_http2(&self) {
+        self.is_http2.store(true, Relaxed);
     }
 
     /// The port of `https://` that every request of this listener is redirected to.
@@ -204,7 +248,7 @@ impl Info {
     }
 
     /// Whether an HTTP/2 connection was asked to finish, and asks it from now on.
-    pub(super) fn finish(&self) {
+    pub fn finish(&self) {
         if let Some(finish) = self.finish.get() {
             finish.send_if_modified(|asked| !std::mem::replace(asked, true));
         }
@@ -239,6 +283,33 @@ impl Info {
     pub(super) fn stalled_for(&self, now: Instant) -> Option<Duration> {
         let since = self.stalled.load(Relaxed);
         (since != 0).then(|| Duration::from_millis(millis(now).saturating_sub(since)))
+    }
+
+    /// Whether it has had as many requests as any may have.
+    pub fn has_had_all(&self) -> bool {
+        self.requests() >= self.requests_max
+    }
+
+    /// Says what the client is told of how the connection goes on: for how many seconds, if for any.
+    pub fn tell(&self, seconds: Option<u16>) {
+        self.told.store(seconds.map_or(0, |seconds| u32::from(seconds) + 1), Relaxed);
+    }
+
+    /// What was said by [`tell`](Self::tell).
+    pub fn told(&self) -> Option<u32> {
+        self.told.load(Relaxed).checked_sub(1)
+    }
+
+    /// Says how long it may rest between two requests.
+    pub fn may_rest(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.rest.store(millis, Relaxed);
+    }
+
+    /// How long it may rest, where that was said.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        let millis = self.rest.load(Relaxed);
+        (millis > 0).then(|| Duration::from_millis(millis))
     }
 
     /// Notes that a write has to wait, or that the peer took something.
@@ -299,7 +370,8 @@ pub(super) mod tests {
     pub(in crate::listen) fn ends() -> Ends {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let (peer, local) = (loopback(1), loopback(2));
-        Ends { peer, local, listener: 0, secure: false, redirect_to_https: None }
+        let (secure, redirect_to_https, speaks_http2) = (false, None, false);
+        Ends { peer, local, listener: 0, secure, redirect_to_https, speaks_http2, unix: None }
     }
 
     #[test]

@@ -5,15 +5,16 @@
 //! handshakes, sweeps overdue connections and drains. What is done with a connection is the
 //! caller's: it is handed each one as a [`Conn`].
 //!
-//! A plain listener speaks HTTP/1 only; HTTP/2 is negotiated by ALPN.
+//! Over TLS, HTTP/2 is negotiated by ALPN; a plain listener knows it by its preface, where it is spoken.
 
 pub mod accept;
+pub mod address;
 pub mod bind;
 pub mod certificate;
 pub mod conn;
 pub mod gate;
 pub mod info;
-
+pub mod proxy_protocol;
 pub mod registry;
 pub mod self_signed;
 pub mod tls;
@@ -21,14 +22,14 @@ pub mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
 
 pub use accept::{Context, run};
+pub use address::Address;
 pub use bind::{Bound, Inherited};
 pub use conn::Conn;
 pub use gate::Gate;
@@ -58,10 +59,23 @@ pub enum Certificates {
     SelfSigned { names: Vec<String>, directory: PathBuf },
 }
 
+/// The certificates of a virtual server, shown whatever names are inside: one for each kind of key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerCertificates {
+    /// By its index among all.
+    pub server: usize,
+    pub files: Vec<CertificateSettings>,
+}
+
+/// Finds the virtual server, by its index, that a client asks for on a listener (SNI).
+pub type ChooseServer = Arc<dyn Fn(usize, Option<&str>) -> Option<usize> + Send + Sync>;
+
 /// TLS on a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     pub certificates: Certificates,
+    /// Of the servers that have some of their own.
+    pub of_servers: Vec<ServerCertificates>,
     pub min_version: TlsVersion,
     pub client_certificates: Option<ClientCertificates>,
 }
@@ -129,10 +143,12 @@ impl Default for Limits {
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
-    pub address: SocketAddr,
+    pub address: Address,
     /// Plain HTTP where `None`.
     pub tls: Option<TlsSettings>,
     pub protocols: Vec<Protocol>,
+    /// Each connection begins with what a load balancer says of it.
+    pub proxy_protocol: bool,
     /// Answers every request with a redirect to `https://` on this port. The listener only says so
     /// in each connection's [`Info`]; whoever serves the connection answers.
     pub redirect_to_https: Option<u16>,
@@ -152,16 +168,29 @@ pub enum Shutdown {
 /// A bound listener with everything its connections need.
 #[derive(Debug)]
 pub struct Listener {
-    socket: std::net::TcpListener,
-    address: SocketAddr,
+    socket: bind::ListeningSocket,
+    address: Address,
+    /// It was bound here.
+    is_own: bool,
     tls: Option<Arc<tls::Store>>,
     redirect_to_https: Option<u16>,
+    proxy_protocol: bool,
+    /// Without TLS: a connection that begins with HTTP/2's preface speaks it (RFC 9113 section 3.3).
+    speaks_http2: bool,
 }
 
 impl Listener {
     /// The address it really has: the port that was chosen where 0 was configured.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The file of a unix socket that goes with it.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.address {
+            Address::Unix(path) if self.is_own => Some(path),
+            Address::Unix(_) | Address::Tcp(_) => None,
+        }
     }
 
     /// Its certificates, to be swapped at reload.
@@ -176,9 +205,12 @@ impl Listener {
     pub fn try_clone(&self) -> std::io::Result<Self> {
         Ok(Self {
             socket: self.socket.try_clone()?,
-            address: self.address,
+            address: self.address.clone(),
+            is_own: self.is_own,
             tls: self.tls.clone(),
             redirect_to_https: self.redirect_to_https,
+            proxy_protocol: self.proxy_protocol,
+            speaks_http2: self.speaks_http2,
         })
     }
 }
@@ -190,7 +222,7 @@ pub enum OpenError {
     Bind(#[from] bind::BindError),
     #[error("listener {address}: {source}")]
     Tls {
-        address: SocketAddr,
+        address: Address,
         #[source]
         source: certificate::TlsError,
     },
@@ -204,13 +236,36 @@ pub struct Opened {
     pub warnings: Vec<String>,
 }
 
-/// Loads every certificate and binds every socket.
+/// Loads every certificate, and binds nothing.
+///
+/// # Errors
+/// Every mistake found.
+pub fn check(settings: &[ListenerSettings], now: UnixMillis) -> Result<(), Vec<OpenError>> {
+    let mut errors = Vec::new();
+    let choose: ChooseServer = Arc::new(|_, _| None);
+    for ListenerSettings { address, tls, protocols, .. } in settings {
+        let Some(wanted) = tls else { continue };
+        let loaded = tls::Tickets::new().map_err(|source| vec![source]).and_then(|tickets| {
+            let doors = tls::Doors { listener: 0, choose: choose.clone(), tickets };
+            tls::Store::load(wanted, protocols, doors, now)
+        });
+        let found = loaded.err().unwrap_or_default();
+        errors.extend(
+            found.into_iter().map(|source| OpenError::Tls { address: address.clone(), source }),
+        );
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Loads every certificate and binds every socket. `choose` is asked at each handshake of a listener where
+/// servers have certificates of their own.
 ///
 /// # Errors
 /// Every mistake found, not only the first.
 pub fn open(
     settings: &[ListenerSettings],
     inherited: &mut Inherited,
+    choose: &ChooseServer,
     now: UnixMillis,
 ) -> Result<Opened, Vec<OpenError>> {
     let mut errors = Vec::new();
@@ -219,16 +274,20 @@ pub fn open(
         Ok(tickets) => Some(tickets),
         Err(source) => {
             errors.extend(
-                settings.first().map(|first| OpenError::Tls { address: first.address, source }),
+                settings
+                    .first()
+                    .map(|first| OpenError::Tls { address: first.address.clone(), source }),
             );
             None
         }
     };
     let mut listeners = Vec::new();
-    for one in settings {
+    for (listener, one) in settings.iter().enumerate() {
         let tls = match (&one.tls, &tickets) {
             (Some(wanted), Some(tickets)) => {
-                match tls::Store::load(wanted, &one.protocols, tickets, now) {
+                let (choose, tickets) = (choose.clone(), tickets.clone());
+                let doors = tls::Doors { listener, choose, tickets };
+                match tls::Store::load(wanted, &one.protocols, doors, now) {
                     Ok((store, notes)) => {
                         warnings
                             .extend(notes.iter().map(|n| format!("listener {}: {n}", one.address)));
@@ -236,9 +295,10 @@ pub fn open(
                     }
                     Err(found) => {
                         errors.extend(
-                            found
-                                .into_iter()
-                                .map(|source| OpenError::Tls { address: one.address, source }),
+                            found.into_iter().map(|source| OpenError::Tls {
+                                address: one.address.clone(),
+                                source,
+                            }),
                         );
                         None
                     }
@@ -246,12 +306,15 @@ pub fn open(
             }
             _ => None,
         };
-        match bind::bind(one.address, inherited) {
-            Ok(Bound { socket, address }) => listeners.push(Listener {
+        match bind::bind(&one.address, inherited) {
+            Ok(Bound { socket, address, is_own }) => listeners.push(Listener {
                 socket,
                 address,
+                is_own,
                 tls,
                 redirect_to_https: one.redirect_to_https,
+                proxy_protocol: one.proxy_protocol,
+                speaks_http2: one.protocols.contains(&Protocol::Http2),
             }),
             Err(error) => errors.push(error.into()),
         }

@@ -101,6 +101,10 @@ impl Registry {
                 info.enter(State::Closing, now);
                 continue;
             }
+            let limits = match info.rest() {
+                Some(rest) => &Limits { keepalive_timeout: rest, ..*limits },
+                None => limits,
+            };
             if let Some(order) = due(state, age, info.stalled_for(now), draining, limits) {
                 if order != Order::Abort {
                     info.enter(State::Closing, now);

@@ -36,25 +36,33 @@ struct Served {
 
 fn settings(tls: Option<TlsSettings>) -> ListenerSettings {
     ListenerSettings {
-        address: "127.0.0.1:0".parse().expect("an address"),
+        address: Address::Tcp("127.0.0.1:0".parse().expect("an address")),
         tls,
         protocols: vec![Protocol::Http2, Protocol::Http1],
+        proxy_protocol: false,
         redirect_to_https: None,
     }
 }
 
+/// No server has certificates of its own.
+fn nobody() -> ChooseServer {
+    Arc::new(|_, _| None)
+}
+
 fn tls_settings(certificates: Vec<CertificateSettings>, min_version: TlsVersion) -> TlsSettings {
     let certificates = Certificates::Files(certificates);
-    TlsSettings { certificates, min_version, client_certificates: None }
+    TlsSettings { certificates, of_servers: Vec::new(), min_version, client_certificates: None }
 }
 
 fn serve(settings: ListenerSettings, limits: Limits) -> Served {
     tls::install_provider();
     // Certificates made here are checked by clients, which have the system's clock.
     let Opened { mut listeners, .. } =
-        open(&[settings], &mut Inherited::default(), Clock::System.now()).expect("loopback");
+        open(&[settings], &mut Inherited::default(), &nobody(), Clock::System.now())
+            .expect("loopback");
     let listener = listeners.remove(0);
-    let (address, tls) = (listener.address(), listener.tls().cloned());
+    let address = listener.address().tcp().expect("it is TCP");
+    let tls = listener.tls().cloned();
     let gate = Gate::new(limits.connections, limits.connections_per_client);
     let (shutdown, told) = watch::channel(Shutdown::Running);
     let answer = |mut conn: Box<Conn>| async move {
@@ -334,9 +342,9 @@ async fn stop_returns_at_once_and_cuts_what_is_left() {
 #[tokio::test]
 async fn two_workers_share_a_listener_and_a_limit() {
     let Opened { mut listeners, .. } =
-        open(&[settings(None)], &mut Inherited::default(), NOW).expect("loopback");
+        open(&[settings(None)], &mut Inherited::default(), &nobody(), NOW).expect("loopback");
     let listener = listeners.remove(0);
-    let address = listener.address();
+    let address = listener.address().tcp().expect("it is TCP");
     let gate = Gate::new(100, 0);
     let (shutdown, told) = watch::channel(Shutdown::Running);
     let workers: Vec<_> = [listener.try_clone().expect("a file descriptor"), listener]
@@ -367,9 +375,9 @@ async fn two_workers_share_a_listener_and_a_limit() {
 async fn who_waits_for_bytes_holds_no_buffer() {
     const ROOM: usize = 64 * 1024;
     let Opened { mut listeners, .. } =
-        open(&[settings(None)], &mut Inherited::default(), NOW).expect("loopback");
+        open(&[settings(None)], &mut Inherited::default(), &nobody(), NOW).expect("loopback");
     let listener = listeners.remove(0);
-    let address = listener.address();
+    let address = listener.address().tcp().expect("it is TCP");
     let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
     let (_shutdown, ordered) = watch::channel(Shutdown::Running);
     let hold = move |mut conn: Box<Conn>| {
@@ -402,13 +410,15 @@ async fn who_waits_for_bytes_holds_no_buffer() {
 #[tokio::test]
 async fn every_mistake_of_every_listener_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let plain = ListenerSettings { address: taken.local_addr().expect("bound"), ..settings(None) };
+    let plain =
+        ListenerSettings { address: taken.local_addr().expect("bound").into(), ..settings(None) };
     let nowhere = |name: &str| CertificateSettings {
         chain: format!("/nowhere/{name}.pem").into(),
         key: format!("/nowhere/{name}.key").into(),
     };
     let tls = settings(Some(tls_settings(vec![nowhere("a"), nowhere("b")], TlsVersion::Tls12)));
-    let errors = open(&[plain, tls], &mut Inherited::default(), NOW).expect_err("all wrong");
+    let errors =
+        open(&[plain, tls], &mut Inherited::default(), &nobody(), NOW).expect_err("all wrong");
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 5, "{texts:?}");
     assert!(texts[0].contains("already in use"), "{}", texts[0]);
@@ -425,8 +435,12 @@ async fn self_signed_listener_speaks_tls() {
         names: vec!["shop.example".to_owned()],
         directory: directory.path().to_owned(),
     };
-    let tls =
-        TlsSettings { certificates, min_version: TlsVersion::Tls13, client_certificates: None };
+    let tls = TlsSettings {
+        certificates,
+        of_servers: Vec::new(),
+        min_version: TlsVersion::Tls13,
+        client_certificates: None,
+    };
     let served = serve(settings(Some(tls)), Limits::default());
     let made = CertificateSettings {
         chain: directory.path().join("self-signed.pem"),

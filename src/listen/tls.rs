@@ -4,6 +4,8 @@
 //! handshake sees half of a change. The ticket keys outlive swaps, so resumption does too. There is no
 //! server-side session cache: tickets do without.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, LazyLock};
 
@@ -11,16 +13,21 @@ use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate::{self, ByName, TlsError};
+use super::certificate::{self, ByName, Names, TlsError};
 use super::info::Tls;
-use super::{Certificates, ClientCertificates, Protocol, TlsSettings, TlsVersion, self_signed};
+use super::{
+    Certificates, ChooseServer, ClientCertificates, Protocol, ServerCertificates, TlsSettings,
+    TlsVersion, self_signed,
+};
 use crate::clock::UnixMillis;
 use crate::transport::{Ahead, Socket};
 
@@ -64,18 +71,74 @@ impl Tickets {
     }
 }
 
+/// What a listener has of TLS beside its certificates.
+#[derive(Clone)]
+pub struct Doors {
+    /// By its index among all.
+    pub listener: usize,
+    pub choose: ChooseServer,
+    pub tickets: Tickets,
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doors").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
 /// The TLS side of a listener.
 #[derive(Debug)]
 pub struct Store {
     current: ArcSwap<Current>,
-    tickets: Tickets,
+    doors: Doors,
 }
 
 /// What a handshake uses from its first to its last byte.
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
-    by_name: Arc<ByName>,
+    shown: Arc<Shown>,
+}
+
+/// All certificates of a listener.
+#[derive(Debug)]
+struct Shown {
+    by_name: Option<ByName>,
+    /// By the index of the server.
+    of_servers: HashMap<usize, Vec<Arc<CertifiedKey>>>,
+    doors: Doors,
+}
+
+impl Shown {
+    /// The names of the certificate that is shown to who asks for this one; nothing where it is a server's,
+    /// whatever is in it.
+    fn names(&self, asked: Option<&str>) -> Option<Arc<Names>> {
+        match self.of_server(asked) {
+            Some(_) => None,
+            None => self.by_name.as_ref().map(|by_name| by_name.pick(asked).names.clone()),
+        }
+    }
+
+    fn of_server(&self, asked: Option<&str>) -> Option<&Vec<Arc<CertifiedKey>>> {
+        if self.of_servers.is_empty() {
+            return None;
+        }
+        self.of_servers.get(&(self.doors.choose)(self.doors.listener, asked)?)
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    /// Of a server's, the first that the client can verify; RSA comes last, as OpenSSL has it.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let Some(own) = self.of_server(hello.server_name()) else {
+            return Some(self.by_name.as_ref()?.pick(hello.server_name()).key.clone());
+        };
+        let fits =
+            |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let is_rsa = |key: &&Arc<CertifiedKey>| key.key.algorithm() == SignatureAlgorithm::RSA;
+        let modern = own.iter().filter(fits).find(|key| !is_rsa(key));
+        modern.or_else(|| own.iter().find(fits)).or(own.first()).cloned()
+    }
 }
 
 impl Store {
@@ -86,12 +149,11 @@ impl Store {
     pub fn load(
         settings: &TlsSettings,
         protocols: &[Protocol],
-        tickets: &Tickets,
+        doors: Doors,
         now: UnixMillis,
     ) -> Result<(Self, Vec<String>), Vec<TlsError>> {
-        let (current, warnings) = Current::load(settings, protocols, tickets, now)?;
-        let store = Self { current: ArcSwap::from_pointee(current), tickets: tickets.clone() };
-        Ok((store, warnings))
+        let (current, warnings) = Current::load(settings, protocols, &doors, now)?;
+        Ok((Self { current: ArcSwap::from_pointee(current), doors }, warnings))
     }
 
     /// Reads the certificates again; handshakes from now on use the new ones. Tickets of earlier
@@ -105,16 +167,15 @@ impl Store {
         protocols: &[Protocol],
         now: UnixMillis,
     ) -> Result<Vec<String>, Vec<TlsError>> {
-        let (current, warnings) = Current::load(settings, protocols, &self.tickets, now)?;
+        let (current, warnings) = Current::load(settings, protocols, &self.doors, now)?;
         self.current.store(Arc::new(current));
         Ok(warnings)
     }
 
     /// Does the handshake. There is no deadline in here.
-    pub(super) async fn accept(&self, tcp: TcpStream) -> io::Result<(TlsStream<Ahead>, Tls)> {
+    pub(super) async fn accept(&self, socket: Socket) -> io::Result<(TlsStream<Ahead>, Tls)> {
         let current = self.current.load_full();
-        let stream =
-            TlsAcceptor::from(current.config.clone()).accept(Ahead::new(Socket::Tcp(tcp))).await?;
+        let stream = TlsAcceptor::from(current.config.clone()).accept(Ahead::new(socket)).await?;
         let settled = stream.get_ref().1;
         let server_name = settled.server_name().map(str::to_ascii_lowercase);
         let tls = Tls {
@@ -136,7 +197,7 @@ impl Store {
                 .and_then(|chain| chain.first())
                 .map(|certificate| Sha256::digest(certificate).into()),
             resumed: settled.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            names: current.by_name.pick(server_name.as_deref()).names.clone(),
+            names: current.shown.names(server_name.as_deref()),
             server_name: server_name.map(Into::into),
         };
         Ok((stream, tls))
@@ -147,12 +208,25 @@ impl Current {
     fn load(
         settings: &TlsSettings,
         protocols: &[Protocol],
-        tickets: &Tickets,
+        doors: &Doors,
         now: UnixMillis,
     ) -> Result<(Self, Vec<String>), Vec<TlsError>> {
         let provider = provider();
         let mut loaded = Vec::new();
         let mut errors = Vec::new();
+        let mut warnings = Vec::new();
+        let mut of_servers: HashMap<usize, Vec<_>> = HashMap::new();
+        for ServerCertificates { server, files } in &settings.of_servers {
+            for one in files {
+                match certificate::load(one, &provider, now) {
+                    Ok(one) => {
+                        warnings.extend(one.warnings);
+                        of_servers.entry(*server).or_default().push(one.key);
+                    }
+                    Err(found) => errors.extend(found),
+                }
+            }
+        }
         match &settings.certificates {
             Certificates::Files(files) => {
                 for one in files {
@@ -172,8 +246,12 @@ impl Current {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let warnings = loaded.iter().flat_map(|one| one.warnings.clone()).collect();
-        let by_name = Arc::new(ByName::new(loaded).map_err(|error| vec![error])?);
+        warnings.extend(loaded.iter().flat_map(|one| one.warnings.clone()));
+        let by_name = match loaded.is_empty() && !of_servers.is_empty() {
+            true => None,
+            false => Some(ByName::new(loaded).map_err(|error| vec![error])?),
+        };
+        let shown = Arc::new(Shown { by_name, of_servers, doors: doors.clone() });
         let versions: &[_] = match settings.min_version {
             TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::Tls13 => &[&rustls::version::TLS13],
@@ -182,7 +260,7 @@ impl Current {
             .with_protocol_versions(versions)
             .map_err(|error| vec![TlsError::Setup(error.to_string())])?;
         let (builder, tickets) = match &settings.client_certificates {
-            None => (builder.with_no_client_auth(), tickets.clone()),
+            None => (builder.with_no_client_auth(), doors.tickets.clone()),
             // A resumed session is not verified again. So no ticket of another listener, which asked
             // for nothing or believed other authorities, may open here, nor one from before a reload.
             Some(clients) => {
@@ -191,11 +269,11 @@ impl Current {
                 (builder.with_client_cert_verifier(verifier), tickets)
             }
         };
-        let mut config = builder.with_cert_resolver(by_name.clone());
+        let mut config = builder.with_cert_resolver(shown.clone());
         config.alpn_protocols = protocols.iter().map(|one| alpn(*one).to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = tickets.0.clone();
-        Ok((Self { config: Arc::new(config), by_name }, warnings))
+        Ok((Self { config: Arc::new(config), shown }, warnings))
     }
 }
 

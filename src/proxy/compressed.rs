@@ -80,13 +80,13 @@ pub fn decide(
 fn announced(head: &ResponseHead, body: &Body) -> Option<u64> {
     match body {
         Body::Worker(_) | Body::Tunnel(_) => announced_length(head),
-        Body::Whole(_) | Body::File(_) | Body::NotSent(_) => length(body),
+        Body::Whole(_) | Body::Page(_) | Body::File(_) | Body::NotSent(_) => length(body),
     }
 }
 
 fn length(body: &Body) -> Option<u64> {
     match body {
-        Body::Whole(bytes) => Some(bytes.len() as u64),
+        Body::Whole(bytes) | Body::Page(bytes) => Some(bytes.len() as u64),
         Body::File(file) => Some(file.length()),
         Body::NotSent(length) => Some(*length),
         Body::Worker(answering) | Body::Tunnel(answering) => match answering.framing() {

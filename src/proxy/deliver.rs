@@ -51,7 +51,7 @@ async fn send(
     };
     let Response { mut head, body } = response;
     match body {
-        Body::Whole(body) => {
+        Body::Whole(body) | Body::Page(body) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));

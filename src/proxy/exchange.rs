@@ -13,14 +13,15 @@ use crate::proxy::deliver::deliver;
 use crate::proxy::error::RequestError;
 use crate::proxy::guards::limits::{self, Phase};
 use crate::proxy::guards::{self, Asked};
+use crate::proxy::nginx_pages::PageStyle;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
-use crate::proxy::settings::{Route, Target as Destination};
+use crate::proxy::settings::{FieldNames, Route, Target as Destination};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
-    own_sessions, pacing, passed, real_ip, respond, route, worker,
+    nginx_pages, own_sessions, pacing, passed, real_ip, respond, route, worker,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
@@ -38,7 +39,14 @@ pub struct Proxy {
 }
 
 impl Service for Proxy {
-    async fn serve(&self, request: Request, mut client: Client<'_>) {
+    async fn serve(&self, mut request: Request, mut client: Client<'_>) {
+        // Nobody knows yet which server is asked.
+        let server = self.shared.default_server(client.info().listener());
+        if let Some(names) = server.map(|server| server.field_names)
+            && names != FieldNames::Tokens
+        {
+            request.keep_fields(|name| names.takes(name));
+        }
         let mut ctx = Context::new(&self.shared, client.info().clone(), request.begun);
         let mut turns = Turns::default();
         let mut response = match respond(self, &request, &mut client, &mut ctx, &mut turns).await {
@@ -49,6 +57,13 @@ impl Service for Proxy {
             turns.finish(response);
             ctx.pay(&mut response.head.fields);
             added::run(&mut response.head, &ctx);
+            let route = ctx.target.as_ref().map(|target| &target.route);
+            if let Some(keepalive) = route.and_then(|route| route.keepalive.as_deref()) {
+                client.keep(keepalive, keepalive.keeps(&ctx.connection, &request));
+            }
+            if let Some(style) = self.page_style(&ctx) {
+                nginx_pages::dress(style, &request, response, &ctx);
+            }
         }
         let delivered = match response {
             Some(mut response) => {
@@ -67,7 +82,11 @@ impl Service for Proxy {
 
     fn refuse(&self, info: &Info, refused: &Refused<'_>) -> Reply {
         let status = StatusCode::from_u16(refused.refusal.status());
-        let reply = pages::refusal(status.unwrap_or(StatusCode::BAD_REQUEST));
+        let mut reply = pages::refusal(status.unwrap_or(StatusCode::BAD_REQUEST));
+        let server = self.shared.default_server(info.listener());
+        if let Some(style) = server.and_then(|server| server.own.answers.pages) {
+            nginx_pages::refusal(style, &mut reply);
+        }
         finish::refused(&self.shared, info, refused, &reply);
         reply
     }
@@ -81,6 +100,18 @@ impl Proxy {
             send: self.send_timeout,
             body: self.body_timeout,
             buffers: &self.shared.buffers,
+        }
+    }
+
+    /// As whom answers are given.
+    fn page_style(&self, ctx: &Context) -> Option<PageStyle> {
+        match &ctx.target {
+            Some(target) => target.route.answers.pages,
+            None => {
+                let named = ctx.server.and_then(|server| self.shared.servers.get(server));
+                let default = || self.shared.default_server(ctx.connection.listener());
+                named.or_else(default)?.own.answers.pages
+            }
         }
     }
 
@@ -105,7 +136,7 @@ impl Proxy {
 
 /// After which errors no connection is kept: what follows on it may not be what it seems.
 fn ends_connection(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 413 | 414 | 431 | 500 | 501 | 502 | 504)
+    matches!(status.as_u16(), 400 | 408 | 413 | 414 | 431 | 500 | 501 | 502 | 504)
 }
 
 /// The way of a request, one turn after the other.

@@ -34,6 +34,7 @@ pub mod merging;
 #[cfg(test)]
 mod model;
 mod modes;
+pub mod nginx_pages;
 pub mod open_streams;
 pub mod origins;
 mod own_redirect;

@@ -106,7 +106,7 @@ pub fn json(json: &Json) -> Result<Reply, Unwritable> {
 fn options() -> Reply {
     let mut fields = Fields::new();
     set(&mut fields, b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-    Reply { status: StatusCode::OK, fields, body: Bytes::new() }
+    Reply { status: StatusCode::OK, fields, body: Bytes::new(), is_page: false }
 }
 
 /// What is answered to a head that makes no request: the connection ends with it.
@@ -118,7 +118,7 @@ pub fn refusal(status: StatusCode) -> Reply {
 
 fn reply(status: StatusCode, mut fields: Fields, content_type: &[u8], body: String) -> Reply {
     set(&mut fields, b"Content-Type", content_type);
-    Reply { status, fields, body: Bytes::from(body) }
+    Reply { status, fields, body: Bytes::from(body), is_page: content_type == HTML }
 }
 
 /// Our own fields; their text is good.
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn pages_name_their_status_and_nobody() {
-        let Reply { status, fields, body } = refusal(StatusCode::BAD_REQUEST);
+        let Reply { status, fields, body, .. } = refusal(StatusCode::BAD_REQUEST);
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert_eq!(fields.get(Name::ContentType), Some(HTML));
         assert_eq!(fields.get(Name::CacheControl), Some(&b"private, no-store"[..]));

@@ -28,8 +28,11 @@ pub fn find(real_ip: Option<&Arc<RealIp>>, request: &Request, ctx: &mut Context)
             let value = fields.iter().find(|field| is_named(field.name)).map(|field| field.value);
             real_ip.find(peer, value.into_iter())
         }
-        // The listener has taken that for the peer.
-        Header::ProxyProtocol => None,
+        Header::ProxyProtocol => {
+            let ends = ctx.connection.proxied().and_then(|proxied| proxied.ends);
+            let source = ends.map(|(source, _)| source.to_string());
+            real_ip.find(peer, source.iter().map(|source| source.as_bytes()))
+        }
     };
     let Found { ip, port, passed } = found?;
     ctx.has_real_ip = true;

@@ -22,6 +22,8 @@ pub struct Response {
 pub enum Body {
     /// It is there.
     Whole(Bytes),
+    /// The same, and tells of the status and nothing else.
+    Page(Bytes),
     /// A file, or parts of it.
     File(Box<FileBody>),
     /// So many bytes, of which a HEAD gets none.
@@ -37,8 +39,10 @@ impl Response {
     pub fn framing(&self, method: &Method) -> (Announce, bool) {
         let may_have = has_body(self.head.status, method);
         match &self.body {
-            Body::Whole(_) if is_bare(self.head.status) => (Announce::Nothing, false),
-            Body::Whole(body) => (Announce::Length(body.len() as u64), may_have),
+            Body::Whole(_) | Body::Page(_) if is_bare(self.head.status) => {
+                (Announce::Nothing, false)
+            }
+            Body::Whole(body) | Body::Page(body) => (Announce::Length(body.len() as u64), may_have),
             Body::File(body) => (Announce::Length(body.length()), may_have),
             Body::NotSent(length) => (Announce::Length(*length), false),
             Body::Worker(answering) => match answering.framing() {
@@ -72,7 +76,8 @@ fn is_bare(status: StatusCode) -> bool {
 
 impl From<Reply> for Response {
     fn from(reply: Reply) -> Self {
-        let head = ResponseHead::compose(reply.status, reply.fields);
-        Self { head, body: Body::Whole(reply.body) }
+        let Reply { status, fields, body, is_page } = reply;
+        let body = if is_page { Body::Page(body) } else { Body::Whole(body) };
+        Self { head: ResponseHead::compose(status, fields), body }
     }
 }

@@ -52,6 +52,11 @@ pub fn answer(shared: &Shared, ctx: &Context, answer: Answer) -> Instead {
             returned.location = Some(own_redirect::absolute(own.redirects, ctx, name, location));
         }
     }
+    let is_bare = returned.status == StatusCode::NO_CONTENT;
+    if returned.status.is_success() && !is_bare && returned.text.is_none() {
+        let media_type = own.type_of(ctx.path().unwrap_or_default());
+        returned.text = Some((media_type.into_owned(), Bytes::new()));
+    }
     Instead::Returned(Box::new(returned))
 }
 
@@ -105,6 +110,7 @@ impl Returned {
         if let Some(location) = location {
             fields.push(b"Location", &location)?;
         }
+        let is_page = text.is_none();
         let body = match text {
             Some(_) if status == StatusCode::NO_CONTENT => Bytes::new(),
             Some((media_type, text)) => {
@@ -117,6 +123,6 @@ impl Returned {
                 pages::page(status, None).into()
             }
         };
-        Ok(Reply { status, fields, body })
+        Ok(Reply { status, fields, body, is_page })
     }
 }

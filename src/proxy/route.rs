@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 
 use crate::downstream::{Client, Protocol, Request};
 use crate::headers::forwarded::{self, Connection};
+use crate::listen::info::Tls;
 use crate::proxy::context::{Context, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
@@ -70,7 +71,11 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
         return Err(to_https(&request.method, name, port, requested.forwarded(came)));
     }
     let tls = connection.tls();
-    if tls.is_some_and(|tls| tls.server_name.is_some() && !tls.names.covers(host.as_str())) {
+    let is_other = |tls: &Tls| {
+        let names = tls.names.as_ref().filter(|_| tls.server_name.is_some());
+        names.is_some_and(|names| !names.covers(host.as_str()))
+    };
+    if tls.is_some_and(is_other) {
         return Err(RequestError::Misdirected.into());
     }
     let Chosen { server, pattern } = shared.table.server(connection.listener(), &host);

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::downstream::keepalive::KeepAlive;
 use crate::files::expires::Expires;
 use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
+use crate::listen::CertificateSettings;
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::{FileSettings, Lies, OwnTexts};
 use crate::proxy::guards::Guard;
 use crate::proxy::guards::limits::Limits;
+use crate::proxy::nginx_pages::PageStyle;
 use crate::proxy::origins::Origins;
 use crate::proxy::pacing::PaceSettings;
 use crate::proxy::passed::Passed;
@@ -60,6 +63,8 @@ pub struct AnswerSettings {
     pub expires: Expires,
     /// With the fields that browsers protect visitors by.
     pub secure: bool,
+    /// As nginx gives them; else pages name nobody.
+    pub pages: Option<PageStyle>,
 }
 
 /// What stands in place of a route's path in what workers are asked for.
@@ -133,6 +138,8 @@ pub struct Route {
     pub answers: AnswerSettings,
     /// `None`: answers go as they are.
     pub compression: Option<Arc<Compression>>,
+    /// How connections go on; else as `limits` say.
+    pub keepalive: Option<Arc<KeepAlive>>,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
     pub access_log: AccessLogs,
@@ -258,6 +265,30 @@ impl Restricts for Arc<Route> {
     }
 }
 
+/// Which names of fields are believed (nginx `ignore_invalid_headers`, `underscores_in_headers`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldNames {
+    /// All that RFC 9110 has.
+    #[default]
+    Tokens,
+    /// Of letters, digits and `-`; others are dropped, since workers may take `_` and `-` for one another.
+    Plain,
+    /// The same, and `_`.
+    Underscores,
+}
+
+impl FieldNames {
+    /// Whether a field of this name is one.
+    pub fn takes(self, name: &[u8]) -> bool {
+        let is_plain = |byte: &u8| {
+            byte.is_ascii_alphanumeric()
+                || *byte == b'-'
+                || (*byte == b'_' && self == Self::Underscores)
+        };
+        self == Self::Tokens || name.iter().all(is_plain)
+    }
+}
+
 /// A virtual host.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -265,6 +296,10 @@ pub struct Server {
     pub names: Vec<String>,
     /// All where it names none.
     pub listeners: Option<Vec<Listens>>,
+    /// Shown to who asks for it by TLS, in place of the listener's.
+    pub certificates: Vec<CertificateSettings>,
+    /// Which fields of requests count, where it is a listener's default.
+    pub field_names: FieldNames,
     /// The patterns among its names, at the same places.
     pub patterns: Vec<Option<Matcher>>,
     pub routes: Vec<Route>,

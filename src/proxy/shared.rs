@@ -18,7 +18,7 @@ use crate::proxy::mass_logout::Guards;
 use crate::proxy::merging::Merges;
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::replaced_seals::ReplacedSeals;
-use crate::proxy::settings::Route;
+use crate::proxy::settings::{FieldNames, Route};
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::{Opened, TicketCache};
 use crate::proxy::touches::Touches;
@@ -59,7 +59,7 @@ pub struct Upstream {
 /// Everything that requests share.
 pub struct Shared {
     pub clock: Clock,
-    pub table: Table<Arc<Route>>,
+    pub table: Arc<Table<Arc<Route>>>,
     pub upstreams: Vec<Upstream>,
     /// Ticket names of all policies: none of them reaches a worker.
     pub tickets: Vec<String>,
@@ -109,9 +109,15 @@ pub struct ServerFacts {
     pub patterns: Vec<Option<Matcher>>,
     /// What has no route of its own, and what is run before any is looked for.
     pub own: Arc<Route>,
+    pub field_names: FieldNames,
 }
 
 impl Shared {
+    /// The server that answers on a listener where nobody says which one is asked.
+    pub fn default_server(&self, listener: usize) -> Option<&ServerFacts> {
+        self.servers.get(self.table.default_server(listener)?)
+    }
+
     /// What a server is called first, where it has a name.
     pub fn server_name(&self, server: usize) -> Option<&str> {
         let server = self.servers.get(server)?;

@@ -149,6 +149,11 @@ impl<T> Table<T> {
             .map_or(Chosen { server: 0, pattern: None }, |names| names.find(host.as_str()))
     }
 
+    /// The server that answers whoever names none.
+    pub fn default_server(&self, listener: usize) -> Option<usize> {
+        Some(self.names(listener)?.find("").server)
+    }
+
     /// What the server is called that answers whoever names no host: its first name without a `*`.
     pub fn name_without_host(&self, listener: usize) -> Option<&str> {
         let server = self.names(listener)?.find("").server;

@@ -22,6 +22,11 @@ pub fn syslog(now: UnixMillis, out: &mut Vec<u8>) {
     with_second(now, |second| out.extend_from_slice(second.syslog.as_bytes()));
 }
 
+/// `2026/11/30 11:36:39`, as nginx's error log has it.
+pub fn error_log(now: UnixMillis, out: &mut Vec<u8>) {
+    with_second(now, |second| out.extend_from_slice(second.error_log.as_bytes()));
+}
+
 /// What a second is called, made once for each thread.
 #[derive(Default)]
 struct Second {
@@ -29,6 +34,7 @@ struct Second {
     local: String,
     iso8601: String,
     syslog: String,
+    error_log: String,
 }
 
 fn with_second(now: UnixMillis, read: impl FnOnce(&Second)) {
@@ -53,6 +59,7 @@ impl Second {
             local: at.strftime("%d/%b/%Y:%H:%M:%S %z").to_string(),
             iso8601: at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
             syslog: at.strftime("%b %e %H:%M:%S").to_string(),
+            error_log: at.strftime("%Y/%m/%d %H:%M:%S").to_string(),
         }
     }
 }
@@ -69,6 +76,7 @@ mod tests {
         assert_eq!(second.local, "30/Nov/2026:00:53:20 +0000");
         assert_eq!(second.iso8601, "2026-11-30T00:53:20+00:00");
         assert_eq!(second.syslog, "Nov 30 00:53:20");
+        assert_eq!(second.error_log, "2026/11/30 00:53:20");
         let offset = Offset::from_seconds(-(3 * 3600 + 1800)).expect("an offset");
         let second = Second::of(1_796_774_400, TimeZone::fixed(offset));
         assert_eq!(second.local, "08/Dec/2026:20:30:00 -0330");

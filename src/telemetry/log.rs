@@ -5,6 +5,7 @@
 //! error, each with one `write`; files, rotation and shipping are the service manager's business.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::EnvFilter;
@@ -14,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, registry};
 
+use crate::telemetry::error_log::{self, ErrorLog};
 use crate::telemetry::{Format, LogSettings};
 
 /// What holds where the operator's filter says nothing. `level: warn` quiets the process's own
@@ -24,8 +26,14 @@ const BASE: &str = "info,access=info,audit=info";
 /// applications can live in one test process.
 ///
 /// # Errors
-/// Says what is wrong with `settings.level`.
+/// Says what is wrong with `settings.level`, or which log does not open.
 pub fn init(settings: &LogSettings) -> Result<(), String> {
+    if !settings.error_logs.is_empty() {
+        let log = Arc::new(ErrorLog::open(&settings.error_logs)?);
+        error_log::install(&log);
+        let _ = error_log::subscriber(log).try_init();
+        return Ok(());
+    }
     let subscriber = subscriber(settings, io::stderr, io::stderr().is_terminal())?;
     // The one way to fail is that somebody was first.
     let _ = subscriber.try_init();

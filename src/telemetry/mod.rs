@@ -8,6 +8,7 @@
 pub mod access;
 pub mod access_logs;
 pub mod audit;
+pub mod error_log;
 pub mod findings;
 pub mod labels;
 pub mod local_time;
@@ -33,11 +34,18 @@ pub struct LogSettings {
     pub level: String,
     /// Whether access lines are written.
     pub access: bool,
+    /// Logs in nginx's form, in place of standard error.
+    pub error_logs: Vec<error_log::ErrorLogSettings>,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: Format::Text, level: "info".to_owned(), access: true }
+        Self {
+            format: Format::Text,
+            level: "info".to_owned(),
+            access: true,
+            error_logs: Vec::new(),
+        }
     }
 }
 

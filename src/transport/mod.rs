@@ -8,8 +8,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use rustix::net::RecvFlags;
 use socket2::SockRef;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -124,6 +125,28 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.into(),
             Self::Unix(stream) => stream.into(),
+        }
+    }
+}
+
+impl Socket {
+    /// Copies what has come, without taking it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(into).await,
+            Self::Unix(stream) => loop {
+                stream.readable().await?;
+                let peeked = stream.try_io(Interest::READABLE, || {
+                    Ok(rustix::net::recv(stream, &mut *into, RecvFlags::PEEK)?.0)
+                });
+                match peeked {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    peeked => return peeked,
+                }
+            },
         }
     }
 }

@@ -70,11 +70,26 @@ pub fn response_head(
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
     match reason {
-        b"" => out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
+        b"" => out.extend_from_slice(usual_reason(status).as_bytes()),
         reason => out.extend_from_slice(reason),
     }
     out.extend_from_slice(b"\r\n");
     head_fields(out, fields, announce);
+}
+
+/// The reason phrase of a status: nginx's, where scripts have learnt to look for it.
+fn usual_reason(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        302 => "Moved Temporarily",
+        405 => "Not Allowed",
+        408 => "Request Time-out",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Large",
+        416 => "Requested Range Not Satisfiable",
+        503 => "Service Temporarily Unavailable",
+        504 => "Gateway Time-out",
+        _ => status.canonical_reason().unwrap_or_default(),
+    }
 }
 
 /// Appends the line that a chunk of this many bytes begins with; [`CHUNK_END`] follows the bytes.

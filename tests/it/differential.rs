@@ -11,6 +11,7 @@ mod balancing;
 mod choosing;
 mod compare;
 mod compressed;
+mod connections;
 mod group;
 mod plain;
 mod rewriting;
@@ -39,6 +40,7 @@ themes! {
     balancing
     choosing
     compressed
+    connections
     plain
     rewriting
     served

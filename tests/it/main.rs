@@ -40,6 +40,7 @@ mod mistakes;
 mod modes;
 mod nginx_conf_reader;
 mod nginx_files;
+mod nginx_program;
 mod nginx_rewriting;
 mod on_store_down;
 mod operations;

@@ -256,7 +256,7 @@ fn buffer_size(text: &str) -> Parsed<usize> {
 }
 
 /// `server=ADDRESS[:PORT]|unix:PATH[,facility=…][,severity=…][,tag=…][,nohostname]`, as in nginx.
-fn syslog(parameters: &str) -> Parsed<SyslogSettings> {
+pub(super) fn syslog(parameters: &str) -> Parsed<SyslogSettings> {
     const FACILITIES: [&str; 24] = [
         "kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock",
         "authpriv", "ftp", "ntp", "audit", "alert", "cron", "local0", "local1", "local2", "local3",

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 use serde_saphyr::Spanned;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::diagnostic::Place;
 use crate::config::environment::System;
@@ -123,15 +123,19 @@ fn read_key(system: &dyn System, path: &Path) -> Parsed<PrivateKeyDer<'static>> 
 
 fn belong_together(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Parsed<()> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    match CertifiedKey::from_der(chain, key, &provider) {
-        Ok(_) => Ok(()),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(Flaw::new(
+    let known = "RSA from 2048 bits, ECDSA (P-256, P-384, P-521) and Ed25519 keys are known";
+    let unusable =
+        |error: String| Flaw::new(format!("cannot be used with its certificate: {error}"), known);
+    let signing = provider.key_provider.load_private_key(key);
+    let signing = signing.map_err(|error| unusable(error.to_string()))?;
+    let own = chain.first().map(|first| X509Certificate::from_der(first));
+    let (_, own) = own.and_then(Result::ok).ok_or_else(|| unusable("it is none".to_owned()))?;
+    let own = own.tbs_certificate.subject_pki.raw;
+    if signing.public_key().is_some_and(|public| public.as_ref() != own) {
+        return Err(Flaw::new(
             "is not the key of the certificate",
             "the first certificate of `chain` must be the one that was issued for this key",
-        )),
-        Err(error) => Err(Flaw::new(
-            format!("cannot be used with its certificate: {error}"),
-            "RSA from 2048 bits, ECDSA (P-256, P-384, P-521) and Ed25519 keys are known",
-        )),
+        ));
     }
+    Ok(())
 }

@@ -222,7 +222,10 @@ impl Checker<'_> {
             },
         )?;
         if let admin::Address::Inet(inet) = address {
-            if listeners.iter().any(|listener| super::listeners::collide(listener.address, inet)) {
+            if listeners
+                .iter()
+                .any(|listener| super::listeners::collide(&listener.address, &inet.into()))
+            {
                 self.error(
                     place,
                     path,
@@ -261,13 +264,17 @@ impl Checker<'_> {
         const FORMATS: [(&str, telemetry::Format); 2] =
             [("text", telemetry::Format::Text), ("json", telemetry::Format::Json)];
         let default = telemetry::LogSettings::default();
-        let Some(given) = &file.log else { return default };
+        let error_logs = self.error_logs(file);
+        let Some(given) = &file.log else {
+            return telemetry::LogSettings { error_logs, ..default };
+        };
         telemetry::LogSettings {
             format: self.or(&given.format, "log.format", default.format, |text| {
                 choice(text, "log format", &FORMATS)
             }),
             level: self.or(&given.level, "log.level", default.level, log_level),
             access: given.access.as_ref().map_or(default.access, |switch| switch.value),
+            error_logs,
         }
     }
 

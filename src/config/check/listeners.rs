@@ -8,8 +8,8 @@ use serde_saphyr::Spanned;
 use crate::config::schema::{self, File, Given, Listener, ListenerTls, Text};
 use crate::config::value::{Flaw, address, choice};
 use crate::listen::{
-    CertificateSettings, Certificates, ClientCertificates, ListenerSettings, Protocol, TlsSettings,
-    TlsVersion,
+    Address, CertificateSettings, Certificates, ClientCertificates, ListenerSettings, Protocol,
+    ServerCertificates, TlsSettings, TlsVersion,
 };
 use crate::proxy::settings::Server;
 
@@ -46,12 +46,14 @@ impl Checker<'_> {
         let mut listeners: Vec<(ListenerSettings, usize)> = Vec::new();
         for (index, listener) in given.iter().enumerate() {
             let path = format!("listeners[{index}]");
-            let Some(settings) = self.listener(listener, &path, &names, &ports, state) else {
+            let of_servers = of_servers(servers, index);
+            let Some(settings) = self.listener(listener, &path, of_servers, &names, &ports, state)
+            else {
                 continue;
             };
-            let address = settings.address;
+            let address = settings.address.clone();
             if let Some((other, line)) =
-                listeners.iter().find(|(other, _)| collide(other.address, address))
+                listeners.iter().find(|(other, _)| collide(&other.address, &address))
             {
                 let flaw = Flaw::new(
                     format!(
@@ -76,6 +78,7 @@ impl Checker<'_> {
         &mut self,
         given: &Spanned<Listener>,
         path: &str,
+        of_servers: Vec<ServerCertificates>,
         names: &[String],
         tls_ports: &[u16],
         state: &Path,
@@ -91,28 +94,20 @@ impl Checker<'_> {
         let tls = listener
             .tls
             .as_ref()
-            .map(|tls| self.listener_tls(tls, &format!("{path}.tls"), names, state));
+            .map(|tls| self.listener_tls(tls, &format!("{path}.tls"), of_servers, names, state));
         let protocols = self.protocols(listener, &format!("{path}.protocols"));
-        if on(&listener.proxy_protocol) {
-            let flaw = Flaw::new(
-                "is not built yet, and to ignore it would be unsafe: the load balancer's address would count as every client's",
-                "leave it out, and let the load balancer send X-Forwarded-For (`trusted_proxies`)",
-            );
-            self.error(
-                listener.proxy_protocol.as_ref().and_then(at),
-                &format!("{path}.proxy_protocol"),
-                flaw,
-            );
-        }
         let redirect_to_https =
             self.redirect(&listener.redirect_to_https, tls.is_some(), tls_ports, path);
-        Some(ListenerSettings { address: address?, tls, protocols, redirect_to_https })
+        let proxy_protocol = on(&listener.proxy_protocol);
+        let address = address?;
+        Some(ListenerSettings { address, tls, protocols, proxy_protocol, redirect_to_https })
     }
 
     fn listener_tls(
         &mut self,
         given: &Spanned<ListenerTls>,
         path: &str,
+        of_servers: Vec<ServerCertificates>,
         names: &[String],
         state: &Path,
     ) -> TlsSettings {
@@ -129,6 +124,7 @@ impl Checker<'_> {
         }
         let self_signed = tls.self_signed.as_ref().filter(|switch| switch.value);
         match self_signed {
+            None if items(&tls.certificates).is_empty() && !of_servers.is_empty() => {}
             None if items(&tls.certificates).is_empty() => self.error(at(given), path, Flaw::new(
                 "has no certificate",
                 "add `certificates: [{ chain: …, key: … }]`, or `self_signed: true` for a first look",
@@ -155,7 +151,7 @@ impl Checker<'_> {
             });
         let client_certificates = self
             .client_certificates(&tls.client_certificates, &format!("{path}.client_certificates"));
-        TlsSettings { certificates, min_version, client_certificates }
+        TlsSettings { certificates, of_servers, min_version, client_certificates }
     }
 
     fn client_certificates(
@@ -222,14 +218,6 @@ impl Checker<'_> {
             let path = format!("{path}[{index}]");
             match choice(&given.value, "protocol", &PROTOCOLS) {
                 Err(flaw) => self.error(at(given), &path, flaw),
-                Ok(Protocol::Http2) if listener.tls.is_none() => self.error(
-                    at(given),
-                    &path,
-                    Flaw::new(
-                        "HTTP/2 is spoken over TLS only, as browsers do",
-                        "leave `h2` out, or add `tls:`",
-                    ),
-                ),
                 Ok(protocol) if protocols.contains(&protocol) => {
                     self.error(at(given), &path, Flaw::new("is listed twice", "keep one"));
                 }
@@ -305,7 +293,7 @@ impl Checker<'_> {
         for (index, given) in items(&file.listeners).iter().enumerate() {
             let Some(address) = &given.value.address else { continue };
             let serves = |listener: &&ListenerSettings| {
-                address.value.parse() == Ok(listener.address)
+                address::listener(&address.value).ok().as_ref() == Some(&listener.address)
                     && listener.tls.is_none()
                     && listener.redirect_to_https.is_none()
             };
@@ -320,10 +308,24 @@ impl Checker<'_> {
 }
 
 /// Whether two listening addresses cannot be had at once.
-pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn collide(a: &Address, b: &Address) -> bool {
+    let (Some(a), Some(b)) = (a.tcp(), b.tcp()) else { return a == b };
     let same_family = a.is_ipv4() == b.is_ipv4();
     let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && same_family && same_ip
+}
+
+/// The certificates of servers that answer on a listener.
+fn of_servers(servers: &[Server], listener: usize) -> Vec<ServerCertificates> {
+    let listens = |server: &Server| {
+        let named = server.listeners.as_ref();
+        named.is_none_or(|named| named.iter().any(|one| one.listener == listener))
+    };
+    let servers = servers.iter().enumerate();
+    let with_some = servers.filter(|(_, one)| !one.certificates.is_empty() && listens(one));
+    with_some
+        .map(|(server, one)| ServerCertificates { server, files: one.certificates.clone() })
+        .collect()
 }
 
 /// The names that a certificate of our own is made for.
@@ -364,10 +366,13 @@ mod tests {
             ("0.0.0.0:80", "[::]:80", false),
             ("[::]:80", "[::1]:80", true),
             ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("unix:/a", "unix:/a", true),
+            ("unix:/a", "unix:/b", false),
+            ("unix:/a", "0.0.0.0:80", false),
         ] {
-            let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
-            assert_eq!(collide(parse(a), parse(b)), expected, "{a} {b}");
-            assert_eq!(collide(parse(b), parse(a)), expected, "{b} {a}");
+            let parse = |text: &str| address::listener(text).expect("an address");
+            assert_eq!(collide(&parse(a), &parse(b)), expected, "{a} {b}");
+            assert_eq!(collide(&parse(b), &parse(a)), expected, "{b} {a}");
         }
     }
 }

@@ -88,6 +88,7 @@ impl Checker<'_> {
             lies: None,
             own_texts: Arc::default(),
             access_log: access_log.clone(),
+            keepalive: None,
         })
     }
 }

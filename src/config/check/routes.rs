@@ -139,6 +139,7 @@ impl Checker<'_> {
             compression: self.compression(route),
             own_texts: self.own_texts(route),
             lies: self.lies(route),
+            keepalive: self.keepalive(route).map(Arc::new),
             body_bytes_max,
             request_headers: self.request_headers(route),
             forwarded_headers: route.unless_off(&key::forwarded_headers),

@@ -8,7 +8,8 @@ use serde_saphyr::Spanned;
 use crate::config::diagnostic::Place;
 use crate::config::schema::{File, key};
 use crate::config::value::{Flaw, name};
-use crate::proxy::settings::{self, Denied, Require};
+use crate::listen::CertificateSettings;
+use crate::proxy::settings::{self, Denied, FieldNames, Require};
 use crate::routing::location;
 use crate::routing::pattern::Case;
 use crate::routing::table::Listens;
@@ -17,7 +18,7 @@ use crate::variables::matcher::{BadMatcher, Matcher};
 
 use super::cursor::{At, RouteAt, ServerAt, servers};
 use super::modes::shared_name;
-use super::{Checker, at, items};
+use super::{Checker, at, items, on};
 
 impl Checker<'_> {
     pub(super) fn servers(
@@ -52,9 +53,35 @@ impl Checker<'_> {
             let own_sessions = self.own_sessions(&routes, &own.access_log);
             let routes = routes.into_iter().map(|(_, route)| route).chain(own_sessions).collect();
             let patterns = names.iter().map(|name| self.pattern(&server, name)).collect();
-            checked.push(settings::Server { names, listeners, patterns, routes, own });
+            let certificates = self.server_certificates(&server);
+            let given = server.at.value;
+            let field_names =
+                match (on(&given.ignore_invalid_headers), on(&given.underscores_in_headers)) {
+                    (false, _) => FieldNames::Tokens,
+                    (true, false) => FieldNames::Plain,
+                    (true, true) => FieldNames::Underscores,
+                };
+            checked.push(settings::Server {
+                names,
+                listeners,
+                certificates,
+                field_names,
+                patterns,
+                routes,
+                own,
+            });
         }
         checked
+    }
+
+    fn server_certificates(&mut self, server: &ServerAt<'_>) -> Vec<CertificateSettings> {
+        let example = ["/etc/cloakroom/tls/site.pem", "/etc/cloakroom/tls/site.key"];
+        let path = server.at.path_of("certificates");
+        let given = items(&server.at.value.certificates).iter().enumerate();
+        let pairs: Vec<_> = given
+            .map(|(index, pair)| self.key_pair(pair, &format!("{path}[{index}]"), example))
+            .collect();
+        pairs.into_iter().flatten().map(|(chain, key)| CertificateSettings { chain, key }).collect()
     }
 
     /// The listeners that a server names by their addresses: `0.0.0.0:443`, and `default_server`

@@ -8,8 +8,8 @@
 use serde::Deserialize;
 
 use super::{
-    AccessLog, CrossSite, Given, LimitConn, LimitExcept, LimitReq, List, Named, OnStoreDown,
-    Several, ShortOr, Step, Text, Texts,
+    AccessLog, Certificate, CrossSite, Given, LimitConn, LimitExcept, LimitReq, List, Named,
+    OnStoreDown, Several, ShortOr, Step, Text, Texts,
 };
 
 /// A key that is inherited.
@@ -141,6 +141,13 @@ levels! {
         zstd_comp_level: u32,
         expires: String,
         security_headers: bool,
+        server_tokens: String,
+        msie_padding: bool,
+        keepalive_timeout: String,
+        keepalive_header: String,
+        keepalive_requests: u32,
+        keepalive_time: String,
+        keepalive_disable: Texts,
         disable_symlinks: String,
         log_not_found: bool,
         absolute_redirect: bool,
@@ -158,6 +165,9 @@ levels! {
         names: List<String>,
         listeners: List<String>,
         rewrite: List<ShortOr<Step>>,
+        certificates: List<Certificate>,
+        ignore_invalid_headers: Given<bool>,
+        underscores_in_headers: Given<bool>,
         routes: List<Route>,
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{Flaw, Parsed};
+use crate::listen::Address;
 
 /// Where something listens, as it is written: perhaps with a name that is to be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +20,15 @@ pub enum Place {
 /// Reads the address of a listener.
 ///
 /// # Errors
-/// Anything but an IP address and a port.
-pub fn listener(text: &str) -> Parsed<SocketAddr> {
+/// Anything but an IP address and a port, or `unix:` and an absolute path.
+pub fn listener(text: &str) -> Parsed<Address> {
     if let Ok(address) = text.parse() {
-        return Ok(address);
+        return Ok(Address::Tcp(address));
+    }
+    if text.starts_with("unix:")
+        && let Place::Unix(path) = endpoint(text)?
+    {
+        return Ok(Address::Unix(path));
     }
     let help = match text.strip_prefix("*:").unwrap_or(text).parse::<u16>() {
         Ok(port) => {
@@ -104,7 +110,11 @@ mod tests {
     #[test]
     fn a_listener_has_an_address_and_a_port() {
         for text in ["0.0.0.0:443", "[::]:80", "127.0.0.1:0"] {
-            assert_eq!(listener(text), Ok(text.parse().expect("an address")), "{text}");
+            assert_eq!(
+                listener(text),
+                Ok(Address::Tcp(text.parse().expect("an address"))),
+                "{text}"
+            );
         }
         for (text, help) in [
             ("443", "write `0.0.0.0:443`, and `[::]:443` as a second listener for IPv6"),

@@ -107,11 +107,16 @@ impl Http1 {
             Announce::Length(_) => (announce, Framing::Ended),
             Announce::Chunked | Announce::Nothing => (Announce::Nothing, Framing::Ended),
         };
-        self.keeps &= !self.conn.is_draining() && !self.receiving.waits();
+        let told = self.info().told();
+        let is_last = told.is_none() && self.info().has_had_all();
+        self.keeps &= !is_last && !self.conn.is_draining() && !self.receiving.waits();
         if !self.keeps {
             push(&mut head.fields, b"Connection", b"close");
-        } else if self.version == Version::Http10 {
+        } else if self.version == Version::Http10 || told.is_some() {
             push(&mut head.fields, b"Connection", b"keep-alive");
+            if let Some(seconds @ 1..) = told {
+                push(&mut head.fields, b"Keep-Alive", format!("timeout={seconds}").as_bytes());
+            }
         }
         if !head.fields.has(Name::Date) {
             let date = httpdate::fmt_http_date(SystemTime::now());

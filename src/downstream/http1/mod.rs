@@ -18,6 +18,7 @@ use http::StatusCode;
 
 use super::alarm::Alarm;
 use super::client::Client;
+use super::keepalive::KeepAlive;
 use super::refused::{Refusal, Refused};
 use super::{Reply, Service};
 use crate::listen::{self, Conn, Info};
@@ -77,10 +78,10 @@ pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, servi
         match head::read(&mut http1.conn, limits.header_bytes).await {
             Ok(Head { request, framing, options }) => {
                 let info = http1.conn.info();
-                let served = info.request_head_complete(request.begun);
-                let is_last = served >= limits.keepalive_requests;
+                info.request_head_complete(request.begun);
+                info.tell(None);
                 http1.begin_request(&request, framing);
-                http1.keeps = options.keeps(http1.version) && !is_last;
+                http1.keeps = options.keeps(http1.version);
                 Box::pin(service.serve(request, Client::Http1(&mut http1))).await;
             }
             Err(Some(refusal)) => return Box::pin(http1.refuse(refusal, service)).await,
@@ -123,6 +124,13 @@ impl Http1 {
 
     pub fn let_grow(&mut self, may_grow: bool) {
         self.may_grow = may_grow;
+    }
+
+    /// How the connection goes on behind the answer that comes.
+    pub fn keep(&mut self, keepalive: &KeepAlive, keeps: bool) {
+        self.keeps &= keeps;
+        self.info().tell(Some(keepalive.told));
+        self.info().may_rest(keepalive.timeout);
     }
 
     pub fn keep_no_longer(&mut self) {
@@ -199,7 +207,7 @@ impl Http1 {
     }
 
     async fn send(&mut self, reply: Reply) -> Result<(), super::ClientFailure> {
-        let Reply { status, fields, body } = reply;
+        let Reply { status, fields, body, .. } = reply;
         let mut head = ResponseHead::compose(status, fields);
         self.begin(&mut head, Announce::Length(body.len() as u64), true)?;
         let mut rest = &body[..];

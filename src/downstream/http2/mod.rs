@@ -199,7 +199,7 @@ impl Serving {
 }
 
 async fn send(stream: &mut Http2, reply: Reply) -> Result<(), super::ClientFailure> {
-    let Reply { status, fields, body } = reply;
+    let Reply { status, fields, body, .. } = reply;
     let head = ResponseHead::compose(status, fields);
     stream.begin(&head, Announce::Length(body.len() as u64), true)?;
     let mut rest = &body[..];

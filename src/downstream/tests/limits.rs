@@ -37,7 +37,7 @@ async fn dribbled_head_gets_408() {
         })
         .await;
         let text = String::from_utf8_lossy(&answer);
-        assert!(text.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{text}");
+        assert!(text.starts_with("HTTP/1.1 408 Request Time-out\r\n"), "{text}");
         assert!(begun.elapsed() >= SHORT);
         assert_eq!(proxy.refused(), [408]);
         assert_eq!(proxy.gate.counts().header_timeouts, 1);

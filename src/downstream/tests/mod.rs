@@ -85,20 +85,27 @@ impl Proxy {
                     names: vec!["shop.example".to_owned()],
                     directory: certificates.path().to_owned(),
                 },
+                of_servers: Vec::new(),
                 min_version: TlsVersion::Tls12,
                 client_certificates: None,
             }),
         };
         let settings = ListenerSettings {
-            address: "127.0.0.1:0".parse().expect("an address"),
+            address: listen::Address::Tcp("127.0.0.1:0".parse().expect("an address")),
             tls,
-            protocols: vec![Protocol::Http2, Protocol::Http1],
+            protocols: match transport {
+                Transport::Plain => vec![Protocol::Http1],
+                Transport::Tls => vec![Protocol::Http2, Protocol::Http1],
+            },
+            proxy_protocol: false,
             redirect_to_https: Some(8443),
         };
-        let opened = listen::open(&[settings], &mut Inherited::default(), Clock::System.now())
-            .expect("loopback");
+        let nobody: listen::ChooseServer = Arc::new(|_, _| None);
+        let opened =
+            listen::open(&[settings], &mut Inherited::default(), &nobody, Clock::System.now())
+                .expect("loopback");
         let trusted = client_config(certificates.path());
-        let address = opened.listeners[0].address();
+        let address = opened.listeners[0].address().tcp().expect("it is TCP");
         let gate = Gate::new(limits.connections, limits.connections_per_client);
         let notes = Arc::new(Notes {
             patience,

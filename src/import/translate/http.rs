@@ -1,7 +1,8 @@
 //! The `http` block: what holds everywhere, upstreams, maps, log formats, servers.
 
+use super::Folders;
 use super::limits;
-use super::listeners::Listeners;
+use super::listeners::{Listeners, certificates};
 use super::notes::Notes;
 use super::routes::{self, Level, Made};
 use super::scope::Scope;
@@ -10,10 +11,11 @@ use super::upstreams::Upstreams;
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::{Directive, Tree};
 
-pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes) -> Map {
+pub fn translate(http: &Directive, tree: &Tree, folders: &Folders<'_>, notes: &mut Notes) -> Map {
     let block = http.children();
     let scope = Scope::default().with(block);
-    let mut made = Made { upstreams: Upstreams::default(), tree, prefix };
+    let Folders { prefix, conf, as_nginx } = *folders;
+    let mut made = Made { upstreams: Upstreams::default(), tree, prefix, conf, as_nginx };
     let (mut maps, mut geos, mut splits) = (Map::default(), Map::default(), Map::default());
     let mut formats = Map::default();
     for directive in block {
@@ -35,6 +37,9 @@ pub fn translate(http: &Directive, tree: &Tree, prefix: &str, notes: &mut Notes)
     }
     let mut defaults = routes::keys(block, Level::Http, &made, notes);
     defaults.extend(built_in(block));
+    if as_nginx {
+        unasked(&mut defaults, &scope, prefix);
+    }
     let mut listeners = Listeners::default();
     let mut servers = Vec::new();
     for server in block.iter().filter(|directive| directive.name.text == "server") {
@@ -113,6 +118,31 @@ fn any_text(block: &[Directive]) -> bool {
     })
 }
 
+/// Which fields of requests count.
+fn field_names(map: &mut Map, scope: &Scope<'_>, as_nginx: bool) {
+    let given = scope.value("ignore_invalid_headers");
+    let ignores = given.map_or(as_nginx, |word| word.eq_ignore_ascii_case("on"));
+    if ignores || given.is_some() {
+        map.add("ignore_invalid_headers", Yaml::on(ignores));
+    }
+    if scope.is_on("underscores_in_headers") {
+        map.add("underscores_in_headers", Yaml::on(true));
+    }
+}
+
+/// What nginx does where a file says nothing.
+fn unasked(defaults: &mut Map, scope: &Scope<'_>, prefix: &str) {
+    if scope.find("server_tokens").is_none() {
+        defaults.add("server_tokens", Yaml::text("on"));
+    }
+    if scope.find("keepalive_timeout").is_none() {
+        defaults.add("keepalive_timeout", Yaml::text("75s"));
+    }
+    if scope.find("root").is_none() {
+        defaults.add("root", Yaml::text(super::listeners::within(prefix, "html")));
+    }
+}
+
 fn server(
     server: &Directive,
     scope: &Scope<'_>,
@@ -129,10 +159,16 @@ fn server(
         .filter(|directive| directive.name.text == "server_name")
         .flat_map(|directive| directive.args.iter().map(|word| word.text.as_str()))
         .collect();
-    let named = listeners.of_server(block, &scope, made.prefix, notes);
-    map.add_with("listeners", Yaml::texts(named), comment);
+    let named = listeners.of_server(block, &scope, notes);
+    map.add_with("listeners", Yaml::texts(named.clone()), comment);
     let names = if names.is_empty() { vec![""] } else { names };
     map.add("names", Yaml::texts(names));
+    field_names(&mut map, &scope, made.as_nginx);
+    let is_tls = listeners.has_tls(&named);
+    let pairs = if is_tls { certificates(&scope, made.conf, notes) } else { Vec::new() };
+    if !pairs.is_empty() {
+        map.add("certificates", Yaml::List(pairs));
+    }
     map.extend(routes::keys(block, Level::Server, made, notes));
     let steps = scripts::steps(block, Level::Server, &scope, made, notes);
     if !steps.is_empty() {
@@ -225,15 +261,11 @@ fn timeouts(scope: &Scope<'_>) -> Map {
     for (name, key) in [
         ("client_header_timeout", "header_timeout"),
         ("client_body_timeout", "body_timeout"),
-        ("keepalive_timeout", "keepalive_timeout"),
         ("send_timeout", "send_timeout"),
     ] {
         if let Some(time) = scope.time(name) {
             limits.add(key, Yaml::text(time));
         }
-    }
-    if let Some(number) = scope.value("keepalive_requests") {
-        limits.add("keepalive_requests", Yaml::Plain(number.to_owned()));
     }
     let mut file = Map::default();
     if !limits.is_empty() {

@@ -18,8 +18,6 @@ struct Listener {
     is_tls: bool,
     is_http2: bool,
     proxy_protocol: bool,
-    /// Chains and keys, each pair once.
-    certificates: Vec<(String, String)>,
     min_version: Option<&'static str>,
 }
 
@@ -29,7 +27,6 @@ impl Listeners {
         &mut self,
         block: &[Directive],
         scope: &Scope<'_>,
-        prefix: &str,
         notes: &mut Notes,
     ) -> Vec<String> {
         let mut named = Vec::new();
@@ -40,7 +37,7 @@ impl Listeners {
             for address in addresses(&listen, directive, notes) {
                 let default = if listen.default_server { " default_server" } else { "" };
                 named.push(format!("{address}{default}"));
-                self.add(address, &listen, all_tls, scope, prefix);
+                self.add(address, &listen, all_tls, scope);
             }
             if listen.quic {
                 notes.say(Matter::Left, directive, "HTTP/3 is not spoken");
@@ -54,19 +51,12 @@ impl Listeners {
                 port: Some(80),
                 last_port: None,
             };
-            self.add(address, &Listen::at(anywhere), all_tls, scope, prefix);
+            self.add(address, &Listen::at(anywhere), all_tls, scope);
         }
         named
     }
 
-    fn add(
-        &mut self,
-        address: String,
-        listen: &Listen,
-        all_tls: bool,
-        scope: &Scope<'_>,
-        prefix: &str,
-    ) {
+    fn add(&mut self, address: String, listen: &Listen, all_tls: bool, scope: &Scope<'_>) {
         let at = match self.0.iter().position(|other| other.address == address) {
             Some(at) => at,
             None => {
@@ -75,7 +65,6 @@ impl Listeners {
                     is_tls: false,
                     is_http2: false,
                     proxy_protocol: false,
-                    certificates: Vec::new(),
                     min_version: None,
                 });
                 self.0.len() - 1
@@ -88,17 +77,18 @@ impl Listeners {
         if !listener.is_tls {
             return;
         }
-        let given = |name| scope.all(name).into_iter().filter_map(Directive::first);
-        for (chain, key) in given("ssl_certificate").zip(given("ssl_certificate_key")) {
-            let pair = (within(prefix, chain), within(prefix, key));
-            if !listener.certificates.contains(&pair) {
-                listener.certificates.push(pair);
-            }
-        }
         if let Some(protocols) = scope.find("ssl_protocols") {
             let has_12 = protocols.args.iter().any(|word| word.text == "TLSv1.2");
             listener.min_version = Some(if has_12 { "1.2" } else { "1.3" });
         }
+    }
+
+    /// Whether one of these, as a server names them, speaks TLS.
+    pub fn has_tls(&self, named: &[String]) -> bool {
+        let is = |one: &Listener| {
+            named.iter().any(|name| name.split(' ').next() == Some(one.address.as_str()))
+        };
+        self.0.iter().any(|one| one.is_tls && is(one))
     }
 
     pub fn write(self) -> Yaml {
@@ -111,14 +101,7 @@ impl Listener {
         let mut listener = Map::default();
         listener.add("address", Yaml::text(self.address));
         if self.is_tls {
-            let pairs = self.certificates.into_iter().map(|(chain, key)| {
-                let mut pair = Map::default();
-                pair.add("chain", Yaml::text(chain));
-                pair.add("key", Yaml::text(key));
-                Yaml::Map(pair)
-            });
             let mut tls = Map::default();
-            tls.add("certificates", Yaml::List(pairs.collect()));
             if let Some(version) = self.min_version {
                 tls.add("min_version", Yaml::text(version));
             }
@@ -126,12 +109,32 @@ impl Listener {
             let protocols: &[&str] =
                 if self.is_http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
             listener.add("protocols", Yaml::texts(protocols.iter().copied()));
+        } else if self.is_http2 {
+            listener.add("protocols", Yaml::texts(["h2", "http/1.1"]));
         }
         if self.proxy_protocol {
             listener.add("proxy_protocol", Yaml::on(true));
         }
         Yaml::Map(listener)
     }
+}
+
+/// A server's certificates with their keys.
+pub fn certificates(scope: &Scope<'_>, folder: &str, notes: &mut Notes) -> Vec<Yaml> {
+    let (chains, keys) = (scope.all("ssl_certificate"), scope.all("ssl_certificate_key"));
+    let pairs = chains.into_iter().zip(keys).filter_map(|(directive, key)| {
+        let (chain, key) = (directive.first()?, key.first()?);
+        if [chain, key].iter().any(|path| path.contains('$') || path.starts_with("data:")) {
+            let text = "certificates are read at the start: name files without variables";
+            notes.say(Matter::Left, directive, text);
+            return None;
+        }
+        let mut pair = Map::default();
+        pair.add("chain", Yaml::text(within(folder, chain)));
+        pair.add("key", Yaml::text(within(folder, key)));
+        Some(Yaml::Map(pair))
+    });
+    pairs.collect()
 }
 
 /// The addresses that one `listen` names.
@@ -146,8 +149,9 @@ fn addresses(listen: &Listen, directive: &Directive, notes: &mut Notes) -> Vec<S
             notes.say(Matter::Left, directive, text);
             return Vec::new();
         }
+        Host::Unix(path) if path.starts_with('/') => return vec![format!("unix:{path}")],
         Host::Unix(_) => {
-            notes.say(Matter::Left, directive, "listeners are TCP only yet");
+            notes.say(Matter::Left, directive, "the path of a socket has to be absolute here");
             return Vec::new();
         }
     };

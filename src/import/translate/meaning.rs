@@ -85,8 +85,7 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         "lingering_close"
         | "lingering_time"
         | "lingering_timeout"
-        | "reset_timedout_connection"
-        | "keepalive_disable" => (Matter::Meaningless, LINGERS),
+        | "reset_timedout_connection" => (Matter::Meaningless, LINGERS),
         "client_body_temp_path"
         | "proxy_temp_path"
         | "fastcgi_temp_path"
@@ -119,6 +118,9 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         "daemon" | "pid" | "user" => {
             (Matter::Meaningless, "this is the service manager's business: see systemd/")
         }
+        "error_log" => {
+            (Matter::Different, "what is said of all servers goes to all logs of errors")
+        }
         "env" => (Matter::Meaningless, "the environment is passed on to nobody"),
         "http2_max_field_size"
         | "http2_max_header_size"
@@ -137,9 +139,7 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         "proxy_http_version" => {
             (Matter::Meaningless, "HTTP/1.1 with kept connections is spoken to workers")
         }
-        "keepalive" | "keepalive_time" => {
-            (Matter::Meaningless, "connections to workers are kept without being asked")
-        }
+        "keepalive" => (Matter::Meaningless, "connections to workers are kept without being asked"),
         _ => (Matter::Left, NOT_YET),
     }
 }

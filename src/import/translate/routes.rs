@@ -17,6 +17,10 @@ pub struct Made<'a> {
     pub tree: &'a Tree,
     /// The directory that relative paths start from.
     pub prefix: &'a str,
+    /// That of certificates and lists of users.
+    pub conf: &'a str,
+    /// What nginx does without being asked is done too.
+    pub as_nginx: bool,
 }
 
 /// Where a directive stands.
@@ -91,6 +95,11 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("rewrite_log", "rewrite_log", Form::Switch),
     ("absolute_redirect", "absolute_redirect", Form::Switch),
     ("port_in_redirect", "port_in_redirect", Form::Switch),
+    ("server_tokens", "server_tokens", Form::Word),
+    ("keepalive_requests", "keepalive_requests", Form::Number),
+    ("keepalive_time", "keepalive_time", Form::Time),
+    ("keepalive_disable", "keepalive_disable", Form::Words),
+    ("msie_padding", "msie_padding", Form::Switch),
     ("server_name_in_redirect", "server_name_in_redirect", Form::Switch),
 ];
 
@@ -115,8 +124,6 @@ const ELSEWHERE: &[&str] = &[
     "http2",
     "client_header_timeout",
     "client_body_timeout",
-    "keepalive_timeout",
-    "keepalive_requests",
     "send_timeout",
     "proxy_connect_timeout",
     "proxy_read_timeout",
@@ -132,6 +139,8 @@ const ELSEWHERE: &[&str] = &[
     "break",
     "internal",
     "limit_except",
+    "ignore_invalid_headers",
+    "underscores_in_headers",
 ];
 
 /// The keys that a block's directives are.
@@ -140,15 +149,7 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
     for directive in block {
         let name = directive.name.text.as_str();
         if let Some((_, key, form)) = KEYS.iter().find(|(known, ..)| *known == name) {
-            let is_relative = directive.first().is_some_and(|path| !path.starts_with(['/', '$']));
-            if matches!(form, Form::Path) && is_relative {
-                let text = format!(
-                    "it is looked for in {}; nginx looks below its own prefix",
-                    made.prefix
-                );
-                notes.say(Matter::Different, directive, text);
-            }
-            if let Some(value) = value(directive, *form, made.prefix) {
+            if let Some(value) = value(directive, *form, made) {
                 map.add(*key, value);
             }
             continue;
@@ -169,6 +170,15 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
                     |other: &&Directive| matches!(other.name.text.as_str(), "allow" | "deny");
                 if block.iter().find(is_rule).is_some_and(|first| std::ptr::eq(first, directive)) {
                     guards::access(block).into_iter().for_each(|rules| map.add("access", rules));
+                }
+            }
+            "keepalive_timeout" => {
+                let time = |word: Option<&str>| word.and_then(super::scope::time);
+                if let Some(rests) = time(directive.first()) {
+                    map.add("keepalive_timeout", Yaml::text(rests));
+                }
+                if let Some(told) = time(directive.arg(1)) {
+                    map.add("keepalive_header", Yaml::text(told));
                 }
             }
             name if ELSEWHERE.contains(&name) => misplaced(directive, level, notes),
@@ -290,21 +300,15 @@ fn access_log(directive: &Directive, notes: &mut Notes) -> Yaml {
 /// Some are ours for all servers together.
 fn misplaced(directive: &Directive, level: Level, notes: &mut Notes) {
     let name = directive.name.text.as_str();
-    let is_for_all = matches!(
-        name,
-        "client_header_timeout"
-            | "client_body_timeout"
-            | "keepalive_timeout"
-            | "keepalive_requests"
-            | "send_timeout"
-    );
+    let is_for_all =
+        matches!(name, "client_header_timeout" | "client_body_timeout" | "send_timeout");
     if is_for_all && level != Level::Http {
         let text = "it is said once for all servers here: move it into the `http` block";
         notes.say(Matter::Left, directive, text);
     }
 }
 
-fn value(directive: &Directive, form: Form, prefix: &str) -> Option<Yaml> {
+fn value(directive: &Directive, form: Form, made: &Made<'_>) -> Option<Yaml> {
     let first = directive.first()?;
     Some(match form {
         Form::Switch => Yaml::on(first.eq_ignore_ascii_case("on")),
@@ -313,7 +317,8 @@ fn value(directive: &Directive, form: Form, prefix: &str) -> Option<Yaml> {
         Form::Words => Yaml::texts(directive.args.iter().map(|word| word.text.as_str())),
         Form::Number => Yaml::Plain(first.to_owned()),
         Form::Time => Yaml::text(super::scope::time(first)?),
-        Form::Path | Form::ConfPath => Yaml::text(super::listeners::within(prefix, first)),
+        Form::Path => Yaml::text(super::listeners::within(made.prefix, first)),
+        Form::ConfPath => Yaml::text(super::listeners::within(made.conf, first)),
         Form::Bytes => Yaml::text(bytes(size(first)?)),
     })
 }
@@ -396,7 +401,7 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
         route.add("root", Yaml::text(format!("{}/html", made.prefix)));
     }
     if let Some(limit) = named("limit_except") {
-        let mut except = guards::limit_except(limit, made.prefix);
+        let mut except = guards::limit_except(limit, made.conf);
         let mut with = Map::default();
         let scope = scope.with(limit.children());
         pass(limit.children(), None, &scope, &mut with, made, notes);

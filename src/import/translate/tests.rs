@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Matter, Translation, translate};
+use super::{Folders, Matter, Translation, translate};
 use crate::import::nginx;
 
 fn read(http: &str) -> Translation {
@@ -13,7 +13,7 @@ fn read_file(text: &str) -> Translation {
     let files = BTreeMap::from([("/etc/nginx/nginx.conf".to_owned(), text.as_bytes().to_vec())]);
     let tree = nginx(&files, "/etc/nginx/nginx.conf", "");
     let tree = tree.unwrap_or_else(|mistake| panic!("{mistake}"));
-    translate(&tree, "/etc/nginx")
+    translate(&tree, &Folders { prefix: "/etc/nginx/", conf: "/etc/nginx/", as_nginx: false })
 }
 
 /// The translation without the line that names the file, and what was not taken.
@@ -37,10 +37,7 @@ fn a_reverse_proxy_is_translated_whole() {
          location = /down { return 503; }\n}",
         "listeners:
   - address: \"0.0.0.0:443\"
-    tls:
-      certificates:
-        - chain: /etc/nginx/tls/a.pem
-          key: /k/a.key
+    tls: {  }
     protocols: [h2, http/1.1]
 # As nginx; without this line cookies get Secure, HttpOnly and SameSite.
 cookies:
@@ -61,6 +58,9 @@ servers:
   # from /etc/nginx/nginx.conf:8
   - listeners: [\"0.0.0.0:443 default_server\"]
     names: [a.example, \"*.b.example\"]
+    certificates:
+      - chain: /etc/nginx/tls/a.pem
+        key: /k/a.key
     body_bytes_max: 20MiB
     routes:
       # from /etc/nginx/nginx.conf:14

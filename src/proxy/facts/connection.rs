@@ -8,6 +8,20 @@ use crate::variables::name::Builtin;
 
 pub(super) fn builtin(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
     let (peer, local) = (info.peer(), info.local());
+    if let Some(path) = info.unix() {
+        match name {
+            Builtin::RemoteAddr | Builtin::RealipRemoteAddr | Builtin::BinaryRemoteAddr => {
+                return Some(put(out, Some(b"unix:")));
+            }
+            Builtin::ServerAddr => {
+                return Some(put(out, Some(format!("unix:{}", path.display()).as_bytes())));
+            }
+            Builtin::RemotePort | Builtin::RealipRemotePort | Builtin::ServerPort => {
+                return Some(put(out, Some(b"")));
+            }
+            _ => {}
+        }
+    }
     Some(match name {
         Builtin::RemoteAddr | Builtin::RealipRemoteAddr => show(out, peer.ip().to_canonical()),
         Builtin::BinaryRemoteAddr => match peer.ip().to_canonical() {
@@ -23,8 +37,26 @@ pub(super) fn builtin(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
         Builtin::Scheme => put(out, Some(if info.is_secure() { b"https" } else { b"http" })),
         Builtin::Https => put(out, Some(if info.is_secure() { b"on" } else { b"" })),
         Builtin::Http2 => {
-            let is_http2 = info.tls().is_some_and(|tls| tls.protocol == Protocol::Http2);
-            put(out, Some(if is_http2 { b"h2" } else { b"" }))
+            let value: &[u8] = match (info.is_http2(), info.is_secure()) {
+                (true, true) => b"h2",
+                (true, false) => b"h2c",
+                (false, _) => b"",
+            };
+            put(out, Some(value))
+        }
+        Builtin::ProxyProtocolAddr
+        | Builtin::ProxyProtocolPort
+        | Builtin::ProxyProtocolServerAddr
+        | Builtin::ProxyProtocolServerPort => {
+            let Some((source, target)) = info.proxied().and_then(|proxied| proxied.ends) else {
+                return Some(false);
+            };
+            match name {
+                Builtin::ProxyProtocolAddr => show(out, source.ip()),
+                Builtin::ProxyProtocolPort => show(out, source.port()),
+                Builtin::ProxyProtocolServerAddr => show(out, target.ip()),
+                _ => show(out, target.port()),
+            }
         }
         _ => return of_tls(info, name, out),
     })

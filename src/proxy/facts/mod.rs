@@ -71,10 +71,12 @@ impl Facts for RequestFacts<'_, '_> {
             Family::Http => parts::field(fields, name, out),
             Family::SentHttp => self.sent(name, out),
             Family::UpstreamHttp => self.worker_said(name, out),
-            Family::SentTrailer
-            | Family::UpstreamTrailer
-            | Family::UpstreamCookie
-            | Family::ProxyProtocolTlv => false,
+            Family::SentTrailer | Family::UpstreamTrailer | Family::UpstreamCookie => false,
+            Family::ProxyProtocolTlv => {
+                let proxied = self.ctx.connection.proxied();
+                let name = std::str::from_utf8(name).unwrap_or_default();
+                put(out, proxied.and_then(|proxied| proxied.tlv(name)).as_deref())
+            }
         }
     }
 

@@ -72,7 +72,7 @@ impl Node {
             ServerEntry { names: vec![HOST.to_owned()], listeners: None, routes: Vec::new() };
         let shared = Shared {
             clock: fleet.clock.clone(),
-            table: Table::build(vec![server]).expect("a good name"),
+            table: Arc::new(Table::build(vec![server]).expect("a good name")),
             upstreams: Vec::new(),
             tickets: vec![TICKET.to_owned()],
             cookies: enforce::CookieSettings::default(),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use self::syslog::{SyslogServer, SyslogSettings, hostname};
 
 use self::file::{LogFile, PathFiles};
-use self::syslog::Syslog;
+pub(super) use self::syslog::Syslog;
 
 /// Bytes that wait for one sink.
 const WAITING_MAX: usize = 8 * 1024 * 1024;

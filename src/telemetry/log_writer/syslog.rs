@@ -48,7 +48,7 @@ pub fn hostname() -> &'static str {
 }
 
 #[derive(Debug)]
-pub(super) struct Syslog {
+pub(in crate::telemetry) struct Syslog {
     settings: SyslogSettings,
     socket: Option<Socket>,
 }
@@ -89,13 +89,13 @@ impl Syslog {
     }
 
     /// Sends each line as a message. One that nobody takes is gone.
-    pub fn write(&mut self, taken: &mut Waiting) -> io::Result<()> {
+    pub(super) fn write(&mut self, taken: &mut Waiting) -> io::Result<()> {
         let mut begin = 0;
         let mut outcome = Ok(());
         for (end, _) in &taken.lines {
             let line = taken.bytes.get(begin..*end).unwrap_or_default();
             begin = *end;
-            let message = self.message(line.trim_ascii_end());
+            let message = self.message(self.settings.priority, line.trim_ascii_end());
             outcome = outcome.and(self.send(&message));
         }
         taken.bytes.clear();
@@ -103,8 +103,14 @@ impl Syslog {
         outcome
     }
 
-    fn message(&self, line: &[u8]) -> Vec<u8> {
-        let SyslogSettings { priority, tag, has_hostname, .. } = &self.settings;
+    /// Sends one line, of this severity.
+    pub fn say(&mut self, severity: u8, line: &[u8]) -> io::Result<()> {
+        let message = self.message(self.settings.priority & !7 | severity, line);
+        self.send(&message)
+    }
+
+    fn message(&self, priority: u8, line: &[u8]) -> Vec<u8> {
+        let SyslogSettings { tag, has_hostname, .. } = &self.settings;
         let mut message = format!("<{priority}>").into_bytes();
         local_time::syslog(Clock::System.now(), &mut message);
         message.push(b' ');

@@ -18,6 +18,7 @@ pub mod h2_origin;
 pub mod http;
 pub mod in_process;
 pub mod jar;
+pub mod master;
 pub mod nginx;
 pub mod origin;
 pub mod process;
