@@ -1,5 +1,7 @@
 //! What is shown in place of an error (nginx `error_page`).
 
+use crate::variables::template::Template;
+
 /// What is shown for which statuses; the nearest level wins whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorPages {
@@ -34,6 +36,8 @@ pub enum Place {
     Named(String),
     /// Another URL: a redirect.
     Url(String),
+    /// Any of these, once its variables are known.
+    Text(Template),
 }
 
 /// Why a text says no error page.
@@ -49,12 +53,17 @@ pub enum BadErrorPage {
 
 impl ErrorPages {
     /// Adds what is shown for `statuses` (`502 504`): `/sorry.html`, `@name`, `https://…`, each with a
-    /// status of its own where it begins with `=` or `=200`.
+    /// status of its own where it begins with `=` or `=200`. `text` is the place, if it has variables.
     ///
     /// # Errors
     /// What is wrong with either.
-    pub fn add(&mut self, statuses: &str, shown: &str) -> Result<(), BadErrorPage> {
-        let page = ErrorPage::parse(shown)?;
+    pub fn add(
+        &mut self,
+        statuses: &str,
+        shown: &str,
+        text: Option<Template>,
+    ) -> Result<(), BadErrorPage> {
+        let page = ErrorPage::parse(shown, text)?;
         let mut words = statuses.split_ascii_whitespace().peekable();
         if words.peek().is_none() {
             return Err(BadErrorPage::Statuses);
@@ -75,20 +84,33 @@ impl ErrorPages {
     }
 }
 
+/// The place among what is shown, behind a status of its own.
+pub fn place(shown: &str) -> Option<&str> {
+    split(shown).ok().map(|(_, place)| place)
+}
+
+fn split(text: &str) -> Result<(Shown, &str), BadErrorPage> {
+    let (status, place) = match text.trim().strip_prefix('=') {
+        None => (Shown::Error, text.trim()),
+        Some(rest) => match rest.split_once(char::is_whitespace) {
+            Some(("", place)) => (Shown::Answer, place),
+            Some((status, place)) => {
+                let status = number(status).filter(|status| (100..=599).contains(status));
+                (Shown::Fixed(status.ok_or(BadErrorPage::Status)?), place)
+            }
+            None => return Err(BadErrorPage::Place),
+        },
+    };
+    Ok((status, place.trim_start()))
+}
+
 impl ErrorPage {
-    fn parse(text: &str) -> Result<Self, BadErrorPage> {
-        let (status, place) = match text.trim().strip_prefix('=') {
-            None => (Shown::Error, text.trim()),
-            Some(rest) => match rest.split_once(char::is_whitespace) {
-                Some(("", place)) => (Shown::Answer, place),
-                Some((status, place)) => {
-                    let status = number(status).filter(|status| (100..=599).contains(status));
-                    (Shown::Fixed(status.ok_or(BadErrorPage::Status)?), place)
-                }
-                None => return Err(BadErrorPage::Place),
-            },
-        };
-        let to = match place.trim_start() {
+    fn parse(text: &str, place: Option<Template>) -> Result<Self, BadErrorPage> {
+        let (status, written) = split(text)?;
+        if let Some(place) = place {
+            return Ok(Self { status, to: Place::Text(place) });
+        }
+        let to = match written {
             path if path.starts_with('/') => Place::Path(path.to_owned()),
             name if name.starts_with('@') && name.len() > 1 => Place::Named(name.to_owned()),
             url if url.starts_with("http://") || url.starts_with("https://") => {
@@ -109,7 +131,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Result<(Shown, Place), BadErrorPage> {
-        let ErrorPage { status, to } = ErrorPage::parse(text)?;
+        let ErrorPage { status, to } = ErrorPage::parse(text, None)?;
         Ok((status, to))
     }
 
@@ -137,15 +159,15 @@ mod tests {
     #[test]
     fn the_first_mention_of_a_status_counts() {
         let mut pages = ErrorPages::default();
-        assert_eq!(pages.add("502 504", "/a"), Ok(()));
-        assert_eq!(pages.add("504 404", "/b"), Ok(()));
+        assert_eq!(pages.add("502 504", "/a", None), Ok(()));
+        assert_eq!(pages.add("504 404", "/b", None), Ok(()));
         let place = |status| pages.find(status).map(|page| page.to.clone());
         assert_eq!(place(502), Some(Place::Path("/a".to_owned())));
         assert_eq!(place(504), Some(Place::Path("/a".to_owned())));
         assert_eq!(place(404), Some(Place::Path("/b".to_owned())));
         assert_eq!(place(500), None);
         for statuses in ["", " ", "200", "abc", "404,500", "+404", "600"] {
-            let added = ErrorPages::default().add(statuses, "/a");
+            let added = ErrorPages::default().add(statuses, "/a", None);
             assert_eq!(added, Err(BadErrorPage::Statuses), "{statuses}");
         }
     }

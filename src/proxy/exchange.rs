@@ -151,7 +151,7 @@ async fn respond(
     loop {
         let asked = inside.as_deref().unwrap_or(request);
         let outcome = turn(proxy, asked, client, ctx, turns).await;
-        let redirect = match turns.follow(outcome, asked, client, ctx) {
+        let redirect = match turns.follow(&proxy.shared, outcome, asked, client, ctx) {
             Follow::Answer(answer) => return answer,
             Follow::Inside(redirect) => redirect,
         };
@@ -275,7 +275,7 @@ async fn turn(
     if turns.is_subrequest() {
         ctx.worker_said = Some(Box::new(response.head.fields.clone()));
     }
-    let leads = turns.after_worker(&response, request, client, ctx);
+    let leads = turns.after_worker(shared, &response, request, client, ctx);
     respond::filter(shared, request, &mut response.head, ctx).await?;
     match leads {
         None => Ok(response),

@@ -11,6 +11,7 @@ use crate::proxy::error_page::{ErrorPage, Place, Shown};
 use crate::proxy::pages::Instead;
 use crate::proxy::respond::NOT_KEPT;
 use crate::proxy::response::Response;
+use crate::proxy::returned::evaluated;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::routing::percent::{self, Part, Percent};
@@ -93,6 +94,7 @@ impl Turns {
     /// What follows from the outcome of a turn. An error may have a page.
     pub fn follow(
         &mut self,
+        shared: &Shared,
         outcome: Result<Response, Instead>,
         request: &Request,
         client: &Client<'_>,
@@ -108,10 +110,14 @@ impl Turns {
             self.status = None;
         }
         let Some(status) = instead.status() else { return Follow::Answer(Err(instead)) };
-        let route = ctx.target.as_ref().map(|target| &*target.route);
-        let recurs = route.is_some_and(|route| route.recursive_error_pages);
-        let page = route.and_then(|route| self.page(route, status, request, client));
-        match page.map(|page| page.leads(status, recurs)) {
+        let route = ctx.target.as_ref().map(|target| target.route.clone());
+        let recurs = route.as_ref().is_some_and(|route| route.recursive_error_pages);
+        let page = route.as_ref().and_then(|route| self.page(route, status, request, client));
+        let leads = page.map(|page| {
+            let said = page.said(shared, request, client, ctx);
+            page.leads(status, said, recurs)
+        });
+        match leads {
             None => {
                 self.status = None;
                 Follow::Answer(Err(instead))
@@ -159,10 +165,11 @@ impl Turns {
     /// that the route intercepts.
     pub fn after_worker(
         &self,
+        shared: &Shared,
         response: &Response,
         request: &Request,
         client: &Client<'_>,
-        ctx: &Context,
+        ctx: &mut Context,
     ) -> Option<Result<Inside, Instead>> {
         let route = &ctx.target.as_ref()?.route;
         if let Some(target) = response.head.fields.get(Name::XAccelRedirect) {
@@ -172,8 +179,10 @@ impl Turns {
         if !route.intercept_errors || status.as_u16() < 300 {
             return None;
         }
-        let page = self.page(route, status, request, client)?;
-        Some(page.leads(status, route.recursive_error_pages))
+        let route = route.clone();
+        let page = self.page(&route, status, request, client)?;
+        let said = page.said(shared, request, client, ctx);
+        Some(page.leads(status, said, route.recursive_error_pages))
     }
 
     /// Begins the turn that a redirect leads to: what is asked for in it.
@@ -326,17 +335,38 @@ impl Inside {
 }
 
 impl ErrorPage {
-    fn leads(&self, error: StatusCode, recurs: bool) -> Result<Inside, Instead> {
-        let to = match &self.to {
-            Place::Path(path) => To::Target(percent::target(path.as_bytes(), Percent::Literal)),
-            Place::Named(name) => To::Named(name.clone()),
-            Place::Url(url) => {
+    /// The place, where variables say it.
+    fn said(
+        &self,
+        shared: &Shared,
+        request: &Request,
+        client: &Client<'_>,
+        ctx: &mut Context,
+    ) -> Option<Vec<u8>> {
+        let Place::Text(text) = &self.to else { return None };
+        Some(evaluated(shared, request, client, ctx, text))
+    }
+
+    fn leads(
+        &self,
+        error: StatusCode,
+        said: Option<Vec<u8>>,
+        recurs: bool,
+    ) -> Result<Inside, Instead> {
+        let place = match &self.to {
+            Place::Path(text) | Place::Named(text) | Place::Url(text) => text.as_bytes(),
+            Place::Text(_) => said.as_deref().unwrap_or_default(),
+        };
+        let to = match place {
+            [b'/', ..] => To::Target(percent::target(place, Percent::Literal)),
+            [b'@', ..] => To::Named(String::from_utf8_lossy(place).into_owned()),
+            url => {
                 let status = match self.status {
                     Shown::Fixed(status @ (301 | 302 | 303 | 307 | 308)) => status,
                     Shown::Fixed(_) | Shown::Error | Shown::Answer => 302,
                 };
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
-                return Err(Instead::Redirect(status, url.clone().into_bytes()));
+                return Err(Instead::Redirect(status, url.to_vec()));
             }
         };
         let shown = Some((error, self.status));

@@ -12,12 +12,12 @@ use super::evaluation::Evaluation;
 use super::registry::{Registry, Variable};
 
 /// A text, compiled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     kind: Kind,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Constant(Bytes),
     Parts(Box<[Part]>),

@@ -2,7 +2,7 @@
 
 use crate::config::schema::key;
 use crate::config::value::Flaw;
-use crate::proxy::error_page::{BadErrorPage, ErrorPages};
+use crate::proxy::error_page::{self, BadErrorPage, ErrorPages};
 
 use super::Checker;
 use super::cursor::{At, RouteAt};
@@ -14,7 +14,16 @@ impl Checker<'_> {
         let Some(found) = route.find(&key::error_page) else { return pages };
         for (statuses, shown) in &found.at.value.0 {
             let shown = At::new(found.at.path_of(&statuses.value), shown);
-            if let Err(bad) = pages.add(&statuses.value, shown.value) {
+            let place = error_page::place(shown.value).filter(|place| place.contains('$'));
+            let text = match place.map(str::to_owned) {
+                None => None,
+                Some(place) => {
+                    let at = At { value: &place, path: shown.path.clone(), place: shown.place };
+                    let Some(text) = self.template(&at) else { continue };
+                    Some(text)
+                }
+            };
+            if let Err(bad) = pages.add(&statuses.value, shown.value, text) {
                 self.error_at(&shown, flaw(bad));
             }
         }

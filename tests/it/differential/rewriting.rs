@@ -417,7 +417,11 @@ fn error_pages() -> Group {
          location /rule2 { rewrite ^ /there redirect; } \
          location /var { set $v 7; error_page 403 = /var2; return 403; } \
          location /var2 { return 200 'v $v'; } \
-         location /lost { error_page 403 @lost; return 403; }",
+         location /lost { error_page 403 @lost; return 403; } \
+         location /vars { error_page 403 = /var3$uri?was=$request_uri&a=$arg_a; return 403; } \
+         location /var3 { return 200 'var3 $uri $args'; } \
+         location /tourl { error_page 403 http://b.example/login?next=$request_uri; return 403; } \
+         location /toname { error_page 403 $arg_n; return 403; }",
     )
     .gets(&[
         "/e404",
@@ -438,6 +442,12 @@ fn error_pages() -> Group {
         "/rule",
         "/var",
         "/lost",
+        "/vars?a=b",
+        "/vars/a%20b?a=%20",
+        "/tourl/a?b",
+        "/toname?n=@named",
+        "/toname?n=/page",
+        "/toname?n=http://c.example/",
         "/none",
     ])
     .ask("POST", "a.example", "/e410", &[], "body")
