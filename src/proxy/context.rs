@@ -80,7 +80,7 @@ pub struct Context {
     /// The method of the request that this one is made for (`auth_request`).
     pub made_for: Option<Method>,
     /// Fields that the client has to be told whatever is answered.
-    pub owed: Option<Fields>,
+    pub owed: Option<Box<Fields>>,
     /// The fields of a worker's answer, where somebody may ask for them.
     pub worker_said: Option<Box<Fields>>,
     /// The virtual server, by its index, once it is known.
@@ -305,7 +305,7 @@ impl Context {
 
     /// Adds what is owed to the answer.
     pub fn pay(&mut self, fields: &mut Fields) {
-        for field in self.owed.take().iter().flat_map(Fields::iter) {
+        for field in self.owed.take().iter().flat_map(|owed| owed.iter()) {
             let _ = fields.push(field.name, field.value);
         }
     }

@@ -39,6 +39,14 @@ pub fn note(fields: &mut Fields, ctx: &mut Context) {
     fields.remove(Name::XAccelLimitRate);
 }
 
+/// Notes what `set $limit_rate` says.
+pub fn set(ctx: &mut Context, text: &[u8]) {
+    match size(text) {
+        Some(rate) => ctx.limit_rate = Some(rate),
+        None => tracing::error!("invalid $limit_rate \"{}\"", String::from_utf8_lossy(text)),
+    }
+}
+
 /// How fast an answer goes, where that matters.
 pub fn begin(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &mut Context) {
     let has_pace = ctx.target.as_ref().is_some_and(|target| target.route.pace.is_some());

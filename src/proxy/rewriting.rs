@@ -17,7 +17,7 @@ use crate::proxy::pages::Instead;
 use crate::proxy::settings::{Route, Target as Destination};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::TURNS_MAX;
-use crate::proxy::{access, file_settings, returned, route};
+use crate::proxy::{access, file_settings, pacing, returned, route};
 use crate::rewrite::{Around, File, FileKind, Files, Outcome, Script, Uri};
 use crate::routing::path::BadPath;
 use crate::routing::target::RequestTarget;
@@ -166,6 +166,9 @@ fn run(
     let run = rewriting.script.run(&mut uri, &mut around);
     ctx.values = values;
     ctx.is_internal |= run.is_internal;
+    if let Some(rate) = &run.limit_rate {
+        pacing::set(ctx, rate);
+    }
     let read = run.is_new.then(|| RequestTarget::inside(&uri.path, &uri.args));
     ctx.uri = Some(uri);
     if let Outcome::Answer(answer) = run.outcome {

@@ -211,6 +211,14 @@ impl Facts for Overlaid<'_> {
         self.facts.filename(path, out)
     }
 
+    fn secure_link(&self) -> Option<(&Template, &Template)> {
+        self.facts.secure_link()
+    }
+
+    fn judge_link(&self, said: &[u8], hashed: &[u8], out: &mut Vec<u8>) -> bool {
+        self.facts.judge_link(said, hashed, out)
+    }
+
     fn client(&self) -> Option<IpAddr> {
         self.facts.client()
     }

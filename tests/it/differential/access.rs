@@ -24,6 +24,8 @@ pub fn groups() -> Vec<Group> {
         real_ips("X-Forwarded-For", true),
         real_ips_of_places(),
         referrers(),
+        links(),
+        scripts(),
         slow_answers(),
         internal(),
     ]
@@ -705,6 +707,82 @@ fn referrers() -> Group {
         }
     }
     group
+}
+
+fn links() -> Group {
+    Group::server(
+        "secure_link",
+        "location /s/ { secure_link $arg_md5,$arg_expires; \
+           secure_link_md5 '$secure_link_expires$uri$remote_addr secret'; \
+           if ($secure_link = '') { return 403; } if ($secure_link = '0') { return 410; } \
+           return 200 '[$secure_link] [$secure_link_expires]'; } \
+         location /plain/ { secure_link $arg_md5; secure_link_md5 'linksecret'; \
+           proxy_set_header X-Link '[$secure_link]'; proxy_pass http://{origin}; } \
+         location /half/ { secure_link $arg_md5; return 200 '[$secure_link]'; } \
+         location /p/ { secure_link_secret secret; if ($secure_link = '') { return 403; } \
+           rewrite ^ /in/$secure_link; } \
+         location /in/ { internal; proxy_pass http://{origin}; }",
+    )
+    .gets(&[
+        "/s/link?md5=_e4Nc3iduzkWRm01TBBNYw&expires=2147483647",
+        "/s/link?md5=_e4Nc3iduzkWRm01TBBNYw==&expires=2147483647",
+        "/s/link?md5=_e4Nc3iduzkWRm01TBBNYw&expires=2147483646",
+        "/s/link?md5=_e4Nc3iduzkWRm01TBBNYw",
+        "/s/link?md5=&expires=5",
+        "/s/other?md5=_e4Nc3iduzkWRm01TBBNYw&expires=2147483647",
+        "/s/link",
+        "/s/link?md5=ASv6nL5iw-Pqx7SsowdKcA&expires=5",
+        "/plain/?md5=XoFHBKKNm8GRT_GfoMSgCg",
+        "/plain/?md5=4pONhjbmDB21wDGrS6tsCg",
+        "/plain/?md5=x",
+        "/plain/",
+        "/half/?md5=x",
+        "/p/5d41402abc4b2a76b9719d911017c592/link",
+        "/p/5e814704a28d9bc1914ff19fa0c4a00a/link",
+        "/p/5E814704A28D9BC1914FF19FA0C4A00A/link",
+        "/p/5e814704a28d9bc1914ff19fa0c4a00a/",
+        "/p/5e814704a28d9bc1914ff19fa0c4a00a",
+        "/p/x/link",
+        "/p/",
+    ])
+}
+
+/// Scripts run before anybody is asked who it is (nginx 59).
+fn scripts() -> Group {
+    Group::server(
+        "scripts and guards",
+        &format!(
+            "{TOLD} valid_referers b.example; \
+             location /returns/ {{ deny all; return 204; }} \
+             location /moved/ {{ rewrite ^ /shut/f last; }} \
+             location /broken/ {{ rewrite ^ /shut/f break; }} \
+             location /shut/ {{ deny all; }} \
+             location /if/ {{ if ($arg_x) {{ return 200 'x'; }} deny all; }} \
+             location /inside/ {{ if ($arg_x) {{ set $y 1; }} deny all; }} \
+             location /hotlink/ {{ if ($invalid_referer) {{ return 403; }} }} \
+             location /rated/ {{ set $limit_rate 7k; proxy_set_header X-Rate $limit_rate; \
+               proxy_pass http://{{origin}}; }} \
+             location /unrated/ {{ set $limit_rate 7x; proxy_set_header X-Rate $limit_rate; \
+               proxy_pass http://{{origin}}; }} \
+             location /asked/ {{ auth_request /judge; }} \
+             location /judge {{ if ($request_uri ~ good) {{ return 200; }} return 403; }} \
+             location /addr/ {{ if ($remote_addr = 10.0.0.1) {{ return 200 'it is'; }} return 200 'no'; }}"
+        ),
+    )
+    .file("broken/f", "x")
+    .file("shut/f", "shut")
+    .file("hotlink/f", "x")
+    .file("inside/f", "x")
+    .file("asked/good", "x")
+    .file("asked/bad", "x")
+    .gets(&[
+        "/returns/", "/moved/", "/broken/", "/shut/f", "/if/?x=1", "/if/", "/inside/f?x=1", "/inside/f", "/hotlink/f",
+        "/rated/", "/unrated/", "/asked/good", "/asked/bad", "/addr/",
+    ])
+    .get_with("/hotlink/f", &["Referer: http://b.example/"])
+    .get_with("/hotlink/f", &["Referer: http://c.example/"])
+    .get_with("/addr/", &["X-Real-IP: 10.0.0.1"])
+    .ask("POST", "a.example", "/moved/", &[], "body")
 }
 
 fn slow(request: &Request) -> Vec<u8> {
