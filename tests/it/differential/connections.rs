@@ -17,6 +17,7 @@ pub fn groups() -> Vec<Group> {
         padding(),
         addresses(),
         proxy_protocol(),
+        real_addresses(),
     ]
 }
 
@@ -347,4 +348,18 @@ fn proxy_protocol() -> Group {
         .raw(second(0x21, 0x11, &[&v4[..], &[1, 0, 2, b'h', b'2']].concat()))
         .raw(second(0x11, 0x11, &v4))
         .raw(second(0x21, 0x11, &v4[..4]))
+}
+
+/// What a load balancer says, believed.
+fn real_addresses() -> Group {
+    let http = "server { listen 127.0.0.1:{port} proxy_protocol; set_real_ip_from 127.0.0.1; \
+                real_ip_header proxy_protocol; \
+                location / { return 200 '[$remote_addr] [$remote_port] [$realip_remote_addr]'; } \
+                location /files { deny 192.0.2.1; } }";
+    let ask = |line: &str, target: &str| format!("{line}\r\nGET {target} HTTP/1.0\r\n\r\n");
+    let known = "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443";
+    Group::new("real addresses by the PROXY protocol", http)
+        .raw(ask(known, "/"))
+        .raw(ask("PROXY TCP6 2001:db8::1 2001:db8::2 1 2", "/"))
+        .raw(ask(known, "/files"))
 }

@@ -696,7 +696,7 @@ fn passed() -> Group {
 
 fn limited() -> Group {
     let group = Group::server(
-        "limit_except",
+        "limit_except and what it leads to",
         "location /away { limit_except GET { proxy_pass http://{second}; } proxy_pass http://{origin}; } \
          location /closed { limit_except GET POST { deny all; } proxy_pass http://{origin}; } \
          location /script { limit_except GET { deny all; } return 200 script; } \
