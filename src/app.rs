@@ -146,7 +146,7 @@ impl App {
             listen::Gate::new(config.limits.connections, config.limits.connections_per_client);
         let counted = gate.clone();
         metrics.watch_connections(move || connections(counted.counts()));
-        let buffers = Buffers::new(config.limits.buffered_bytes);
+        let buffers = Buffers::new(config.limits.buffered_bytes, config.limits.spooled_bytes);
         let counted = buffers.clone();
         metrics.watch_buffers(move || counted.bytes() as u64);
         let upstreams = config

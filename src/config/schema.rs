@@ -194,6 +194,7 @@ pub struct Limits {
     pub send_timeout: Text,
     pub body_timeout: Text,
     pub buffered_bytes: Text,
+    pub spooled_bytes: Text,
 }
 
 /// `sessions.*`

@@ -121,6 +121,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Bytes of bodies under way, of all connections together; who serves them counts.
     pub buffered_bytes: usize,
+    /// Bytes of bodies that wait in files, all connections together.
+    pub spooled_bytes: u64,
 }
 
 impl Default for Limits {
@@ -136,6 +138,7 @@ impl Default for Limits {
             send_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             buffered_bytes: 256 * 1024 * 1024,
+            spooled_bytes: 4 * 1024 * 1024 * 1024,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::downstream::{BodyLength, Client};
 use crate::proxy::context::Context;
 use crate::proxy::peer::Peer;
+use crate::proxy::spool::Disk;
 use crate::proxy::upload::Upload;
 use crate::store::throttle::Throttle;
 
@@ -21,6 +22,8 @@ const FREE: usize = 24 * 1024;
 pub struct Buffers {
     bytes: AtomicUsize,
     bytes_max: usize,
+    /// What waits in files.
+    disk: Arc<Disk>,
     /// Bodies that were refused: one line says so in a while.
     refusals: Throttle,
 }
@@ -33,8 +36,19 @@ pub struct Share {
 }
 
 impl Buffers {
-    pub fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), bytes_max, refusals: Throttle::default() })
+    /// So much in memory, and so much in files.
+    pub fn new(bytes_max: usize, spooled_max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+            disk: Disk::new(spooled_max),
+            refusals: Throttle::default(),
+        })
+    }
+
+    /// What waits in files.
+    pub fn disk(&self) -> &Arc<Disk> {
+        &self.disk
     }
 
     /// Bytes that are held now.
@@ -114,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_counted_until_it_is_given_back() {
-        let buffers = Buffers::new(100_000);
+        let buffers = Buffers::new(100_000, 0);
         let (mut one, mut other) = (Share::default(), Share::default());
         for (bytes, expected) in [(FREE, 0), (FREE + 1, FREE + 1), (60_000, 60_000), (9, 0)] {
             one.set(&buffers, bytes);
@@ -131,7 +145,7 @@ mod tests {
 
     #[test]
     fn only_long_bodies_are_refused_and_only_at_the_limit() {
-        let buffers = Buffers::new(100_000);
+        let buffers = Buffers::new(100_000, 0);
         let long = BodyLength::Known(FREE as u64 + 1);
         assert!(!buffers.refuses(BodyLength::Unknown) && !buffers.refuses(long));
         let mut share = Share::default();

@@ -1,6 +1,7 @@
 //! Takes an answer to its client: the head, then the body as it comes.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,9 @@ use crate::proxy::buffers;
 use crate::proxy::coding::Outlet;
 use crate::proxy::context::Context;
 use crate::proxy::response::{Body, Response};
+use crate::proxy::spool::Disk;
 use crate::proxy::upload::UploadFailure;
-use crate::proxy::{pacing, respond, send_file};
+use crate::proxy::{endpoint, pacing, respond, send_file};
 use crate::upstream::verdict::{Failure, Phase};
 use crate::wire::write::Announce;
 
@@ -152,7 +154,13 @@ async fn relay(
         if !relay.has_ended {
             poll_upload(cx, client, body, ctx)?;
         }
-        let (waiting, polled) = relay.poll(cx, (client, outlet), body, ctx, has_body);
+        let (waiting, polled) =
+            relay.poll(cx, (client, outlet), body, ctx, (has_body, patience.buffers.disk()));
+        if body.has_ended() {
+            // The worker has done what it does, its session saved (PROTOCOL.md 32).
+            ctx.end_turn();
+            endpoint::finished(ctx);
+        }
         if polled.is_ready() {
             return polled;
         }
@@ -236,10 +244,10 @@ impl Relay {
         (client, outlet): (&mut Client<'_>, &mut Outlet),
         body: &mut Answering,
         ctx: &mut Context,
-        has_body: bool,
+        (has_body, disk): (bool, &Arc<Disk>),
     ) -> (Waiting, Poll<Result<(), Failure>>) {
         if !self.has_ended {
-            match self.poll_pieces(cx, (client, outlet), body, ctx, has_body) {
+            match self.poll_pieces(cx, (client, outlet), body, ctx, (has_body, disk)) {
                 Ok(None) => {}
                 Ok(Some(waiting)) => return (waiting, Poll::Pending),
                 Err(failure) => return (Waiting::Worker, Poll::Ready(Err(failure))),
@@ -265,14 +273,14 @@ impl Relay {
         (client, outlet): (&mut Client<'_>, &mut Outlet),
         body: &mut Answering,
         ctx: &mut Context,
-        has_body: bool,
+        (has_body, disk): (bool, &Arc<Disk>),
     ) -> Result<Option<Waiting>, Failure> {
         loop {
             match body.poll_piece(cx) {
                 Poll::Ready(Ok(Incoming::Data(_))) if has_body => {
                     let Poll::Ready(room) = pacing::poll_room(cx, client, ctx) else {
                         let _ = client.poll_flush(cx).map_err(gone)?;
-                        body.collect(cx);
+                        body.collect(cx, disk).map_err(|_| Failure::Closed)?;
                         return Ok(Some(Waiting::Pace));
                     };
                     let piece = body.piece();
@@ -280,7 +288,7 @@ impl Relay {
                     match outlet.poll_send(cx, client, piece).map_err(gone)? {
                         Poll::Ready(taken) => body.consume(taken),
                         Poll::Pending => {
-                            body.collect(cx);
+                            body.collect(cx, disk).map_err(|_| Failure::Closed)?;
                             return Ok(Some(Waiting::Client));
                         }
                     }

@@ -59,6 +59,7 @@ pub mod settings;
 mod settle;
 mod settled;
 pub mod shared;
+pub mod spool;
 pub mod successions;
 pub mod ticket_cache;
 pub mod touches;

@@ -116,6 +116,8 @@ pub struct Route {
     pub request_headers: Vec<SetHeader>,
     /// Workers hear from us alone who the client is; else they hear what came.
     pub forwarded_headers: bool,
+    /// Bytes of an answer that may wait in a file for a slow client; `None`: its worker waits.
+    pub spool_max: Option<u64>,
     /// What workers are asked for in place of the route's own path.
     pub replaced: Option<Replaced>,
     /// What is shown in place of errors.

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+
 use crate::downstream::{Client, Request};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Asking, Failed, accept};
@@ -18,6 +20,7 @@ use crate::proxy::upload::Upload;
 use crate::proxy::{endpoint, forward, request_headers};
 use crate::upstream::verdict::{Phase, Retry, Status, goes_on, verdict};
 use crate::wire::flaw::RequestFlaw;
+use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
 
 /// Sends the request to an endpoint, to another one where that may be, and waits for the answer.
@@ -73,7 +76,10 @@ pub async fn ask(
         };
         match answered {
             Ok(framing) => {
-                let body = Answering::new(worker, proxy.pool.clone(), upload, framing);
+                let mut body = Answering::new(worker, proxy.pool.clone(), upload, framing);
+                if let Some(bytes_max) = spool_max(ctx, &answer) {
+                    body.let_spool(bytes_max);
+                }
                 return accept(request, answer, Box::new(body)).map_err(|failure| {
                     let failed = Failed { phase: Phase::AwaitHead, failure };
                     endpoint::failed(shared, ctx, failed);
@@ -94,6 +100,22 @@ pub async fn ask(
             }
         }
     }
+}
+
+/// Bytes of an answer that may wait in a file while its client is slow; nothing where it is not kept.
+fn spool_max(ctx: &Context, answer: &ResponseHead) -> Option<u64> {
+    let bytes_max = ctx.target.as_ref()?.route.spool_max?;
+    let is_stream = answer.status == StatusCode::SWITCHING_PROTOCOLS
+        || ctx.target.as_ref().is_some_and(|target| target.route.stream)
+        || answer
+            .fields
+            .get(Name::ContentType)
+            .is_some_and(|it| it.starts_with(b"text/event-stream"));
+    let asks_not_to = || {
+        let mut said = answer.fields.all_named(b"x-accel-buffering");
+        said.any(|value| value.eq_ignore_ascii_case(b"no"))
+    };
+    (!is_stream && !asks_not_to()).then_some(bytes_max)
 }
 
 /// How often a request may be sent.

@@ -16,6 +16,7 @@ mod group;
 mod plain;
 mod rewriting;
 mod run;
+mod secure;
 mod served;
 
 use group::Group;
@@ -43,6 +44,7 @@ themes! {
     connections
     plain
     rewriting
+    secure
     served
 }
 

@@ -60,6 +60,7 @@ mod rewriting;
 mod routing;
 mod rules;
 mod scope;
+mod slow_readers;
 mod store_metrics;
 mod streams;
 mod subjects;

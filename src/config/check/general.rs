@@ -121,6 +121,12 @@ impl Checker<'_> {
                         .map_err(|_| Flaw::new(format!("`{text}` is too large"), ""))
                 },
             ),
+            spooled_bytes: self.or(
+                &given.spooled_bytes,
+                "limits.spooled_bytes",
+                default.spooled_bytes,
+                size,
+            ),
             buffered_bytes: self.or(
                 &given.buffered_bytes,
                 "limits.buffered_bytes",

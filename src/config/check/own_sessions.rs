@@ -77,6 +77,7 @@ impl Checker<'_> {
             body_bytes_max: BODY_BYTES_MAX,
             request_headers: Vec::new(),
             forwarded_headers: true,
+            spool_max: None,
             replaced: None,
             error_pages: ErrorPages::default(),
             recursive_error_pages: false,

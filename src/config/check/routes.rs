@@ -20,6 +20,8 @@ use super::{Checker, items, on};
 /// Modifier and path, and the route around it.
 type Taken<'f> = (&'static str, &'f str, Option<usize>);
 
+/// nginx's `proxy_max_temp_file_size`.
+const SPOOL_MAX: u64 = 1024 * 1024 * 1024;
 /// nginx's `client_max_body_size`.
 const BODY_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -117,6 +119,7 @@ impl Checker<'_> {
         let require = self.require(file, route, session.as_deref());
         let body_bytes_max =
             self.inherited(route, &key::body_bytes_max, size).unwrap_or(BODY_BYTES_MAX);
+        let spool_max = self.inherited(route, &key::max_temp_file_size, size).unwrap_or(SPOOL_MAX);
         settings::Route {
             matcher: self.matcher(&path),
             path,
@@ -143,6 +146,7 @@ impl Checker<'_> {
             body_bytes_max,
             request_headers: self.request_headers(route),
             forwarded_headers: route.unless_off(&key::forwarded_headers),
+            spool_max: route.unless_off(&key::response_buffering).then_some(spool_max),
             replaced: self.uri(route),
             error_pages: self.error_pages(route),
             recursive_error_pages: route.on(&key::recursive_error_pages),

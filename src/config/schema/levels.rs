@@ -113,6 +113,8 @@ levels! {
         intercept_errors: bool,
         request_headers: Named<String>,
         forwarded_headers: bool,
+        response_buffering: bool,
+        max_temp_file_size: String,
         root: String,
         index: Texts,
         autoindex: bool,

@@ -7,7 +7,8 @@ const SOCKETS: &str = "sockets are tuned by the engine itself";
 const FILES: &str = "files are read in pieces by the engine itself";
 const CIPHERS: &str = "TLS is rustls: only modern ciphers and curves, in its own order";
 const LINGERS: &str = "connections linger by themselves, for a bounded time";
-const TEMPORARY: &str = "no temporary files are written";
+const TEMPORARY: &str = "what waits for a slow client lies in files without a name, in TMPDIR";
+const PACKERS: &str = "packers have memory of their own, and no browser in use needs an exception";
 const BUFFERS: &str = "bodies are streamed with bounded memory; no buffers are configured";
 const CACHE: &str = "there is no cache here; requests are proxied without it";
 const SSI: &str = "answers are not searched for commands; pages go out as they are";
@@ -91,7 +92,6 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "fastcgi_temp_path"
         | "uwsgi_temp_path"
         | "scgi_temp_path"
-        | "proxy_max_temp_file_size"
         | "proxy_temp_file_write_size" => (Matter::Meaningless, TEMPORARY),
         "client_body_buffer_size"
         | "client_body_in_single_buffer"
@@ -99,7 +99,9 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "proxy_buffers"
         | "proxy_buffer_size"
         | "proxy_busy_buffers_size" => (Matter::Meaningless, BUFFERS),
-        "proxy_buffering" | "proxy_request_buffering" => (Matter::Different, BUFFERS),
+        "proxy_request_buffering" => (Matter::Different, BUFFERS),
+        "gzip_disable" | "gzip_buffers" | "gzip_window" | "gzip_hash" | "gzip_no_buffer"
+        | "gunzip_buffers" | "postpone_gzipping" => (Matter::Meaningless, PACKERS),
         name if name.starts_with("proxy_cache") => (Matter::Left, CACHE),
         "proxy_no_cache" | "proxy_store" | "proxy_store_access" | "slice" => (Matter::Left, CACHE),
         name if name.starts_with("ssi") => (Matter::Left, SSI),

@@ -9,6 +9,8 @@ mod limits;
 mod listeners;
 mod meaning;
 mod notes;
+#[cfg(test)]
+mod page;
 mod routes;
 mod scope;
 mod scripts;

@@ -64,6 +64,8 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("if_modified_since", "if_modified_since", Form::Word),
     ("max_ranges", "max_ranges", Form::Word),
     ("gzip_static", "gzip_static", Form::Word),
+    ("proxy_buffering", "response_buffering", Form::Switch),
+    ("proxy_max_temp_file_size", "max_temp_file_size", Form::Bytes),
     ("gzip", "gzip", Form::Switch),
     ("gzip_comp_level", "gzip_comp_level", Form::Word),
     ("gzip_types", "gzip_types", Form::Words),

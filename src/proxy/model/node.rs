@@ -97,7 +97,7 @@ impl Node {
             findings: Findings::default(),
             outages: Throttle::default(),
             unread_logins: Throttle::default(),
-            buffers: Buffers::new(usize::MAX),
+            buffers: Buffers::new(usize::MAX, u64::MAX),
             access_log: false,
             log_writer: LogWriter::default(),
             variables: Variables::default(),

@@ -29,6 +29,8 @@ pub struct Case {
     pub raw: Vec<u8>,
     /// It goes to `{other}`.
     pub is_elsewhere: bool,
+    /// Over TLS, for this name.
+    pub tls: Option<&'static str>,
     /// Why the two may not be alike.
     pub differs: Option<&'static str>,
 }
@@ -104,13 +106,20 @@ impl Group {
     /// Bytes as they are; what is in them has to make the server close in the end.
     pub fn raw(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let raw = bytes.as_ref().to_vec();
-        self.cases.push(Case { raw, is_elsewhere: false, differs: None });
+        self.cases.push(Case { raw, is_elsewhere: false, tls: None, differs: None });
         self
     }
 
     /// The last case goes to `{other}`.
     pub fn elsewhere(mut self) -> Self {
         self.last().is_elsewhere = true;
+        self
+    }
+
+    /// The last case goes to `{other}` over TLS, for this name.
+    pub fn over_tls(mut self, name: &'static str) -> Self {
+        self.last().is_elsewhere = true;
+        self.last().tls = Some(name);
         self
     }
 

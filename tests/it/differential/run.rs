@@ -93,7 +93,11 @@ impl<'a> Side<'a> {
     async fn outcome(&self, case: &Case, group: &Group) -> Outcome {
         let before = self.workers.counts();
         let port = if case.is_elsewhere { self.ports.1 } else { self.ports.0 };
-        let mut connection = Dial::to(loopback(port)).connect().await;
+        let mut dial = Dial::to(loopback(port));
+        if let Some(name) = case.tls {
+            dial = dial.tls(name);
+        }
+        let mut connection = dial.connect().await;
         let (answers, end) = exchange(&mut connection, &case.raw).await;
         let seen = self.workers.seen(before);
         Outcome::new(&answers, &end, &seen, &Place { names: &self.names, ignored: group.ignored })
