@@ -488,6 +488,14 @@ pub struct LimitConn {
     pub connections: Given<u32>,
 }
 
+/// `response_headers` and `response_trailers` of routes
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddedField {
+    pub value: Text,
+    pub always: Given<bool>,
+}
+
 /// `admin`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

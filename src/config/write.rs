@@ -144,6 +144,10 @@ impl Entry {
 }
 
 impl Map {
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|entry| entry.key == key)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -9,6 +9,7 @@ pub mod date;
 pub mod enforce;
 pub mod finding;
 pub mod lookalike;
+pub mod parts;
 pub mod request;
 pub mod response;
 pub mod worker_clock;

@@ -37,16 +37,26 @@ impl Place<'_> {
         }
     }
 
+    /// What is looked for of a text that variables have made: `$uri` begins with what an alias stands
+    /// for.
+    pub fn entry<'e>(self, text: &'e [u8], path: &[u8]) -> &'e [u8] {
+        match self {
+            Self::Root(_) | Self::Exactly(_) => text,
+            Self::Alias(_, cut) => {
+                let prefix = path.get(..cut);
+                prefix.and_then(|prefix| text.strip_prefix(prefix)).unwrap_or(text)
+            }
+        }
+    }
+
     /// The path on disk of what `try_files` names: below the directory that the path counts from.
     ///
     /// # Errors
     /// As [`Place::locate`].
-    pub fn locate_entry(self, entry: &[u8], path: &[u8]) -> Result<Located, Outside> {
+    pub fn locate_entry(self, entry: &[u8]) -> Result<Located, Outside> {
         match self {
             Self::Root(_) => self.locate(entry),
-            // An entry of `$uri` begins with what the alias stands for.
-            Self::Alias(alias, cut) => Located::join(alias, without_prefix(entry, path, cut)),
-            Self::Exactly(directory) => Located::join(directory, entry),
+            Self::Alias(directory, _) | Self::Exactly(directory) => Located::join(directory, entry),
         }
     }
 
@@ -54,20 +64,13 @@ impl Place<'_> {
     pub fn path_of_entry(self, entry: &[u8], path: &[u8]) -> Vec<u8> {
         match self {
             Self::Root(_) | Self::Exactly(_) => entry.to_vec(),
-            Self::Alias(_, cut) => {
-                let prefix = path.get(..cut).unwrap_or_default();
-                [prefix, without_prefix(entry, path, cut)].concat()
-            }
+            Self::Alias(_, cut) => [path.get(..cut).unwrap_or_default(), entry].concat(),
         }
     }
 }
 
 fn without_slash(root: &[u8]) -> &[u8] {
     root.strip_suffix(b"/").unwrap_or(root)
-}
-
-fn without_prefix<'a>(entry: &'a [u8], path: &[u8], cut: usize) -> &'a [u8] {
-    path.get(..cut).and_then(|prefix| entry.strip_prefix(prefix)).unwrap_or(entry)
 }
 
 impl Located {
@@ -136,8 +139,9 @@ mod tests {
     #[test]
     fn an_entry_counts_from_where_the_path_does() {
         let located = |place: Place<'_>, entry: &str, path: &str| {
-            let located = place.locate_entry(entry.as_bytes(), path.as_bytes()).expect("inside");
-            let path = place.path_of_entry(entry.as_bytes(), path.as_bytes());
+            let entry = place.entry(entry.as_bytes(), path.as_bytes());
+            let located = place.locate_entry(entry).expect("inside");
+            let path = place.path_of_entry(entry, path.as_bytes());
             let text = |bytes| String::from_utf8(bytes).expect("text");
             (text(located.path), text(path))
         };
@@ -146,8 +150,8 @@ mod tests {
         let alias = Place::Alias(b"/srv/x/", 3);
         assert_eq!(located(alias, "/i/b", "/i/a"), pair("/srv/x/b", "/i/b"));
         assert_eq!(located(alias, "b.html", "/i/a"), pair("/srv/x/b.html", "/i/b.html"));
-        assert!(Place::Root(b"/srv").locate_entry(b"/../x", b"/a").is_err());
-        assert!(alias.locate_entry(b"/i/../x", b"/i/a").is_err());
+        assert!(Place::Root(b"/srv").locate_entry(b"/../x").is_err());
+        assert!(alias.locate_entry(b"../x").is_err());
     }
 
     proptest! {

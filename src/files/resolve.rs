@@ -30,20 +30,38 @@ pub trait Disk {
     fn look(&self, path: &[u8]) -> Result<Kind, Missing>;
 }
 
-/// The path of the first candidate that is there and is what was meant: a directory, or anything else.
-/// The text of one that means a directory comes without its last slash.
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<T> {
+    /// Without its last slash, where it means a directory.
+    pub text: T,
+    pub means_directory: bool,
+    /// No variable has made it, so nothing of it stands for an alias.
+    pub is_literal: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The request's path from here on.
+    pub path: Vec<u8>,
+    pub is_directory: bool,
+}
+
+/// The first candidate that is there and is what was meant: a directory, or anything else.
 pub fn try_files<T: AsRef<[u8]>>(
-    candidates: impl IntoIterator<Item = (T, Kind)>,
+    candidates: impl IntoIterator<Item = Candidate<T>>,
     place: Place<'_>,
     path: &[u8],
     disk: &impl Disk,
-) -> Option<Vec<u8>> {
-    candidates.into_iter().find_map(|(text, wanted)| {
-        let text = text.as_ref();
-        let located = place.locate_entry(text, path).ok()?;
-        let kind = disk.look(located.as_bytes()).ok()?;
-        let is_meant = (kind == Kind::Directory) == (wanted == Kind::Directory);
-        is_meant.then(|| place.path_of_entry(text, path))
+) -> Option<Found> {
+    candidates.into_iter().find_map(|candidate| {
+        let text = candidate.text.as_ref();
+        let entry = if candidate.is_literal { text } else { place.entry(text, path) };
+        let located = place.locate_entry(entry).ok()?;
+        let is_directory = disk.look(located.as_bytes()).ok()? == Kind::Directory;
+        let is_meant = is_directory == candidate.means_directory;
+        is_meant.then(|| Found { path: place.path_of_entry(entry, path), is_directory })
     })
 }
 
@@ -71,9 +89,7 @@ pub fn index<T: AsRef<[u8]>>(
         if name.starts_with(b"/") {
             return Indexed::Inside(name.to_vec());
         }
-        let Ok(file) = Place::Exactly(directory.as_bytes()).locate_entry(name, path) else {
-            continue;
-        };
+        let Ok(file) = Place::Exactly(directory.as_bytes()).locate_entry(name) else { continue };
         match disk.look(file.as_bytes()) {
             Ok(_) => return Indexed::Inside([path, name].concat()),
             Err(Missing::NotFound) => {}
@@ -126,13 +142,15 @@ mod tests {
 
     #[test]
     fn the_first_that_is_there_is_taken() {
-        let tried = |candidates: &[(&str, Kind)], place, path: &str| {
+        type Text = Candidate<&'static str>;
+        let tried = |candidates: &[Text], place, path: &str| {
             let found = try_files(candidates.iter().copied(), place, path.as_bytes(), &DISK);
-            found.map(|found| String::from_utf8(found).expect("text"))
+            found.map(|found| String::from_utf8(found.path).expect("text"))
         };
-        let file = |text| (text, Kind::File);
-        let directory = |text| (text, Kind::Directory);
-        let check = |candidates: &[(&str, Kind)], place, path, expected: Option<&str>| {
+        let file = |text| Candidate { text, means_directory: false, is_literal: false };
+        let literal = |text| Candidate { text, means_directory: false, is_literal: true };
+        let directory = |text| Candidate { text, means_directory: true, is_literal: false };
+        let check = |candidates: &[Text], place, path, expected: Option<&str>| {
             assert_eq!(
                 tried(candidates, place, path).as_deref(),
                 expected,
@@ -147,6 +165,8 @@ mod tests {
         check(&[file("/../etc/passwd"), file("/dir/../../etc/passwd")], ROOT, "/", None);
         check(&[file("/i/a.html")], ALIAS, "/i/a.html", Some("/i/a.html"));
         check(&[file("a.html")], ALIAS, "/i/x", Some("/i/a.html"));
+        check(&[literal("/i/a.html")], ALIAS, "/i/a.html", None);
+        check(&[literal("a.html")], ALIAS, "/i/x", Some("/i/a.html"));
         check(&[], ROOT, "/a.html", None);
     }
 

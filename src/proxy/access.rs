@@ -8,8 +8,7 @@ use crate::proxy::shared::Shared;
 use crate::session::event::Event;
 use crate::session::matching::Attempt;
 
-/// Refuses what the route does not take: requests of other sites, bodies that say they are too long, or
-/// for which there is no room.
+/// Refuses what the route does not take: requests of other sites, bodies for which there is no room.
 ///
 /// # Errors
 /// What is answered.
@@ -20,7 +19,6 @@ pub fn check(
     route: &Route,
 ) -> Result<(), RequestError> {
     refuse_cross_site(shared, request, ctx, route)?;
-    length(request, route)?;
     match shared.buffers.refuses(request.body) {
         true => Err(RequestError::BuffersFull),
         false => Ok(()),

@@ -36,6 +36,7 @@ pub struct Answering {
     taken: u64,
     has_ended: bool,
     trailers: Option<Box<Fields>>,
+    received: u64,
 }
 
 impl Answering {
@@ -51,6 +52,7 @@ impl Answering {
             taken: 0,
             has_ended: false,
             trailers: None,
+            received: 0,
         }
     }
 
@@ -156,7 +158,13 @@ impl Answering {
         self.worker.as_ref().map_or(&[][..], |worker| worker.peer.piece())
     }
 
+    /// Bytes of the body that were consumed.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     pub fn consume(&mut self, bytes: usize) {
+        self.received += bytes as u64;
         if !self.put_back.is_empty() {
             // What is empty lets go of its memory.
             self.put_back = self.put_back.split_off(bytes.min(self.put_back.len()));
@@ -178,6 +186,7 @@ impl Answering {
 
     /// Puts back the beginning of the body, all that was consumed so far: it comes once more.
     pub fn put_back(&mut self, beginning: Bytes) {
+        self.received -= beginning.len() as u64;
         self.put_back = beginning;
     }
 

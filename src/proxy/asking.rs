@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
-use crate::downstream::{Client, ClientFailure, Request};
+use crate::downstream::{BodyLength, Client, ClientFailure, Request};
 use crate::proxy::answering::Answering;
 use crate::proxy::buffers::{self, Buffers};
 use crate::proxy::context::Context;
@@ -46,11 +46,19 @@ pub struct Failed {
     pub failure: Failure,
 }
 
+/// What a worker is asked with.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    pub request: &'a Request,
+    pub method: &'a Method,
+    pub body: BodyLength,
+}
+
 /// One request at one worker, until the final head of its answer is there.
 pub struct Asking<'a> {
     pub worker: Worker,
     upload: &'a mut Upload,
-    request: &'a Request,
+    method: &'a Method,
     pub answer: ResponseHead,
     interim: u32,
 }
@@ -74,20 +82,21 @@ impl<'a> Asking<'a> {
     pub fn new(
         mut worker: Worker,
         upload: &'a mut Upload,
-        request: &'a Request,
+        ask: Ask<'a>,
         head: &Fields,
         ctx: &mut Context,
     ) -> Result<Self, RequestError> {
+        let Ask { request, method, body } = ask;
         let came = request.target();
         let target = ctx.target.as_ref().map_or(came, |target| target.for_worker(came));
-        let begun = worker.peer.begin(&request.method, target, head, request.body);
+        let begun = worker.peer.begin(method, target, head, body);
         begun.map_err(|_| RequestError::BadRequest)?;
         if let Some(exchange) = &mut ctx.exchange {
             exchange.is_forwarded = true;
         }
         let copied = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut());
         upload.begin_again(&mut worker.peer, copied);
-        Ok(Self { worker, upload, request, answer: ResponseHead::default(), interim: 0 })
+        Ok(Self { worker, upload, method, answer: ResponseHead::default(), interim: 0 })
     }
 
     /// Sends the request and waits.
@@ -190,8 +199,8 @@ impl<'a> Asking<'a> {
         ctx: &Context,
     ) -> Poll<Result<Framing, Failure>> {
         loop {
-            let Self { worker, request, answer, .. } = self;
-            match worker.peer.poll_head(cx, &request.method, answer) {
+            let Self { worker, method, answer, .. } = self;
+            match worker.peer.poll_head(cx, method, answer) {
                 Poll::Ready(Ok(_)) if is_interim(self.answer.status) => {
                     self.pass_interim(client, ctx)?;
                 }

@@ -23,6 +23,7 @@ use crate::proxy::passed::PassedTo;
 use crate::proxy::route::query;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
+use crate::proxy::tried::AllTried;
 use crate::rewrite::Uri;
 use crate::routing::target::RequestTarget;
 use crate::session::binding::Bearer;
@@ -81,12 +82,19 @@ pub struct Context {
     pub made_for: Option<Method>,
     /// Fields that the client has to be told whatever is answered.
     pub owed: Option<Box<Fields>>,
-    /// The fields of a worker's answer, where somebody may ask for them.
-    pub worker_said: Option<Box<Fields>>,
     /// The virtual server, by its index, once it is known.
     pub server: Option<usize>,
     /// The head of the answer as it was sent.
     pub sent: Option<(ResponseHead, Announce)>,
+    /// The request's body, where variables speak of it.
+    pub request_body: Option<Bytes>,
+    /// All attempts at endpoints.
+    pub tried: AllTried,
+    /// Fields of the last worker's answer as they came, where variables speak of them; its trailers.
+    pub worker_fields: Option<Fields>,
+    pub worker_trailers: Option<Fields>,
+    /// The trailers of the answer, where they are our own.
+    pub sent_trailers: Option<Box<Fields>>,
     /// Variables that were set or computed for it.
     pub values: Values,
     /// The URI, where a script has looked at it.
@@ -114,6 +122,8 @@ pub struct Target {
     pub sent: Option<Box<[u8]>>,
     /// Where a text with variables leads.
     pub passed: Option<Box<PassedTo>>,
+    /// A file was found below the directory that an alias of a pattern is: the path counts from there.
+    pub is_below: bool,
     pub route: Arc<Route>,
 }
 
@@ -218,9 +228,13 @@ impl Context {
             limited: Limited::default(),
             made_for: None,
             owed: None,
-            worker_said: None,
             server: None,
             sent: None,
+            request_body: None,
+            tried: AllTried::default(),
+            worker_fields: None,
+            worker_trailers: None,
+            sent_trailers: None,
             values: Values::default(),
             uri: None,
             redirects: 0,
@@ -236,6 +250,7 @@ impl Context {
     pub fn begin_again(&mut self) {
         self.session_before = self.session();
         self.replaced = self.error.take().or(self.replaced);
+        self.tried.turn();
         self.exchange = None;
         self.guarded = None;
         self.attempts = Attempts::default();

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
-use crate::downstream::{Client, ClientFailure, Incoming, Request};
+use bytes::Bytes;
+
+use crate::downstream::{Client, ClientFailure, Incoming, Protocol, Request};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Failed, Patience};
 use crate::proxy::buffers;
 use crate::proxy::coding::Outlet;
 use crate::proxy::context::Context;
 use crate::proxy::response::{Body, Response};
+use crate::proxy::shared::Shared;
 use crate::proxy::spool::Disk;
 use crate::proxy::upload::UploadFailure;
-use crate::proxy::{endpoint, pacing, respond, send_file};
+use crate::proxy::{added, endpoint, pacing, respond, send_file};
 use crate::upstream::verdict::{Failure, Phase};
+use crate::wire::fields::Fields;
 use crate::wire::write::Announce;
 
 /// Delivers an answer.
@@ -23,6 +27,7 @@ use crate::wire::write::Announce;
 /// # Errors
 /// Why not all of it arrived. The client notices.
 pub async fn deliver(
+    shared: &Shared,
     request: &Request,
     client: &mut Client<'_>,
     outlet: &mut Outlet,
@@ -30,7 +35,7 @@ pub async fn deliver(
     ctx: &mut Context,
     patience: Patience<'_>,
 ) -> Result<(), Failed> {
-    let delivered = send(request, client, outlet, response, ctx, patience).await;
+    let delivered = send(shared, request, client, outlet, response, ctx, patience).await;
     if delivered.is_err() {
         client.abort();
     }
@@ -39,6 +44,7 @@ pub async fn deliver(
 }
 
 async fn send(
+    shared: &Shared,
     request: &Request,
     client: &mut Client<'_>,
     outlet: &mut Outlet,
@@ -52,25 +58,34 @@ async fn send(
         (false, framing) => framing,
     };
     let Response { mut head, body } = response;
+    let has_trailers = has_body && added::has_trailers(request, ctx, head.status);
+    let announce = match announce {
+        // Over HTTP/1 trailers stand behind chunks alone.
+        Announce::Length(_) if has_trailers && request.protocol == Protocol::Http11 => {
+            Announce::Chunked
+        }
+        announce => announce,
+    };
+    let behind = Behind { shared, request, has_trailers };
     match body {
         Body::Whole(body) | Body::Page(body) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
             let body = if has_body { &body[..] } else { &[] };
-            send_whole(client, outlet, body, ctx, patience.send).await
+            send_whole(client, outlet, body, ctx, patience.send, behind).await
         }
         Body::NotSent(_) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
-            send_whole(client, outlet, &[], ctx, patience.send).await
+            send_whole(client, outlet, &[], ctx, patience.send, behind).await
         }
         Body::File(mut body) => {
             client.leave_body();
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
-            send_file::run(client, outlet, &mut body, ctx, patience.send).await
+            send_file::run(client, outlet, &mut body, ctx, patience.send, behind).await
         }
         Body::Worker(mut body) => {
             if !body.upload.has_all() {
@@ -79,7 +94,9 @@ async fn send(
             }
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
-            let relayed = relay(client, outlet, &mut body, ctx, has_body, patience).await;
+            let relayed = relay(client, outlet, &mut body, ctx, has_body, patience, behind).await;
+            ctx.tried.has_length(body.received());
+            ctx.request_body = body.upload.copy().map(Bytes::copy_from_slice);
             body.release();
             relayed
         }
@@ -89,6 +106,39 @@ async fn send(
             crate::proxy::tunnel::run(client, body, ctx, patience).await;
             Ok(())
         }
+    }
+}
+
+/// What follows a body.
+#[derive(Clone, Copy)]
+pub struct Behind<'a> {
+    shared: &'a Shared,
+    request: &'a Request,
+    has_trailers: bool,
+}
+
+impl Behind<'_> {
+    /// Ends a body, with its worker's trailers and those of its route.
+    ///
+    /// # Errors
+    /// The client is gone, or fewer bytes were sent than announced.
+    pub fn finish(
+        self,
+        (client, outlet): (&mut Client<'_>, &mut Outlet),
+        ctx: &mut Context,
+        trailers: Option<Box<Fields>>,
+    ) -> Result<(), Failure> {
+        if !self.has_trailers {
+            if self.shared.variables.speak_of_workers() {
+                ctx.sent_trailers = trailers.clone();
+            }
+            return outlet.finish(client, trailers.as_deref()).map_err(gone);
+        }
+        let mut trailers = trailers.unwrap_or_default();
+        added::trailers(self.shared, self.request, client, ctx, &mut trailers);
+        let finished = outlet.finish(client, Some(&*trailers)).map_err(gone);
+        ctx.sent_trailers = Some(trailers);
+        finished
     }
 }
 
@@ -102,6 +152,7 @@ async fn send_whole(
     body: &[u8],
     ctx: &mut Context,
     patience: Duration,
+    behind: Behind<'_>,
 ) -> Result<(), Failure> {
     let mut rest = body;
     let mut left_before = None;
@@ -120,7 +171,7 @@ async fn send_whole(
         }
         if rest.is_empty() {
             if left_before != Some(0) {
-                outlet.finish(client, None).map_err(gone)?;
+                behind.finish((client, outlet), ctx, None)?;
             }
             if outlet.poll_flush(cx, client).map_err(gone)?.is_ready() {
                 return Poll::Ready(Ok(()));
@@ -144,6 +195,7 @@ async fn relay(
     ctx: &mut Context,
     has_body: bool,
     patience: Patience<'_>,
+    behind: Behind<'_>,
 ) -> Result<(), Failure> {
     let mut relay = Relay { has_ended: false, steps: 0 };
     let mut waited_for = None;
@@ -155,7 +207,7 @@ async fn relay(
             poll_upload(cx, client, body, ctx)?;
         }
         let (waiting, polled) =
-            relay.poll(cx, (client, outlet), body, ctx, (has_body, patience.buffers.disk()));
+            relay.poll(cx, (client, outlet), body, ctx, (has_body, patience.buffers.disk()), behind);
         if body.has_ended() {
             // The worker has done what it does, its session saved (PROTOCOL.md 32).
             ctx.end_turn();
@@ -245,6 +297,7 @@ impl Relay {
         body: &mut Answering,
         ctx: &mut Context,
         (has_body, disk): (bool, &Arc<Disk>),
+        behind: Behind<'_>,
     ) -> (Waiting, Poll<Result<(), Failure>>) {
         if !self.has_ended {
             match self.poll_pieces(cx, (client, outlet), body, ctx, (has_body, disk)) {
@@ -257,10 +310,13 @@ impl Relay {
             // The worker has done what it does, its session saved (PROTOCOL.md 32).
             ctx.end_turn();
             let mut trailers = body.take_trailers();
+            if behind.shared.variables.speak_of_workers() {
+                ctx.worker_trailers = trailers.as_deref().cloned();
+            }
             trailers.as_deref_mut().into_iter().for_each(|fields| respond::trailers(fields, ctx));
             body.release();
-            if let Err(failure) = outlet.finish(client, trailers.as_deref()) {
-                return (Waiting::Client, Poll::Ready(Err(gone(failure))));
+            if let Err(failure) = behind.finish((client, outlet), ctx, trailers) {
+                return (Waiting::Client, Poll::Ready(Err(failure)));
             }
         }
         (Waiting::Client, outlet.poll_flush(cx, client).map_err(gone))

@@ -48,6 +48,7 @@ pub fn select(
     ctx.attempts.active = Some(active);
     ctx.attempts.endpoint = Some(pick.index);
     ctx.attempts.begun = Some(now);
+    ctx.tried.begin(index, pick.index, now);
     Some((index, pick.index))
 }
 
@@ -151,6 +152,7 @@ pub fn finished(ctx: &mut Context) {
     ctx.attempts.active = None;
     if let Some(begun) = ctx.attempts.begun.take() {
         ctx.attempts.duration = Some(begun.elapsed());
+        ctx.tried.end(None);
     }
 }
 
@@ -172,6 +174,7 @@ pub fn failed(shared: &Shared, ctx: &mut Context, failed: Failed) {
         let endpoint = address(ctx, upstream, index);
         tracing::warn!(%endpoint, ?phase, error = ?failure, "an endpoint failed");
     }
+    ctx.tried.end(Some(if failure == Failure::TimedOut { 504 } else { 502 }));
     finished(ctx);
 }
 

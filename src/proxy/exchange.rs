@@ -16,12 +16,13 @@ use crate::proxy::guards::{self, Asked};
 use crate::proxy::nginx_pages::PageStyle;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
-use crate::proxy::settings::{FieldNames, Route, Target as Destination};
+use crate::proxy::settings::{FieldNames, Require, Route, Target as Destination};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
-    nginx_pages, own_sessions, pacing, passed, real_ip, respond, route, worker,
+    nginx_pages, own_sessions, pacing, passed, real_ip, respond, route, try_files, worker,
+    worker_answer,
 };
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
@@ -56,7 +57,7 @@ impl Service for Proxy {
         if let Some(response) = &mut response {
             turns.finish(response);
             ctx.pay(&mut response.head.fields);
-            added::run(&mut response.head, &ctx);
+            added::run(&self.shared, &request, &client, &mut ctx, response);
             let route = ctx.target.as_ref().map(|target| &target.route);
             if let Some(keepalive) = route.and_then(|route| route.keepalive.as_deref()) {
                 client.keep(keepalive, keepalive.keeps(&ctx.connection, &request));
@@ -70,7 +71,9 @@ impl Service for Proxy {
                 let mut outlet = compressed::outlet(&self.shared, &request, &mut response, &ctx);
                 pacing::begin(&self.shared, &request, &client, &mut ctx);
                 let patience = self.patience(&ctx);
-                deliver(&request, &mut client, &mut outlet, response, &mut ctx, patience).await
+                let outlet = &mut outlet;
+                deliver(&self.shared, &request, &mut client, outlet, response, &mut ctx, patience)
+                    .await
             }
             None => {
                 client.abort();
@@ -230,6 +233,12 @@ async fn turn(
     if forward::ends_here(request)? {
         return Err(Instead::Options);
     }
+    // Whoever has no login learns nothing of files; others' sessions wait until it is known who answers.
+    let tries_later =
+        route.require != Require::Nothing || route.limits.as_ref().is_some_and(|it| it.by_session);
+    if !tries_later {
+        try_files::run(shared, request, client, ctx, &route)?;
+    }
     match (&route.target, &route.session) {
         (Destination::Files(settings), policy) => {
             ctx.kind = RouteKind::Files;
@@ -238,7 +247,11 @@ async fn turn(
                 by_session(proxy, request, client, ctx, &route).await?;
             }
             // In a box: every request has to make room for what is awaited here.
-            let answer = files::answer(shared, request, ctx, settings, turns.is_for_error());
+            if tries_later {
+                try_files::run(shared, request, client, ctx, &route)?;
+            }
+            let for_error = turns.is_for_error();
+            let answer = files::answer(shared, request, client, ctx, (&route, settings), for_error);
             let mut response = Box::pin(answer).await?;
             respond::filter(shared, request, &mut response.head, ctx).await?;
             // Its session is settled; how long the file takes holds nobody up.
@@ -262,6 +275,9 @@ async fn turn(
             ctx.kind = RouteKind::Session;
             join::run(shared, request, ctx, &route, policy).await?;
             by_session(proxy, request, client, ctx, &route).await?;
+            if tries_later {
+                try_files::run(shared, request, client, ctx, &route)?;
+            }
         }
     }
     if let Destination::Passed(url) = &route.target {
@@ -272,13 +288,14 @@ async fn turn(
         Box::pin(answer_beginning::read(proxy, client, &mut response, ctx)).await?;
     }
     pacing::note(&mut response.head.fields, ctx);
-    if turns.is_subrequest() {
-        ctx.worker_said = Some(Box::new(response.head.fields.clone()));
-    }
     let leads = turns.after_worker(shared, &response, request, client, ctx);
+    worker_answer::before_session(shared, request, client, ctx, &mut response.head)?;
     respond::filter(shared, request, &mut response.head, ctx).await?;
     match leads {
-        None => Ok(response),
+        None => {
+            worker_answer::after_session(shared, request, client, ctx, &mut response.head)?;
+            Ok(response)
+        }
         Some(leads) => Err(instead_of_worker(shared, response, leads?).await),
     }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use crate::files::conditions::ModifiedSince;
 use crate::files::disk::Symlinks;
 use crate::files::listing::Listing;
+use crate::files::resolve::Candidate;
 use crate::files::types::Types;
+use crate::variables::template::Template;
 
 /// How a route serves files.
 #[derive(Clone, Debug)]
 pub struct FileSettings {
-    pub lies: Lies,
     /// Names that stand for a directory, in their order.
-    pub index: Vec<String>,
+    pub index: Vec<Template>,
     pub listing: Option<Listing>,
     pub types: Arc<Types>,
     /// For names whose end says nothing.
@@ -32,13 +33,38 @@ pub struct FileSettings {
     pub redirects: OwnRedirects,
 }
 
-/// Where files lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where files lie; the directory may have variables.
+#[derive(Clone, Debug)]
 pub enum Lies {
     /// nginx's `root`: the whole path of a request is looked for there.
-    Below(Vec<u8>),
-    /// nginx's `alias`: it stands in place of the route's own path.
-    InPlace(Vec<u8>),
+    Below(Template),
+    /// nginx's `alias`: it stands in place of a route's path, its own or that of one around it.
+    InPlace { directory: Template, of: Box<str> },
+}
+
+impl Lies {
+    pub fn directory(&self) -> &Template {
+        match self {
+            Self::Below(directory) | Self::InPlace { directory, .. } => directory,
+        }
+    }
+}
+
+/// What is looked for before anybody answers (nginx `try_files`).
+#[derive(Clone, Debug)]
+pub struct TryFiles {
+    pub candidates: Vec<Candidate<Template>>,
+    pub last: Last,
+    pub symlinks: Symlinks,
+    pub trusted: Vec<u8>,
+}
+
+/// What happens where nothing of it is there.
+#[derive(Clone, Debug)]
+pub enum Last {
+    Status(u16),
+    /// A redirect inside: a path with its query, or a route's name.
+    Inside(Template),
 }
 
 /// What texts are written in (nginx `charset`, `charset_types`).

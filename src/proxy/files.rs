@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use crate::downstream::Request;
+use crate::downstream::{Client, Request};
 use crate::files::body::{self, FileBody};
 use crate::files::conditions::{self, Verdict};
 use crate::files::disk::{Opened, RealDisk};
@@ -23,12 +23,12 @@ use crate::proxy::compressed;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::file_settings::{Charset, FileSettings, GzipStatic, Lies, OwnTexts};
-use crate::proxy::own_redirect;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
+use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::Inside;
-use crate::routing::location;
+use crate::proxy::{document_root, own_redirect, returned};
 use crate::wire::fields::{Fields, Unwritable};
 use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
@@ -40,18 +40,28 @@ use crate::wire::response::ResponseHead;
 pub async fn answer(
     shared: &Arc<Shared>,
     request: &Request,
-    ctx: &Context,
-    files: &Arc<FileSettings>,
+    client: &Client<'_>,
+    ctx: &mut Context,
+    (route, files): (&Route, &Arc<FileSettings>),
     for_error: bool,
 ) -> Result<Response, Instead> {
+    let Some(lies) = &route.lies else { return Err(RequestError::NotFound.into()) };
+    let directory = document_root::directory(shared, request, client, ctx, lies)?;
+    let is_directory = ctx.path().is_some_and(|path| path.ends_with(b"/"));
+    let mut index = Vec::new();
+    for name in files.index.iter().filter(|_| is_directory) {
+        index.push(returned::value(shared, request, client, ctx, name));
+    }
+    let ctx = &*ctx;
     let Some(target) = &ctx.target else { return Err(RequestError::Internal.into()) };
     // What an alias stands for is no longer at its beginning.
-    if matches!(files.lies, Lies::InPlace(_)) && ctx.uri.as_ref().is_some_and(|uri| uri.is_final) {
+    if matches!(lies, Lies::InPlace { .. }) && ctx.uri.as_ref().is_some_and(|uri| uri.is_final) {
         tracing::error!("an alias has no file for a path that was rewritten");
         return Err(RequestError::Internal.into());
     }
-    let path = target.requested.path.as_bytes();
-    Asked { request, ctx, files, path, for_error }.content(shared).await
+    let path = ctx.path().unwrap_or_default();
+    let place = document_root::place(path, lies, &directory, target.is_below)?;
+    Asked { request, ctx, files, place, path, for_error }.content(shared, &index).await
 }
 
 impl From<Missing> for RequestError {
@@ -75,6 +85,8 @@ struct Asked<'a> {
     request: &'a Request,
     ctx: &'a Context,
     files: &'a Arc<FileSettings>,
+    /// Where the path counts from.
+    place: Place<'a>,
     path: &'a [u8],
     /// It stands for an error: its status is no 200, so nothing is asked of conditions and ranges.
     for_error: bool,
@@ -88,16 +100,15 @@ struct Found {
 }
 
 impl Asked<'_> {
-    async fn content(&self, shared: &Shared) -> Result<Response, Instead> {
-        let place = self.place()?;
+    async fn content(&self, shared: &Shared, index: &[Cow<'_, [u8]>]) -> Result<Response, Instead> {
         if self.path.ends_with(b"/") {
-            return self.directory(place).await;
+            return self.directory(index).await;
         }
         let method = &self.request.method;
         if ![Method::GET, Method::HEAD, Method::POST].contains(method) {
             return Err(RequestError::MethodNotAllowed.into());
         }
-        let located = place.locate(self.path).map_err(RequestError::from)?;
+        let located = self.place.locate(self.path).map_err(RequestError::from)?;
         let found = match self.twin(&located) {
             Some(found) => found,
             None => match self
@@ -116,33 +127,6 @@ impl Asked<'_> {
         Ok(self.file(found)?)
     }
 
-    /// Where the path counts from.
-    fn place(&self) -> Result<Place<'_>, RequestError> {
-        match &self.files.lies {
-            Lies::Below(root) => Ok(Place::Root(root)),
-            Lies::InPlace(alias) => {
-                let route = self.ctx.target.as_ref().map_or("", |target| &target.route.path);
-                let (modifier, route) = location::split(route);
-                // Of a pattern the whole path is in the route's place.
-                if modifier.starts_with('~') {
-                    return Ok(Place::Alias(alias, self.path.len()));
-                }
-                let route = route.as_bytes();
-                // A route may have been found by another reading of the path.
-                let begins = |prefix: &[u8]| {
-                    self.path.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix))
-                };
-                match route.strip_suffix(b"/") {
-                    _ if begins(route) => Ok(Place::Alias(alias, route.len())),
-                    Some(short) if self.path.len() == short.len() && begins(short) => {
-                        Ok(Place::Alias(alias, short.len()))
-                    }
-                    _ => Err(RequestError::NotFound),
-                }
-            }
-        }
-    }
-
     fn disk(&self) -> RealDisk<'_> {
         RealDisk { symlinks: self.files.symlinks, trusted: &self.files.trusted }
     }
@@ -159,9 +143,9 @@ impl Asked<'_> {
         missing.into()
     }
 
-    async fn directory(&self, place: Place<'_>) -> Result<Response, Instead> {
-        let located = place.locate(self.path).map_err(RequestError::from)?;
-        match index(&self.files.index, place, self.path, &self.disk()) {
+    async fn directory(&self, names: &[Cow<'_, [u8]>]) -> Result<Response, Instead> {
+        let located = self.place.locate(self.path).map_err(RequestError::from)?;
+        match index(names, self.place, self.path, &self.disk()) {
             Indexed::Inside(path) => {
                 let inside = Inside::path(&path, self.query());
                 return Err(Instead::Inside(Box::new(inside)));

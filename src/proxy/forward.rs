@@ -33,6 +33,10 @@ pub fn fields(shared: &Shared, request: &Request, ctx: &Context) -> Result<Field
     }
     let room = ctx.cookie.len() + target.client.room() + BYTES_ADDED;
     let mut fields = received.with_room(FIELDS_ADDED, room);
+    let passes = passes_headers(ctx);
+    if !passes {
+        fields.retain(|field| field.known == Name::Host);
+    }
     remove_hop_by_hop(&mut fields).map_err(|_| RequestError::BadRequest)?;
     let expects = request.expects_continue();
     fields
@@ -56,8 +60,11 @@ fn add(
     request: &Request,
     ctx: &Context,
 ) -> Result<(), Unwritable> {
+    let passes = passes_headers(ctx);
     match &ctx.cookie[..] {
         b"" => drop(fields.remove(Name::Cookie)),
+        // Those of a session go along all the same.
+        _ if !passes && ctx.exchange.is_none() => drop(fields.remove(Name::Cookie)),
         line => fields.set(b"Cookie", line)?,
     }
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.looks_at_answer) {
@@ -71,6 +78,9 @@ fn add(
             None => fields.set_displayed(b"Host", ctx.connection.local())?,
         }
     }
+    if !passes {
+        return Ok(());
+    }
     if let Some(protocol) = upgrade(request) {
         fields.push(b"Connection", b"Upgrade")?;
         fields.push(b"Upgrade", protocol)?;
@@ -79,6 +89,12 @@ fn add(
         fields.push(b"TE", b"trailers")?;
     }
     Ok(())
+}
+
+/// Whether workers see the client's fields.
+fn passes_headers(ctx: &Context) -> bool {
+    let asks = ctx.target.as_ref().and_then(|target| target.route.asks.as_ref());
+    asks.is_none_or(|asks| asks.with_headers)
 }
 
 /// Whether a request asks the last proxy that it may reach, and that is us.

@@ -2,7 +2,7 @@
 //! decided in `session`, `routing` and `upstream`; here it is carried out.
 
 mod access;
-mod added;
+pub mod added;
 mod admit;
 mod answer_beginning;
 mod answer_meaning;
@@ -14,6 +14,7 @@ mod compressed;
 mod context;
 pub mod cut;
 mod deliver;
+mod document_root;
 mod endpoint;
 pub mod error;
 pub mod error_page;
@@ -63,8 +64,11 @@ pub mod spool;
 pub mod successions;
 pub mod ticket_cache;
 pub mod touches;
+mod tried;
+mod try_files;
 mod tunnel;
 mod turn;
 mod turns;
 mod upload;
 mod worker;
+pub mod worker_answer;

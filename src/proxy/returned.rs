@@ -1,5 +1,7 @@
 //! What scripts answer (nginx `return`, `rewrite … redirect`): a status, a redirect, a text.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -60,6 +62,20 @@ pub fn answer(shared: &Shared, ctx: &Context, answer: Answer) -> Instead {
     Instead::Returned(Box::new(returned))
 }
 
+/// As [`evaluated`]; what has no variables is borrowed.
+pub fn value<'t>(
+    shared: &Shared,
+    request: &Request,
+    client: &Client<'_>,
+    ctx: &mut Context,
+    template: &'t Template,
+) -> Cow<'t, [u8]> {
+    match template.constant() {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(evaluated(shared, request, client, ctx, template)),
+    }
+}
+
 /// A text with variables, for this request.
 pub fn evaluated(
     shared: &Shared,
@@ -68,13 +84,24 @@ pub fn evaluated(
     ctx: &mut Context,
     template: &Template,
 ) -> Vec<u8> {
+    with_variables(shared, request, client, ctx, |all| template.value(all).into_owned())
+}
+
+/// What comes of variables, for this request.
+pub fn with_variables<T>(
+    shared: &Shared,
+    request: &Request,
+    client: &Client<'_>,
+    ctx: &mut Context,
+    make: impl FnOnce(&mut Evaluation<'_>) -> T,
+) -> T {
     let mut values = std::mem::take(&mut ctx.values);
     let facts = RequestFacts { shared, request, client, ctx };
     let mut evaluation =
         Evaluation { variables: &shared.variables, facts: &facts, values: &mut values };
-    let text = template.value(&mut evaluation).into_owned();
+    let made = make(&mut evaluation);
     ctx.values = values;
-    text
+    made
 }
 
 /// Whether nginx has a page for a status.

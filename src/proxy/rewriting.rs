@@ -188,7 +188,7 @@ fn run(
 }
 
 /// The URI as it came.
-fn uri_of(request: &Request, ctx: &Context) -> Uri {
+pub fn uri_of(request: &Request, ctx: &Context) -> Uri {
     let came = ctx.came.as_ref().map_or(request.target(), |came| &came.target);
     let is_special = |byte: &u8| matches!(byte, b'%' | b'+');
     Uri {

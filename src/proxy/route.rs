@@ -89,7 +89,8 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
     let (host, route) = (host.as_str().to_owned(), facts.own.clone());
     let real_ip = route.origins.real_ip.as_ref();
     let client = real_ip::find(real_ip, request, ctx).unwrap_or(client);
-    ctx.target = Some(Target { client, host, server, requested, sent: None, passed: None, route });
+    let (sent, passed, is_below) = (None, None, false);
+    ctx.target = Some(Target { client, host, server, requested, sent, passed, is_below, route });
     Ok(())
 }
 
@@ -107,6 +108,7 @@ pub fn inside(
     let target = ctx.target.as_mut().ok_or(RequestError::Internal)?;
     target.sent = None;
     target.passed = None;
+    target.is_below = false;
     match turns.named() {
         Some(name) => {
             target.route = shared.table.named(target.server, name).ok_or_else(|| {

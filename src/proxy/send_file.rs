@@ -9,7 +9,7 @@ use crate::downstream::Client;
 use crate::files::body::FileBody;
 use crate::proxy::coding::Outlet;
 use crate::proxy::context::Context;
-use crate::proxy::deliver::gone;
+use crate::proxy::deliver::{Behind, gone};
 use crate::proxy::pacing;
 use crate::upstream::verdict::Failure;
 
@@ -26,6 +26,7 @@ pub async fn run(
     body: &mut FileBody,
     ctx: &mut Context,
     patience: Duration,
+    behind: Behind<'_>,
 ) -> Result<(), Failure> {
     let mut has_ended = false;
     // Until the client says that it cannot be.
@@ -72,7 +73,7 @@ pub async fn run(
                     }
                 }
                 Poll::Ready(Ok(false)) => {
-                    outlet.finish(client, None).map_err(gone)?;
+                    behind.finish((client, outlet), ctx, None)?;
                     has_ended = true;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::downstream::keepalive::KeepAlive;
-use crate::files::expires::Expires;
 use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
 use crate::listen::CertificateSettings;
+use crate::proxy::added::AnswerSettings;
 use crate::proxy::error_page::ErrorPages;
-use crate::proxy::file_settings::{FileSettings, Lies, OwnTexts};
+use crate::proxy::file_settings::{FileSettings, Lies, OwnTexts, TryFiles};
 use crate::proxy::guards::Guard;
 use crate::proxy::guards::limits::Limits;
-use crate::proxy::nginx_pages::PageStyle;
 use crate::proxy::origins::Origins;
 use crate::proxy::pacing::PaceSettings;
 use crate::proxy::passed::Passed;
-use crate::proxy::request_headers::SetHeader;
+use crate::proxy::request_headers::{SetHeader, WorkerRequest};
 use crate::proxy::rewriting::Rewriting;
+use crate::proxy::worker_answer::AnswerEdits;
 use crate::routing::table::{Ambiguous, Listens, Restricts};
 use crate::session::outage::OnStoreDown;
 use crate::session::policy::Policy;
@@ -56,17 +56,6 @@ pub enum Denied {
     Redirect(String),
 }
 
-/// What is said in a route's answers, whoever answers.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AnswerSettings {
-    /// How long they stay fresh.
-    pub expires: Expires,
-    /// With the fields that browsers protect visitors by.
-    pub secure: bool,
-    /// As nginx gives them; else pages name nobody.
-    pub pages: Option<PageStyle>,
-}
-
 /// What stands in place of a route's path in what workers are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
@@ -94,6 +83,8 @@ pub struct Route {
     /// What it restricts counts for the path in exactly this spelling only.
     pub exact: bool,
     pub target: Target,
+    /// Files that are looked for before its target answers.
+    pub try_files: Option<Arc<TryFiles>>,
     pub session: Option<Arc<Policy>>,
     /// Whether `Cloakroom-Session` in its answers is believed (rule 30).
     pub session_header: bool,
@@ -142,6 +133,10 @@ pub struct Route {
     pub compression: Option<Arc<Compression>>,
     /// How connections go on; else as `limits` say.
     pub keepalive: Option<Arc<KeepAlive>>,
+    /// What is changed in workers' answers.
+    pub edits: AnswerEdits,
+    /// What workers are asked for in another way.
+    pub asks: Option<Box<WorkerRequest>>,
     /// Largest request body in bytes, 0 for no limit (nginx `client_max_body_size`): 413.
     pub body_bytes_max: u64,
     pub access_log: AccessLogs,

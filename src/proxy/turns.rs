@@ -57,6 +57,8 @@ enum To {
     Path(Vec<u8>),
     /// A route by its name, which gets the request as it is.
     Named(String),
+    /// The same, where it goes on with what this turn began.
+    Fallback(String),
 }
 
 /// What follows from the outcome of a turn.
@@ -172,8 +174,9 @@ impl Turns {
         ctx: &mut Context,
     ) -> Option<Result<Inside, Instead>> {
         let route = &ctx.target.as_ref()?.route;
-        if let Some(target) = response.head.fields.get(Name::XAccelRedirect) {
-            return Some(accelerated(target));
+        let accelerated = response.head.fields.get(Name::XAccelRedirect);
+        if let Some(target) = accelerated.filter(|_| !route.edits.ignores_accel_redirect) {
+            return Some(self::accelerated(target));
         }
         let status = response.head.status;
         if !route.intercept_errors || status.as_u16() < 300 {
@@ -197,7 +200,7 @@ impl Turns {
         ctx: &mut Context,
     ) -> Result<Request, Instead> {
         // A file in another's place stands for the same error.
-        let is_new = !matches!(inside.to, To::Path(_));
+        let is_new = !matches!(inside.to, To::Path(_) | To::Fallback(_));
         if is_new {
             self.status = None;
         }
@@ -208,7 +211,7 @@ impl Turns {
         ctx.redirects += 1;
         self.taken += 1;
         ctx.is_internal = true;
-        if !matches!(inside.to, To::Named(_)) {
+        if !matches!(inside.to, To::Named(_) | To::Fallback(_)) {
             ctx.uri = None;
         }
         ctx.came.get_or_insert_with(|| {
@@ -223,7 +226,7 @@ impl Turns {
             let _ = self.kept.push(field.name, field.value);
         }
         let next = match to {
-            To::Named(name) => {
+            To::Named(name) | To::Fallback(name) => {
                 self.named = Some(name);
                 // A body that a worker has taken is not there a second time.
                 let is_whole = is_whole(asked, client);
@@ -295,7 +298,7 @@ impl Inside {
         percent::escape(path, Part::Path, &mut target);
         if let Some(query) = query {
             target.push(b'?');
-            target.extend_from_slice(query);
+            percent::escape_unprintable(query, &mut target);
         }
         Self {
             to: To::Path(target),
@@ -311,6 +314,12 @@ impl Inside {
             // What cannot be written is an error of its own where it is answered.
             let _ = self.kept.push(b"Location", location);
         }
+    }
+
+    /// A route by its name, for want of a file.
+    pub fn named(name: &[u8]) -> Self {
+        let to = To::Fallback(String::from_utf8_lossy(name).into_owned());
+        Self { to, shown: None, recurs: true, is_vouched: false, kept: Fields::new() }
     }
 
     /// Keeps what the answer that is replaced has to tell the client all the same: of an error that

@@ -11,6 +11,10 @@ use crate::wire::fields::Fields;
 /// Bytes of a body that are held for another try.
 const HELD_MAX: usize = 64 * 1024;
 
+/// Bytes of a body that variables may speak of; there is no value of a larger one (nginx
+/// `client_body_buffer_size`).
+const COPY_MAX: usize = 16 * 1024;
+
 /// A request's body on its way to a worker.
 #[derive(Debug)]
 pub struct Upload {
@@ -25,6 +29,10 @@ pub struct Upload {
     /// What was sent so far, where it may have to be sent again.
     held: Option<Vec<u8>>,
     trailers: Option<Box<Fields>>,
+    /// What is held is all of it.
+    is_own: bool,
+    /// What came so far, for variables.
+    copy: Option<Vec<u8>>,
     /// Counts what happened, so that whoever watches sees that something did.
     steps: u64,
 }
@@ -57,8 +65,37 @@ impl Upload {
             sent: 0,
             held: may_repeat.then(Vec::new),
             trailers: None,
+            is_own: false,
+            copy: None,
             steps: 0,
         }
+    }
+
+    /// One of our own, whatever the client sends.
+    pub fn own(body: Vec<u8>) -> Self {
+        let is_own = !body.is_empty();
+        let length = Some(body.len() as u64);
+        let held = Some(body);
+        let empty = Self::new(BodyLength::Empty, 0, true);
+        Self { is_own, length, held, ..empty }
+    }
+
+    /// What its head says of it, where it is none of the client's.
+    pub fn announced(&self) -> BodyLength {
+        match self.length {
+            Some(length) if length > 0 => BodyLength::Known(length),
+            _ => BodyLength::Empty,
+        }
+    }
+
+    /// Keeps a small body for variables.
+    pub fn keep_copy(&mut self) {
+        self.copy = Some(Vec::new());
+    }
+
+    /// The body, where it was kept and something came.
+    pub fn copy(&self) -> Option<&[u8]> {
+        self.copy.as_deref().filter(|copy| !copy.is_empty())
     }
 
     /// Whether the worker has all that it will get.
@@ -96,6 +133,9 @@ impl Upload {
         let held = self.held.as_deref().unwrap_or_default();
         if !held.is_empty() {
             peer.put(held);
+        }
+        if self.is_own && peer.finish(None).is_err() {
+            self.state = State::Refused;
         }
         if let Some(copied) = copied {
             copied.begin_again();
@@ -187,6 +227,10 @@ impl Upload {
         let piece = piece.get(..taken).unwrap_or_default();
         if let Some(copied) = copied {
             copied.pass(piece, false);
+        }
+        match &mut self.copy {
+            Some(copy) if copy.len() + taken <= COPY_MAX => copy.extend_from_slice(piece),
+            copy => *copy = None,
         }
         match &mut self.held {
             Some(held) if held.len() + taken <= HELD_MAX => held.extend_from_slice(piece),

@@ -5,11 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::StatusCode;
 
-use crate::downstream::{Client, Request};
+use crate::downstream::{BodyLength, Client, Request};
 use crate::proxy::answering::Answering;
-use crate::proxy::asking::{Asking, Failed, accept};
+use crate::proxy::asking::{Ask, Asking, Failed, accept};
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
@@ -40,16 +41,31 @@ pub async fn ask(
     let mut head = forward::fields(shared, request, ctx)?;
     request_headers::set(&mut head, shared, request, client, ctx)?;
     let bytes_max = ctx.target.as_ref().map_or(0, |target| target.route.body_bytes_max);
-    let is_repeatable = request.method.is_idempotent();
+    let asked = request_headers::asked(shared, request, client, ctx)?;
+    let method = asked.method.as_ref().unwrap_or(&request.method);
+    let is_repeatable = method.is_idempotent();
+    // One that is made for another request has none of its own to leave.
+    if asked.leaves_body && request.body != BodyLength::Empty {
+        client.leave_body();
+    }
     let may_grow = !shared.buffers.is_full();
     client.let_grow(may_grow);
     // Over HTTP/2 a worker may say that it has not begun with a request.
     let is_worth_it = is_repeatable
         || endpoint::is_http2(shared, ctx)
         || endpoint::next(shared, ctx).is_some_and(|next| next.non_idempotent);
-    let mut upload = Upload::new(request.body, bytes_max, is_worth_it && may_grow);
+    let mut upload = match asked.body {
+        Some(body) => Upload::own(body),
+        None if asked.leaves_body => Upload::new(BodyLength::Empty, bytes_max, true),
+        None => Upload::new(request.body, bytes_max, is_worth_it && may_grow),
+    };
+    if shared.variables.speak_of_body() {
+        upload.keep_copy();
+    }
+    let body = if asked.leaves_body { upload.announced() } else { request.body };
+    let ask = Ask { request, method, body };
     let mut must_be_fresh = None;
-    let tries = Tries::begin(shared, request, ctx);
+    let tries = Tries::begin(shared, is_repeatable, ctx);
     // What the last attempt ended with; another one may do better.
     let mut last = RequestError::BadGateway;
     loop {
@@ -65,11 +81,19 @@ pub async fn ask(
                 continue;
             }
         };
+        ctx.tried.connected();
         let begun = ctx.attempts.begun;
-        let mut asking = Asking::new(worker, &mut upload, request, &head, ctx)?;
+        let mut asking = Asking::new(worker, &mut upload, ask, &head, ctx)?;
         asking.worker.peer.let_grow(may_grow);
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
+        if answered.is_ok() {
+            ctx.tried.answered(answer.status.as_u16());
+            ctx.request_body = upload.copy().map(Bytes::copy_from_slice);
+            if shared.variables.speak_of_workers() {
+                ctx.worker_fields = Some(answer.fields.clone());
+            }
+        }
         let answered = match answered {
             Ok(_) => tries.judge(shared, ctx, &answer, &upload).map_or(answered, Err),
             Err(_) => answered,
@@ -126,10 +150,10 @@ struct Tries {
 }
 
 impl Tries {
-    fn begin(shared: &Shared, request: &Request, ctx: &Context) -> Self {
+    fn begin(shared: &Shared, is_repeatable: bool, ctx: &Context) -> Self {
         let after = endpoint::next(shared, ctx).map_or(Duration::ZERO, |next| next.timeout_after);
         let until = (!after.is_zero()).then(|| Instant::now() + after);
-        Self { is_repeatable: request.method.is_idempotent(), until }
+        Self { is_repeatable, until }
     }
 
     /// Whether it may be sent again after this failure.

@@ -193,7 +193,6 @@ impl Facts for Overlaid<'_> {
             Builtin::Args | Builtin::QueryString => out.extend_from_slice(args),
             Builtin::IsArgs if args.is_empty() => {}
             Builtin::IsArgs => out.push(b'?'),
-            Builtin::RequestFilename => return self.facts.filename(path, out),
             other => return self.facts.builtin(other, out),
         }
         true
@@ -207,8 +206,15 @@ impl Facts for Overlaid<'_> {
         found.inspect(|value| out.extend_from_slice(value)).is_some()
     }
 
-    fn filename(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
-        self.facts.filename(path, out)
+    fn directory(&self) -> Option<&Template> {
+        self.facts.directory()
+    }
+
+    fn of_directory(&self, name: Builtin, directory: &[u8], out: &mut Vec<u8>) -> bool {
+        match name {
+            Builtin::RequestFilename => self.facts.filename(directory, &self.uri.path, out),
+            other => self.facts.of_directory(other, directory, out),
+        }
     }
 
     fn secure_link(&self) -> Option<(&Template, &Template)> {

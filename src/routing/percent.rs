@@ -29,8 +29,13 @@ pub fn target(text: &[u8], percent: Percent) -> Vec<u8> {
     let mut target = Vec::with_capacity(text.len() + 8);
     let stays = |byte| byte == b'%' && percent == Percent::Escape;
     escape_where(path, |byte| is_escaped(byte, Part::Path) && !stays(byte), &mut target);
-    escape_where(query, |byte| matches!(byte, 0..=b' ' | 0x7f..), &mut target);
+    escape_unprintable(query, &mut target);
     target
+}
+
+/// Appends a query, with all escaped that could not stand in a request line.
+pub fn escape_unprintable(query: &[u8], out: &mut Vec<u8>) {
+    escape_where(query, |byte| matches!(byte, 0..=b' ' | 0x7f..), out);
 }
 
 fn escape_where(text: &[u8], is_escaped: impl Fn(u8) -> bool, out: &mut Vec<u8>) {

@@ -26,9 +26,27 @@ impl Evaluation<'_> {
                 self.append_link(out)
             }
             Variable::Builtin(Builtin::SecureLinkExpires) => self.append_expires(out),
+            Variable::Builtin(
+                name @ (Builtin::DocumentRoot | Builtin::RealpathRoot | Builtin::RequestFilename),
+            ) => self.append_of_directory(name, out),
             Variable::Builtin(builtin) => self.facts.builtin(builtin, out),
             Variable::Slot(slot) => self.append_slot(slot, out),
         }
+    }
+
+    /// What goes by the directory of the request's files, which may have variables itself.
+    fn append_of_directory(&mut self, name: Builtin, out: &mut Vec<u8>) -> bool {
+        let facts = self.facts;
+        let Some(directory) = facts.directory() else { return false };
+        if self.values.depth >= DEPTH_MAX {
+            tracing::error!("a directory is made of itself, by way of variables: it is empty");
+            return false;
+        }
+        self.values.depth += 1;
+        let directory = directory.value(self);
+        let found = facts.of_directory(name, &directory, out);
+        self.values.depth -= 1;
+        found
     }
 
     pub(super) fn append_part(&mut self, part: &Part, out: &mut Vec<u8>) {

@@ -57,8 +57,18 @@ pub trait Facts {
         false
     }
 
-    /// Appends the file that a path of the request means there (`$request_filename`).
-    fn filename(&self, _path: &[u8], _out: &mut Vec<u8>) -> bool {
+    /// Where the request's files lie, if that is said (nginx `root`, `alias`).
+    fn directory(&self) -> Option<&Template> {
+        None
+    }
+
+    /// Appends the value of a variable that goes by what that came to.
+    fn of_directory(&self, _name: Builtin, _directory: &[u8], _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    /// Appends the file that a path of the request means in that directory (`$request_filename`).
+    fn filename(&self, _directory: &[u8], _path: &[u8], _out: &mut Vec<u8>) -> bool {
         false
     }
 

@@ -59,6 +59,7 @@ pub struct Registry {
     mentions: Vec<Box<str>>,
     /// Some text uses `$1`.
     uses_groups: bool,
+    speaks_of_body: bool,
 }
 
 /// All variables of a configuration that are not built in.
@@ -66,6 +67,8 @@ pub struct Registry {
 pub struct Variables {
     definitions: Box<[Definition]>,
     uses_groups: bool,
+    speak_of_workers: bool,
+    speak_of_body: bool,
 }
 
 impl Registry {
@@ -73,6 +76,7 @@ impl Registry {
     pub fn variable(&mut self, name: &str) -> Variable {
         let name = name.to_ascii_lowercase();
         if let Some(builtin) = Builtin::of(&name) {
+            self.speaks_of_body |= builtin == Builtin::RequestBody;
             return Variable::Builtin(builtin);
         }
         if !self.knows_lower(&name) {
@@ -141,8 +145,18 @@ impl Registry {
             }
         }
         let or_none = |place: Option<Definition>| place.unwrap_or(Definition::Captured);
-        let definitions = definitions.into_iter().map(or_none).collect();
-        Variables { definitions, uses_groups: self.uses_groups }
+        let definitions: Box<[_]> = definitions.into_iter().map(or_none).collect();
+        let speaks = |definition: &Definition| {
+            use Family::{SentTrailer, UpstreamCookie, UpstreamHttp, UpstreamTrailer};
+            let families = [SentTrailer, UpstreamCookie, UpstreamHttp, UpstreamTrailer];
+            matches!(definition, Definition::Member(family, _) if families.contains(family))
+        };
+        Variables {
+            speak_of_workers: definitions.iter().any(speaks),
+            definitions,
+            uses_groups: self.uses_groups,
+            speak_of_body: self.speaks_of_body,
+        }
     }
 
     /// Notes that a text uses `$1`.
@@ -165,6 +179,16 @@ impl Variables {
     /// Whether anybody asks for the groups of the last pattern (`$1`).
     pub fn uses_groups(&self) -> bool {
         self.uses_groups
+    }
+
+    /// Whether some say what a worker's answer has, so that its fields have to be kept.
+    pub fn speak_of_workers(&self) -> bool {
+        self.speak_of_workers
+    }
+
+    /// Whether any says what a request's body is, so that it has to be kept.
+    pub fn speak_of_body(&self) -> bool {
+        self.speak_of_body
     }
 
     pub(super) fn definition(&self, slot: Slot) -> Option<&Definition> {

@@ -118,7 +118,7 @@ impl Template {
     }
 
     /// Its value.
-    pub fn value(&self, evaluation: &mut Evaluation<'_>) -> Cow<'_, [u8]> {
+    pub fn value<'t>(&'t self, evaluation: &mut Evaluation<'_>) -> Cow<'t, [u8]> {
         match &self.kind {
             Kind::Constant(text) => Cow::Borrowed(text),
             Kind::Parts(_) => {

@@ -7,6 +7,7 @@
 //! same sentence.
 
 mod access;
+mod answering;
 mod balancing;
 mod choosing;
 mod compare;
@@ -18,6 +19,7 @@ mod rewriting;
 mod run;
 mod secure;
 mod served;
+mod trying;
 
 use group::Group;
 
@@ -38,6 +40,7 @@ macro_rules! themes {
 
 themes! {
     access
+    answering
     balancing
     choosing
     compressed
@@ -46,6 +49,7 @@ themes! {
     rewriting
     secure
     served
+    trying
 }
 
 #[test]

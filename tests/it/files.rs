@@ -201,10 +201,17 @@ async fn pipes_devices_and_links_are_not_served() {
 fn mistakes_name_their_place_and_a_remedy() {
     for (keys, expected) in [
         ("root: /srv, alias: /srv/", "servers[0].routes[0].root: stands beside `alias`"),
-        ("root: /srv, upstream: app", "servers[0].routes[0].root: stands beside `upstream`"),
+        (
+            "root: /srv, try_files: [$uri]",
+            "servers[0].routes[0].try_files: has nothing to look for",
+        ),
+        ("root: /srv, try_files: [$uri, =abc]", "`=abc` is no status"),
+        ("root: /srv, response_headers: { Connection: x }", "is not the configuration's to say"),
+        ("upstream: app, cookie_flags: { a: [sticky] }", "`sticky` is no flag of a cookie"),
+        ("upstream: app, proxy_redirect: away", "`away` is not understood"),
+        ("upstream: app, ignore_headers: [Vari]", "did you mean"),
         ("root: /srv, expires: soon", "`soon` is no time"),
         ("root: /srv, gzip_static: maybe", "`maybe` is no use of compressed files"),
-        ("root: /srv, index: [/a, b]", "is not looked for, so nothing behind it is"),
         (
             "root: /srv, types: { html: [a] }",
             "servers[0].routes[0].types.html: `html` is no media type",

@@ -9,10 +9,12 @@ use crate::config::value::{Flaw, Parsed, choice};
 use crate::files::conditions::ModifiedSince;
 use crate::files::disk::Symlinks;
 use crate::files::listing::{Format, Listing};
+use crate::files::resolve::Candidate;
 use crate::files::types::Types;
 use crate::proxy::file_settings::{
-    Charset, FileSettings, GzipStatic, Lies, OwnRedirects, OwnTexts,
+    Charset, FileSettings, GzipStatic, Last, Lies, OwnRedirects, OwnTexts, TryFiles,
 };
+use crate::variables::template::Template;
 
 use super::Checker;
 use super::cursor::{At, RouteAt};
@@ -29,7 +31,12 @@ const CHARSET_TYPES: [&str; 6] = [
 
 impl Checker<'_> {
     /// Where a route's files lie, if it is said.
-    pub(super) fn lies(&mut self, route: &RouteAt<'_>) -> Option<Lies> {
+    pub(super) fn lies(
+        &mut self,
+        route: &RouteAt<'_>,
+        around: Option<&Lies>,
+        path: &str,
+    ) -> Option<Lies> {
         let given = &route.at.value;
         let alias = route.at.key("alias", &given.alias);
         let root = route.find(&key::root);
@@ -42,26 +49,42 @@ impl Checker<'_> {
                 self.error_at(&root.at, flaw);
                 None
             }
-            (Some(alias), _) => Some(Lies::InPlace(self.directory(&alias))),
-            (None, Some(root)) => Some(Lies::Below(self.directory(&root.at))),
-            (None, None) => None,
+            (Some(alias), _) => {
+                let directory = self.directory(&alias)?;
+                Some(Lies::InPlace { directory, of: path.into() })
+            }
+            (None, Some(root)) if root.is_own => self.directory(&root.at).map(Lies::Below),
+            (None, root) => match around {
+                Some(lies) => Some(lies.clone()),
+                None => self.directory(&root?.at).map(Lies::Below),
+            },
         }
     }
 
-    fn directory(&mut self, at: &At<'_, String>) -> Vec<u8> {
+    fn directory(&mut self, at: &At<'_, String>) -> Option<Template> {
         if at.value.is_empty() || at.value.contains('\0') {
             self.error_at(at, Flaw::new("is no directory", "write one such as `/srv/shop/public`"));
+            return None;
+        }
+        if at.value.starts_with('$') {
+            return self.template(at);
         }
         // Joined by hand: an alias may end in a slash or not, and that is not the same.
         let path = self.path(at.value).into_os_string();
-        path.into_vec()
+        if !at.value.contains('$') {
+            return Some(Template::literal(path.into_vec()));
+        }
+        let text = path.to_string_lossy().into_owned();
+        self.template(&At { value: &text, path: at.path.clone(), place: at.place })
     }
 
-    pub(super) fn files(&mut self, route: &RouteAt<'_>, lies: Lies) -> FileSettings {
-        let (symlinks, trusted) =
-            self.inherited(route, &key::disable_symlinks, disable_symlinks).unwrap_or_default();
+    fn symlinks(&mut self, route: &RouteAt<'_>) -> (Symlinks, Vec<u8>) {
+        self.inherited(route, &key::disable_symlinks, disable_symlinks).unwrap_or_default()
+    }
+
+    pub(super) fn files(&mut self, route: &RouteAt<'_>) -> FileSettings {
+        let (symlinks, trusted) = self.symlinks(route);
         FileSettings {
-            lies,
             index: self.index(route),
             listing: self.listing(route),
             types: Arc::new(self.types(route)),
@@ -95,8 +118,10 @@ impl Checker<'_> {
         })
     }
 
-    fn index(&mut self, route: &RouteAt<'_>) -> Vec<String> {
-        let Some(found) = route.find(&key::index) else { return vec!["index.html".to_owned()] };
+    fn index(&mut self, route: &RouteAt<'_>) -> Vec<Template> {
+        let Some(found) = route.find(&key::index) else {
+            return vec![Template::literal("index.html")];
+        };
         let Texts(names) = found.at.value;
         if names.iter().any(String::is_empty) {
             self.error_at(&found.at, Flaw::new("has an empty name", "leave it out"));
@@ -107,9 +132,65 @@ impl Checker<'_> {
                 "has a path that is no file's name before the last one",
                 "one that begins with `/` is not looked for, so nothing behind it is: move it to the end",
             );
-            self.error_at(&found.at, flaw);
+            self.warning_at(&found.at, flaw);
         }
-        names.clone()
+        names.iter().filter_map(|name| self.text_of(&found.at, name)).collect()
+    }
+
+    /// One text of several with variables.
+    fn text_of<T>(&mut self, at: &At<'_, T>, text: &String) -> Option<Template> {
+        self.template(&At { value: text, path: at.path.clone(), place: at.place })
+    }
+
+    /// What is looked for before anybody answers.
+    pub(super) fn try_files(&mut self, route: &RouteAt<'_>) -> Option<TryFiles> {
+        let at = route.at.key("try_files", &route.at.value.try_files)?;
+        let Texts(texts) = at.value;
+        let Some((last, tried)) = texts.split_last().filter(|(_, tried)| !tried.is_empty()) else {
+            let flaw = Flaw::new(
+                "has nothing to look for",
+                "write what is looked for, and behind it what happens otherwise: `[$uri, =404]`",
+            );
+            self.error_at(&at, flaw);
+            return None;
+        };
+        let mut candidates = Vec::new();
+        for text in tried {
+            let directory = text.strip_suffix('/');
+            let entry = directory.unwrap_or(text).to_owned();
+            let template = self.text_of(&at, &entry)?;
+            let is_literal = template.constant().is_some();
+            let means_directory = directory.is_some();
+            candidates.push(Candidate { text: template, means_directory, is_literal });
+        }
+        let last = match last.strip_prefix('=') {
+            Some(status) => Last::Status(self.status_of(&at, status)?),
+            None => {
+                if !last.starts_with(['/', '@', '$']) {
+                    let flaw = Flaw::new(
+                        format!("`{last}` leads nowhere"),
+                        "the last entry is not looked for: write a path, a route's name (`@app`) or \
+                         a status (`=404`)",
+                    );
+                    self.warning_at(&at, flaw);
+                }
+                Last::Inside(self.text_of(&at, last)?)
+            }
+        };
+        let (symlinks, trusted) = self.symlinks(route);
+        Some(TryFiles { candidates, last, symlinks, trusted })
+    }
+
+    fn status_of<T>(&mut self, at: &At<'_, T>, text: &str) -> Option<u16> {
+        let status = text.parse().ok().filter(|status| (100..=999).contains(status));
+        if status.is_none() {
+            let flaw = Flaw::new(
+                format!("`={text}` is no status"),
+                "write one from 100 to 999, such as `=404`",
+            );
+            self.error_at(at, flaw);
+        }
+        status
     }
 
     fn listing(&mut self, route: &RouteAt<'_>) -> Option<Listing> {
@@ -128,7 +209,7 @@ impl Checker<'_> {
         route.on(&key::autoindex).then_some(Listing { format, exact_size })
     }
 
-    fn types(&mut self, route: &RouteAt<'_>) -> Types {
+    pub(super) fn types(&mut self, route: &RouteAt<'_>) -> Types {
         let Some(found) = route.find(&key::types) else { return Types::BuiltIn };
         let Named(given) = found.at.value;
         let mut table = BTreeMap::new();
@@ -151,10 +232,14 @@ impl Checker<'_> {
         Types::Own(table)
     }
 
-    fn charset(&mut self, route: &RouteAt<'_>) -> Option<Charset> {
+    pub(super) fn charset(&mut self, route: &RouteAt<'_>) -> Option<Charset> {
         let name = self.inherited(route, &key::charset, charset)??;
         let types = match route.find(&key::charset_types) {
-            Some(found) => found.at.value.0.clone(),
+            Some(found) => {
+                // HTML is one in any case.
+                let given = found.at.value.0.iter().cloned();
+                given.chain(["text/html".to_owned()]).collect()
+            }
             None => CHARSET_TYPES.map(str::to_owned).into(),
         };
         Some(Charset { name, types })

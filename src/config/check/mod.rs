@@ -40,6 +40,7 @@ mod stream;
 mod subjects;
 mod upstreams;
 mod variables;
+mod worker_answers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

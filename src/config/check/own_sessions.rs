@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::config::value::Flaw;
 use crate::headers::cross_site::CrossSite;
+use crate::proxy::added::AnswerSettings;
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::origins::Origins;
-use crate::proxy::settings::{self, AnswerSettings, Denied, Require, Target};
+use crate::proxy::settings::{self, Denied, Require, Target};
+use crate::proxy::worker_answer::AnswerEdits;
 use crate::session::outage::OnStoreDown;
 use crate::session::own;
 use crate::telemetry::access_logs::AccessLogs;
@@ -59,6 +61,7 @@ impl Checker<'_> {
             outer: None,
             exact: false,
             target: Target::OwnSessions,
+            try_files: None,
             session: Some(policy.clone()),
             session_header: false,
             require: Require::Nothing,
@@ -74,6 +77,8 @@ impl Checker<'_> {
             stream: false,
             answers: AnswerSettings::default(),
             compression: None,
+            edits: AnswerEdits::default(),
+            asks: None,
             body_bytes_max: BODY_BYTES_MAX,
             request_headers: Vec::new(),
             forwarded_headers: true,

@@ -3,7 +3,7 @@
 use crate::config::schema::key;
 use crate::config::value::Flaw;
 use crate::headers::identity;
-use crate::proxy::request_headers::SetHeader;
+use crate::proxy::request_headers::{SetHeader, WorkerRequest};
 use crate::proxy::settings::Replaced;
 use crate::routing::location;
 use crate::routing::path::NormalPath;
@@ -45,6 +45,23 @@ impl Checker<'_> {
             }
         }
         set
+    }
+
+    /// In which other way a worker is asked than the client does; nothing where it is in none.
+    pub(super) fn worker_request(&mut self, route: &RouteAt<'_>) -> Option<WorkerRequest> {
+        let with_headers = route.unless_off(&key::pass_request_headers);
+        let with_body = route.unless_off(&key::pass_request_body);
+        let method = route.find(&key::request_method).and_then(|found| {
+            let method = self.template(&found.at)?;
+            let is_method = |text: &[u8]| http::Method::from_bytes(text).is_ok();
+            if method.constant().is_some_and(|text| !is_method(text)) {
+                self.error_at(&found.at, Flaw::new("is no method", "write one such as `GET`"));
+            }
+            Some(method)
+        });
+        let body = route.find(&key::request_body).and_then(|found| self.template(&found.at));
+        let is_usual = with_headers && with_body && method.is_none() && body.is_none();
+        (!is_usual).then_some(WorkerRequest { method, body, with_headers, with_body })
     }
 
     /// What stands in place of the route's own path (nginx: `proxy_pass` with a URI).

@@ -110,7 +110,8 @@ impl Checker<'_> {
     /// it what it does not say itself. Its index.
     fn inside<'f>(&mut self, inside: &mut Inside<'_, 'f>, with: Option<&At<'f, Route>>) -> usize {
         let made = match with {
-            None => inside.base.clone(),
+            // As in nginx no file is looked for where a condition holds.
+            None => settings::Route { try_files: None, ..inside.base.clone() },
             Some(with) => {
                 let with = At { value: with.value, path: with.path.clone(), place: with.place };
                 let route = inside.route.inside(with);
@@ -120,9 +121,11 @@ impl Checker<'_> {
                     self.error_at(&answer, flaw);
                 }
                 let target = self.target_inside(inside.file, &route, inside.base);
+                let base = inside.base;
+                let lies = self.lies(&route, base.lies.as_ref(), &base.path);
                 self.settings(
                     &route,
-                    inside.base.path.clone(),
+                    (base.path.clone(), lies),
                     target,
                     inside.sessions,
                     inside.file,
@@ -180,13 +183,7 @@ impl Checker<'_> {
             return self.led_to(file, &upstream).unwrap_or(Target::Nothing);
         }
         match &base.target {
-            Target::Files(files) => {
-                let is_own = route.at.value.alias.is_some()
-                    || route.find(&key::root).is_some_and(|root| root.is_own);
-                let lies = self.lies(route).filter(|_| is_own);
-                let lies = lies.unwrap_or_else(|| files.lies.clone());
-                Target::Files(Arc::new(self.files(route, lies)))
-            }
+            Target::Files(_) => Target::Files(Arc::new(self.files(route))),
             other => other.clone(),
         }
     }
@@ -215,7 +212,8 @@ impl Checker<'_> {
         self.guards_stay(&inner, "method");
         let target = self.target_inside(file, &inner, base);
         let path = base.path.clone();
-        let mut made = self.settings(&inner, path, target, sessions, file).within(base);
+        let lies = self.lies(&inner, base.lies.as_ref(), &path);
+        let mut made = self.settings(&inner, (path, lies), target, sessions, file).within(base);
         made.rewriting = self.rewriting(file, &inner, &made, sessions);
         Some(Arc::new(Excepted { methods, route: Arc::new(made) }))
     }

@@ -6,6 +6,7 @@ use crate::config::schema::{self, File, Named, key};
 use crate::config::value::unit::size;
 use crate::config::value::{Flaw, Parsed, choice, did_you_mean, name, path};
 use crate::headers::cross_site::{CrossSite, Exceptions};
+use crate::proxy::file_settings::Lies;
 use crate::proxy::passed::Passed;
 use crate::proxy::rewriting::Rewriting;
 use crate::proxy::settings::{self, Denied, Require, Target};
@@ -86,8 +87,10 @@ impl Checker<'_> {
             self.required(&given.path, *place, &route.at.path_of("path"), "/", |text| {
                 path::location(text, outer.map(|outer| outer.path.as_str()))
             });
-        let target = self.target(file, route)?;
-        let mut made = self.settings(route, route_path?, target, sessions, file);
+        let around = outer.and_then(|outer| outer.lies.as_ref());
+        let lies = self.lies(route, around, given.path.as_ref().map_or("", |path| &path.value));
+        let target = self.target(file, route, lies.is_some())?;
+        let mut made = self.settings(route, (route_path?, lies), target, sessions, file);
         if let Some(exact) = route.at.key("exact", &given.exact)
             && *exact.value
             && !made.restricts()
@@ -109,7 +112,7 @@ impl Checker<'_> {
     pub(super) fn settings(
         &mut self,
         route: &RouteAt<'_>,
-        path: String,
+        (path, lies): (String, Option<Lies>),
         target: Target,
         sessions: &[Arc<Policy>],
         file: &File,
@@ -141,8 +144,11 @@ impl Checker<'_> {
             answers: self.answers(route),
             compression: self.compression(route),
             own_texts: self.own_texts(route),
-            lies: self.lies(route),
+            lies,
             keepalive: self.keepalive(route).map(Arc::new),
+            try_files: self.try_files(route).map(Arc::new),
+            edits: self.answer_edits(file, route),
+            asks: self.worker_request(route).map(Box::new),
             body_bytes_max,
             request_headers: self.request_headers(route),
             forwarded_headers: route.unless_off(&key::forwarded_headers),
@@ -168,7 +174,7 @@ impl Checker<'_> {
         Matcher::compile(pattern, case, &mut self.registry).ok()
     }
 
-    fn target(&mut self, file: &File, route: &RouteAt<'_>) -> Option<Target> {
+    fn target(&mut self, file: &File, route: &RouteAt<'_>, has_files: bool) -> Option<Target> {
         let at = &route.at;
         let upstream = at.key("upstream", &at.value.upstream);
         if at.value.r#return.is_some() {
@@ -188,25 +194,26 @@ impl Checker<'_> {
             }
             return self.passed(&url);
         }
-        let lies = self.lies(route);
+        let tries_files = at.value.try_files.is_some();
         let Some(upstream) = upstream else {
-            let Some(lies) = lies else {
-                if at.value.routes.is_some() || at.value.rewrite.is_some() {
+            if !has_files {
+                if at.value.routes.is_some() || at.value.rewrite.is_some() || tries_files {
                     return Some(Target::Nothing);
                 }
                 let flaw = Flaw::new("leads nowhere", "add `upstream: NAME`, or `root: DIRECTORY`");
                 self.error_at(at, flaw);
                 return None;
-            };
-            return Some(Target::Files(Arc::new(self.files(route, lies))));
+            }
+            return Some(Target::Files(Arc::new(self.files(route))));
         };
         let own_root = route.find(&key::root).filter(|root| root.is_own).map(|root| root.at);
-        for beside in [own_root, at.key("alias", &at.value.alias)].into_iter().flatten() {
+        let beside = [own_root, at.key("alias", &at.value.alias)];
+        for beside in beside.into_iter().flatten().filter(|_| !tries_files) {
             let flaw = Flaw::new(
-                "stands beside `upstream`",
-                "a route leads to one of the two: leave one out",
+                "stands beside `upstream`, and no file is served",
+                "add `try_files` that looks for some, or leave it out: variables alone speak of it",
             );
-            self.error_at(&beside, flaw);
+            self.warning_at(&beside, flaw);
         }
         self.led_to(file, &upstream)
     }
@@ -238,11 +245,12 @@ impl Checker<'_> {
         let route = server.itself(&empty);
         // What is wrong with it is said of the routes that have it, and nothing is where none has.
         let found = self.found.len();
-        let target = match self.lies(&route) {
-            Some(lies) => Target::Files(Arc::new(self.files(&route, lies))),
+        let lies = self.lies(&route, None, "");
+        let target = match lies {
+            Some(_) => Target::Files(Arc::new(self.files(&route))),
             None => Target::Nothing,
         };
-        let mut made = self.settings(&route, String::new(), target, sessions, file);
+        let mut made = self.settings(&route, (String::new(), lies), target, sessions, file);
         self.found.truncate(found);
         if made.require != Require::Nothing && made.session.is_none() {
             made.target = Target::Nothing;

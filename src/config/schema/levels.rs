@@ -8,8 +8,8 @@
 use serde::Deserialize;
 
 use super::{
-    AccessLog, Certificate, CrossSite, Given, LimitConn, LimitExcept, LimitReq, List, Named,
-    OnStoreDown, Several, ShortOr, Step, Text, Texts,
+    AccessLog, AddedField, Certificate, CrossSite, Given, LimitConn, LimitExcept, LimitReq, List,
+    Named, OnStoreDown, Several, ShortOr, Step, Text, Texts,
 };
 
 /// A key that is inherited.
@@ -112,6 +112,19 @@ levels! {
         recursive_error_pages: bool,
         intercept_errors: bool,
         request_headers: Named<String>,
+        pass_request_headers: bool,
+        pass_request_body: bool,
+        request_method: String,
+        request_body: String,
+        response_headers: Named<Several<AddedField>>,
+        response_trailers: Named<Several<AddedField>>,
+        hide_headers: Texts,
+        pass_headers: Texts,
+        ignore_headers: Texts,
+        proxy_redirect: ShortOr<Named<String>>,
+        cookie_domain: ShortOr<Named<String>>,
+        cookie_path: ShortOr<Named<String>>,
+        cookie_flags: ShortOr<Named<Texts>>,
         forwarded_headers: bool,
         response_buffering: bool,
         max_temp_file_size: String,
@@ -180,6 +193,7 @@ levels! {
         proxy_pass: Text,
         uri: Text,
         alias: Text,
+        try_files: Given<Texts>,
         exact: Given<bool>,
         internal: Given<bool>,
         rewrite: List<ShortOr<Step>>,

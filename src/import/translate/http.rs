@@ -175,7 +175,7 @@ fn server(
         map.add("rewrite", Yaml::List(steps));
     }
     let mut routes = routes::routes(block, &scope, made, notes);
-    routes.extend(routes::of_server(block, &scope, made.prefix, notes));
+    routes.extend(routes::of_server(block, &scope, made, notes));
     map.add("routes", Yaml::List(routes));
     Yaml::Map(map)
 }

@@ -138,6 +138,7 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         "http3" | "http3_hq" | "quic_retry" | "quic_gso" | "quic_host_key" => {
             (Matter::Left, "HTTP/3 is not spoken; clients fall back to HTTP/2")
         }
+        "server_tokens" => (Matter::Meaningless, "no answer names the product or its version"),
         "proxy_http_version" => {
             (Matter::Meaningless, "HTTP/1.1 with kept connections is spoken to workers")
         }

@@ -3,6 +3,7 @@
 //!
 //! Nothing is invented: no session policy, no store, no key that the file does not ask for.
 
+mod answers;
 mod guards;
 mod http;
 mod limits;

@@ -1,5 +1,6 @@
 //! Servers' and locations' own directives: keys that are inherited, scripts, routes.
 
+use super::answers;
 use super::guards;
 use super::limits;
 use super::notes::{Matter, Notes};
@@ -37,6 +38,8 @@ enum Form {
     Switch,
     Word,
     Words,
+    /// Words in one text.
+    Line,
     Bytes,
     Number,
     Time,
@@ -50,6 +53,10 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("client_max_body_size", "body_bytes_max", Form::Bytes),
     ("recursive_error_pages", "recursive_error_pages", Form::Switch),
     ("proxy_intercept_errors", "intercept_errors", Form::Switch),
+    ("proxy_pass_request_headers", "pass_request_headers", Form::Switch),
+    ("proxy_pass_request_body", "pass_request_body", Form::Switch),
+    ("proxy_method", "request_method", Form::Word),
+    ("proxy_set_body", "request_body", Form::Word),
     ("root", "root", Form::Path),
     ("alias", "alias", Form::Path),
     ("index", "index", Form::Words),
@@ -74,7 +81,7 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("gzip_proxied", "gzip_proxied", Form::Words),
     ("gzip_http_version", "gzip_http_version", Form::Word),
     ("gunzip", "gunzip", Form::Switch),
-    ("expires", "expires", Form::Words),
+    ("expires", "expires", Form::Line),
     ("satisfy", "satisfy", Form::Word),
     ("auth_basic", "auth_basic", Form::Word),
     ("auth_basic_user_file", "auth_basic_user_file", Form::ConfPath),
@@ -151,15 +158,18 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
     for directive in block {
         let name = directive.name.text.as_str();
         if let Some((_, key, form)) = KEYS.iter().find(|(known, ..)| *known == name) {
+            // At the server it is for requests that no location has.
+            if name == "try_files" && level != Level::Location {
+                continue;
+            }
             if let Some(value) = value(directive, *form, made) {
                 map.add(*key, value);
             }
             continue;
         }
         match name {
-            "error_page" | "types" | "access_log" | "proxy_set_header" | "add_header"
-            | "auth_request_set" | "limit_req" | "limit_conn" | "set_real_ip_from"
-            | "valid_referers" => {
+            "error_page" | "types" | "access_log" | "proxy_set_header" | "auth_request_set"
+            | "limit_req" | "limit_conn" | "set_real_ip_from" | "valid_referers" => {
                 let mut all = block.iter().filter(|other| other.name.text == name);
                 if all.next().is_some_and(|first| std::ptr::eq(first, directive)) {
                     let all: Vec<&Directive> =
@@ -181,6 +191,14 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
                 }
                 if let Some(told) = time(directive.arg(1)) {
                     map.add("keepalive_header", Yaml::text(told));
+                }
+            }
+            name if answers::key(name).is_some() => {
+                let key = answers::key(name).unwrap_or_default();
+                if !map.has(key) {
+                    let of_name = |other: &&Directive| other.name.text == name;
+                    let all: Vec<&Directive> = block.iter().filter(of_name).collect();
+                    map.add(key, answers::value(name, &all, notes));
                 }
             }
             name if ELSEWHERE.contains(&name) => misplaced(directive, level, notes),
@@ -315,6 +333,10 @@ fn value(directive: &Directive, form: Form, made: &Made<'_>) -> Option<Yaml> {
     Some(match form {
         Form::Switch => Yaml::on(first.eq_ignore_ascii_case("on")),
         Form::Word => Yaml::text(first),
+        Form::Line => {
+            let words: Vec<&str> = directive.args.iter().map(|word| word.text.as_str()).collect();
+            Yaml::text(words.join(" "))
+        }
         Form::Words if directive.args.len() == 1 => Yaml::text(first),
         Form::Words => Yaml::texts(directive.args.iter().map(|word| word.text.as_str())),
         Form::Number => Yaml::Plain(first.to_owned()),
@@ -350,7 +372,7 @@ pub fn routes(
 pub fn of_server(
     block: &[Directive],
     scope: &Scope<'_>,
-    prefix: &str,
+    made: &Made<'_>,
     notes: &mut Notes,
 ) -> Option<Yaml> {
     let is_root = |location: &Directive| {
@@ -365,8 +387,12 @@ pub fn of_server(
     route.add("path", Yaml::text("/"));
     if guards::keeps_out(scope, notes) {
         route.add("return", Yaml::text("403"));
-    } else if scope.find("root").is_none() {
-        route.add("root", Yaml::text(format!("{prefix}/html")));
+        return Some(Yaml::Map(route));
+    }
+    serves_files(&mut route, scope, made);
+    let tried = block.iter().find(|directive| directive.name.text == "try_files");
+    if let Some(tried) = tried.and_then(|tried| value(tried, Form::Words, made)) {
+        route.add("try_files", tried);
     }
     Some(Yaml::Map(route))
 }
@@ -397,10 +423,12 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
         let path = words.last().copied().filter(|_| has_path(&words));
         pass(block, path, &scope, &mut route, made, notes);
     }
-    let has_content =
-        ["proxy_pass", "grpc_pass", "root", "alias"].iter().any(|name| named(name).is_some());
-    if !has_content && !is_answered && scope.find("root").is_none() {
-        route.add("root", Yaml::text(format!("{}/html", made.prefix)));
+    if !is_answered && !route.has("upstream") && !route.has("proxy_pass") {
+        match block.iter().any(is_handler) {
+            // Its files are no pages: scripts would be shown as they are.
+            true => route.add("return", Yaml::text("501")),
+            false => serves_files(&mut route, &scope, made),
+        }
     }
     if let Some(limit) = named("limit_except") {
         let mut except = guards::limit_except(limit, made.conf);
@@ -467,6 +495,19 @@ fn pass(
         Some(uri) => route.add("uri", Yaml::text(uri)),
         None => {}
     }
+}
+
+/// nginx has a root where nobody names one.
+fn serves_files(route: &mut Map, scope: &Scope<'_>, made: &Made<'_>) {
+    if scope.find("root").is_none() && scope.find("alias").is_none() {
+        route.add("root", Yaml::text(super::listeners::within(made.prefix, "html")));
+    }
+}
+
+/// Whether a directive has somebody answer who is not asked here.
+fn is_handler(directive: &Directive) -> bool {
+    let name = directive.name.text.as_str();
+    name.ends_with("_pass") || matches!(name, "perl" | "js_content")
 }
 
 /// Whether a location is told by a path, and not by a pattern or a name.

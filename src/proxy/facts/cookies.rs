@@ -66,6 +66,18 @@ pub(super) fn set_cookies(shared: &Shared, fields: &Fields, out: &mut Vec<u8>) -
     found
 }
 
+/// `$upstream_cookie_NAME`: the value of the first of this name, in any case.
+pub(super) fn set_cookie(shared: &Shared, fields: &Fields, name: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut all = fields.all(Name::SetCookie).filter_map(|field| {
+        let pair = field.split(|byte| *byte == b';').next()?;
+        Some((pair, parts::cookie(pair, name)?))
+    });
+    let Some((pair, value)) = all.next() else { return false };
+    let is_masked = pairs(pair).any(|pair| is_masked(shared, &pair));
+    out.extend_from_slice(if is_masked { MASK } else { value });
+    true
+}
+
 fn mask(name: &[u8], out: &mut Vec<u8>) {
     if !name.is_empty() {
         out.extend_from_slice(name);

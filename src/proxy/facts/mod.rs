@@ -20,15 +20,15 @@ use sha2::{Digest, Sha256};
 use crate::access::credentials::Credentials;
 use crate::access::secure_link::{self, Link};
 use crate::downstream::{Client, Request};
+use crate::files::place::Located;
 use crate::proxy::context::Context;
-use crate::proxy::endpoint;
-use crate::proxy::error::RequestError;
 use crate::proxy::file_settings::Lies;
 use crate::proxy::finish::status;
 use crate::proxy::origins::{Origins, SecureLink};
 use crate::proxy::shared::Shared;
+use crate::proxy::tried::Tried;
+use crate::proxy::{document_root, endpoint};
 use crate::routing::host::Host;
-use crate::routing::location;
 use crate::routing::target::without_authority;
 use crate::session::outcome::RecordKey;
 use crate::telemetry::local_time;
@@ -70,8 +70,23 @@ impl Facts for RequestFacts<'_, '_> {
             Family::Http if name == b"cookie" => cookies::line(self.shared, fields, out),
             Family::Http => parts::field(fields, name, out),
             Family::SentHttp => self.sent(name, out),
-            Family::UpstreamHttp => self.worker_said(name, out),
-            Family::SentTrailer | Family::UpstreamTrailer | Family::UpstreamCookie => false,
+            Family::SentTrailer => {
+                self.ctx.sent_trailers.as_ref().is_some_and(|sent| parts::field(sent, name, out))
+            }
+            Family::UpstreamHttp => {
+                self.ctx.worker_fields.as_ref().is_some_and(|fields| match name {
+                    b"set_cookie" => cookies::set_cookies(self.shared, fields, out),
+                    _ => parts::field(fields, name, out),
+                })
+            }
+            Family::UpstreamTrailer => {
+                let trailers = self.ctx.worker_trailers.as_ref();
+                trailers.is_some_and(|trailers| parts::field(trailers, name, out))
+            }
+            Family::UpstreamCookie => {
+                let fields = self.ctx.worker_fields.as_ref();
+                fields.is_some_and(|fields| cookies::set_cookie(self.shared, fields, name, out))
+            }
             Family::ProxyProtocolTlv => {
                 let proxied = self.ctx.connection.proxied();
                 let name = std::str::from_utf8(name).unwrap_or_default();
@@ -80,18 +95,19 @@ impl Facts for RequestFacts<'_, '_> {
         }
     }
 
-    fn filename(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some(lies) = self.lies() else { return false };
-        match lies {
-            Lies::Below(root) => put_all(out, &[root.strip_suffix(b"/").unwrap_or(root), path]),
-            Lies::InPlace(alias) => {
-                let route = self.ctx.target.as_ref().map_or("", |target| &target.route.path);
-                let rest = match location::split(route) {
-                    (modifier, _) if modifier.starts_with('~') => b"",
-                    (_, route) => path.get(route.len()..).unwrap_or_default(),
-                };
-                put_all(out, &[alias, rest])
+    fn directory(&self) -> Option<&Template> {
+        let lies = self.ctx.target.as_ref()?.route.lies.as_ref();
+        lies.map(Lies::directory)
+    }
+
+    fn of_directory(&self, name: Builtin, directory: &[u8], out: &mut Vec<u8>) -> bool {
+        let real = |path: &[u8]| std::fs::canonicalize(OsStr::from_bytes(path)).ok();
+        match name {
+            Builtin::DocumentRoot => put(out, Some(directory)),
+            Builtin::RealpathRoot => {
+                put(out, real(directory).as_ref().map(|path| path.as_os_str().as_bytes()))
             }
+            _ => self.filename(directory, self.ctx.path().unwrap_or_default(), out),
         }
     }
 
@@ -109,6 +125,14 @@ impl Facts for RequestFacts<'_, '_> {
             Some(Link::Over) => put(out, Some(b"0")),
             None => false,
         }
+    }
+
+    fn filename(&self, directory: &[u8], path: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(target) = &self.ctx.target else { return false };
+        let Some(lies) = &target.route.lies else { return false };
+        let place = document_root::place(path, lies, directory, target.is_below).ok();
+        let file = place.and_then(|place| place.locate(path).ok());
+        put(out, file.as_ref().map(Located::as_bytes))
     }
 
     fn client(&self) -> Option<IpAddr> {
@@ -144,20 +168,6 @@ impl RequestFacts<'_, '_> {
             Builtin::IsArgs => {
                 put(out, Some(if ctx.args(request).is_empty() { b"" } else { b"?" }))
             }
-            Builtin::DocumentRoot => match self.lies() {
-                Some(Lies::Below(directory) | Lies::InPlace(directory)) => {
-                    put(out, Some(directory))
-                }
-                None => false,
-            },
-            Builtin::RealpathRoot => {
-                let Some(Lies::Below(root) | Lies::InPlace(root)) = self.lies() else {
-                    return Some(false);
-                };
-                let real = std::fs::canonicalize(OsStr::from_bytes(root)).ok();
-                put(out, real.as_ref().map(|real| real.as_os_str().as_bytes()))
-            }
-            Builtin::RequestFilename => self.filename(ctx.path().unwrap_or_default(), out),
             Builtin::Host => self.host(out),
             Builtin::RequestPort | Builtin::IsRequestPort => {
                 let host = Host::parse(request.authority().unwrap_or_default()).ok();
@@ -172,6 +182,7 @@ impl RequestFacts<'_, '_> {
                 Some(_) => put(out, field(Name::ContentLength)),
                 None => show(out, self.client.received()),
             },
+            Builtin::RequestBody => put(out, ctx.request_body.as_deref()),
             Builtin::ContentType => put(out, field(Name::ContentType)),
             Builtin::RequestId => put_hex(out, &ctx.request_id()),
             Builtin::RequestLength => {
@@ -225,9 +236,13 @@ impl RequestFacts<'_, '_> {
     }
 
     fn of_answer(&self, name: Builtin, out: &mut Vec<u8>) -> Told {
-        let (client, attempts) = (self.client, &self.ctx.attempts);
+        let client = self.client;
         Some(match name {
-            Builtin::Status => show(out, status(client)),
+            Builtin::Status => match (client.status(), &self.ctx.sent) {
+                // On its way, as fields that are added are told.
+                (None, Some((head, _))) => show(out, head.status.as_u16()),
+                _ => show(out, status(client)),
+            },
             Builtin::BytesSent => show(out, client.head_sent() + client.sent_on_wire()),
             Builtin::BodyBytesSent => show(out, client.sent_on_wire()),
             Builtin::RequestCompletion => {
@@ -235,21 +250,20 @@ impl RequestFacts<'_, '_> {
                 put(out, Some(if is_whole { b"OK" } else { b"" }))
             }
             Builtin::UpstreamAddr => self.upstream_addr(out),
-            Builtin::UpstreamStatus => {
-                let Some(last) = attempts.last() else { return Some(false) };
-                // What was not asked any more had no answer.
-                let failed = attempts.before.iter().filter(|before| **before != last).count();
-                (0..failed).for_each(|_| out.extend_from_slice(b"502, "));
-                let gave_up = match self.ctx.error {
-                    Some(RequestError::UpstreamTimeout) => 504,
-                    _ => 502,
-                };
-                show(out, attempts.status.unwrap_or(gave_up))
-            }
-            Builtin::UpstreamResponseTime => match attempts.duration {
-                Some(duration) => seconds(out, duration),
+            Builtin::UpstreamStatus => self.of_each(out, |tried, out| match tried.status {
+                Some(status) => show(out, status),
                 None => false,
-            },
+            }),
+            Builtin::UpstreamConnectTime => {
+                self.of_each(out, |tried, out| took(tried.connected, out))
+            }
+            Builtin::UpstreamHeaderTime => {
+                self.of_each(out, |tried, out| took(tried.answered, out))
+            }
+            Builtin::UpstreamResponseTime => self.of_each(out, |tried, out| took(tried.ended, out)),
+            Builtin::UpstreamResponseLength => {
+                self.of_each(out, |tried, out| show(out, tried.length))
+            }
             Builtin::ProxyHost | Builtin::ProxyPort => {
                 let Some((target, upstream)) = endpoint::upstream(self.shared, self.ctx) else {
                     return Some(false);
@@ -262,7 +276,10 @@ impl RequestFacts<'_, '_> {
                 }
                 let settings = upstream.group.settings();
                 match name {
-                    Builtin::ProxyPort => show(out, if settings.tls.is_some() { 443 } else { 80 }),
+                    Builtin::ProxyPort => match port_of(settings.known_as()) {
+                        Some(port) => put(out, Some(port.as_bytes())),
+                        None => show(out, if settings.tls.is_some() { 443 } else { 80 }),
+                    },
                     _ => put(out, Some(settings.known_as().as_bytes())),
                 }
             }
@@ -303,10 +320,6 @@ impl RequestFacts<'_, '_> {
         without_authority(came.unwrap_or(self.request.target()))
     }
 
-    fn lies(&self) -> Option<&Lies> {
-        self.ctx.target.as_ref()?.route.lies.as_ref()
-    }
-
     fn host(&self, out: &mut Vec<u8>) -> bool {
         if let Some(target) = self.ctx.target.as_ref().filter(|target| !target.host.is_empty()) {
             return put(out, Some(target.host.as_bytes()));
@@ -318,15 +331,26 @@ impl RequestFacts<'_, '_> {
         }
     }
 
-    fn upstream_addr(&self, out: &mut Vec<u8>) -> bool {
-        let Some((_, upstream)) = endpoint::upstream(self.shared, self.ctx) else { return false };
-        let attempts = &self.ctx.attempts;
-        let Some(last) = attempts.last() else { return false };
-        for before in attempts.before.iter().filter(|before| **before != last) {
-            out.extend_from_slice(endpoint::address(self.ctx, upstream, *before).as_bytes());
-            out.extend_from_slice(b", ");
+    /// Something of each attempt at an endpoint, in nginx's form: `a, b : c`, with `-` for what never
+    /// was.
+    fn of_each(&self, out: &mut Vec<u8>, say: impl Fn(&Tried, &mut Vec<u8>) -> bool) -> bool {
+        let mut has_any = false;
+        for tried in self.ctx.tried.iter() {
+            if std::mem::replace(&mut has_any, true) {
+                out.extend_from_slice(if tried.begins_turn { b" : " } else { b", " });
+            }
+            if !say(tried, out) {
+                out.push(b'-');
+            }
         }
-        put(out, Some(endpoint::address(self.ctx, upstream, last).as_bytes()))
+        has_any
+    }
+
+    fn upstream_addr(&self, out: &mut Vec<u8>) -> bool {
+        self.of_each(out, |tried, out| {
+            let Some(upstream) = self.shared.upstreams.get(tried.upstream) else { return false };
+            put(out, Some(endpoint::address(self.ctx, upstream, tried.endpoint).as_bytes()))
+        })
     }
 
     /// What the route says of who asks, or the server where none is known yet.
@@ -338,15 +362,6 @@ impl RequestFacts<'_, '_> {
         let referers = self.place().and_then(|place| place.referers.as_ref());
         let referer = self.request.fields().get(Name::Referer);
         if referers.is_some_and(|referers| referers.refuse(referer)) { b"1" } else { b"" }
-    }
-
-    /// A field of a worker's answer.
-    fn worker_said(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some(fields) = &self.ctx.worker_said else { return false };
-        match name {
-            b"set_cookie" => cookies::set_cookies(self.shared, fields, out),
-            _ => parts::field(fields, name, out),
-        }
     }
 
     /// A field of the answer as it was sent.
@@ -411,6 +426,17 @@ fn put_hex(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 
 fn show(out: &mut Vec<u8>, value: impl std::fmt::Display) -> bool {
     write!(out, "{value}").is_ok()
+}
+
+/// The port of `app:8080`, `[::1]:8080`.
+fn port_of(host: &str) -> Option<&str> {
+    let (name, port) = host.rsplit_once(':')?;
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    (is_port && (!name.contains(':') || name.ends_with(']'))).then_some(port)
+}
+
+fn took(duration: Option<Duration>, out: &mut Vec<u8>) -> bool {
+    duration.is_some_and(|duration| seconds(out, duration))
 }
 
 /// Seconds with three digits.

@@ -71,6 +71,7 @@ fn within(proxy: &Proxy, request: &Request, ctx: &mut Context) -> Result<Context
         server: outer.server,
         sent: None,
         passed: None,
+        is_below: false,
         requested: RequestTarget::read(b"/").map_err(|_| RequestError::Internal)?,
         route: outer.route.clone(),
     };
