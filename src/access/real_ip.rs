@@ -145,7 +145,7 @@ mod tests {
         check(field(), false, &["1.1.1.1", "2.2.2.2"], Some("1.1.1.1"));
         check(Header::ForwardedFor, false, &["1.1.1.1", "2.2.2.2"], Some("2.2.2.2"));
         check(Header::ForwardedFor, false, &[], None);
-        check(Header::ProxyProtocol, false, &["1.1.1.1"], None);
+        check(Header::ProxyProtocol, false, &["1.1.1.1"], Some("1.1.1.1"));
     }
 
     #[test]

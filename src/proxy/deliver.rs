@@ -206,8 +206,14 @@ async fn relay(
         if !relay.has_ended {
             poll_upload(cx, client, body, ctx)?;
         }
-        let (waiting, polled) =
-            relay.poll(cx, (client, outlet), body, ctx, (has_body, patience.buffers.disk()), behind);
+        let (waiting, polled) = relay.poll(
+            cx,
+            (client, outlet),
+            body,
+            ctx,
+            (has_body, patience.buffers.disk()),
+            behind,
+        );
         if body.has_ended() {
             // The worker has done what it does, its session saved (PROTOCOL.md 32).
             ctx.end_turn();

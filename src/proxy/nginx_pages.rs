@@ -61,7 +61,11 @@ pub fn dress(style: PageStyle, request: &Request, response: &mut Response, ctx: 
             head.fields.remove(Name::CacheControl);
         }
     }
-    set(&mut head.fields, b"Server", style.tokens.text().as_bytes());
+    let route = ctx.target.as_ref().map(|target| &target.route);
+    let is_theirs = matches!(body, Body::Worker(_) | Body::Tunnel(_));
+    if !(is_theirs && route.is_some_and(|route| route.edits.passes_server())) {
+        set(&mut head.fields, b"Server", style.tokens.text().as_bytes());
+    }
 }
 
 /// The same of what is answered to a head that makes no request.

@@ -91,6 +91,11 @@ impl AnswerEdits {
         self.hidden.iter().any(|hidden| hidden.is(field))
     }
 
+    /// Whether a worker says itself what it is.
+    pub fn passes_server(&self) -> bool {
+        !self.hidden.iter().any(|hidden| hidden.name.eq_ignore_ascii_case(b"server"))
+    }
+
     fn edits_cookies(&self) -> bool {
         !(self.cookie_domains.is_empty()
             && self.cookie_paths.is_empty()

@@ -8,6 +8,7 @@
 
 mod access;
 mod answering;
+mod applications;
 mod balancing;
 mod choosing;
 mod compare;
@@ -41,6 +42,7 @@ macro_rules! themes {
 themes! {
     access
     answering
+    applications
     balancing
     choosing
     compressed

@@ -49,7 +49,7 @@ pub fn translate(http: &Directive, tree: &Tree, folders: &Folders<'_>, notes: &m
     file.add("listeners", listeners.write());
     file.extend(timeouts(&scope));
     let upstreams = made.upstreams.write();
-    if !upstreams.is_empty() {
+    if passes_on(block) {
         // nginx says by itself who the workers are, and never who the client is.
         if scope.find("proxy_set_header").is_none() {
             defaults.add("request_headers", routes::host_alone());
@@ -141,6 +141,14 @@ fn unasked(defaults: &mut Map, scope: &Scope<'_>, prefix: &str) {
     if scope.find("root").is_none() {
         defaults.add("root", Yaml::text(super::listeners::within(prefix, "html")));
     }
+}
+
+/// Whether anything goes to workers.
+fn passes_on(block: &[Directive]) -> bool {
+    block.iter().any(|directive| {
+        matches!(&directive.name.text[..], "proxy_pass" | "grpc_pass")
+            || passes_on(directive.children())
+    })
 }
 
 fn server(

@@ -80,7 +80,11 @@ impl Place<'_> {
         let ignored = |field: &Field| {
             let is_close = field.value.eq_ignore_ascii_case(b"close");
             let name = field.name.to_ascii_lowercase();
-            name == "connection" && (is_close || field.value.eq_ignore_ascii_case(b"keep-alive"))
+            // It is set by itself, and only for a request that asks for an upgrade.
+            let is_upgrade = field.value.eq_ignore_ascii_case(b"upgrade");
+            self.ignored.contains(&&name[..])
+                || name == "connection"
+                    && (is_upgrade || is_close || field.value.eq_ignore_ascii_case(b"keep-alive"))
         };
         Seen {
             worker,
