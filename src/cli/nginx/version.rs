@@ -9,8 +9,15 @@ pub const ERROR_LOG: &str = "/var/log/nginx/error.log";
 pub const PID: &str = "/run/nginx.pid";
 
 /// Modules of nginx that it has only when asked for, and that are here.
-const WITH: &[&str] =
-    &["http_ssl_module", "http_v2_module", "http_realip_module", "http_gzip_static_module"];
+const WITH: &[&str] = &[
+    "http_ssl_module",
+    "http_v2_module",
+    "http_realip_module",
+    "http_gzip_static_module",
+    "http_gunzip_module",
+    "http_auth_request_module",
+    "http_secure_link_module",
+];
 
 /// Modules that nginx has unless they are left out, and that are not here.
 const WITHOUT: &[&str] = &[

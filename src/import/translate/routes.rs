@@ -7,7 +7,7 @@ use super::notes::{Matter, Notes};
 use super::scope::Scope;
 use super::scripts;
 use super::unknown;
-use super::upstreams::{Upstreams, passed};
+use super::upstreams::{Upstreams, passed, passed_by_grpc};
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::{Directive, Tree};
 use crate::import::value::number::size;
@@ -137,6 +137,14 @@ const ELSEWHERE: &[&str] = &[
     "proxy_connect_timeout",
     "proxy_read_timeout",
     "proxy_send_timeout",
+    "grpc_pass",
+    "grpc_ssl_name",
+    "grpc_connect_timeout",
+    "grpc_read_timeout",
+    "grpc_send_timeout",
+    "grpc_next_upstream",
+    "grpc_next_upstream_tries",
+    "grpc_next_upstream_timeout",
     "proxy_next_upstream",
     "proxy_next_upstream_tries",
     "proxy_next_upstream_timeout",
@@ -473,9 +481,15 @@ fn pass(
     made: &mut Made<'_>,
     notes: &mut Notes,
 ) {
-    let Some(pass) = block.iter().find(|directive| directive.name.text == "proxy_pass") else {
+    let named = |name: &str| block.iter().find(|directive| directive.name.text == name);
+    if let Some(grpc) = named("grpc_pass") {
+        match passed_by_grpc(grpc.first().unwrap_or_default()) {
+            Some(to) => route.add("upstream", Yaml::text(made.upstreams.need(&to, scope))),
+            None => notes.say(Matter::Left, grpc, "no variable names a worker that speaks gRPC"),
+        }
         return;
-    };
+    }
+    let Some(pass) = named("proxy_pass") else { return };
     let text = pass.first().unwrap_or_default();
     let Some(to) = passed(text).filter(|_| !text.contains('$')) else {
         made.upstreams.need_all(scope);

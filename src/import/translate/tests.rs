@@ -183,3 +183,15 @@ fn a_place_whose_guard_is_not_taken_is_closed() {
         assert!(read(&http).yaml.contains("upstream:"), "{http}");
     }
 }
+
+#[test]
+fn grpc_is_spoken_where_grpc_pass_says_so() {
+    let translation = read(
+        "upstream app { server 127.0.0.1:1; }\nserver { location / { grpc_pass grpc://app; \
+         grpc_read_timeout 5m; } location /web { proxy_pass http://app; } }",
+    );
+    for line in ["  app:\n", "  app_2:\n", "protocol: h2", "read: 300s"] {
+        assert!(translation.yaml.contains(line), "{line}: {}", translation.yaml);
+    }
+    assert!(!translation.leaves_anything(), "{:?}", translation.notes);
+}

@@ -22,6 +22,7 @@ pub struct Upstreams {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Need {
     host: String,
+    is_http2: bool,
     /// The name that the endpoints' certificates must have.
     tls: Option<String>,
     /// To connect, to read, to write.
@@ -36,6 +37,8 @@ struct Need {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed<'a> {
     pub is_tls: bool,
+    /// `grpc_pass` says it.
+    pub is_grpc: bool,
     /// A name with or without a port, or a socket.
     pub host: &'a str,
     /// What replaces the location's prefix.
@@ -59,7 +62,16 @@ pub fn passed(text: &str) -> Option<Passed<'_>> {
     if host.contains('$') {
         return None;
     }
-    Some(Passed { is_tls, host, uri: (!uri.is_empty()).then_some(uri) })
+    Some(Passed { is_tls, is_grpc: false, host, uri: (!uri.is_empty()).then_some(uri) })
+}
+
+/// Reads what `grpc_pass` says; nothing where variables say it.
+pub fn passed_by_grpc(text: &str) -> Option<Passed<'_>> {
+    let (is_tls, host) = match text.split_once("://") {
+        Some((scheme, host)) => (scheme.eq_ignore_ascii_case("grpcs"), host),
+        None => (false, text),
+    };
+    (!host.contains('$')).then_some(Passed { is_tls, is_grpc: true, host, uri: None })
 }
 
 impl Upstreams {
@@ -90,20 +102,24 @@ impl Upstreams {
 
     /// The name of the upstream that a location needs.
     pub fn need(&mut self, passed: &Passed<'_>, scope: &Scope<'_>) -> String {
+        let module = if passed.is_grpc { "grpc" } else { "proxy" };
+        let named = |name: &str| format!("{module}_{name}");
         let tls = passed.is_tls.then(|| {
-            let name = scope.value("proxy_ssl_name").filter(|name| !name.contains('$'));
+            let name = scope.value(&named("ssl_name")).filter(|name| !name.contains('$'));
             without_port(name.unwrap_or(passed.host)).to_owned()
         });
-        let timeouts = ["proxy_connect_timeout", "proxy_read_timeout", "proxy_send_timeout"];
-        let timeouts = timeouts.map(|name| scope.time(name));
-        let next = scope.find("proxy_next_upstream").map_or(Vec::new(), |directive| {
+        let timeouts = ["connect_timeout", "read_timeout", "send_timeout"];
+        let timeouts = timeouts.map(|name| scope.time(&named(name)));
+        let next = scope.find(&named("next_upstream")).map_or(Vec::new(), |directive| {
             directive.args.iter().map(|word| word.text.clone()).collect()
         });
         let tries = [
-            scope.value("proxy_next_upstream_tries").map(str::to_owned),
-            scope.time("proxy_next_upstream_timeout"),
+            scope.value(&named("next_upstream_tries")).map(str::to_owned),
+            scope.time(&named("next_upstream_timeout")),
         ];
-        let need = Need { host: passed.host.to_owned(), tls, timeouts, next, tries };
+        let is_http2 = passed.is_grpc || scope.value("proxy_http_version") == Some("2");
+        let host = passed.host.to_owned();
+        let need = Need { host, is_http2, tls, timeouts, next, tries };
         if let Some((_, name)) = self.needed.iter().find(|(other, _)| *other == need) {
             return name.clone();
         }
@@ -126,7 +142,7 @@ impl Upstreams {
         let names: Vec<String> = self.blocks.keys().cloned().collect();
         for host in names {
             if !self.needed.iter().any(|(need, name)| need.host == host && *name == host) {
-                self.need(&Passed { is_tls: false, host: &host, uri: None }, scope);
+                self.need(&Passed { is_tls: false, is_grpc: false, host: &host, uri: None }, scope);
             }
         }
     }
@@ -134,11 +150,14 @@ impl Upstreams {
     /// All that are needed.
     pub fn write(self) -> Map {
         let mut upstreams = Map::default();
-        for (Need { host, tls, timeouts, next, tries }, name) in self.needed {
+        for (Need { host, is_http2, tls, timeouts, next, tries }, name) in self.needed {
             let mut upstream = match self.blocks.get(&host) {
                 Some(block) => block.clone(),
                 None => alone(&host, if tls.is_some() { 443 } else { 80 }),
             };
+            if is_http2 {
+                upstream.add("protocol", Yaml::text("h2"));
+            }
             let mut given = Map::default();
             for (key, value) in ["connect", "read", "write"].into_iter().zip(timeouts) {
                 value.into_iter().for_each(|value| given.add(key, Yaml::text(value)));
@@ -244,18 +263,24 @@ mod tests {
 
     #[test]
     fn what_proxy_pass_says() {
-        let plain = |host, uri| Some(Passed { is_tls: false, host, uri });
+        let plain = |host, uri| Some(Passed { is_tls: false, is_grpc: false, host, uri });
         assert_eq!(passed("http://app"), plain("app", None));
         assert_eq!(passed("HTTP://app/"), plain("app", Some("/")));
         assert_eq!(passed("http://a:1/x?y"), plain("a:1", Some("/x?y")));
         assert_eq!(passed("http://[::1]:8080/"), plain("[::1]:8080", Some("/")));
         assert_eq!(passed("http://unix:/run/a.sock"), plain("unix:/run/a.sock", None));
         assert_eq!(passed("http://unix:/run/a.sock:/x/"), plain("unix:/run/a.sock", Some("/x/")));
-        let tls = Passed { is_tls: true, host: "a", uri: Some("?x") };
+        let tls = Passed { is_tls: true, is_grpc: false, host: "a", uri: Some("?x") };
         assert_eq!(passed("https://a?x"), Some(tls));
         for text in ["http://$app", "http://a$b/", "$url", "ftp://a", "app"] {
             assert_eq!(passed(text), None, "{text}");
         }
+        let grpc = |is_tls, host| Some(Passed { is_tls, is_grpc: true, host, uri: None });
+        assert_eq!(passed_by_grpc("grpc://a:1"), grpc(false, "a:1"));
+        assert_eq!(passed_by_grpc("GRPCS://a"), grpc(true, "a"));
+        assert_eq!(passed_by_grpc("a:50051"), grpc(false, "a:50051"));
+        assert_eq!(passed_by_grpc("unix:/run/a.sock"), grpc(false, "unix:/run/a.sock"));
+        assert_eq!(passed_by_grpc("$a"), None);
         let variable = passed("http://a/$b");
         assert_eq!(variable, plain("a", Some("/$b")));
     }
