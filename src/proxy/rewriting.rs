@@ -49,7 +49,7 @@ pub fn by_server(
     by_path(shared, request, client, ctx)
 }
 
-/// Finds the route of the path, and goes on as [`in_route`].
+/// Finds the route of the path, and goes on as in a route.
 ///
 /// # Errors
 /// What is answered in place of a route.
