@@ -28,3 +28,21 @@ pub mod referer;
 pub mod rules;
 pub mod secure_link;
 pub mod user_file;
+
+/// The methods that nginx knows, and `limit_except` takes.
+pub const METHODS: [&str; 14] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "OPTIONS",
+    "PROPFIND",
+    "PROPPATCH",
+    "LOCK",
+    "UNLOCK",
+    "PATCH",
+];

@@ -11,6 +11,7 @@ use super::value::condition::Condition;
 use super::value::number::number;
 use super::value::time;
 use super::value::upstream::Server;
+use crate::access::METHODS;
 
 /// Checks what a directive says.
 ///
@@ -142,24 +143,6 @@ fn error_page(directive: &Directive) -> Result<(), String> {
     }
     Ok(())
 }
-
-/// What `limit_except` knows.
-const METHODS: [&str; 14] = [
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "DELETE",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-    "OPTIONS",
-    "PROPFIND",
-    "PROPPATCH",
-    "LOCK",
-    "UNLOCK",
-    "PATCH",
-];
 
 fn methods(directive: &Directive) -> Result<(), String> {
     let known = |text: &str| METHODS.iter().any(|method| method.eq_ignore_ascii_case(text));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::access::METHODS;
 use crate::access::rules::Rules;
 use crate::access::{password, user_file};
 use crate::config::schema::{LimitExcept, Texts, key};
@@ -19,24 +20,6 @@ use crate::variables::template::Template;
 
 use super::Checker;
 use super::cursor::{At, RouteAt};
-
-/// The methods that nginx knows.
-const METHODS: [&str; 14] = [
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "DELETE",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-    "OPTIONS",
-    "PROPFIND",
-    "PROPPATCH",
-    "LOCK",
-    "UNLOCK",
-    "PATCH",
-];
 
 impl Checker<'_> {
     /// What guards a route beside sessions; the nearest level of each key wins whole.

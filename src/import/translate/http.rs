@@ -1,6 +1,7 @@
 //! The `http` block: what holds everywhere, upstreams, maps, log formats, servers.
 
 use super::Folders;
+use super::keys;
 use super::limits;
 use super::listeners::{Listeners, certificates};
 use super::notes::Notes;
@@ -35,7 +36,7 @@ pub fn translate(http: &Directive, tree: &Tree, folders: &Folders<'_>, notes: &m
             _ => {}
         }
     }
-    let mut defaults = routes::keys(block, Level::Http, &made, notes);
+    let mut defaults = keys::keys(block, Level::Http, &made, notes);
     defaults.extend(built_in(block));
     if as_nginx {
         unasked(&mut defaults, &scope, prefix);
@@ -52,7 +53,7 @@ pub fn translate(http: &Directive, tree: &Tree, folders: &Folders<'_>, notes: &m
     if passes_on(block) {
         // nginx says by itself who the workers are, and never who the client is.
         if scope.find("proxy_set_header").is_none() {
-            defaults.add("request_headers", routes::host_alone());
+            defaults.add("request_headers", keys::host_alone());
         }
         defaults.add("forwarded_headers", Yaml::on(false));
         let mut cookies = Map::default();
@@ -177,7 +178,7 @@ fn server(
     if !pairs.is_empty() {
         map.add("certificates", Yaml::List(pairs));
     }
-    map.extend(routes::keys(block, Level::Server, made, notes));
+    map.extend(keys::keys(block, Level::Server, made, notes));
     let steps = scripts::steps(block, Level::Server, &scope, made, notes);
     if !steps.is_empty() {
         map.add("rewrite", Yaml::List(steps));

@@ -1,6 +1,6 @@
 //! `limit_req` and `limit_conn`, and their zones.
 
-use super::routes::bytes;
+use super::keys::bytes;
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::Directive;
 use crate::import::value::number::size;

@@ -117,9 +117,10 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "js_content" | "js_path" => (Matter::Left, "no code runs inside the proxy"),
         "stream" | "mail" => (Matter::Left, "only HTTP is proxied; leave this block to nginx"),
         "load_module" => (Matter::Meaningless, "what is built in is always there"),
-        "daemon" | "pid" | "user" => {
-            (Matter::Meaningless, "this is the service manager's business: see systemd/")
-        }
+        "daemon" | "pid" | "user" => (
+            Matter::Meaningless,
+            "the service manager's business (systemd/), but under the name nginx, which does it",
+        ),
         "error_log" => {
             (Matter::Different, "what is said of all servers goes to all logs of errors")
         }

@@ -6,6 +6,7 @@
 mod answers;
 mod guards;
 mod http;
+mod keys;
 mod limits;
 mod listeners;
 mod meaning;
