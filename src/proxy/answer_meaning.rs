@@ -91,9 +91,8 @@ fn is_unasked(exchange: &Exchange, answer: &Answer) -> bool {
 /// The endpoint that a session stays with.
 fn sticky_endpoint(shared: &Shared, ctx: &Context) -> Option<String> {
     let (_, upstream) = endpoint::upstream(shared, ctx)?;
-    let index = ctx.attempts.last()?;
-    (upstream.group.settings().balance == Balance::Session)
-        .then(|| upstream.group.address_text(index).to_owned())
+    let endpoint = ctx.attempts.last()?;
+    (upstream.group.settings().balance == Balance::Session).then(|| endpoint.text.clone())
 }
 
 /// What an answer says by itself, and what the browser shall forget with it.

@@ -37,6 +37,7 @@ use crate::session::subject::body::Copied;
 use crate::telemetry::audit::{self, AuditContext};
 use crate::telemetry::labels::RouteKind;
 use crate::telemetry::metrics::InFlight;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::group::Active;
 use crate::variables::values::Values;
 use crate::wire::fields::Fields;
@@ -179,10 +180,10 @@ pub struct Exchange {
 /// The endpoints that were tried.
 #[derive(Default)]
 pub struct Attempts {
-    /// Those that are not asked any more, by index.
-    pub before: Vec<usize>,
+    /// Those that are not asked any more.
+    pub before: Vec<Arc<Endpoint>>,
     /// The one in use.
-    pub endpoint: Option<usize>,
+    pub endpoint: Option<Arc<Endpoint>>,
     /// Counts the request as one of the endpoint's own.
     pub active: Option<Active>,
     pub status: Option<u16>,
@@ -197,8 +198,8 @@ impl Attempts {
     }
 
     /// The endpoint that was chosen last.
-    pub fn last(&self) -> Option<usize> {
-        self.endpoint.or_else(|| self.before.last().copied())
+    pub fn last(&self) -> Option<&Arc<Endpoint>> {
+        self.endpoint.as_ref().or_else(|| self.before.last())
     }
 }
 

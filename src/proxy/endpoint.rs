@@ -1,6 +1,6 @@
 //! Which endpoint a request goes to, and what it is known for afterwards.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::downstream::{Client, Request};
@@ -13,18 +13,19 @@ use crate::session::exchange::Bond;
 use crate::session::matching::Attempt;
 use crate::session::order::is_stream_wanted;
 use crate::telemetry::labels::UpstreamFailure;
-use crate::upstream::group::Hint;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::group::{Group, Hint, Pick};
 use crate::upstream::verdict::{Blame, Failure, Phase, verdict};
-use crate::upstream::{Address, NextUpstream, Protocol, Timeouts};
+use crate::upstream::{NextUpstream, Protocol, Timeouts};
 
-/// Chooses an endpoint that was not tried yet: its upstream's index and its own.
+/// Chooses an endpoint that was not tried yet; with its upstream's index.
 pub fn select(
     shared: &Shared,
     request: &Request,
     client: &Client<'_>,
     ctx: &mut Context,
     now: Instant,
-) -> Option<(usize, usize)> {
+) -> Option<(usize, Arc<Endpoint>)> {
     let index = upstream_index(ctx)?;
     let Attempts { before, endpoint, .. } = &mut ctx.attempts;
     before.extend(endpoint.take());
@@ -39,30 +40,32 @@ pub fn select(
         sticky: record.and_then(|record| record.endpoint.as_deref()),
         key: &key,
     };
-    let pick = upstream.group.select(hint, &ctx.attempts.before, shared.clock.now())?;
+    let group = group_of(target, upstream);
+    let Pick { endpoint, .. } = group.select(hint, &ctx.attempts.before, shared.clock.now())?;
     upstream.metrics.attempted();
-    let active = upstream.group.started(pick.index);
+    let active = group.started(&endpoint);
     if ctx.attempts.before.is_empty() {
         mark_stream(shared, request, ctx);
     }
     ctx.attempts.active = Some(active);
-    ctx.attempts.endpoint = Some(pick.index);
+    ctx.attempts.endpoint = Some(endpoint.clone());
     ctx.attempts.begun = Some(now);
-    ctx.tried.begin(index, pick.index, now);
-    Some((index, pick.index))
+    ctx.tried.begin(endpoint.clone(), now);
+    Some((index, endpoint))
 }
 
 /// The same endpoint once more.
 pub fn again(
     shared: &Shared,
     ctx: &mut Context,
-    endpoint: usize,
+    endpoint: Arc<Endpoint>,
     now: Instant,
-) -> Option<(usize, usize)> {
+) -> Option<(usize, Arc<Endpoint>)> {
     let index = upstream_index(ctx)?;
-    let (_, upstream) = upstream(shared, ctx)?;
+    let (target, upstream) = upstream(shared, ctx)?;
     upstream.metrics.attempted();
-    ctx.attempts.active = Some(upstream.group.started(endpoint));
+    let active = group_of(target, upstream).started(&endpoint);
+    ctx.attempts.active = Some(active);
     ctx.attempts.begun = Some(now);
     Some((index, endpoint))
 }
@@ -97,17 +100,16 @@ pub fn upstream<'a>(shared: &'a Shared, ctx: &'a Context) -> Option<(&'a Target,
     Some((target, shared.upstreams.get(upstream_index(ctx)?)?))
 }
 
-/// The endpoint's address, where no upstream has it.
-pub fn direct(ctx: &Context) -> Option<&Address> {
-    ctx.target.as_ref()?.passed.as_ref()?.address.as_ref()
+/// Whether the request has endpoints of its own, which no upstream has.
+pub fn is_direct(ctx: &Context) -> bool {
+    let passed = ctx.target.as_ref().and_then(|target| target.passed.as_ref());
+    passed.is_some_and(|passed| passed.direct.is_some())
 }
 
-/// What the log calls an endpoint.
-pub fn address<'a>(ctx: &'a Context, upstream: &'a Upstream, index: usize) -> Cow<'a, str> {
-    match direct(ctx) {
-        Some(address) => Cow::Owned(address.to_string()),
-        None => Cow::Borrowed(upstream.group.address_text(index)),
-    }
+/// The endpoints that a request may go to.
+fn group_of<'a>(target: &'a Target, upstream: &'a Upstream) -> &'a Arc<Group> {
+    let direct = target.passed.as_ref().and_then(|passed| passed.direct.as_ref());
+    direct.unwrap_or(&upstream.group)
 }
 
 /// How long its upstream may take.
@@ -124,10 +126,10 @@ pub fn next<'a>(shared: &'a Shared, ctx: &'a Context) -> Option<&'a NextUpstream
 
 /// Whether another endpoint could be asked.
 pub fn has_another(shared: &Shared, ctx: &Context) -> bool {
-    let Some((_, upstream)) = upstream(shared, ctx) else { return false };
+    let Some((target, upstream)) = upstream(shared, ctx) else { return false };
     let mut tried = ctx.attempts.before.clone();
-    tried.extend(ctx.attempts.endpoint);
-    upstream.group.has_another(&tried)
+    tried.extend(ctx.attempts.endpoint.clone());
+    group_of(target, upstream).has_another(&tried)
 }
 
 /// Whether its workers speak HTTP/2.
@@ -158,21 +160,21 @@ pub fn finished(ctx: &mut Context) {
 
 /// The endpoint answered, to the end.
 pub fn succeeded(shared: &Shared, ctx: &Context) {
-    if let (Some((_, upstream)), Some(index)) = (upstream(shared, ctx), ctx.attempts.last()) {
-        upstream.group.succeeded(index);
+    if let (Some((target, upstream)), Some(endpoint)) = (upstream(shared, ctx), ctx.attempts.last())
+    {
+        group_of(target, upstream).succeeded(endpoint);
     }
 }
 
 /// Something went wrong, which may have been the endpoint's fault.
 pub fn failed(shared: &Shared, ctx: &mut Context, failed: Failed) {
     let Failed { phase, failure } = failed;
-    if let (Blame::Endpoint, Some((_, upstream)), Some(index)) =
+    if let (Blame::Endpoint, Some((target, upstream)), Some(endpoint)) =
         (verdict(phase, failure).blame, upstream(shared, ctx), ctx.attempts.last())
     {
-        upstream.group.failed(index, shared.clock.now());
+        group_of(target, upstream).failed(endpoint, shared.clock.now());
         upstream.metrics.failed(reason(phase, failure));
-        let endpoint = address(ctx, upstream, index);
-        tracing::warn!(%endpoint, ?phase, error = ?failure, "an endpoint failed");
+        tracing::warn!(endpoint = endpoint.text, ?phase, error = ?failure, "an endpoint failed");
     }
     ctx.tried.end(Some(if failure == Failure::TimedOut { 504 } else { 502 }));
     finished(ctx);

@@ -112,7 +112,7 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &mut Contex
     match logs.unwrap_or(&AccessLogs::Event) {
         AccessLogs::Off => {}
         AccessLogs::Event if shared.access_log => {
-            event(shared, request, client, ctx, status, duration);
+            event(request, client, ctx, status, duration);
         }
         AccessLogs::Event => {}
         AccessLogs::Lines(logs) => {
@@ -127,18 +127,8 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &mut Contex
 }
 
 /// The line of `log.access`.
-fn event(
-    shared: &Shared,
-    request: &Request,
-    client: &Client<'_>,
-    ctx: &Context,
-    status: u16,
-    duration: Duration,
-) {
+fn event(request: &Request, client: &Client<'_>, ctx: &Context, status: u16, duration: Duration) {
     let target = ctx.target.as_ref();
-    let upstream = endpoint::upstream(shared, ctx)
-        .zip(ctx.attempts.last())
-        .map(|((_, upstream), index)| endpoint::address(ctx, upstream, index));
     let came = request.target();
     let path = without_authority(came);
     AccessLine {
@@ -151,7 +141,7 @@ fn event(
         bytes_out: client.sent(),
         bytes_in: client.received(),
         duration,
-        upstream: upstream.as_deref(),
+        upstream: ctx.attempts.last().map(|endpoint| endpoint.text.as_str()),
         upstream_status: ctx.attempts.status,
         upstream_duration: ctx.attempts.duration,
         session: ctx.session(),

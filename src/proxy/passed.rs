@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::downstream::{Client, Request};
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::returned::evaluated;
 use crate::proxy::shared::Shared;
-use crate::upstream::Address;
+use crate::upstream::group::Group;
+use crate::upstream::{Address, EndpointSettings};
 use crate::variables::template::Template;
 
 /// A URL with variables: an upstream's name or an address, and what is asked for there.
@@ -20,12 +22,12 @@ pub struct Passed {
 }
 
 /// What a URL came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PassedTo {
     /// By its index.
     pub upstream: usize,
-    /// Where it is one that no upstream has.
-    pub address: Option<Address>,
+    /// Endpoints that no upstream has.
+    pub direct: Option<Arc<Group>>,
     /// As it was written, without the scheme's own port (`$proxy_host`).
     pub host: String,
     pub port: u16,
@@ -54,19 +56,22 @@ pub fn resolve(
         settings.tls.is_some() == url.is_https
             && (is_named || settings.known_as().eq_ignore_ascii_case(&url.known_as()))
     });
-    let address = match known {
+    let direct = match known {
         Some(_) => None,
         None if url.is_https => {
             tracing::error!(url = %shown(), "no upstream of this name speaks TLS");
             return Err(RequestError::BadGateway);
         }
-        None => Some(url.address().ok_or_else(|| {
-            tracing::error!(host = url.host, "no resolver defined to resolve a name");
-            RequestError::BadGateway
-        })?),
+        None => {
+            let Some(address) = url.address() else {
+                tracing::error!(host = url.host, "no resolver defined to resolve a name");
+                return Err(RequestError::BadGateway);
+            };
+            Some(Arc::new(Group::direct(vec![EndpointSettings::new(address)])))
+        }
     };
     let (host, port) = (url.known_as(), url.port_or_usual());
-    let to = PassedTo { upstream: known.unwrap_or(passed.direct), address, host, port };
+    let to = PassedTo { upstream: known.unwrap_or(passed.direct), direct, host, port };
     let sent = match url.rest {
         b"" => None,
         rest if rest.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) => {

@@ -5,12 +5,14 @@
 
 pub mod http1;
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::Method;
 
 use crate::downstream::{BodyLength, Incoming};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::verdict::Failure;
 use crate::upstream::way::http2::{Head, Stream, Unsendable};
 use crate::upstream::way::{Link, Pool};
@@ -27,7 +29,7 @@ pub use self::http1::Http1;
 pub struct Worker {
     pub peer: Peer,
     pub upstream: usize,
-    pub endpoint: usize,
+    pub endpoint: Arc<Endpoint>,
     /// Others may have the connection afterwards.
     pub is_kept: bool,
 }
@@ -54,7 +56,7 @@ impl Worker {
         match self.peer {
             Peer::Http1(http1) => {
                 if let Some(link) = http1.into_reusable().filter(|_| is_sent && self.is_kept) {
-                    pool.give_back(self.upstream, self.endpoint, link, Instant::now());
+                    pool.give_back(self.upstream, self.endpoint.id, link, Instant::now());
                 }
             }
             // Its connection is shared: a stream that has not ended is reset.

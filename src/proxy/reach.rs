@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use crate::proxy::context::Context;
 use crate::proxy::endpoint;
 use crate::proxy::exchange::Proxy;
 use crate::proxy::peer::{Http1, Peer, Worker};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::verdict::{Failure, Phase};
 use crate::upstream::way::http2::Stream;
 
@@ -18,9 +20,9 @@ use crate::upstream::way::http2::Stream;
 const CROWDED_MAX: u32 = 4;
 
 /// The same endpoint over a connection that is not the one before.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Fresh {
-    pub endpoint: usize,
+    pub endpoint: Arc<Endpoint>,
     /// When the attempt before began: what was made since is fresh.
     pub since: Option<Instant>,
 }
@@ -37,14 +39,14 @@ pub async fn reach(
     again: Option<Fresh>,
 ) -> Result<Worker, Option<Failed>> {
     let (shared, pool, now) = (&proxy.shared, &proxy.pool, Instant::now());
-    let (upstream, endpoint) = match again {
-        Some(Fresh { endpoint, .. }) => endpoint::again(shared, ctx, endpoint, now),
+    let (upstream, endpoint) = match &again {
+        Some(Fresh { endpoint, .. }) => endpoint::again(shared, ctx, endpoint.clone(), now),
         None => endpoint::select(shared, request, client, ctx, now),
     }
     .ok_or(None)?;
-    let direct = endpoint::direct(ctx).cloned();
-    let is_kept = direct.is_none();
-    let peer = if let Some(address) = direct {
+    let is_kept = !endpoint::is_direct(ctx);
+    let peer = if !is_kept {
+        let address = endpoint.address().clone();
         let limit = endpoint::timeouts(shared, ctx).connect;
         let connecting = async {
             pool.connect_to(address, limit).await.map_err(|error| {
@@ -56,8 +58,8 @@ pub async fn reach(
         connected.map(|link| Peer::Http1(Http1::new(link)))
     } else if pool.speaks_http2(upstream) {
         // Without an attempt before, any connection is fresh enough.
-        let since = again.map(|fresh| fresh.since.unwrap_or(now));
-        let open = || pool.stream(upstream, endpoint, since, Instant::now());
+        let since = again.as_ref().map(|fresh| fresh.since.unwrap_or(now));
+        let open = || pool.stream(upstream, &endpoint, since, Instant::now());
         let stream = open();
         match stream.is_ready() {
             true => Ok(stream),
@@ -65,12 +67,12 @@ pub async fn reach(
         }
         .map(|stream| Peer::Http2(Box::new(stream)))
     } else if again.is_none()
-        && let Some(link) = pool.take(upstream, endpoint, now)
+        && let Some(link) = pool.take(upstream, endpoint.id, now)
     {
         Ok(Peer::Http1(Http1::new(link)))
     } else {
         let connecting = async {
-            pool.connect(upstream, endpoint).await.map_err(|error| {
+            pool.connect(upstream, &endpoint).await.map_err(|error| {
                 tracing::debug!(%error, "no connection to an endpoint");
                 error.failure()
             })

@@ -242,12 +242,11 @@ fn is_stream(response: &ResponseHead) -> bool {
 fn failed_over(shared: &Shared, ctx: &Context, left: &str) {
     let Some((_, upstream)) = endpoint::upstream(shared, ctx) else { return };
     upstream.metrics.failed_over();
-    if let (Some(others), Some(index)) = (upstream.failovers.admit(), ctx.attempts.last()) {
-        let (name, to) = (&upstream.group.settings().name, upstream.group.address_text(index));
+    if let (Some(others), Some(endpoint)) = (upstream.failovers.admit(), ctx.attempts.last()) {
         tracing::warn!(
-            upstream = name,
+            upstream = upstream.group.settings().name,
             left,
-            to,
+            to = endpoint.text,
             others_before = others,
             "a session has left its endpoint"
         );

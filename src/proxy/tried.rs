@@ -1,12 +1,14 @@
 //! What became of each attempt at an endpoint, for variables (nginx 47): over all turns of a request.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::upstream::endpoint::Endpoint;
+
 /// One attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tried {
-    pub upstream: usize,
-    pub endpoint: usize,
+    pub endpoint: Arc<Endpoint>,
     begun: Instant,
     pub connected: Option<Duration>,
     pub answered: Option<Duration>,
@@ -28,11 +30,10 @@ pub struct AllTried {
 
 impl AllTried {
     /// A request goes to an endpoint.
-    pub fn begin(&mut self, upstream: usize, endpoint: usize, begun: Instant) {
+    pub fn begin(&mut self, endpoint: Arc<Endpoint>, begun: Instant) {
         self.before.extend(self.last.take());
         let begins_turn = std::mem::take(&mut self.has_turned) && !self.before.is_empty();
         self.last = Some(Tried {
-            upstream,
             endpoint,
             begun,
             connected: None,

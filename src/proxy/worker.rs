@@ -111,7 +111,7 @@ pub async fn ask(
                 });
             }
             Err(failed) => {
-                let endpoint = worker.endpoint;
+                let endpoint = worker.endpoint.clone();
                 drop(worker);
                 let (retry, error) = note_failure(proxy, ctx, failed);
                 if !tries.go_on(shared, ctx, retry, failed) || !upload.may_begin_again() {

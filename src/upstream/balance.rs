@@ -21,6 +21,12 @@ impl SmoothWeight {
         self.weight
     }
 
+    /// Another weight counts from now on.
+    pub(super) fn weighs(&mut self, weight: u32) {
+        self.weight = i64::from(weight.max(1));
+        self.effective = self.weight;
+    }
+
     /// Lowers the effective weight, so that an endpoint which comes back is not flooded.
     pub(super) fn failed(&mut self, max_fails: u32) {
         if max_fails > 0 {

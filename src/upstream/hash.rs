@@ -35,25 +35,32 @@ pub(super) fn by_key(
     None
 }
 
-/// Points on a ring, each an endpoint's.
+/// Points on a ring, each a server's: all endpoints that a server's name stands for share its points.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ring {
-    /// Sorted, each once.
+    /// Sorted, each once; with the place of the first endpoint of its server.
     points: Vec<(u32, usize)>,
 }
 
 impl Ring {
-    /// A ring of endpoints by their names (`HOST:PORT`, `unix:/PATH`) and weights.
+    /// A ring of endpoints by the names of their servers (`HOST:PORT`, `unix:/PATH`) and weights.
     pub(super) fn new<'a>(endpoints: impl Iterator<Item = (&'a str, i64)>) -> Self {
+        let mut servers: Vec<(usize, &str, i64)> = Vec::new();
+        for (place, (name, weight)) in endpoints.enumerate() {
+            match servers.iter_mut().find(|(_, known, _)| *known == name) {
+                Some((_, _, known)) => *known = weight.max(*known),
+                None => servers.push((place, name, weight)),
+            }
+        }
         let mut points = Vec::new();
-        for (index, (name, weight)) in endpoints.enumerate() {
+        for (place, name, weight) in servers {
             let base = base(name);
             let mut previous: u32 = 0;
             for _ in 0..u32::try_from(weight).unwrap_or(0).saturating_mul(POINTS) {
                 let mut hasher = base.clone();
                 hasher.update(&previous.to_le_bytes());
                 previous = hasher.finalize();
-                points.push((previous, index));
+                points.push((previous, place));
             }
         }
         points.sort_by_key(|(hash, _)| *hash);
@@ -61,12 +68,12 @@ impl Ring {
         Self { points }
     }
 
-    /// The endpoint whose point comes next; after it, where that may not be chosen, those of the next ones.
-    pub(super) fn by_key(&self, key: &[u8], eligible: impl Fn(usize) -> bool) -> Option<usize> {
+    /// The servers whose points come next, each by its first endpoint: as many as nginx looks at.
+    pub(super) fn from(&self, key: &[u8]) -> impl Iterator<Item = usize> {
         let hash = crc32fast::hash(key);
         let first = self.points.partition_point(|(point, _)| *point < hash);
         let onwards = self.points.iter().cycle().skip(first).take(TRIES as usize + 1);
-        onwards.map(|(_, index)| *index).find(|index| eligible(*index))
+        onwards.map(|(_, place)| *place)
     }
 }
 
@@ -106,17 +113,18 @@ mod tests {
     fn a_ring_moves_few_keys_when_an_endpoint_goes() {
         let names = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
         let ring = Ring::new(names.iter().map(|name| (*name, 1)));
-        let all = |index: usize| index < 3;
         let moved = (0..1000).filter(|n| {
             let key = n.to_string();
-            let before = ring.by_key(key.as_bytes(), all);
-            let after = ring.by_key(key.as_bytes(), |index| index != 2);
+            let before = ring.from(key.as_bytes()).next();
+            let after = ring.from(key.as_bytes()).find(|place| *place != 2);
             before != Some(2) && before != after
         });
         assert_eq!(moved.count(), 0);
-        let hits = (0..3000).map(|n: u32| ring.by_key(n.to_string().as_bytes(), all));
+        let hits = (0..3000).map(|n: u32| ring.from(n.to_string().as_bytes()).next());
         let of_first = hits.filter(|hit| *hit == Some(0)).count();
         assert!((600..1500).contains(&of_first), "{of_first}");
-        assert_eq!(Ring::default().by_key(b"a", |_| true), None);
+        assert_eq!(Ring::default().from(b"a").next(), None);
+        let shared = Ring::new([("a:80", 1), ("b:80", 1), ("a:80", 1)].into_iter());
+        assert_eq!(shared.points.len(), 2 * POINTS as usize, "a name has its points once");
     }
 }

@@ -2,9 +2,11 @@
 //! opened in `way` alone.
 
 pub mod balance;
+pub mod endpoint;
 pub mod group;
 mod hash;
 pub mod health;
+mod members;
 pub mod verdict;
 pub mod way;
 
@@ -63,6 +65,10 @@ pub enum Protocol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSettings {
     pub address: Address,
+    /// The server that it stands for, as the configuration has it: a name may have several addresses.
+    pub server: String,
+    /// The name that its address comes from while the process runs, by its index.
+    pub name: Option<usize>,
     /// At least 1.
     pub weight: u32,
     /// When it counts as failed.
@@ -79,7 +85,9 @@ impl EndpointSettings {
     /// An endpoint with nginx's own settings.
     pub fn new(address: Address) -> Self {
         Self {
+            server: address.to_string(),
             address,
+            name: None,
             weight: 1,
             limits: Limits::default(),
             max_conns: 0,
@@ -164,15 +172,13 @@ pub struct ClientCertificate {
 impl UpstreamSettings {
     /// What addresses count as that no upstream has.
     pub fn direct() -> Self {
-        let mut endpoint = EndpointSettings::new(Address::Inet(([0, 0, 0, 0], 0).into()));
-        endpoint.limits.max_fails = 0;
         Self {
             name: "(direct)".to_owned(),
             host: None,
             balance: Balance::RoundRobin,
             protocol: Protocol::Http1,
             next: NextUpstream::default(),
-            endpoints: vec![endpoint],
+            endpoints: Vec::new(),
             timeouts: Timeouts::default(),
             tls: None,
         }

@@ -221,7 +221,13 @@ impl Checker<'_> {
                     self.warning(place, &format!("{path}.address"), flaw);
                 }
                 endpoints.push(EndpointSettings {
+                    server: given
+                        .value
+                        .address
+                        .as_ref()
+                        .map_or_else(String::new, |text| text.value.clone()),
                     address,
+                    name: None,
                     weight,
                     limits,
                     max_conns: max_conns.as_ref().map_or(0, |max| max.value as usize),

@@ -347,10 +347,7 @@ impl RequestFacts<'_, '_> {
     }
 
     fn upstream_addr(&self, out: &mut Vec<u8>) -> bool {
-        self.of_each(out, |tried, out| {
-            let Some(upstream) = self.shared.upstreams.get(tried.upstream) else { return false };
-            put(out, Some(endpoint::address(self.ctx, upstream, tried.endpoint).as_bytes()))
-        })
+        self.of_each(out, |tried, out| put(out, Some(tried.endpoint.text.as_bytes())))
     }
 
     /// What the route says of who asks, or the server where none is known yet.

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time;
 
-use super::ways::{Endpoint, Tls};
+use super::ways::{Target, Tls};
 use crate::transport::{Ahead, Io, Socket};
 use crate::upstream::Address;
 use crate::upstream::verdict::Failure;
@@ -54,13 +54,13 @@ impl ConnectError {
     }
 }
 
-pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Io, ConnectError> {
-    let dialed = match &endpoint.address {
+pub(super) async fn connect(target: &Target, limit: Duration) -> Result<Io, ConnectError> {
+    let dialed = match &target.address {
         Address::Inet(address) => time::timeout(limit, tcp(*address)).await.map(wrap(Socket::Tcp)),
         Address::Unix(path) => time::timeout(limit, unix(path)).await.map(wrap(Socket::Unix)),
     };
     let socket = dialed.map_err(|_elapsed| ConnectError::TimedOut)?.map_err(classify)?;
-    match &endpoint.tls {
+    match &target.tls {
         None => Ok(Io::Plain(socket)),
         Some(tls) => shake_hands(tls, socket, limit).await,
     }

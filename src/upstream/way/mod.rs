@@ -4,6 +4,7 @@
 //! of reading and writing are the exchange's, and so is what follows from a failure
 //! (`upstream::verdict`).
 
+mod by_endpoint;
 mod connect;
 pub mod http2;
 mod identity;

@@ -8,16 +8,18 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::by_endpoint::ByEndpoint;
 use super::connect::{self, ConnectError};
 use super::http2::{Connections, Stream};
 use super::link::{INPUT_MAX, Link};
 use super::stash::Stash;
-use super::ways::{Endpoint, Ways};
+use super::ways::{Target, Ways};
 use crate::transport::Io;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::{Address, Protocol};
 
-/// Connections to workers: new ones, and those that are kept. An endpoint is told by the index of its
-/// upstream and its own, as the settings have them; another index panics.
+/// Connections to workers: new ones, and those that are kept. An upstream is told by its index, as the
+/// settings have it; another index panics.
 pub struct Pool {
     ways: Arc<Ways>,
     keepalive: usize,
@@ -27,7 +29,7 @@ pub struct Pool {
 
 struct Kept {
     /// By upstream and endpoint; the longest idle first.
-    idle: Vec<Vec<VecDeque<Idle>>>,
+    idle: Vec<ByEndpoint<VecDeque<Idle>>>,
     /// How many there are.
     count: usize,
     /// Apart from each other: room for a request's head is too little to read an answer into.
@@ -43,7 +45,7 @@ struct Idle {
 impl Pool {
     /// Keeps up to `keepalive` idle connections, over all endpoints.
     pub fn new(ways: Arc<Ways>, keepalive: usize) -> Self {
-        let idle = ways.sizes().map(|size| (0..size).map(|_| VecDeque::new()).collect()).collect();
+        let idle = (0..ways.count()).map(|_| ByEndpoint::default()).collect();
         let kept = Kept { idle, count: 0, inputs: Stash::default(), outputs: Stash::default() };
         let http2 = Connections::new(ways.clone());
         Self { ways, keepalive, kept: Mutex::new(kept), http2 }
@@ -60,35 +62,39 @@ impl Pool {
     pub fn stream(
         &self,
         upstream: usize,
-        endpoint: usize,
+        endpoint: &Endpoint,
         since: Option<Instant>,
         now: Instant,
     ) -> Stream {
-        let is_https = self.ways.upstream(upstream).endpoints[endpoint].tls.is_some();
+        let is_https = self.ways.upstream(upstream).is_https();
         Stream::new(self.http2.place(upstream, endpoint, since, now), is_https)
     }
 
-    /// A kept connection that is still good. Others are dropped on the way: closed by the worker,
+    /// A kept connection to an endpoint, told by its id, that is still good. Others are dropped on the way: closed by the worker,
     /// with bytes that nobody asked for, or idle for too long.
     pub fn take(&self, upstream: usize, endpoint: usize, now: Instant) -> Option<Link> {
         let idle_max = self.ways.upstream(upstream).timeouts.keepalive;
         let mut kept = self.lock();
-        while let Some(mut idle) = kept.idle[upstream][endpoint].pop_back() {
+        loop {
+            let mut idle = kept.idle[upstream].get(endpoint)?.pop_back()?;
             kept.count -= 1;
             if idle.is_good(idle_max, now) {
                 return Some(kept.link(idle.io, true));
             }
         }
-        None
     }
 
     /// A new connection. The socket may take `timeouts.connect`, and so may the handshake.
     ///
     /// # Errors
     /// No connection came about; nothing was sent.
-    pub async fn connect(&self, upstream: usize, endpoint: usize) -> Result<Link, ConnectError> {
+    pub async fn connect(
+        &self,
+        upstream: usize,
+        endpoint: &Endpoint,
+    ) -> Result<Link, ConnectError> {
         let way = self.ways.upstream(upstream);
-        let io = connect::connect(&way.endpoints[endpoint], way.timeouts.connect).await?;
+        let io = connect::connect(&way.target(endpoint), way.timeouts.connect).await?;
         Ok(self.lock().link(io, false))
     }
 
@@ -101,7 +107,7 @@ impl Pool {
         address: Address,
         limit: Duration,
     ) -> Result<Link, ConnectError> {
-        let io = connect::connect(&Endpoint { address, tls: None }, limit).await?;
+        let io = connect::connect(&Target { address, tls: None }, limit).await?;
         Ok(self.lock().link(io, false))
     }
 
@@ -119,7 +125,8 @@ impl Pool {
         if kept.count == self.keepalive {
             kept.evict();
         }
-        kept.idle[upstream][endpoint].push_back(Idle { io, since: now });
+        let idle = kept.idle[upstream].get_or(endpoint, VecDeque::new);
+        idle.push_back(Idle { io, since: now });
         kept.count += 1;
     }
 
@@ -132,11 +139,12 @@ impl Pool {
         let mut dropped = 0;
         for (upstream, endpoints) in kept.idle.iter_mut().enumerate() {
             let idle_max = self.ways.upstream(upstream).timeouts.keepalive;
-            for idle in endpoints {
+            endpoints.retain(|idle| {
                 let before = idle.len();
                 idle.retain_mut(|idle| idle.is_good(idle_max, now));
                 dropped += before - idle.len();
-            }
+                !idle.is_empty()
+            });
         }
         kept.count -= dropped;
     }
@@ -144,6 +152,17 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         // What a panic left behind is whole: every change is one step.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection to an endpoint of the settings of the first upstream.
+    #[cfg(test)]
+    pub(super) async fn connect_to_known(&self, id: usize) -> Result<Link, ConnectError> {
+        self.connect(0, &self.ways.upstream(0).known[id]).await
+    }
+
+    #[cfg(test)]
+    pub(super) fn stream_to_known(&self, since: Option<Instant>, now: Instant) -> Stream {
+        self.stream(0, &self.ways.upstream(0).known[0], since, now)
     }
 
     #[cfg(test)]
@@ -173,7 +192,7 @@ impl Kept {
         let longest = self
             .idle
             .iter_mut()
-            .flatten()
+            .flat_map(ByEndpoint::iter_mut)
             .filter(|idle| !idle.is_empty())
             .min_by_key(|idle| idle.front().map(|front| front.since));
         if let Some(mut idle) = longest.and_then(VecDeque::pop_front) {

@@ -48,7 +48,7 @@ async fn worker(keepalive: usize) -> (TcpListener, Pool) {
 
 /// Both ends of a new connection.
 async fn pair(listener: &TcpListener, pool: &Pool) -> (TcpStream, Link) {
-    let (accepted, link) = tokio::join!(listener.accept(), pool.connect(0, 0));
+    let (accepted, link) = tokio::join!(listener.accept(), pool.connect_to_known(0));
     (accepted.expect("a connection").0, link.expect("a connection"))
 }
 

@@ -1,8 +1,10 @@
-//! What all workers of this process share about endpoints: addresses, timeouts, TLS. Made once.
+//! What all workers of this process share about the ways to endpoints: timeouts, TLS. Made once for an
+//! upstream, and for an endpoint when one first connects to it.
 
+use std::collections::HashMap;
 use std::os::unix::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -12,21 +14,30 @@ use tokio_rustls::TlsConnector;
 
 use super::identity::{self, IdentityError};
 use super::trust::{self, TrustError};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::{Address, Protocol, Timeouts, TlsSettings, UpstreamSettings};
 
-/// The endpoints of every upstream, in the order of the settings.
+/// Endpoints that may be gone are forgotten with all others when there are so many.
+const TARGETS_MAX: usize = 4096;
+
+/// The ways to the endpoints of every upstream, in the order of the settings.
 pub struct Ways {
     upstreams: Vec<Way>,
 }
 
-/// The endpoints of one upstream.
+/// The ways to the endpoints of one upstream.
 pub(super) struct Way {
-    pub(super) endpoints: Vec<Endpoint>,
     pub(super) timeouts: Timeouts,
     pub(super) protocol: Protocol,
+    tls: Option<(ClientConfig, ServerName<'static>)>,
+    #[cfg(test)]
+    pub(super) known: Vec<Endpoint>,
+    /// By the endpoints' ids.
+    targets: Mutex<HashMap<usize, Arc<Target>>>,
 }
 
-pub(super) struct Endpoint {
+/// What a connection is made to.
+pub(super) struct Target {
     pub(super) address: Address,
     pub(super) tls: Option<Tls>,
 }
@@ -84,9 +95,8 @@ impl Ways {
         &self.upstreams[index]
     }
 
-    /// How many endpoints each upstream has.
-    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
-        self.upstreams.iter().map(|way| way.endpoints.len())
+    pub(super) fn count(&self) -> usize {
+        self.upstreams.len()
     }
 }
 
@@ -100,19 +110,41 @@ impl Way {
     fn new(settings: &UpstreamSettings, system: &mut System) -> Result<Self, WayFlaw> {
         let tls =
             settings.tls.as_ref().map(|tls| client(tls, settings.protocol, system)).transpose()?;
-        let endpoints = settings
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                if let Address::Unix(path) = &endpoint.address {
-                    SocketAddr::from_pathname(path)
-                        .map_err(|_| WayFlaw::SocketPath(path.clone()))?;
-                }
-                let tls = tls.as_ref().map(|(config, name)| Tls::new(config, name));
-                Ok(Endpoint { address: endpoint.address.clone(), tls })
-            })
-            .collect::<Result<_, WayFlaw>>()?;
-        Ok(Self { endpoints, timeouts: settings.timeouts, protocol: settings.protocol })
+        for endpoint in &settings.endpoints {
+            if let Address::Unix(path) = &endpoint.address {
+                SocketAddr::from_pathname(path).map_err(|_| WayFlaw::SocketPath(path.clone()))?;
+            }
+        }
+        let (timeouts, protocol) = (settings.timeouts, settings.protocol);
+        Ok(Self {
+            timeouts,
+            protocol,
+            tls,
+            #[cfg(test)]
+            known: (0..)
+                .zip(&settings.endpoints)
+                .map(|(id, it)| Endpoint::new(id, it.clone()))
+                .collect(),
+            targets: Mutex::default(),
+        })
+    }
+
+    pub(super) fn is_https(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What a connection to an endpoint is made to.
+    pub(super) fn target(&self, endpoint: &Endpoint) -> Arc<Target> {
+        // What a panic left behind is whole: every change is one step.
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if targets.len() >= TARGETS_MAX && !targets.contains_key(&endpoint.id) {
+            targets.clear();
+        }
+        let made = || {
+            let tls = self.tls.as_ref().map(|(config, name)| Tls::new(config, name));
+            Arc::new(Target { address: endpoint.address().clone(), tls })
+        };
+        targets.entry(endpoint.id).or_insert_with(made).clone()
     }
 }
 

@@ -14,7 +14,7 @@ use super::STREAMS_MAX;
 use super::dial::{self, Dialed};
 use crate::upstream::verdict::Failure;
 use crate::upstream::way::connect::ConnectError;
-use crate::upstream::way::ways::Ways;
+use crate::upstream::way::ways::Target;
 
 /// A connection. It ends when nobody has it any more, neither the pool nor a request.
 pub(super) struct Connection {
@@ -45,12 +45,7 @@ struct Load {
 
 impl Connection {
     /// Begins to connect, whoever still waits for it in the end.
-    pub(super) fn dial(
-        ways: &Arc<Ways>,
-        upstream: usize,
-        endpoint: usize,
-        now: Instant,
-    ) -> Arc<Self> {
+    pub(super) fn dial(target: Arc<Target>, limit: Duration, now: Instant) -> Arc<Self> {
         let connection = Arc::new(Self {
             begun: now,
             state: watch::Sender::new(State::Dialing),
@@ -58,14 +53,12 @@ impl Connection {
             heard: Arc::default(),
             suspected: AtomicU64::new(0),
         });
-        let (ways, heard) = (ways.clone(), connection.heard.clone());
+        let heard = connection.heard.clone();
         let weak = Arc::downgrade(&connection);
         tokio::spawn(async move {
-            let way = ways.upstream(upstream);
-            let endpoint = &way.endpoints[endpoint];
-            let dialed = dial::dial(endpoint, way.timeouts.connect, heard).await;
+            let dialed = dial::dial(&target, limit, heard).await;
             if let Err(error) = &dialed {
-                tell(error, &endpoint.address);
+                tell(error, &target.address);
             }
             drive(dialed, weak).await;
         });

@@ -20,18 +20,18 @@ use tokio::time;
 use super::{CONNECTION_WINDOW, HEAD_MAX, SEND_BUFFER_MAX, STREAM_WINDOW};
 use crate::transport::Io;
 use crate::upstream::way::connect::{self, ConnectError};
-use crate::upstream::way::ways::Endpoint;
+use crate::upstream::way::ways::Target;
 
 /// Both ends of our side: what begins requests, and what moves frames while it is polled.
 pub(super) type Dialed = (SendRequest<Bytes>, Connection<Listening, Bytes>);
 
 /// A connection whose worker has sent its settings.
 pub(super) async fn dial(
-    endpoint: &Endpoint,
+    target: &Target,
     limit: Duration,
     heard: Arc<AtomicU64>,
 ) -> Result<Dialed, ConnectError> {
-    let io = connect::connect(endpoint, limit).await?;
+    let io = connect::connect(target, limit).await?;
     if !io.may_speak_http2() {
         return Err(ConnectError::NoHttp2("its TLS has not agreed to `h2` (ALPN)".to_owned()));
     }

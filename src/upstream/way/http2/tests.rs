@@ -78,7 +78,7 @@ impl Worker {
     }
 
     fn stream_since(&self, since: Option<Instant>) -> Stream {
-        self.pool.stream(0, 0, since, Instant::now())
+        self.pool.stream_to_known(since, Instant::now())
     }
 
     async fn tcp(&self) -> TcpStream {

@@ -37,7 +37,7 @@ async fn seen(
         let (tcp, _) = listener.accept().await.expect("a connection");
         workers.server_for(Some(clients), &[]).accept(tcp).await
     };
-    let (there, _link) = tokio::join!(accepting, pool.connect(0, 0));
+    let (there, _link) = tokio::join!(accepting, pool.connect_to_known(0));
     let seen = there?.get_ref().1.peer_certificates().map(<[_]>::to_vec);
     Ok(seen.map(|chain| chain.into_iter().map(CertificateDer::into_owned).collect()))
 }

@@ -18,7 +18,7 @@ fn pools_are_shared_and_connections_move_between_threads() {
     shared::<Pool>();
     shared::<Link>();
     let pool = pool(upstream(Vec::new(), None), 8);
-    moved(&pool.connect(0, 0));
+    moved(&pool.connect_to_known(0));
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn beyond_the_limit_the_longest_idle_one_goes() {
     let second = Duration::from_secs(1);
     let mut accepted = Vec::new();
     for (at, endpoint) in [(0, 0), (1, 1), (2, 1)] {
-        let link = pool.connect(0, endpoint).await.expect("a connection");
+        let link = pool.connect_to_known(endpoint).await.expect("a connection");
         accepted.push(if endpoint == 0 { one.accept().await } else { two.accept().await });
         pool.give_back(0, endpoint, link, now + at * second);
     }

@@ -103,7 +103,7 @@ impl Worker {
             let (tcp, _) = self.listener.accept().await.expect("a connection");
             self.acceptor.accept(tcp).await
         };
-        tokio::join!(accepting, self.pool.connect(0, 0))
+        tokio::join!(accepting, self.pool.connect_to_known(0))
     }
 
     async fn pair(&self) -> (TlsStream<TcpStream>, Link) {
@@ -189,7 +189,7 @@ async fn what_speaks_no_tls_or_nothing_at_all_is_told() {
             tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("written");
             tcp
         },
-        worker.pool.connect(0, 0)
+        worker.pool.connect_to_known(0)
     );
     there.flush().await.expect("open");
     assert!(matches!(link.expect_err("no TLS"), ConnectError::Tls(_)));
@@ -202,7 +202,7 @@ async fn what_speaks_no_tls_or_nothing_at_all_is_told() {
     let mut settings = upstream(vec![address], Some(tls));
     settings.timeouts.connect = Duration::from_millis(50);
     worker.pool = pool(settings, 8);
-    let error = worker.pool.connect(0, 0).await.expect_err("nobody answers");
+    let error = worker.pool.connect_to_known(0).await.expect_err("nobody answers");
     assert!(matches!(error, ConnectError::HandshakeTimedOut), "{error}");
 }
 

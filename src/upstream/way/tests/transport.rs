@@ -12,7 +12,7 @@ async fn unix_sockets_are_reached() {
     let path = directory.path().join("worker.sock");
     let listener = UnixListener::bind(&path).expect("bound");
     let pool = pool(upstream(vec![Address::Unix(path)], None), 8);
-    let (accepted, link) = tokio::join!(listener.accept(), pool.connect(0, 0));
+    let (accepted, link) = tokio::join!(listener.accept(), pool.connect_to_known(0));
     let (mut there, mut link) = (accepted.expect("accepted").0, link.expect("connected"));
     send(&mut link, b"ping").await;
     let mut heard = [0; 4];
@@ -36,14 +36,14 @@ async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
     let pool = pool(settings, 8);
     let mut queued = Vec::new();
     let error = loop {
-        match pool.connect(0, 0).await {
+        match pool.connect_to_known(0).await {
             Ok(link) => queued.push(link),
             Err(error) => break error,
         }
         assert!(queued.len() < 10, "the queue is never full");
     };
     assert!(matches!(error, ConnectError::TimedOut), "{error}");
-    let connecting = tokio::spawn(async move { patient.connect(0, 0).await.map(drop) });
+    let connecting = tokio::spawn(async move { patient.connect_to_known(0).await.map(drop) });
     settle().await;
     let _accepted = socket.accept().expect("somebody waits");
     connecting.await.expect("no panic").expect("there is room now");
@@ -53,11 +53,11 @@ async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
 async fn a_socket_where_nobody_listens_refuses() {
     let (listener, pool) = worker(8).await;
     drop(listener);
-    let error = pool.connect(0, 0).await.expect_err("nobody listens");
+    let error = pool.connect_to_known(0).await.expect_err("nobody listens");
     assert!(matches!(error, ConnectError::Refused), "{error}");
     let none = PathBuf::from("/nowhere/worker.sock");
     let pool = super::pool(upstream(vec![Address::Unix(none)], None), 8);
-    let error = pool.connect(0, 0).await.expect_err("no such file");
+    let error = pool.connect_to_known(0).await.expect_err("no such file");
     assert!(matches!(error, ConnectError::Unreachable(_)), "{error}");
 }
 

@@ -42,7 +42,7 @@ async fn a_worker_that_closes_or_is_not_there_is_told_at_once() {
     assert_eq!(ready, Err(Failure::Refused));
     let Worker { listener, pool } = worker;
     drop(listener);
-    let stream = pool.stream(0, 0, None, Instant::now());
+    let stream = pool.stream_to_known(None, Instant::now());
     assert_eq!(stream.ready().await, Err(Failure::Refused));
 }
 

@@ -1,0 +1,166 @@
+//! The endpoints that a group has at the moment, and what is known of each of them.
+
+use std::sync::Arc;
+
+use super::EndpointSettings;
+use super::balance::{Load, SmoothWeight, smooth};
+use super::endpoint::Endpoint;
+use super::hash::Ring;
+use super::health::Health;
+
+/// The endpoints of a group, in the order in which they are balanced.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pub(super) list: Vec<Member>,
+    /// Of those that are no backups, which have none.
+    pub(super) weights: Vec<i64>,
+    /// Where they are chosen on one.
+    pub(super) ring: Option<Ring>,
+    next_id: usize,
+}
+
+/// An endpoint, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) turn: SmoothWeight,
+    pub(super) health: Health,
+    pub(super) active: usize,
+}
+
+/// Whether an endpoint may be chosen.
+pub(super) type Eligible<'a> = &'a dyn Fn(&Member) -> bool;
+
+impl Members {
+    pub(super) fn new(endpoints: &[EndpointSettings], has_ring: bool) -> Self {
+        let mut members = Self { ring: has_ring.then(Ring::default), ..Self::default() };
+        members.add(endpoints.iter().cloned());
+        members
+    }
+
+    /// The endpoint with this id.
+    pub(super) fn get(&mut self, id: usize) -> Option<&mut Member> {
+        let has_it = |member: &Member| member.endpoint.id == id;
+        let is_at_its_place = self.list.get(id).is_some_and(has_it);
+        let place = if is_at_its_place { Some(id) } else { self.list.iter().position(has_it) };
+        place.map(|place| &mut self.list[place])
+    }
+
+    /// Puts what a name has now in place of what it had. Endpoints that remain keep what is known of
+    /// them; new ones come last.
+    pub(super) fn replace(&mut self, name: usize, mut found: Vec<EndpointSettings>) {
+        self.list.retain_mut(|member| {
+            let known = &member.endpoint.settings;
+            if known.name != Some(name) {
+                return true;
+            }
+            let place = found.iter().position(|new| new.address == known.address);
+            if let Some(new) = place.map(|place| found.remove(place))
+                && new != *known
+            {
+                member.turn.weighs(new.weight);
+                member.endpoint = Arc::new(Endpoint::new(member.endpoint.id, new));
+            }
+            place.is_some()
+        });
+        self.add(found.into_iter());
+    }
+
+    fn add(&mut self, endpoints: impl Iterator<Item = EndpointSettings>) {
+        for settings in endpoints {
+            self.list.push(Member {
+                turn: SmoothWeight::new(settings.weight),
+                endpoint: Arc::new(Endpoint::new(self.next_id, settings)),
+                health: Health::default(),
+                active: 0,
+            });
+            self.next_id += 1;
+        }
+        self.weights = self.list.iter().map(Member::weight).collect();
+        if let Some(ring) = &mut self.ring {
+            let servers = self.list.iter().map(|member| member.endpoint.settings.server.as_str());
+            *ring = Ring::new(servers.zip(self.weights.iter().copied()));
+        }
+    }
+
+    /// Those of the server that a key has on the ring take turns; of the next one, where none of them may
+    /// be chosen.
+    pub(super) fn on_ring(&mut self, key: &[u8], is: Eligible<'_>) -> Option<usize> {
+        let Self { list, ring, .. } = self;
+        ring.as_ref()?.from(key).find_map(|first| {
+            let first = list[first].endpoint.clone();
+            let is_of_server =
+                |member: &Member| member.endpoint.settings.server == first.settings.server;
+            let members = list.iter_mut().enumerate();
+            let eligible = members.filter(|(_, member)| is_of_server(member) && is(member));
+            smooth(eligible.map(|(place, member)| (place, &mut member.turn)))
+        })
+    }
+
+    /// Smooth weighted round robin among those that may be chosen.
+    pub(super) fn take_turns(&mut self, is: Eligible<'_>) -> Option<usize> {
+        let eligible = self.list.iter_mut().enumerate().filter(|(_, member)| is(member));
+        smooth(eligible.map(|(place, member)| (place, &mut member.turn)))
+    }
+}
+
+impl Member {
+    pub(super) fn load(&self) -> Load {
+        Load { active: self.active, weight: self.turn.weight() }
+    }
+
+    /// Whether it may have another request beside those that it has.
+    pub(super) fn has_room(&self) -> bool {
+        let EndpointSettings { is_down, max_conns, .. } = self.endpoint.settings;
+        !is_down && (max_conns == 0 || self.active < max_conns)
+    }
+
+    fn weight(&self) -> i64 {
+        let settings = &self.endpoint.settings;
+        if settings.is_backup { 0 } else { i64::from(settings.weight) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Address;
+    use super::*;
+
+    fn of_name(name: usize, port: u16) -> EndpointSettings {
+        let address = Address::Inet(([127, 0, 0, 1], port).into());
+        EndpointSettings { name: Some(name), ..EndpointSettings::new(address) }
+    }
+
+    fn ids(members: &Members) -> Vec<(usize, &str)> {
+        let endpoints = members.list.iter().map(|member| &member.endpoint);
+        endpoints.map(|endpoint| (endpoint.id, endpoint.text.as_str())).collect()
+    }
+
+    #[test]
+    fn endpoints_that_remain_keep_what_is_known_of_them() {
+        let fixed = EndpointSettings::new(Address::Inet(([127, 0, 0, 1], 1).into()));
+        let mut members = Members::new(&[of_name(0, 7), fixed, of_name(1, 9)], false);
+        members.list[0].active = 3;
+        members.replace(0, vec![of_name(0, 8), of_name(0, 7)]);
+        let expected =
+            [(0, "127.0.0.1:7"), (1, "127.0.0.1:1"), (2, "127.0.0.1:9"), (3, "127.0.0.1:8")];
+        assert_eq!(ids(&members), expected);
+        assert_eq!(members.list[0].active, 3);
+        members.replace(0, vec![of_name(0, 8)]);
+        assert_eq!(ids(&members), &expected[1..]);
+        assert_eq!(members.weights, [1, 1, 1]);
+        assert_eq!(members.get(3).map(|member| member.endpoint.id), Some(3));
+        assert!(members.get(0).is_none(), "it is gone");
+        members.replace(0, vec![of_name(0, 7), of_name(0, 8)]);
+        assert_eq!(ids(&members)[3], (4, "127.0.0.1:7"), "ids are not used again");
+    }
+
+    #[test]
+    fn a_changed_weight_counts_at_once() {
+        let mut members = Members::new(&[of_name(0, 7)], false);
+        members.list[0].active = 2;
+        members.replace(0, vec![EndpointSettings { weight: 5, ..of_name(0, 7) }]);
+        assert_eq!((ids(&members), members.list[0].active), (vec![(0, "127.0.0.1:7")], 2));
+        assert_eq!((&*members.weights, members.list[0].turn.weight()), (&[5][..], 5));
+    }
+}
