@@ -109,7 +109,8 @@ impl App {
             .enable_all()
             .build()
             .map_err(|error| BuildError::one(format!("the control runtime: {error}")))?;
-        let servers: Vec<_> = config.servers.iter().map(server_facts).collect();
+        let mut servers: Vec<_> = config.servers.iter().map(server_facts).collect();
+        note_head_limits(&mut servers);
         let table = Arc::new(table(&config.servers, &servers)?);
         let opened = {
             let _in = control.enter();
@@ -201,6 +202,7 @@ impl App {
             log_writer: LogWriter::open(config.log_sinks).map_err(BuildError::one)?,
             variables: config.variables,
             policies: config.sessions.clone(),
+            field_names_vary: field_names_vary(&servers),
             servers,
         };
         Ok(Self {
@@ -386,6 +388,19 @@ fn server_facts(server: &Server) -> ServerFacts {
         patterns: server.patterns.clone(),
         own: Arc::new(server.own.clone()),
         field_names: server.field_names,
+        head_limits: server.head_limits,
+    }
+}
+
+fn field_names_vary(servers: &[ServerFacts]) -> bool {
+    servers.windows(2).any(|two| two[0].field_names != two[1].field_names)
+}
+
+/// Notes whether a head has to be asked whose it is before it is known what it may have.
+fn note_head_limits(servers: &mut [ServerFacts]) {
+    let varies = servers.windows(2).any(|two| two[0].head_limits != two[1].head_limits);
+    for server in servers {
+        server.head_limits.varies = varies;
     }
 }
 

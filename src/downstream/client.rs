@@ -11,6 +11,7 @@ use http::StatusCode;
 use thiserror::Error;
 
 use super::alarm::Alarm;
+use super::delivery::Delivery;
 use super::http1::Http1;
 use super::http2::Http2;
 use super::keepalive::KeepAlive;
@@ -126,6 +127,14 @@ impl Client<'_> {
             Client::Http1(http1) => http1.keep(keepalive, keeps),
             Client::Http2(_) if keeps => {}
             Client::Http2(http2) => http2.info().finish(),
+        }
+    }
+
+    /// Says how the answer is carried, before it begins.
+    pub fn deliver_by(&mut self, delivery: &Arc<Delivery>) {
+        self.info().send_within(delivery.send_timeout);
+        if let Client::Http1(http1) = self {
+            http1.deliver_by(delivery);
         }
     }
 

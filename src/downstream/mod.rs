@@ -10,6 +10,8 @@
 //! | `client` | who asks: one of the two below |
 //! | `http1` | the loop over one HTTP/1 connection |
 //! | `http2` | streams of one HTTP/2 connection |
+//! | `delivery` | how answers are carried, and how connections end |
+//! | `head_limits` | what heads may have |
 //! | `keepalive` | how long connections are kept |
 //! | `preface` | tells HTTP/2 from HTTP/1 where no TLS does |
 //! | `alarm` | deadlines that arm a timer once in a while, not once a request |
@@ -17,6 +19,8 @@
 
 pub mod alarm;
 pub mod client;
+pub mod delivery;
+pub mod head_limits;
 pub mod http1;
 pub mod http2;
 pub mod keepalive;
@@ -38,6 +42,7 @@ use crate::listen::{self, Conn, Context, Info, Listener, Shutdown};
 use crate::wire::fields::Fields;
 
 pub use self::client::{Client, ClientFailure, Incoming};
+pub use self::head_limits::HeadLimits;
 pub use self::refused::Refused;
 pub use self::request::{BodyLength, Protocol, Request};
 
@@ -52,6 +57,16 @@ pub trait Service: Send + Sync + 'static {
 
     /// Says what is answered to a head that makes no request, and notes it.
     fn refuse(&self, info: &Info, refused: &Refused<'_>) -> Reply;
+
+    /// Whether a page may stand for such an answer: then the head is served, as a request that is refused.
+    fn has_page_for(&self, _: &Info, _: &Refused<'_>) -> bool {
+        false
+    }
+
+    /// What heads may have on a connection: those for a host, or those whose host is not known yet.
+    fn head_limits(&self, _: &Info, _host: Option<&[u8]>) -> HeadLimits {
+        HeadLimits::default()
+    }
 }
 
 /// A whole answer that is not a worker's.

@@ -1,11 +1,13 @@
 //! A request's head, whatever carried it.
 
+use std::num::NonZeroU16;
 use std::time::Instant;
 
 use http::Method;
 
+use super::refused::Refused;
 use crate::wire::Version;
-use crate::wire::fields::{Fields, Unwritable};
+use crate::wire::fields::{Field, Fields, Unwritable};
 use crate::wire::flaw::RequestFlaw;
 use crate::wire::framing::Framing;
 use crate::wire::name::Name;
@@ -38,6 +40,8 @@ pub struct Request {
     pub body: BodyLength,
     /// When its head was complete.
     pub begun: Instant,
+    /// It is none: the status that says so.
+    pub refused: Option<NonZeroU16>,
     /// How long its head was in HTTP/1.
     head_bytes: u32,
     head: RequestHead,
@@ -61,13 +65,43 @@ impl Request {
             Framing::Length(length) => BodyLength::Known(length),
             Framing::Chunked | Framing::UntilClose | Framing::Tunnel => BodyLength::Unknown,
         };
-        Self { method: std::mem::take(&mut head.method), protocol, body, begun, head_bytes, head }
+        let method = std::mem::take(&mut head.method);
+        Self { method, protocol, body, begun, refused: None, head_bytes, head }
     }
 
     /// A request in HTTP/2: its head has the `:authority` as `Host`.
     pub(super) fn http2(mut head: RequestHead, body: BodyLength, begun: Instant) -> Self {
         let method = std::mem::take(&mut head.method);
-        Self { method, protocol: Protocol::Http2, body, begun, head_bytes: 0, head }
+        let protocol = Protocol::Http2;
+        Self { method, protocol, body, begun, refused: None, head_bytes: 0, head }
+    }
+
+    /// What stands for a head that makes no request, so that a page can answer it.
+    ///
+    /// # Errors
+    /// As [`inside`](Self::inside).
+    pub(super) fn refused(refused: &Refused<'_>) -> Result<Self, RequestFlaw> {
+        let line = refused.line();
+        let target = line.as_ref().map_or(&b"/"[..], |line| line.target);
+        let method = line.as_ref().and_then(|line| Method::from_bytes(line.method).ok());
+        let mut head = RequestHead::compose(Method::default(), target)?;
+        let protocol = match line.as_ref().map(|line| line.version) {
+            Some(Version::Http10) => Protocol::Http10,
+            Some(Version::Http11) | None => Protocol::Http11,
+        };
+        head.version = line.map_or(Version::Http11, |line| line.version);
+        if let Some(host) = refused.host() {
+            let _ = head.fields.push(b"Host", host);
+        }
+        Ok(Self {
+            method: method.unwrap_or_default(),
+            protocol,
+            body: BodyLength::Empty,
+            begun: Instant::now(),
+            refused: NonZeroU16::new(refused.refusal.status()),
+            head_bytes: u32::try_from(refused.head.len()).unwrap_or(u32::MAX),
+            head,
+        })
     }
 
     /// What is asked for instead, after a redirect inside: the same fields. Without `with_body` the
@@ -88,8 +122,8 @@ impl Request {
             pushed.map_err(|Unwritable| RequestFlaw::HeadTooLarge)?;
         }
         let body = if with_body { self.body } else { BodyLength::Empty };
-        let head_bytes = self.head_bytes;
-        Ok(Self { method, protocol: self.protocol, body, begun: self.begun, head_bytes, head })
+        let Self { protocol, begun, head_bytes, .. } = *self;
+        Ok(Self { method, protocol, body, begun, refused: None, head_bytes, head })
     }
 
     /// What is asked for on behalf of this request: the same fields but for what asks for another
@@ -126,9 +160,9 @@ impl Request {
         &self.head.fields
     }
 
-    /// Drops fields by their names.
-    pub fn keep_fields(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
-        self.head.fields.retain(|field| keeps(field.name));
+    /// Keeps the fields that `keeps` wants, in their order.
+    pub fn keep_fields(&mut self, keeps: impl FnMut(Field<'_>) -> bool) {
+        self.head.fields.retain(keeps);
     }
 
     /// Who was asked: the authority of the target or `:authority`, else `Host`.

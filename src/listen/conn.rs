@@ -22,13 +22,38 @@ use tokio_rustls::server::TlsStream;
 use super::Protocol;
 use super::gate::Gate;
 use super::info::{Info, Order, State};
-use super::registry::Registration;
+use super::registry::{LINGER, Registration};
 use crate::transport::{Ahead, Io, Socket};
 
 /// Bytes read at first, before there is a buffer.
 const FIRST_READ: usize = 4096;
 /// Bytes collected before they are written: the plaintext of one TLS record (RFC 8446 section 5.1).
 const OUT_MAX: usize = 16 * 1024;
+
+/// How long a connection waits for its peer to close its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linger {
+    pub when: Lingers,
+    /// Altogether.
+    pub time: Duration,
+    /// Without a byte.
+    pub timeout: Duration,
+}
+
+/// Whether it waits at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lingers {
+    Never,
+    /// Where the peer may still be sending.
+    Unread,
+    Always,
+}
+
+impl Default for Linger {
+    fn default() -> Self {
+        Self { when: Lingers::Unread, time: LINGER, timeout: LINGER }
+    }
+}
 
 /// A connection.
 #[derive(Debug)]
@@ -219,16 +244,18 @@ impl Conn {
         self.say_goodbye().await;
     }
 
-    /// Closes as [`close`](Self::close) does and then waits, some seconds at most, until the peer
+    /// Closes as [`close`](Self::close) does and then waits, for a bounded time, until the peer
     /// has closed its side. What it still sends is thrown away: a socket closed with unread bytes
     /// makes the system send a reset, and a reset may overtake the last answer (RFC 9112 section 9.6).
     /// A connection that was told to close has no answer worth waiting for.
-    pub async fn linger(mut self: Box<Self>) {
+    pub async fn linger(mut self: Box<Self>, linger: Linger) {
         let told = self.place.order() == Order::Close;
         if !self.say_goodbye().await || told {
             return;
         }
-        while !self.ended {
+        let begun = Instant::now();
+        while !self.ended && begun.elapsed() < linger.time {
+            self.place.linger(linger.timeout.min(linger.time), Instant::now());
             // On the stack: what stood in the future would be each connection's all the time.
             let read = std::future::poll_fn(|cx| {
                 let mut space = [MaybeUninit::uninit(); FIRST_READ];
@@ -238,6 +265,11 @@ impl Conn {
                 return;
             }
         }
+    }
+
+    /// Whether it was told that it is cut.
+    pub fn is_cut(&self) -> bool {
+        self.place.order() == Order::Abort
     }
 
     /// Closes without a goodbye: the peer notices that something is missing.

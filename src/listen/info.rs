@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::Protocol;
 use super::certificate::Names;
 use super::proxy_protocol::Proxied;
+use super::registry::LINGER;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +127,9 @@ pub struct Info {
     told: AtomicU32,
     /// How long it may rest, in milliseconds, where somebody has said so; else 0.
     rest: AtomicU64,
+    /// How long a head may take, and how long its peer may take nothing of an answer, as `rest`.
+    head_time: AtomicU32,
+    send_time: AtomicU32,
     /// Asks an HTTP/2 connection to finish (GOAWAY).
     finish: OnceLock<watch::Sender<bool>>,
 }
@@ -149,6 +153,8 @@ impl Info {
             requests: AtomicU32::new(0),
             told: AtomicU32::new(0),
             rest: AtomicU64::new(0),
+            head_time: AtomicU32::new(0),
+            send_time: AtomicU32::new(0),
             finish: OnceLock::new(),
         })
     }
@@ -312,6 +318,31 @@ impl Info {
         (millis > 0).then(|| Duration::from_millis(millis))
     }
 
+    /// Says how long its heads may take, where that is not what all have.
+    pub fn head_within(&self, time: Option<Duration>) {
+        self.head_time.store(millis_or_none(time), Relaxed);
+    }
+
+    pub(super) fn head_time(&self) -> Option<Duration> {
+        some_millis(self.head_time.load(Relaxed))
+    }
+
+    /// Says how long its peer may take nothing of an answer, where that is not what all have.
+    pub fn send_within(&self, time: Option<Duration>) {
+        self.send_time.store(millis_or_none(time), Relaxed);
+    }
+
+    pub(super) fn send_time(&self) -> Option<Duration> {
+        some_millis(self.send_time.load(Relaxed))
+    }
+
+    /// Is closing, and is cut after so long, whatever others have.
+    pub(super) fn linger(&self, timeout: Duration, now: Instant) {
+        // The sweeper gives all of them the same time: the begin moves instead.
+        let begun = now.checked_sub(LINGER).unwrap_or(now) + timeout;
+        self.enter(State::Closing, begun);
+    }
+
     /// Notes that a write has to wait, or that the peer took something.
     pub(super) fn write_waits(&self, waits: bool) {
         if !waits {
@@ -350,6 +381,15 @@ impl Info {
         self.wait_for_order(cx);
         if self.order() == Order::Abort { Poll::Ready(()) } else { Poll::Pending }
     }
+}
+
+/// 0 for nothing.
+fn millis_or_none(time: Option<Duration>) -> u32 {
+    time.map_or(0, |time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1))
+}
+
+fn some_millis(millis: u32) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis.into()))
 }
 
 /// The begin is rounded up, so that no deadline comes early.

@@ -15,7 +15,7 @@ use super::info::{Info, Order, State};
 /// After how long a head that is not whole is one that keeps others out.
 const SLOW_HEAD: Duration = Duration::from_secs(1);
 /// How long a peer may take to fetch the last answer and close its side.
-const LINGER: Duration = Duration::from_secs(5);
+pub(super) const LINGER: Duration = Duration::from_secs(5);
 /// The same, and how long a fresh connection may stay silent, once the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -101,11 +101,13 @@ impl Registry {
                 info.enter(State::Closing, now);
                 continue;
             }
-            let limits = match info.rest() {
-                Some(rest) => &Limits { keepalive_timeout: rest, ..*limits },
-                None => limits,
+            let limits = Limits {
+                keepalive_timeout: info.rest().unwrap_or(limits.keepalive_timeout),
+                header_timeout: info.head_time().unwrap_or(limits.header_timeout),
+                send_timeout: info.send_time().unwrap_or(limits.send_timeout),
+                ..*limits
             };
-            if let Some(order) = due(state, age, info.stalled_for(now), draining, limits) {
+            if let Some(order) = due(state, age, info.stalled_for(now), draining, &limits) {
                 if order != Order::Abort {
                     info.enter(State::Closing, now);
                 }

@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::tests::make;
+use super::conn::Linger;
 use super::*;
 use crate::clock::Clock;
 
@@ -71,7 +72,7 @@ fn serve(settings: ListenerSettings, limits: Limits) -> Served {
         }
         conn.info().request_head_complete(Instant::now());
         let _ = conn.write_all(b"ok").await;
-        conn.linger().await;
+        conn.linger(Linger::default()).await;
     };
     let worker =
         tokio::spawn(run(vec![listener], Context::new(limits, gate.clone()), answer, told));
@@ -352,7 +353,7 @@ async fn two_workers_share_a_listener_and_a_limit() {
         .map(|listener| {
             let answer = |mut conn: Box<Conn>| async move {
                 let _ = conn.write_all(b"ok").await;
-                conn.linger().await;
+                conn.linger(Linger::default()).await;
             };
             let context = Context::new(Limits::default(), gate.clone());
             tokio::spawn(run(vec![listener], context, answer, told.clone()))

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 
 use crate::downstream::Request;
 use crate::headers::forwarded::Client;
@@ -104,6 +104,10 @@ pub struct Context {
     pub redirects: u8,
     /// It may go where only redirects inside lead (nginx `internal`).
     pub is_internal: bool,
+    /// The status of the error that another route answers in place of.
+    pub shown: Option<StatusCode>,
+    /// Its answer was sent, as far as it could be.
+    pub is_over: bool,
     /// What the client asked for, once something else is.
     pub came: Option<Box<Came>>,
     request_id: OnceLock<[u8; 16]>,
@@ -240,6 +244,8 @@ impl Context {
             uri: None,
             redirects: 0,
             is_internal: false,
+            shown: None,
+            is_over: false,
             came: None,
             request_id: OnceLock::new(),
             session_event: OnceLock::new(),

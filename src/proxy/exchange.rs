@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::downstream::{Client, Refused, Reply, Request, Service};
+use crate::downstream::refused::Refusal;
+use crate::downstream::{Client, HeadLimits, Refused, Reply, Request, Service};
 use crate::listen::Info;
 use crate::proxy::asking::Patience;
 use crate::proxy::context::Context;
@@ -17,7 +18,7 @@ use crate::proxy::nginx_pages::PageStyle;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
 use crate::proxy::settings::{FieldNames, Require, Route, Target as Destination};
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{ServerFacts, Shared};
 use crate::proxy::turns::{Follow, Inside, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
@@ -27,6 +28,7 @@ use crate::proxy::{
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
 use crate::wire::fields::Fields;
+use crate::wire::name::Name;
 
 /// What one worker runtime serves requests with.
 #[derive(Clone)]
@@ -41,13 +43,7 @@ pub struct Proxy {
 
 impl Service for Proxy {
     async fn serve(&self, mut request: Request, mut client: Client<'_>) {
-        // Nobody knows yet which server is asked.
-        let server = self.shared.default_server(client.info().listener());
-        if let Some(names) = server.map(|server| server.field_names)
-            && names != FieldNames::Tokens
-        {
-            request.keep_fields(|name| names.takes(name));
-        }
+        believed_fields(&self.shared, &mut request, client.info());
         let mut ctx = Context::new(&self.shared, client.info().clone(), request.begun);
         let mut turns = Turns::default();
         let mut response = match respond(self, &request, &mut client, &mut ctx, &mut turns).await {
@@ -61,6 +57,9 @@ impl Service for Proxy {
             let route = ctx.target.as_ref().map(|target| &target.route);
             if let Some(keepalive) = route.and_then(|route| route.keepalive.as_deref()) {
                 client.keep(keepalive, keepalive.keeps(&ctx.connection, &request));
+            }
+            if let Some(delivery) = route.and_then(|route| route.delivery.as_ref()) {
+                client.deliver_by(delivery);
             }
             if let Some(style) = self.page_style(&ctx) {
                 nginx_pages::dress(style, &request, response, &ctx);
@@ -84,23 +83,62 @@ impl Service for Proxy {
     }
 
     fn refuse(&self, info: &Info, refused: &Refused<'_>) -> Reply {
-        let status = StatusCode::from_u16(refused.refusal.status());
-        let mut reply = pages::refusal(status.unwrap_or(StatusCode::BAD_REQUEST));
-        let server = self.shared.default_server(info.listener());
+        let status = refused.refusal.status();
+        let mut reply = pages::refusal(status);
+        let server = self.shared.refusing(info, refused.host());
         if let Some(style) = server.and_then(|server| server.own.answers.pages) {
-            nginx_pages::refusal(style, &mut reply);
+            nginx_pages::refusal(style, status, &mut reply);
         }
         finish::refused(&self.shared, info, refused, &reply);
         reply
     }
+
+    fn has_page_for(&self, info: &Info, refused: &Refused<'_>) -> bool {
+        let server = self.shared.refusing(info, refused.host());
+        let page =
+            |server: &ServerFacts| server.own.error_pages.find(refused.refusal.status()).is_some();
+        matches!(refused.refusal, Refusal::Flaw(_)) && server.is_some_and(page)
+    }
+
+    fn head_limits(&self, info: &Info, host: Option<&[u8]>) -> HeadLimits {
+        let first =
+            self.shared.servers.first().map_or_else(HeadLimits::default, |it| it.head_limits);
+        if !first.varies {
+            return first;
+        }
+        self.shared.refusing(info, host).map_or(first, |server| server.head_limits)
+    }
+}
+
+/// Drops the fields whose names the server does not believe. Up to the host's own, that is the
+/// listener's server, as in nginx.
+fn believed_fields(shared: &Shared, request: &mut Request, info: &Info) {
+    let before = shared.refusing(info, None).map(|server| server.field_names).unwrap_or_default();
+    if !shared.field_names_vary {
+        if before != FieldNames::Tokens {
+            request.keep_fields(|field| before.takes(field.name));
+        }
+        return;
+    }
+    let named = shared.refusing(info, request.authority());
+    let behind = named.map_or(before, |server| server.field_names);
+    let mut names = before;
+    request.keep_fields(|field| {
+        if field.known == Name::Host {
+            names = behind;
+        }
+        names.takes(field.name)
+    });
 }
 
 impl Proxy {
     /// How long whom is waited for, and what is held meanwhile.
     pub fn patience(&self, ctx: &Context) -> Patience<'_> {
+        let route = ctx.target.as_ref().map(|target| &target.route);
+        let delivery = route.and_then(|route| route.delivery.as_deref());
         Patience {
             worker: endpoint::timeouts(&self.shared, ctx),
-            send: self.send_timeout,
+            send: delivery.and_then(|delivery| delivery.send_timeout).unwrap_or(self.send_timeout),
             body: self.body_timeout,
             buffers: &self.shared.buffers,
         }
@@ -139,7 +177,7 @@ impl Proxy {
 
 /// After which errors no connection is kept: what follows on it may not be what it seems.
 fn ends_connection(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 408 | 413 | 414 | 431 | 500 | 501 | 502 | 504)
+    matches!(status.as_u16(), 400 | 408 | 413 | 414 | 431 | 494 | 500 | 501 | 502 | 504)
 }
 
 /// The way of a request, one turn after the other.

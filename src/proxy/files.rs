@@ -351,7 +351,7 @@ fn with_charset<'a>(charset: Option<&Charset>, media_type: &'a str) -> Cow<'a, s
 
 /// RFC 9110 section 15.5.17.
 fn unsatisfied(size: u64) -> Result<Response, Unwritable> {
-    let mut reply = pages::refusal(StatusCode::RANGE_NOT_SATISFIABLE);
+    let mut reply = pages::refusal(416);
     reply.fields.set(b"Content-Range", ranges::unsatisfied(size).as_bytes())?;
     Ok(reply.into())
 }

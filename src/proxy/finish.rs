@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::downstream::refused::Refusal;
+use crate::downstream::refused::{Refusal, outside};
 use crate::downstream::{Client, Refused, Reply, Request};
 use crate::listen::Info;
 use crate::proxy::asking::Failed;
@@ -99,6 +99,7 @@ pub fn status(client: &Client<'_>) -> u16 {
 fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &mut Context) {
     let status = status(client);
     let duration = ctx.begun.elapsed();
+    ctx.is_over = true;
     shared.metrics.request_finished(&Finished {
         route: ctx.kind,
         status,
@@ -134,7 +135,9 @@ fn event(request: &Request, client: &Client<'_>, ctx: &Context, status: u16, dur
     AccessLine {
         client: ctx.client_ip(),
         method: request.method.as_str(),
-        host: &target.map_or_else(|| asked_host(request), |target| (&*target.host).into()),
+        host: &target
+            .filter(|target| !target.host.is_empty())
+            .map_or_else(|| asked_host(request), |target| (&*target.host).into()),
         path: &String::from_utf8_lossy(&path),
         protocol: request.protocol.as_str(),
         status,
@@ -162,7 +165,7 @@ fn asked_host(request: &Request) -> Cow<'_, str> {
 
 /// Counts and logs a head that makes no request: of its line, what can be read.
 pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>, reply: &Reply) {
-    let status = refused.refusal.status();
+    let status = outside(refused.refusal.status());
     shared.metrics.request_finished(&Finished {
         route: RouteKind::Unrouted,
         status,
@@ -170,12 +173,12 @@ pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>, reply: &Repl
         bytes_in: 0,
         bytes_out: 0,
     });
-    let server = shared.servers.first();
+    let server = shared.refusing(info, refused.host());
     match server.map_or(&AccessLogs::Event, |server| &server.own.access_log) {
         AccessLogs::Event if shared.access_log => refused_event(info, refused, status),
         AccessLogs::Event | AccessLogs::Off => {}
         AccessLogs::Lines(logs) => {
-            let facts = RefusedFacts { shared, info, refused, reply };
+            let facts = RefusedFacts { shared, server, info, refused, reply };
             let (variables, values) = (&shared.variables, &mut Values::default());
             let mut evaluation = Evaluation { variables, facts: &facts, values };
             access_logs::write(logs, &shared.log_writer, &mut evaluation);
@@ -189,9 +192,12 @@ fn refused_event(info: &Info, refused: &Refused<'_>, status: u16) {
     let error = match refused.refusal {
         Refusal::TimedOut => RequestError::RequestTimeout.name(),
         Refusal::BrokenOff => RequestError::ClientGone.name(),
-        Refusal::Flaw(RequestFlaw::HeadTooLarge | RequestFlaw::TooManyFields) => {
-            RequestError::HeadTooLarge.name()
-        }
+        Refusal::Flaw(
+            RequestFlaw::HeadTooLarge
+            | RequestFlaw::TooManyFields
+            | RequestFlaw::FieldsTooLarge
+            | RequestFlaw::FieldsBeyondMax,
+        ) => RequestError::HeadTooLarge.name(),
         Refusal::Flaw(_) => RequestError::BadRequest.name(),
     };
     let line = refused.line();

@@ -1,13 +1,13 @@
 //! Answers of our own as nginx gives them, where a route says `server_tokens`: its pages, and `Server`.
 
 use bytes::Bytes;
-use http::StatusCode;
 
 use crate::downstream::{Reply, Request};
 use crate::proxy::context::Context;
 use crate::proxy::respond::NOT_KEPT;
 use crate::proxy::response::{Body, Response};
 use crate::wire::fields::Fields;
+use crate::wire::flaw::HEAD_TOO_LARGE;
 use crate::wire::name::Name;
 
 /// The nginx whose behaviour is followed where versions differ.
@@ -48,7 +48,7 @@ pub fn dress(style: PageStyle, request: &Request, response: &mut Response, ctx: 
     let Response { head, body } = response;
     if let Body::Page(page) = body {
         let is_padded = style.padded && wants_padding(request);
-        *body = Body::Whole(put(style, is_padded, head.status, &mut head.fields, page));
+        *body = Body::Whole(put(style, is_padded, head.status.as_u16(), &mut head.fields, page));
         let texts = ctx.target.as_ref().map(|target| &target.route.own_texts);
         if let Some(charset) = texts.and_then(|texts| texts.charset.as_ref())
             && head.status.as_u16() >= 400
@@ -69,25 +69,19 @@ pub fn dress(style: PageStyle, request: &Request, response: &mut Response, ctx: 
 }
 
 /// The same of what is answered to a head that makes no request.
-pub fn refusal(style: PageStyle, reply: &mut Reply) {
-    let Reply { status, fields, body, .. } = reply;
+pub fn refusal(style: PageStyle, status: u16, reply: &mut Reply) {
+    let Reply { fields, body, .. } = reply;
     fields.remove(Name::CacheControl);
-    *body = put(style, false, *status, fields, body);
+    *body = put(style, false, status, fields, body);
     set(fields, b"Server", style.tokens.text().as_bytes());
 }
 
 /// The page of a status; one that nginx does not know has none.
-fn put(
-    style: PageStyle,
-    is_padded: bool,
-    status: StatusCode,
-    fields: &mut Fields,
-    page: &Bytes,
-) -> Bytes {
+fn put(style: PageStyle, is_padded: bool, status: u16, fields: &mut Fields, page: &Bytes) -> Bytes {
     if page.is_empty() {
         return Bytes::new();
     }
-    let Some(text) = self::page(style.tokens, is_padded, status.as_u16()) else {
+    let Some(text) = self::page(style.tokens, is_padded, status) else {
         fields.remove(Name::ContentType);
         return Bytes::new();
     };
@@ -96,7 +90,6 @@ fn put(
 }
 
 /// nginx's statuses that stand for 400 and say why.
-pub const HEAD_TOO_LARGE: u16 = 494;
 pub const PLAIN_ON_TLS: u16 = 497;
 
 fn page(tokens: ServerTokens, is_padded: bool, status: u16) -> Option<String> {

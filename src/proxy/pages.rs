@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::downstream::Reply;
+use crate::downstream::refused::outside;
 use crate::proxy::error::RequestError;
 use crate::proxy::own_sessions::Json;
 use crate::proxy::returned::Returned;
@@ -13,6 +14,8 @@ use crate::wire::fields::{Fields, Unwritable};
 /// What the proxy answers in a worker's place.
 pub enum Instead {
     Error(RequestError),
+    /// A head that makes no request.
+    Refused(u16),
     Redirect(StatusCode, Vec<u8>),
     Json(Json),
     /// Another route answers.
@@ -37,6 +40,7 @@ impl Instead {
         match self {
             Self::Error(error) => error.status(),
             Self::Returned(returned) => returned.error(),
+            Self::Refused(status) => StatusCode::from_u16(*status).ok(),
             Self::Redirect(..) | Self::Json(_) | Self::Inside(_) | Self::Closed | Self::Options => {
                 None
             }
@@ -50,6 +54,7 @@ impl Instead {
     pub fn reply(self) -> Result<Option<Reply>, Unwritable> {
         match self {
             Self::Error(error) => Ok(self::error(error)),
+            Self::Refused(status) => Ok(Some(refusal(status))),
             Self::Redirect(status, location) => redirect(status, &location).map(Some),
             Self::Json(json) => self::json(&json).map(Some),
             Self::Options => Ok(Some(options())),
@@ -110,7 +115,8 @@ fn options() -> Reply {
 }
 
 /// What is answered to a head that makes no request: the connection ends with it.
-pub fn refusal(status: StatusCode) -> Reply {
+pub fn refusal(status: u16) -> Reply {
+    let status = StatusCode::from_u16(outside(status)).unwrap_or(StatusCode::BAD_REQUEST);
     let mut fields = Fields::new();
     set(&mut fields, b"Cache-Control", b"private, no-store");
     reply(status, fields, HTML, page(status, None))
@@ -144,7 +150,7 @@ mod tests {
 
     #[test]
     fn pages_name_their_status_and_nobody() {
-        let Reply { status, fields, body, .. } = refusal(StatusCode::BAD_REQUEST);
+        let Reply { status, fields, body, .. } = refusal(400);
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert_eq!(fields.get(Name::ContentType), Some(HTML));
         assert_eq!(fields.get(Name::CacheControl), Some(&b"private, no-store"[..]));

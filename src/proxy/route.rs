@@ -33,10 +33,31 @@ pub fn find(
     client: &Client<'_>,
     ctx: &mut Context,
 ) -> Result<(), Instead> {
-    asked(shared, request, ctx)?;
+    let asked = match request.refused {
+        Some(status) => Err(Instead::Refused(status.get())),
+        None => asked(shared, request, ctx),
+    };
+    if asked.is_err() && ctx.target.is_none() {
+        nobody(shared, request, ctx);
+    }
+    asked?;
     rewriting::by_server(shared, request, client, ctx)?;
     replace(request, ctx);
     Ok(())
+}
+
+/// What asks for nothing that can be read is the server's own: it may have pages for that.
+fn nobody(shared: &Shared, request: &Request, ctx: &mut Context) {
+    let client = asking(shared, request, ctx);
+    ctx.is_from(&client);
+    let server = shared.server_of(&ctx.connection, request.authority());
+    let own = server.and_then(|server| Some((server, shared.servers.get(server)?.own.clone())));
+    if let (Some((server, route)), Ok(requested)) = (own, RequestTarget::read(b"/")) {
+        ctx.server = Some(server);
+        let (sent, passed, is_below, host) = (None, None, false, String::new());
+        ctx.target =
+            Some(Target { client, host, server, requested, sent, passed, is_below, route });
+    }
 }
 
 /// Notes what is asked for, and of which server.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::downstream::HeadLimits;
+use crate::downstream::delivery::Delivery;
 use crate::downstream::keepalive::KeepAlive;
 use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
@@ -133,6 +135,8 @@ pub struct Route {
     pub compression: Option<Arc<Compression>>,
     /// How connections go on; else as `limits` say.
     pub keepalive: Option<Arc<KeepAlive>>,
+    /// How answers are carried; else as `limits` say.
+    pub delivery: Option<Arc<Delivery>>,
     /// What is changed in workers' answers.
     pub edits: AnswerEdits,
     /// What workers are asked for in another way.
@@ -297,6 +301,8 @@ pub struct Server {
     pub certificates: Vec<CertificateSettings>,
     /// Which fields of requests count, where it is a listener's default.
     pub field_names: FieldNames,
+    /// Also of those whose server is not known, where it is a listener's default.
+    pub head_limits: HeadLimits,
     /// The patterns among its names, at the same places.
     pub patterns: Vec<Option<Matcher>>,
     pub routes: Vec<Route>,

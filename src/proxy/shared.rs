@@ -9,6 +9,8 @@ use crate::clock::{Clock, UnixMillis};
 use crate::cookie;
 use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
+use crate::downstream::HeadLimits;
+use crate::listen::Info;
 use crate::proxy::buffers::Buffers;
 use crate::proxy::gate::Gates;
 use crate::proxy::guards::basic::Passwords;
@@ -22,6 +24,7 @@ use crate::proxy::settings::{FieldNames, Route};
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::{Opened, TicketCache};
 use crate::proxy::touches::Touches;
+use crate::routing::host::Host;
 use crate::routing::table::Table;
 use crate::session::event::Reject;
 use crate::session::outcome::{
@@ -99,6 +102,8 @@ pub struct Shared {
     /// All session policies: what their cookies hold is masked in variables.
     pub policies: Vec<Arc<Policy>>,
     pub servers: Vec<ServerFacts>,
+    /// Not all servers believe the same names of fields.
+    pub field_names_vary: bool,
 }
 
 /// What is known of a virtual server beside its routes.
@@ -110,12 +115,30 @@ pub struct ServerFacts {
     /// What has no route of its own, and what is run before any is looked for.
     pub own: Arc<Route>,
     pub field_names: FieldNames,
+    pub head_limits: HeadLimits,
 }
 
 impl Shared {
     /// The server that answers on a listener where nobody says which one is asked.
     pub fn default_server(&self, listener: usize) -> Option<&ServerFacts> {
         self.servers.get(self.table.default_server(listener)?)
+    }
+
+    /// The server that a host means on a connection; the one that TLS was made for, or the listener's
+    /// own, where that is not known.
+    pub fn refusing(&self, info: &Info, host: Option<&[u8]>) -> Option<&ServerFacts> {
+        self.servers.get(self.server_of(info, host)?)
+    }
+
+    pub fn server_of(&self, info: &Info, host: Option<&[u8]>) -> Option<usize> {
+        let asked = || info.tls()?.server_name.as_ref().map(|name| name.as_bytes());
+        let host = host.or_else(asked).and_then(|host| Host::parse(host).ok());
+        match host {
+            Some(host) if !host.as_str().is_empty() => {
+                Some(self.table.server(info.listener(), &host).server)
+            }
+            _ => self.table.default_server(info.listener()),
+        }
     }
 
     /// What a server is called first, where it has a name.

@@ -4,6 +4,7 @@
 use http::{Method, StatusCode};
 
 use crate::cookie::response::name_of;
+use crate::downstream::refused::outside;
 use crate::downstream::{BodyLength, Client, Request};
 use crate::proxy::context::{Came, Context};
 use crate::proxy::error::RequestError;
@@ -254,11 +255,12 @@ impl Turns {
         })?;
         if let Some((error, shown)) = shown {
             self.status = match shown {
-                Shown::Error => Some(error),
+                Shown::Error => StatusCode::from_u16(outside(error.as_u16())).ok(),
                 Shown::Answer => None,
                 Shown::Fixed(status) => StatusCode::from_u16(status).ok(),
             };
         }
+        ctx.shown = self.status;
         Ok(next)
     }
 

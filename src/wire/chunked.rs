@@ -7,7 +7,7 @@
 use thiserror::Error;
 
 use super::fields::Fields;
-use super::request::{FieldsFlaw, read_fields};
+use super::request::{FIELDS_MAX, FieldsFlaw, read_fields};
 
 /// Bytes of extensions that one body may have: they carry nothing that we pass on.
 const EXTENSIONS_MAX: usize = 16 * 1024;
@@ -209,7 +209,7 @@ impl ChunkedDecoder {
         let section = std::mem::take(&mut self.trailers);
         let mut fields = Fields::new();
         fields.take_text(&section);
-        read_fields(&mut fields, &section, 0, |_| Ok::<(), ChunkFlaw>(()))?;
+        read_fields(&mut fields, &section, 0, FIELDS_MAX, |_| Ok::<(), ChunkFlaw>(()))?;
         fields.retain(|field| !field.known.is_barred_from_trailers());
         Ok((!fields.is_empty()).then(|| Box::new(fields)))
     }

@@ -5,6 +5,9 @@ use thiserror::Error;
 use super::chunked::ChunkFlaw;
 use super::name::Name;
 
+/// nginx's own status for fields that do not fit, so that `error_page` can name it; clients see 400.
+pub const HEAD_TOO_LARGE: u16 = 494;
+
 /// Why a request is refused. Messages name no value: they go to logs.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum RequestFlaw {
@@ -20,6 +23,10 @@ pub enum RequestFlaw {
     TooManyFields,
     #[error("the head is too large")]
     HeadTooLarge,
+    #[error("a field, or all fields together, are too long for the buffers")]
+    FieldsTooLarge,
+    #[error("more fields than `max_headers` allows")]
+    FieldsBeyondMax,
     #[error("the field {} comes more than once", .0.as_str())]
     Doubled(Name),
     #[error("no Host field")]
@@ -44,6 +51,7 @@ impl RequestFlaw {
         match self {
             Self::RequestLine
             | Self::FieldLine
+            | Self::FieldsBeyondMax
             | Self::Doubled(_)
             | Self::NoHost
             | Self::Length
@@ -61,6 +69,7 @@ impl RequestFlaw {
             Self::RequestLineTooLong => 414,
             Self::Expectation => 417,
             Self::TooManyFields | Self::HeadTooLarge => 431,
+            Self::FieldsTooLarge => HEAD_TOO_LARGE,
             Self::Coding => 501,
             Self::Version => 505,
         }

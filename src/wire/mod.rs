@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | `name` | the field names that are looked up or treated apart, as numbers |
 //! | `fields` | a flat list of fields over one buffer |
+//! | `head_room` | whether a head fits, where nginx's buffers say that |
 //! | `scan` | where a head ends, as its bytes arrive |
 //! | `request`, `response` | heads |
 //! | `framing` | how long a body is |
@@ -26,6 +27,7 @@ pub mod connection;
 pub mod fields;
 pub mod flaw;
 pub mod framing;
+pub mod head_room;
 pub mod map;
 pub mod name;
 pub mod request;

@@ -32,6 +32,14 @@ impl RequestHead {
     /// # Errors
     /// The first flaw in the order of the bytes. What is in `self` then means nothing.
     pub fn read(&mut self, head: &[u8]) -> Result<(), RequestFlaw> {
+        self.read_up_to(head, FIELDS_MAX)
+    }
+
+    /// The same, with so many fields at most.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_up_to(&mut self, head: &[u8], fields_max: usize) -> Result<(), RequestFlaw> {
         let line = RequestLine::of(head)?;
         self.method = Method::from_bytes(line.method).map_err(|_| RequestFlaw::RequestLine)?;
         self.version = line.version;
@@ -39,7 +47,7 @@ impl RequestHead {
         self.target =
             Span::new(line.method.len() + 1, line.target.len()).ok_or(RequestFlaw::HeadTooLarge)?;
         let mut once = Once::default();
-        read_fields(&mut self.fields, head, line.length, |name| once.see(name))?;
+        read_fields(&mut self.fields, head, line.length, fields_max, |name| once.see(name))?;
         if self.version == Version::Http11 && !self.fields.has(Name::Host) {
             return Err(RequestFlaw::NoHost);
         }
@@ -163,7 +171,7 @@ fn is_target(target: &[u8]) -> bool {
 }
 
 /// The authority of a target in absolute-form, of whatever scheme.
-fn authority_of(target: &[u8]) -> Option<&[u8]> {
+pub(super) fn authority_of(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = target.split_at_checked(target.iter().position(|byte| *byte == b':')?)?;
     let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
         && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
@@ -202,6 +210,7 @@ pub(super) fn read_fields<E>(
     fields: &mut Fields,
     head: &[u8],
     begin: usize,
+    most: usize,
     mut each: impl FnMut(Name) -> Result<(), E>,
 ) -> Result<(), E>
 where
@@ -209,7 +218,16 @@ where
 {
     let lines = head.get(begin..).unwrap_or_default();
     let mut room = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let parsed = match httparse::parse_headers(lines, &mut room) {
+    let mut more_room = Vec::new();
+    let mut read = httparse::parse_headers(lines, &mut room);
+    if matches!(read, Err(httparse::Error::TooManyHeaders)) && most > FIELDS_MAX {
+        more_room.resize(most, httparse::EMPTY_HEADER);
+        read = httparse::parse_headers(lines, &mut more_room);
+    }
+    let parsed = match read {
+        Ok(httparse::Status::Complete((_, parsed))) if parsed.len() > most => {
+            return Err(FieldsFlaw::TooMany.into());
+        }
         Ok(httparse::Status::Complete((length, parsed))) if length == lines.len() => parsed,
         Err(httparse::Error::TooManyHeaders) => return Err(FieldsFlaw::TooMany.into()),
         Ok(_) | Err(_) => return Err(FieldsFlaw::Line.into()),

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::fields::{Fields, Span};
 use super::flaw::ResponseFlaw;
-use super::request::{FieldsFlaw, read_fields};
+use super::request::{FIELDS_MAX, FieldsFlaw, read_fields};
 use super::{Version, trim};
 
 /// The head of an answer. Made once for a connection and read into again and again.
@@ -43,11 +43,11 @@ impl ResponseHead {
         self.version = line.version;
         self.fields.take_text(head);
         self.reason = line.reason;
-        match read_fields(&mut self.fields, head, line.length, |_| Ok(())) {
+        match read_fields(&mut self.fields, head, line.length, FIELDS_MAX, |_| Ok(())) {
             Err(ResponseFlaw::FieldLine) => match mended(head, line.length) {
                 Some(mended) => {
                     self.fields.take_text(&mended);
-                    read_fields(&mut self.fields, &mended, line.length, |_| Ok(()))
+                    read_fields(&mut self.fields, &mended, line.length, FIELDS_MAX, |_| Ok(()))
                 }
                 None => Err(ResponseFlaw::FieldLine),
             },

@@ -5,17 +5,18 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-/// How far a head was looked at. One for each head.
+/// How far a head was looked at. One for each head; small, for connections keep it while they wait. No
+/// head has 4 GiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScan {
     /// Bytes of blank lines before the first line.
-    begin: usize,
+    begin: u32,
     /// Bytes looked at.
-    seen: usize,
+    seen: u32,
     /// Where the present line begins.
-    line: usize,
-    /// Where the first line ends, its line break included.
-    first_line_end: Option<usize>,
+    line: u32,
+    /// Where the first line ends, its line break included; 0 as long as it has not ended.
+    first_line_end: u32,
 }
 
 impl HeadScan {
@@ -23,35 +24,41 @@ impl HeadScan {
     /// from its first byte; the head's range once it is whole, blank lines before it left out (RFC
     /// 9112 section 2.2).
     pub fn advance(&mut self, bytes: &[u8]) -> Option<Range<usize>> {
-        while let Some(at) = bytes.get(self.seen..).and_then(|rest| memchr(b'\n', rest)) {
-            let end = self.seen + at;
-            let line = bytes.get(self.line..end).unwrap_or_default();
-            self.seen = end + 1;
-            self.line = end + 1;
+        while let Some(at) = bytes.get(self.seen as usize..).and_then(|rest| memchr(b'\n', rest)) {
+            let end = self.seen as usize + at;
+            let line = bytes.get(self.line as usize..end).unwrap_or_default();
+            self.seen = narrow(end + 1);
+            self.line = narrow(end + 1);
             if !matches!(line, b"" | b"\r") {
-                self.first_line_end.get_or_insert(end + 1);
-            } else if self.first_line_end.is_some() {
-                return Some(self.begin..end + 1);
+                if self.first_line_end == 0 {
+                    self.first_line_end = narrow(end + 1);
+                }
+            } else if self.first_line_end > 0 {
+                return Some(self.begin as usize..end + 1);
             } else {
-                self.begin = end + 1;
+                self.begin = narrow(end + 1);
             }
         }
-        self.seen = bytes.len();
+        self.seen = narrow(bytes.len());
         None
     }
 
     /// Bytes of the first line so far, and whether that is all of it.
     pub fn first_line(&self) -> (usize, bool) {
         match self.first_line_end {
-            Some(end) => (end - self.begin, true),
-            None => (self.seen - self.begin, false),
+            0 => ((self.seen - self.begin) as usize, false),
+            end => ((end - self.begin) as usize, true),
         }
     }
 
     /// Where the first line begins.
     pub fn begin(&self) -> usize {
-        self.begin
+        self.begin as usize
     }
+}
+
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

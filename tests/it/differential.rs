@@ -15,6 +15,7 @@ mod compare;
 mod compressed;
 mod connections;
 mod group;
+mod heads;
 mod plain;
 mod rewriting;
 mod run;
@@ -47,6 +48,7 @@ themes! {
     choosing
     compressed
     connections
+    heads
     plain
     rewriting
     secure

@@ -95,6 +95,7 @@ impl Checker<'_> {
             own_texts: Arc::default(),
             access_log: access_log.clone(),
             keepalive: None,
+            delivery: None,
         })
     }
 }

@@ -146,6 +146,7 @@ impl Checker<'_> {
             own_texts: self.own_texts(route),
             lies,
             keepalive: self.keepalive(route).map(Arc::new),
+            delivery: self.delivery(route).map(Arc::new),
             try_files: self.try_files(route).map(Arc::new),
             edits: self.answer_edits(file, route),
             asks: self.worker_request(route).map(Box::new),

@@ -61,11 +61,13 @@ impl Checker<'_> {
                     (true, false) => FieldNames::Plain,
                     (true, true) => FieldNames::Underscores,
                 };
+            let head_limits = self.head_limits(&server);
             checked.push(settings::Server {
                 names,
                 listeners,
                 certificates,
                 field_names,
+                head_limits,
                 patterns,
                 routes,
                 own,

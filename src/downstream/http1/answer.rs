@@ -97,7 +97,11 @@ impl Http1 {
     ) -> Result<(), ClientFailure> {
         let (announce, framing) = match announce {
             Announce::Length(length) if has_body => (announce, Framing::Length(length)),
-            Announce::Chunked if has_body && self.version == Version::Http11 => {
+            Announce::Chunked
+                if has_body
+                    && self.version == Version::Http11
+                    && self.delivery.as_ref().is_none_or(|delivery| delivery.chunks) =>
+            {
                 (announce, Framing::Chunked { left: 0 })
             }
             Announce::Chunked | Announce::Nothing if has_body => {

@@ -11,6 +11,7 @@ mod head;
 #[cfg(test)]
 mod tests;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -18,9 +19,10 @@ use http::StatusCode;
 
 use super::alarm::Alarm;
 use super::client::Client;
+use super::delivery::{Delivery, Linger, Lingers};
 use super::keepalive::KeepAlive;
 use super::refused::{Refusal, Refused};
-use super::{Reply, Service};
+use super::{Reply, Request, Service};
 use crate::listen::{self, Conn, Info};
 use crate::wire::Version;
 use crate::wire::framing::Framing;
@@ -51,6 +53,8 @@ pub struct Http1 {
     may_grow: bool,
     /// Whether another request may follow.
     keeps: bool,
+    /// How the answer is carried, where somebody has said that.
+    delivery: Option<Arc<Delivery>>,
     /// The request came before its predecessor was answered.
     is_pipelined: bool,
     alarm: Alarm,
@@ -58,7 +62,7 @@ pub struct Http1 {
 
 /// Serves a connection until it ends.
 pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, service: &S) {
-    let limits = &context.limits;
+    conn.info().head_within(service.head_limits(conn.info(), None).timeout);
     let mut http1 = Http1::new(conn);
     let mut is_first = true;
     loop {
@@ -75,24 +79,35 @@ pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, servi
             }
         }
         is_first = false;
-        match head::read(&mut http1.conn, limits.header_bytes).await {
-            Ok(Head { request, framing, options }) => {
-                let info = http1.conn.info();
-                info.request_head_complete(request.begun);
-                info.tell(None);
-                http1.begin_request(&request, framing);
-                http1.keeps = options.keeps(http1.version);
-                Box::pin(service.serve(request, Client::Http1(&mut http1))).await;
-            }
+        let read = head::read(&mut http1.conn, context.limits.header_bytes, service).await;
+        let serving = match read {
+            Ok(head) => begin(&mut http1, head, service),
             Err(Some(refusal)) => return Box::pin(http1.refuse(refusal, service)).await,
             Err(None) => break,
-        }
+        };
+        serving.await;
         http1.end_request();
         if !http1.keeps {
             return Box::pin(http1.end()).await;
         }
     }
     Box::pin(http1.conn.close()).await;
+}
+
+/// Begins with a request. Its head stays out of the connection's own future.
+fn begin<'h, S: Service>(
+    http1: &'h mut Http1,
+    head: Head,
+    service: &'h S,
+) -> Pin<Box<impl Future<Output = ()> + use<'h, S>>> {
+    let Head { request, framing, options } = head;
+    let info = http1.conn.info();
+    info.request_head_complete(request.begun);
+    info.tell(None);
+    info.send_within(None);
+    http1.begin_request(&request, framing);
+    http1.keeps = options.keeps(http1.version);
+    Box::pin(service.serve(request, Client::Http1(http1)))
 }
 
 impl Http1 {
@@ -105,6 +120,7 @@ impl Http1 {
             body_read: BODY_READ,
             may_grow: true,
             keeps: true,
+            delivery: None,
             is_pipelined: false,
             alarm: Alarm::default(),
         }
@@ -133,6 +149,11 @@ impl Http1 {
         self.info().may_rest(keepalive.timeout);
     }
 
+    /// How the answer that comes is carried.
+    pub fn deliver_by(&mut self, delivery: &Arc<Delivery>) {
+        self.delivery = Some(delivery.clone());
+    }
+
     pub fn keep_no_longer(&mut self) {
         self.keeps = false;
     }
@@ -153,12 +174,13 @@ impl Http1 {
         Poll::Pending
     }
 
-    fn begin_request(&mut self, request: &super::Request, framing: Framing) {
+    fn begin_request(&mut self, request: &Request, framing: Framing) {
         let expects = request.expects_continue();
         self.version = request.version();
         self.receiving = Receiving::new(framing, expects);
         self.sending = Sending::default();
         self.body_read = BODY_READ;
+        self.delivery = None;
     }
 
     /// A body that nobody took to its end would be read as the next request; an answer that did not
@@ -175,12 +197,24 @@ impl Http1 {
         self.alarm.rest();
     }
 
+    fn linger(&self) -> Linger {
+        self.delivery.as_ref().map_or_else(Linger::default, |delivery| delivery.linger)
+    }
+
     async fn end(self) {
         let is_unread = !self.receiving.is_over() || !self.conn.input().is_empty();
-        if self.sending.must_reset() {
+        let linger = self.linger();
+        let resets = self.delivery.as_ref().is_some_and(|delivery| delivery.resets);
+        let is_cut = resets && (!self.sending.has_begun() || self.conn.is_cut());
+        let lingers = match linger.when {
+            Lingers::Never => false,
+            Lingers::Unread => is_unread,
+            Lingers::Always => true,
+        };
+        if self.sending.must_reset() || is_cut {
             self.conn.reset();
-        } else if is_unread {
-            self.conn.linger().await;
+        } else if lingers {
+            self.conn.linger(linger).await;
         } else {
             self.conn.close().await;
         }
@@ -189,21 +223,36 @@ impl Http1 {
     async fn refuse<S: Service>(mut self, refusal: Refusal, service: &S) {
         match refusal {
             Refusal::TimedOut => self.conn.gate().header_timeout(),
-            Refusal::Flaw(flaw) if flaw.status() == 431 => self.conn.gate().header_too_large(),
+            Refusal::Flaw(flaw) if matches!(flaw.status(), 431 | 494) => {
+                self.conn.gate().header_too_large()
+            }
             Refusal::Flaw(_) | Refusal::BrokenOff => {}
         }
-        let reply = {
+        let (page, reply) = {
             let head = self.conn.input();
             let refused = Refused { refusal, head: &head[..head.len().min(HEAD_READ)] };
-            service.refuse(self.conn.info(), &refused)
+            let info = self.conn.info();
+            let page =
+                service.has_page_for(info, &refused).then(|| Request::refused(&refused).ok());
+            let page = page.flatten();
+            let reply = page.is_none().then(|| service.refuse(info, &refused));
+            (page, reply)
         };
+        if let Some(request) = page {
+            self.begin_request(&request, Framing::Empty);
+            self.keeps = false;
+            Box::pin(service.serve(request, Client::Http1(&mut self))).await;
+        }
         if refusal == Refusal::BrokenOff {
             return self.conn.close().await;
         }
         self.keeps = false;
         // What came cannot be read, so that nothing is left to wait for.
-        let _ = self.send(reply).await;
-        self.conn.linger().await;
+        if let Some(reply) = reply {
+            let _ = self.send(reply).await;
+        }
+        let linger = self.linger();
+        self.conn.linger(linger).await;
     }
 
     async fn send(&mut self, reply: Reply) -> Result<(), super::ClientFailure> {

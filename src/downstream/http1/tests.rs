@@ -27,7 +27,7 @@ async fn serve_once(conn: Box<Conn>, service: &impl Service, told: mpsc::Unbound
     let mut http1 = Http1::new(conn);
     assert!(http1.conn.readable().await);
     let Head { request, framing, .. } =
-        head::read(&mut http1.conn, 4096).await.expect("a good head");
+        head::read(&mut http1.conn, 4096, service).await.expect("a good head");
     http1.begin_request(&request, framing);
     service.serve(request, Client::Http1(&mut http1)).await;
     http1.end_request();

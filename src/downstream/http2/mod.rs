@@ -45,7 +45,10 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Serves a connection until it ends.
 pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, service: &Arc<S>) {
     let info = conn.info().clone();
-    let limits = context.limits;
+    let mut limits = context.limits;
+    if let Some(buffers) = service.head_limits(&info, None).buffers {
+        limits.header_bytes = buffers.size.saturating_mul(buffers.number);
+    }
     let head_max = limits.header_bytes.saturating_mul(HEAD_FACTOR);
     let handshake = Builder::new()
         .max_concurrent_streams(STREAMS_MAX)

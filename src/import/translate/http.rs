@@ -11,6 +11,7 @@ use super::scripts;
 use super::upstreams::Upstreams;
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::{Directive, Tree};
+use crate::import::value::number::size;
 
 pub fn translate(http: &Directive, tree: &Tree, folders: &Folders<'_>, notes: &mut Notes) -> Map {
     let block = http.children();
@@ -131,6 +132,31 @@ fn field_names(map: &mut Map, scope: &Scope<'_>, as_nginx: bool) {
     }
 }
 
+/// How much room heads have.
+fn head_limits(map: &mut Map, scope: &Scope<'_>, as_nginx: bool) {
+    let bytes = |text: &str| size(text).map(keys::bytes);
+    let first = scope.value("client_header_buffer_size").and_then(bytes);
+    let large = scope.find("large_client_header_buffers").and_then(|directive| {
+        let (number, size) = (directive.first()?, bytes(directive.arg(1)?)?);
+        Some(format!("{number} {size}"))
+    });
+    if as_nginx || first.is_some() || large.is_some() {
+        map.add(
+            "client_header_buffer_size",
+            Yaml::text(first.unwrap_or_else(|| "1KiB".to_owned())),
+        );
+        let large = large.unwrap_or_else(|| "4 8KiB".to_owned());
+        map.add("large_client_header_buffers", Yaml::text(large));
+    }
+    let fields = scope.value("max_headers").or(as_nginx.then_some("1000"));
+    if let Some(fields) = fields {
+        map.add("max_headers", Yaml::Plain(fields.to_owned()));
+    }
+    if let Some(time) = scope.time("client_header_timeout") {
+        map.add("client_header_timeout", Yaml::text(time));
+    }
+}
+
 /// What nginx does where a file says nothing.
 fn unasked(defaults: &mut Map, scope: &Scope<'_>, prefix: &str) {
     if scope.find("server_tokens").is_none() {
@@ -173,6 +199,7 @@ fn server(
     let names = if names.is_empty() { vec![""] } else { names };
     map.add("names", Yaml::texts(names));
     field_names(&mut map, &scope, made.as_nginx);
+    head_limits(&mut map, &scope, made.as_nginx);
     let is_tls = listeners.has_tls(&named);
     let pairs = if is_tls { certificates(&scope, made.conf, notes) } else { Vec::new() };
     if !pairs.is_empty() {
@@ -267,11 +294,7 @@ fn log_format(directive: &Directive) -> Yaml {
 /// What our listeners share: nginx's are those of each server, but nearly always said once.
 fn timeouts(scope: &Scope<'_>) -> Map {
     let mut limits = Map::default();
-    for (name, key) in [
-        ("client_header_timeout", "header_timeout"),
-        ("client_body_timeout", "body_timeout"),
-        ("send_timeout", "send_timeout"),
-    ] {
+    for (name, key) in [("client_body_timeout", "body_timeout")] {
         if let Some(time) = scope.time(name) {
             limits.add(key, Yaml::text(time));
         }

@@ -83,6 +83,12 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("keepalive_requests", "keepalive_requests", Form::Number),
     ("keepalive_time", "keepalive_time", Form::Time),
     ("keepalive_disable", "keepalive_disable", Form::Words),
+    ("send_timeout", "send_timeout", Form::Time),
+    ("chunked_transfer_encoding", "chunked_transfer_encoding", Form::Switch),
+    ("lingering_close", "lingering_close", Form::Word),
+    ("lingering_time", "lingering_time", Form::Time),
+    ("lingering_timeout", "lingering_timeout", Form::Time),
+    ("reset_timedout_connection", "reset_timedout_connection", Form::Switch),
     ("msie_padding", "msie_padding", Form::Switch),
     ("server_name_in_redirect", "server_name_in_redirect", Form::Switch),
 ];
@@ -107,8 +113,10 @@ const ELSEWHERE: &[&str] = &[
     "ssl_protocols",
     "http2",
     "client_header_timeout",
+    "client_header_buffer_size",
+    "large_client_header_buffers",
+    "max_headers",
     "client_body_timeout",
-    "send_timeout",
     "proxy_connect_timeout",
     "proxy_read_timeout",
     "proxy_send_timeout",
@@ -303,9 +311,7 @@ fn access_log(directive: &Directive, notes: &mut Notes) -> Yaml {
 /// Some are ours for all servers together.
 fn misplaced(directive: &Directive, level: Level, notes: &mut Notes) {
     let name = directive.name.text.as_str();
-    let is_for_all =
-        matches!(name, "client_header_timeout" | "client_body_timeout" | "send_timeout");
-    if is_for_all && level != Level::Http {
+    if name == "client_body_timeout" && level != Level::Http {
         let text = "it is said once for all servers here: move it into the `http` block";
         notes.say(Matter::Left, directive, text);
     }

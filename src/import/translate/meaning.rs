@@ -6,7 +6,6 @@ const ITS_OWN: &str = "it tunes nginx's own memory and processes; nothing here i
 const SOCKETS: &str = "sockets are tuned by the engine itself";
 const FILES: &str = "files are read in pieces by the engine itself";
 const CIPHERS: &str = "TLS is rustls: only modern ciphers and curves, in its own order";
-const LINGERS: &str = "connections linger by themselves, for a bounded time";
 const TEMPORARY: &str = "what waits for a slow client lies in files without a name, in TMPDIR";
 const PACKERS: &str = "packers have memory of their own, and no browser in use needs an exception";
 const BUFFERS: &str = "bodies are streamed with bounded memory; no buffers are configured";
@@ -50,7 +49,6 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "proxy_headers_hash_max_size"
         | "connection_pool_size"
         | "request_pool_size"
-        | "client_header_buffer_size"
         | "output_buffers"
         | "postpone_output"
         | "read_ahead"
@@ -83,10 +81,6 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "ssl_early_data"
         | "ssl_dyn_rec_enable" => (Matter::Meaningless, CIPHERS),
         "ssl_ciphers" | "proxy_ssl_ciphers" => (Matter::Different, CIPHERS),
-        "lingering_close"
-        | "lingering_time"
-        | "lingering_timeout"
-        | "reset_timedout_connection" => (Matter::Meaningless, LINGERS),
         "client_body_temp_path"
         | "proxy_temp_path"
         | "fastcgi_temp_path"

@@ -241,6 +241,11 @@ impl RequestFacts<'_, '_> {
             Builtin::Status => match (client.status(), &self.ctx.sent) {
                 // On its way, as fields that are added are told.
                 (None, Some((head, _))) => show(out, head.status.as_u16()),
+                // Nothing has been said yet, but perhaps of the error that this stands for.
+                (None, None) if !self.ctx.is_over => match self.ctx.shown {
+                    Some(status) => show(out, status.as_u16()),
+                    None => put(out, Some(b"000")),
+                },
                 _ => show(out, status(client)),
             },
             Builtin::BytesSent => show(out, client.head_sent() + client.sent_on_wire()),

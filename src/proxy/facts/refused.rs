@@ -3,16 +3,18 @@
 use std::net::IpAddr;
 
 use super::{connection, of_process, put, show};
-use crate::downstream::refused::Refusal;
+use crate::downstream::refused::{Refusal, outside};
 use crate::downstream::{Refused, Reply};
 use crate::listen::Info;
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{ServerFacts, Shared};
 use crate::variables::Facts;
 use crate::variables::name::{Builtin, Family};
 
 /// A head that makes no request.
 pub struct RefusedFacts<'a> {
     pub shared: &'a Shared,
+    /// Who refuses it.
+    pub server: Option<&'a ServerFacts>,
     pub info: &'a Info,
     pub refused: &'a Refused<'a>,
     /// What is answered, where somebody is there to read it.
@@ -35,7 +37,7 @@ impl Facts for RefusedFacts<'_> {
             Builtin::RequestUri | Builtin::Uri => {
                 put(out, self.refused.line().map(|line| line.target))
             }
-            Builtin::Status => show(out, self.refused.refusal.status()),
+            Builtin::Status => show(out, outside(self.refused.refusal.status())),
             Builtin::BodyBytesSent => match self.refused.refusal {
                 Refusal::BrokenOff => put(out, Some(b"0")),
                 Refusal::Flaw(_) | Refusal::TimedOut => show(out, self.reply.body.len()),
@@ -49,7 +51,7 @@ impl Facts for RefusedFacts<'_> {
                 super::put_hex(out, &id)
             }
             Builtin::ServerName | Builtin::Host => {
-                put(out, self.shared.servers.first().map(|server| server.name.as_bytes()))
+                put(out, self.server.map(|server| server.name.as_bytes()))
             }
             _ => connection::builtin(self.info, name, out)
                 .or_else(|| of_process(self.shared, name, out))

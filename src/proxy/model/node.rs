@@ -103,6 +103,7 @@ impl Node {
             variables: Variables::default(),
             policies: Vec::new(),
             servers: Vec::new(),
+            field_names_vary: false,
         };
         Self { shared: Arc::new(shared), is_down }
     }
