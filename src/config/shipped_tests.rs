@@ -21,11 +21,16 @@ pub(super) fn certificate() -> (String, String) {
 
 fn read(text: &str) -> Result<Config, Diagnostics> {
     let (chain, key) = certificate();
-    let environment = Given::default()
-        .with("/etc/cloakroom/tls/shop.pem", chain.clone(), 0o644)
-        .with("/etc/cloakroom/tls/shop.key", key.clone(), 0o600)
-        .with("/etc/cloakroom/tls/client.pem", chain, 0o644)
-        .with("/etc/cloakroom/tls/client.key", key, 0o600);
+    let users = ("/etc/cloakroom/users", "ann:{SHA}x\n".to_owned(), 0o640);
+    let mut environment = Given::default().with(users.0, users.1, users.2);
+    for name in ["shop", "blog", "any", "client"] {
+        let file = |kind: &str| format!("/etc/cloakroom/tls/{name}.{kind}");
+        environment = environment.with(&file("pem"), chain.clone(), 0o644).with(
+            &file("key"),
+            key.clone(),
+            0o600,
+        );
+    }
     parse(text, "config.yaml", &environment.environment())
 }
 
@@ -46,7 +51,7 @@ fn every_shipped_file_is_good() {
         files.extend(entries.map(|entry| entry.expect("config/ can be listed").path()));
     }
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-    assert!(files.len() >= 4, "{files:?}");
+    assert!(files.len() >= 18, "{files:?}");
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a shipped file can be read");
         let config = read(&text).unwrap_or_else(|found| panic!("{}:\n{found}", file.display()));

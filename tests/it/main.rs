@@ -21,6 +21,7 @@ mod cross_site;
 mod crowded;
 mod differential;
 mod double_click;
+mod examples;
 mod failed_logins;
 mod faults;
 mod files;
