@@ -388,6 +388,7 @@ fn server_facts(server: &Server) -> ServerFacts {
         patterns: server.patterns.clone(),
         own: Arc::new(server.own.clone()),
         field_names: server.field_names,
+        clients: server.tls.clients.clone(),
         head_limits: server.head_limits,
     }
 }

@@ -178,6 +178,20 @@ pub struct ClientCertificates {
 pub struct Certificate {
     pub chain: Text,
     pub key: Text,
+    pub password_file: Text,
+}
+
+/// `servers[].tls`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTls {
+    pub verify_client: Text,
+    pub client_certificate: Text,
+    pub trusted_certificate: Text,
+    pub verify_depth: Given<u32>,
+    pub crl: Text,
+    pub reject_handshake: Given<bool>,
+    pub protocols: List<String>,
 }
 
 /// `limits`

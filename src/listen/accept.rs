@@ -357,11 +357,27 @@ async fn proxied(mut stream: Socket, place: &Registration, patience: Duration) -
     }
 }
 
+/// Whether what comes is no TLS, so that a request of plain HTTP gets an answer of plain HTTP.
+async fn is_plain(stream: &Socket, place: &Registration) -> bool {
+    const HANDSHAKE: u8 = 22;
+    let mut first = [0; 1];
+    let peeked = tokio::select! {
+        peeked = stream.peek(&mut first) => peeked.unwrap_or(0),
+        () = poll_fn(|cx| place.poll_abort(cx)) => 0,
+    };
+    // Versions of SSL before 3 begin with a length whose first bit is set.
+    peeked == 1 && first[0] != HANDSHAKE && first[0] & 0x80 == 0
+}
+
 async fn handshake(
     store: Arc<tls::Store>,
     stream: Socket,
     place: Registration,
 ) -> Option<Box<Conn>> {
+    if is_plain(&stream, &place).await {
+        place.shared().set_plain_on_tls();
+        return Some(Conn::plain(stream, place));
+    }
     let mut accepting = Box::pin(store.accept(stream));
     let outcome = poll_fn(|cx| match place.poll_abort(cx) {
         Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

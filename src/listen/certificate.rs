@@ -17,6 +17,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::CertificateSettings;
 use crate::clock::UnixMillis;
+use crate::transport::private_key::{self, KeyError, Passwords};
+use crate::transport::x509::TrustError;
 
 /// A PEM file larger than this is none of ours.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -30,13 +32,8 @@ pub enum TlsError {
     TooLarge { path: PathBuf },
     #[error("{} holds no certificate: no `-----BEGIN CERTIFICATE-----` block", path.display())]
     NoCertificate { path: PathBuf },
-    #[error("{} holds no private key: no `-----BEGIN PRIVATE KEY-----` block", path.display())]
-    NoKey { path: PathBuf },
-    #[error(
-        "the private key in {} is encrypted; write it out with `openssl pkey -in {} -out <new file>`",
-        path.display(), path.display()
-    )]
-    EncryptedKey { path: PathBuf },
+    #[error("{} {reason}", path.display())]
+    NoKey { path: PathBuf, reason: KeyError },
     #[error("{} is not valid PEM: {reason}", path.display())]
     Pem { path: PathBuf, reason: String },
     #[error("the certificate in {} cannot be understood: {reason}", path.display())]
@@ -49,6 +46,8 @@ pub enum TlsError {
         key.display(), chain.display()
     )]
     KeyMismatch { chain: PathBuf, key: PathBuf },
+    #[error("{0}")]
+    Trust(#[from] TrustError),
     #[error("no certificate is configured")]
     Nothing,
     #[error("no self-signed certificate in {}: {reason}", directory.display())]
@@ -105,7 +104,7 @@ pub fn load(
     provider: &CryptoProvider,
     now: UnixMillis,
 ) -> Result<Loaded, Vec<TlsError>> {
-    let (chain, key) = (read_chain(&files.chain), read_key(&files.key));
+    let (chain, key) = (read_chain(&files.chain), read_key(files));
     let (chain, key) = match (chain, key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
@@ -206,16 +205,12 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
     Ok(chain)
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn read_key(files: &CertificateSettings) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let path = &files.key;
     let text = zeroize::Zeroizing::new(read(path)?);
-    let encrypted = [b"ENCRYPTED PRIVATE KEY".as_slice(), b"Proc-Type: 4,ENCRYPTED"];
-    if encrypted.iter().any(|mark| text.windows(mark.len()).any(|part| part == *mark)) {
-        return Err(TlsError::EncryptedKey { path: path.to_owned() });
-    }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey { path: path.to_owned() },
-        error => not_pem(path, &error),
-    })
+    let passwords = files.password_file.as_deref().map(read).transpose()?.map(Passwords::new);
+    private_key::read(&text, passwords.as_ref())
+        .map_err(|reason| TlsError::NoKey { path: path.clone(), reason })
 }
 
 fn not_pem(path: &Path, error: &pem::Error) -> TlsError {
@@ -306,6 +301,7 @@ pub(super) mod tests {
         let files = CertificateSettings {
             chain: directory.join(format!("{stem}.pem")),
             key: directory.join(format!("{stem}.key")),
+            password_file: None,
         };
         std::fs::write(&files.chain, chain.pem()).expect("written");
         std::fs::write(&files.key, key.serialize_pem()).expect("written");
@@ -394,6 +390,7 @@ pub(super) mod tests {
         let pair = |chain: &Path, key: &Path| CertificateSettings {
             chain: chain.to_owned(),
             key: key.to_owned(),
+            password_file: None,
         };
 
         check_error(&pair(&at("none.pem"), &at("none.key")), &["none.pem", "none.key"]);

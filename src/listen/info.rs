@@ -21,6 +21,7 @@ use super::Protocol;
 use super::certificate::Names;
 use super::proxy_protocol::Proxied;
 use super::registry::LINGER;
+use crate::transport::x509::Unverified;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,14 +82,28 @@ pub struct Tls {
     pub version: &'static str,
     /// The cipher suite in rustls' spelling, as in `TLS13_AES_256_GCM_SHA384`.
     pub cipher: &'static str,
+    /// The group of the key exchange in rustls' spelling, as in `X25519`.
+    pub curve: &'static str,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
     /// SHA-256 of the client's certificate, DER, where it showed one that was verified, now or in
     /// the session that was resumed.
     pub client_certificate: Option<[u8; 32]>,
+    /// The client's certificate, verified or not.
+    pub client: Option<Box<ClientCertificate>>,
+    /// The virtual server, by its index, that hands were shaken for, where it has a say in TLS.
+    pub server: Option<usize>,
     /// The names in the certificate that was shown, for requests to other hosts (421); nothing where it is
     /// shown whatever is in it.
     pub names: Option<Arc<Names>>,
+}
+
+/// The certificate of a client, whose key it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    pub der: Box<[u8]>,
+    /// Whether it is believed, by the authorities of the server that hands were shaken for.
+    pub verdict: Result<(), Unverified>,
 }
 
 /// Where a connection comes from and where it arrived.
@@ -113,6 +128,8 @@ pub struct Info {
     ends: Ends,
     requests_max: u32,
     tls: OnceLock<Box<Tls>>,
+    /// It speaks plain HTTP where TLS is spoken.
+    is_plain: AtomicBool,
     proxied: OnceLock<Box<Proxied>>,
     is_http2: AtomicBool,
     /// State in the low bits, above them the milliseconds when it began: one value, so that the
@@ -144,6 +161,7 @@ impl Info {
             ends,
             requests_max,
             tls: OnceLock::new(),
+            is_plain: AtomicBool::new(false),
             proxied: OnceLock::new(),
             is_http2: AtomicBool::new(false),
             state: AtomicU64::new(pack(state, now)),
@@ -189,9 +207,18 @@ impl Info {
         self.ends.listener
     }
 
-    /// Whether the listener speaks TLS.
+    /// Whether TLS is spoken.
     pub fn is_secure(&self) -> bool {
-        self.ends.secure
+        self.ends.secure && !self.is_plain_on_tls()
+    }
+
+    /// Whether plain HTTP is spoken where TLS should be (nginx's status 497).
+    pub fn is_plain_on_tls(&self) -> bool {
+        self.is_plain.load(Relaxed)
+    }
+
+    pub(super) fn set_plain_on_tls(&self) {
+        self.is_plain.store(true, Relaxed);
     }
 
     /// What the handshake settled; `None` on a plain connection.

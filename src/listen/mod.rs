@@ -35,11 +35,15 @@ pub use conn::Conn;
 pub use gate::Gate;
 pub use info::Info;
 
+pub use crate::transport::x509::TrustFiles;
+
 /// A certificate chain with its private key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateSettings {
     pub chain: PathBuf,
     pub key: PathBuf,
+    /// Passwords of the key, one a line, of which each is tried.
+    pub password_file: Option<PathBuf>,
 }
 
 /// Lowest version of TLS that is spoken.
@@ -59,12 +63,43 @@ pub enum Certificates {
     SelfSigned { names: Vec<String>, directory: PathBuf },
 }
 
-/// The certificates of a virtual server, shown whatever names are inside: one for each kind of key.
+/// What a virtual server says of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerCertificates {
+pub struct ServerTls {
     /// By its index among all.
     pub server: usize,
-    pub files: Vec<CertificateSettings>,
+    /// Shown whatever names are inside: one for each kind of key.
+    pub certificates: Vec<CertificateSettings>,
+    pub own: OwnTls,
+}
+
+/// What a virtual server says of TLS beside its certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnTls {
+    /// Who asks for it is refused while hands are shaken (nginx `ssl_reject_handshake`).
+    pub rejects: bool,
+    /// Clients are asked for a certificate.
+    pub clients: Option<VerifyClients>,
+    /// Versions that are spoken, where not those of the listener.
+    pub versions: Option<Vec<TlsVersion>>,
+}
+
+/// How a virtual server takes the certificates of clients (nginx `ssl_verify_client`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyClients {
+    pub mode: VerifyMode,
+    pub files: TrustFiles,
+}
+
+/// What becomes of who has no good one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyMode {
+    /// 400, which a page may stand for: 495 for a bad one, 496 for none.
+    On,
+    /// None is as good as one that is verified.
+    Optional,
+    /// So is one that nobody vouches for; what is answered may depend on that.
+    OptionalNoCa,
 }
 
 /// Finds the virtual server, by its index, that a client asks for on a listener (SNI).
@@ -74,8 +109,8 @@ pub type ChooseServer = Arc<dyn Fn(usize, Option<&str>) -> Option<usize> + Send 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     pub certificates: Certificates,
-    /// Of the servers that have some of their own.
-    pub of_servers: Vec<ServerCertificates>,
+    /// Of the servers that say something themselves.
+    pub of_servers: Vec<ServerTls>,
     pub min_version: TlsVersion,
     pub client_certificates: Option<ClientCertificates>,
 }

@@ -42,6 +42,7 @@ pub fn load(
     let files = CertificateSettings {
         chain: directory.join("self-signed.pem"),
         key: directory.join("self-signed.key"),
+        password_file: None,
     };
     let wanted = wanted(names);
     // Whatever is wrong with the files that are there, new ones put it right.

@@ -416,6 +416,7 @@ async fn every_mistake_of_every_listener_is_reported() {
     let nowhere = |name: &str| CertificateSettings {
         chain: format!("/nowhere/{name}.pem").into(),
         key: format!("/nowhere/{name}.key").into(),
+        password_file: None,
     };
     let tls = settings(Some(tls_settings(vec![nowhere("a"), nowhere("b")], TlsVersion::Tls12)));
     let errors =
@@ -446,6 +447,7 @@ async fn self_signed_listener_speaks_tls() {
     let made = CertificateSettings {
         chain: directory.path().join("self-signed.pem"),
         key: directory.path().join("self-signed.key"),
+        password_file: None,
     };
     let config = client(&[&made], BOTH);
     let mut stream = connect(&config, served.address, "shop.example").await.expect("trusted");

@@ -12,23 +12,27 @@ use std::sync::{Arc, LazyLock};
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+    Acceptor, ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+    WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
-use tokio_rustls::TlsAcceptor;
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::certificate::{self, ByName, Names, TlsError};
-use super::info::Tls;
+use super::info::{ClientCertificate, Tls};
 use super::{
-    Certificates, ChooseServer, ClientCertificates, Protocol, ServerCertificates, TlsSettings,
-    TlsVersion, self_signed,
+    Certificates, ChooseServer, ClientCertificates, OwnTls, Protocol, ServerTls, TlsSettings,
+    TlsVersion, TrustFiles, self_signed,
 };
 use crate::clock::UnixMillis;
+use crate::transport::x509::{AskClients, Purpose, Trust};
 use crate::transport::{Ahead, Socket};
 
 /// Makes aws-lc-rs the provider of every TLS connection of this process, clients included. To be
@@ -97,7 +101,18 @@ pub struct Store {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
+    /// Of servers that say more than which certificate they have, by their index.
+    own: HashMap<usize, Own>,
     shown: Arc<Shown>,
+}
+
+/// What one server has for itself.
+#[derive(Debug)]
+struct Own {
+    /// `None`: hands are not shaken.
+    config: Option<Arc<ServerConfig>>,
+    /// What certificates of clients are verified against.
+    trust: Option<Trust>,
 }
 
 /// All certificates of a listener.
@@ -175,10 +190,54 @@ impl Store {
     /// Does the handshake. There is no deadline in here.
     pub(super) async fn accept(&self, socket: Socket) -> io::Result<(TlsStream<Ahead>, Tls)> {
         let current = self.current.load_full();
-        let stream = TlsAcceptor::from(current.config.clone()).accept(Ahead::new(socket)).await?;
+        let socket = Ahead::new(socket);
+        if current.own.is_empty() {
+            let stream = TlsAcceptor::from(current.config.clone()).accept(socket).await?;
+            let tls = current.settled(&stream, None);
+            return Ok((stream, tls));
+        }
+        let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        let asked = start.client_hello().server_name().map(str::to_owned);
+        let server = (self.doors.choose)(self.doors.listener, asked.as_deref());
+        let own = server.and_then(|server| current.own.get(&server));
+        let config = match own {
+            None => current.config.clone(),
+            Some(Own { config: Some(config), .. }) => config.clone(),
+            Some(Own { config: None, .. }) => return Err(reject(start.io).await),
+        };
+        let stream = start.into_stream(config).await?;
+        let tls = current.settled(&stream, server);
+        Ok((stream, tls))
+    }
+}
+
+/// Ends a handshake as nginx does: with the alert `unrecognized_name` (RFC 6066 section 3).
+async fn reject(mut socket: Ahead) -> io::Error {
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+    // Who has gone already needs none.
+    let _ = socket.write_all(&ALERT).await;
+    let _ = socket.shutdown().await;
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the server that is asked for rejects handshakes",
+    )
+}
+
+impl Current {
+    /// What came of a handshake, for this server if it has a say.
+    fn settled(&self, stream: &TlsStream<Ahead>, server: Option<usize>) -> Tls {
         let settled = stream.get_ref().1;
         let server_name = settled.server_name().map(str::to_ascii_lowercase);
-        let tls = Tls {
+        let own = server.and_then(|server| self.own.get(&server));
+        let chain = settled.peer_certificates().filter(|chain| !chain.is_empty());
+        let client = chain.map(|chain| {
+            // Without a say of the server's the library has verified it.
+            let trust = own.and_then(|own| own.trust.as_ref());
+            let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+            let verdict = trust.map_or(Ok(()), |trust| trust.verify(chain, Purpose::Client, now));
+            Box::new(ClientCertificate { der: Box::from(&*chain[0]), verdict })
+        });
+        Tls {
             protocol: match settled.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
@@ -192,19 +251,22 @@ impl Store {
                 .negotiated_cipher_suite()
                 .and_then(|suite| suite.suite().as_str())
                 .unwrap_or(""),
-            client_certificate: settled
-                .peer_certificates()
-                .and_then(|chain| chain.first())
-                .map(|certificate| Sha256::digest(certificate).into()),
+            curve: settled
+                .negotiated_key_exchange_group()
+                .and_then(|group| group.name().as_str())
+                .unwrap_or(""),
+            client_certificate: client
+                .as_ref()
+                .filter(|client| client.verdict.is_ok())
+                .map(|client| Sha256::digest(&client.der).into()),
+            client,
+            server: own.and(server),
             resumed: settled.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            names: current.shown.names(server_name.as_deref()),
+            names: self.shown.names(server_name.as_deref()),
             server_name: server_name.map(Into::into),
-        };
-        Ok((stream, tls))
+        }
     }
-}
 
-impl Current {
     fn load(
         settings: &TlsSettings,
         protocols: &[Protocol],
@@ -216,8 +278,8 @@ impl Current {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
         let mut of_servers: HashMap<usize, Vec<_>> = HashMap::new();
-        for ServerCertificates { server, files } in &settings.of_servers {
-            for one in files {
+        for ServerTls { server, certificates, .. } in &settings.of_servers {
+            for one in certificates {
                 match certificate::load(one, &provider, now) {
                     Ok(one) => {
                         warnings.extend(one.warnings);
@@ -252,28 +314,115 @@ impl Current {
             false => Some(ByName::new(loaded).map_err(|error| vec![error])?),
         };
         let shown = Arc::new(Shown { by_name, of_servers, doors: doors.clone() });
-        let versions: &[_] = match settings.min_version {
-            TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            TlsVersion::Tls13 => &[&rustls::version::TLS13],
+        let make = Make { settings, protocols, doors, shown: &shown };
+        let mut own = HashMap::new();
+        for one in settings.of_servers.iter().filter(|one| one.own != OwnTls::default()) {
+            match make.own(&one.own) {
+                Ok(made) => {
+                    own.insert(one.server, made);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        match make.config() {
+            Ok(config) if errors.is_empty() => {
+                let config = Arc::new(config);
+                Ok((Self { config, own, shown }, warnings))
+            }
+            Ok(_) => Err(errors),
+            Err(error) => {
+                errors.push(error);
+                Err(errors)
+            }
+        }
+    }
+}
+
+/// What configurations of the TLS library are made of.
+struct Make<'a> {
+    settings: &'a TlsSettings,
+    protocols: &'a [Protocol],
+    doors: &'a Doors,
+    shown: &'a Arc<Shown>,
+}
+
+impl Make<'_> {
+    /// What counts where no server says otherwise.
+    fn config(&self) -> Result<ServerConfig, TlsError> {
+        let verifier = self.verifier()?;
+        // A resumed session is not verified again. So no ticket of another listener, which asked
+        // for nothing or believed other authorities, may open here, nor one from before a reload.
+        let tickets = match verifier {
+            None => self.doors.tickets.clone(),
+            Some(_) => Tickets::new()?,
         };
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions)
-            .map_err(|error| vec![TlsError::Setup(error.to_string())])?;
-        let (builder, tickets) = match &settings.client_certificates {
-            None => (builder.with_no_client_auth(), doors.tickets.clone()),
-            // A resumed session is not verified again. So no ticket of another listener, which asked
-            // for nothing or believed other authorities, may open here, nor one from before a reload.
+        self.with(verifier, &self.versions(), tickets)
+    }
+
+    /// What counts for one server.
+    fn own(&self, own: &OwnTls) -> Result<Own, TlsError> {
+        if own.rejects {
+            return Ok(Own { config: None, trust: None });
+        }
+        let algorithms = provider().signature_verification_algorithms;
+        let (verifier, trust): (Option<Arc<dyn ClientCertVerifier>>, _) = match &own.clients {
+            None => (self.verifier()?, None),
             Some(clients) => {
-                let verifier = verifier(clients, provider).map_err(|error| vec![error])?;
-                let tickets = Tickets::new().map_err(|error| vec![error])?;
-                (builder.with_client_cert_verifier(verifier), tickets)
+                let trust = Trust::read(&clients.files, algorithms)?;
+                // Clients are told of those alone that stand in the first file, as in nginx.
+                let named = TrustFiles {
+                    authorities: clients.files.authorities.clone(),
+                    ..TrustFiles::default()
+                };
+                let named = Trust::read(&named, algorithms)?;
+                (Some(Arc::new(AskClients::new(named.subjects(), algorithms))), Some(trust))
             }
         };
-        let mut config = builder.with_cert_resolver(shown.clone());
-        config.alpn_protocols = protocols.iter().map(|one| alpn(*one).to_vec()).collect();
+        let versions = own.versions.clone().unwrap_or_else(|| self.versions());
+        // As above: what one server has verified says nothing to another one.
+        let tickets = Tickets::new()?;
+        let config = self.with(verifier, &versions, tickets)?;
+        Ok(Own { config: Some(Arc::new(config)), trust })
+    }
+
+    /// The listener's own, by which the library verifies clients.
+    fn verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+        let clients = self.settings.client_certificates.as_ref();
+        clients.map(|clients| verifier(clients, provider())).transpose()
+    }
+
+    fn versions(&self) -> Vec<TlsVersion> {
+        match self.settings.min_version {
+            TlsVersion::Tls12 => vec![TlsVersion::Tls13, TlsVersion::Tls12],
+            TlsVersion::Tls13 => vec![TlsVersion::Tls13],
+        }
+    }
+
+    fn with(
+        &self,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+        versions: &[TlsVersion],
+        tickets: Tickets,
+    ) -> Result<ServerConfig, TlsError> {
+        let versions: Vec<_> = versions
+            .iter()
+            .map(|version| match version {
+                TlsVersion::Tls12 => &rustls::version::TLS12,
+                TlsVersion::Tls13 => &rustls::version::TLS13,
+            })
+            .collect();
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&versions)
+            .map_err(|error| TlsError::Setup(error.to_string()))?;
+        let builder = match verifier {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+        };
+        let mut config = builder.with_cert_resolver(self.shown.clone());
+        config.alpn_protocols = self.protocols.iter().map(|one| alpn(*one).to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = tickets.0.clone();
-        Ok((Self { config: Arc::new(config), shown }, warnings))
+        config.ticketer = tickets.0;
+        Ok(config)
     }
 }
 

@@ -16,6 +16,12 @@ pub enum RequestError {
     BodyTooLarge,
     /// As much is held of bodies as may be.
     BuffersFull,
+    /// Plain HTTP, where TLS is spoken.
+    PlainOnTls,
+    /// The client's certificate is not believed.
+    BadCertificate,
+    /// The client has shown no certificate.
+    NoCertificate,
     /// The authority does not belong to the name that TLS was made for (RFC 9110, 15.5.20).
     Misdirected,
     NoRoute,
@@ -61,11 +67,18 @@ pub enum RequestError {
     ClientGone,
 }
 
+/// nginx's statuses that stand for 400 and say why.
+pub const BAD_CERTIFICATE: u16 = 495;
+pub const NO_CERTIFICATE: u16 = 496;
+pub const PLAIN_ON_TLS: u16 = 497;
+
 impl RequestError {
     /// The status, as nginx would choose it; none where nobody is there to read it.
     pub fn status(self) -> Option<StatusCode> {
         Some(match self {
-            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::PlainOnTls | Self::BadCertificate | Self::NoCertificate => {
+                StatusCode::BAD_REQUEST
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -94,6 +107,23 @@ impl RequestError {
         })
     }
 
+    /// The status that a page stands for: nginx has numbers of its own for what is wrong with TLS.
+    pub fn code(self) -> Option<StatusCode> {
+        match self {
+            Self::BadCertificate => StatusCode::from_u16(BAD_CERTIFICATE).ok(),
+            Self::NoCertificate => StatusCode::from_u16(NO_CERTIFICATE).ok(),
+            Self::PlainOnTls => StatusCode::from_u16(PLAIN_ON_TLS).ok(),
+            _ => self.status(),
+        }
+    }
+
+    /// What has one of these numbers of nginx's.
+    pub fn of_code(code: u16) -> Option<Self> {
+        [Self::BadCertificate, Self::NoCertificate, Self::PlainOnTls]
+            .into_iter()
+            .find(|error| error.code().is_some_and(|status| status.as_u16() == code))
+    }
+
     /// Its name in the access line.
     pub fn name(self) -> &'static str {
         match self {
@@ -103,6 +133,9 @@ impl RequestError {
             Self::HeadTooLarge => "head_too_large",
             Self::BodyTooLarge => "body_too_large",
             Self::BuffersFull => "buffers_full",
+            Self::PlainOnTls => "plain_on_tls",
+            Self::BadCertificate => "bad_certificate",
+            Self::NoCertificate => "no_certificate",
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::NotFound => "not_found",
@@ -132,6 +165,9 @@ impl RequestError {
     /// What a visitor may read about it, where the reason phrase says too little.
     pub fn hint(self) -> Option<&'static str> {
         match self {
+            Self::PlainOnTls => Some("This page is served over https only."),
+            Self::BadCertificate => Some("The certificate of your browser is not accepted here."),
+            Self::NoCertificate => Some("Your browser has to show a certificate here."),
             Self::InsecureSession => Some("This page is served over https only."),
             Self::CrossSiteLogin => Some("This login was sent from another site."),
             Self::BindingMismatch => Some("This session was begun elsewhere."),

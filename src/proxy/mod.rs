@@ -9,6 +9,7 @@ mod answer_meaning;
 mod answering;
 mod asking;
 pub mod buffers;
+mod certificate;
 mod coding;
 mod compressed;
 mod context;

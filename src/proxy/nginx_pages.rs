@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::downstream::{Reply, Request};
 use crate::proxy::context::Context;
+use crate::proxy::error::{BAD_CERTIFICATE, NO_CERTIFICATE, PLAIN_ON_TLS, RequestError};
 use crate::proxy::respond::NOT_KEPT;
 use crate::proxy::response::{Body, Response};
 use crate::wire::fields::Fields;
@@ -48,7 +49,9 @@ pub fn dress(style: PageStyle, request: &Request, response: &mut Response, ctx: 
     let Response { head, body } = response;
     if let Body::Page(page) = body {
         let is_padded = style.padded && wants_padding(request);
-        *body = Body::Whole(put(style, is_padded, head.status.as_u16(), &mut head.fields, page));
+        let told = ctx.error.filter(|error| error.status() == Some(head.status));
+        let told = told.and_then(RequestError::code).unwrap_or(head.status);
+        *body = Body::Whole(put(style, is_padded, told.as_u16(), &mut head.fields, page));
         let texts = ctx.target.as_ref().map(|target| &target.route.own_texts);
         if let Some(charset) = texts.and_then(|texts| texts.charset.as_ref())
             && head.status.as_u16() >= 400
@@ -89,15 +92,12 @@ fn put(style: PageStyle, is_padded: bool, status: u16, fields: &mut Fields, page
     text.into()
 }
 
-/// nginx's statuses that stand for 400 and say why.
-pub const PLAIN_ON_TLS: u16 = 497;
-
 fn page(tokens: ServerTokens, is_padded: bool, status: u16) -> Option<String> {
     let (title, told) = match status {
         HEAD_TOO_LARGE => ("400 Request Header Or Cookie Too Large", true),
         PLAIN_ON_TLS => ("400 The plain HTTP request was sent to HTTPS port", true),
-        495 => ("400 The SSL certificate error", true),
-        496 => ("400 No required SSL certificate was sent", true),
+        BAD_CERTIFICATE => ("400 The SSL certificate error", true),
+        NO_CERTIFICATE => ("400 No required SSL certificate was sent", true),
         _ => ("", false),
     };
     let mut text = String::with_capacity(1024);

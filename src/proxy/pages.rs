@@ -38,7 +38,7 @@ impl Instead {
     /// The status of an error that a page may stand for.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::Error(error) => error.status(),
+            Self::Error(error) => error.code(),
             Self::Returned(returned) => returned.error(),
             Self::Refused(status) => StatusCode::from_u16(*status).ok(),
             Self::Redirect(..) | Self::Json(_) | Self::Inside(_) | Self::Closed | Self::Options => {

@@ -35,6 +35,9 @@ pub fn answer(shared: &Shared, ctx: &Context, answer: Answer) -> Instead {
     if CLOSED.contains(&status) && matches!(content, Content::Error) {
         return Instead::Closed;
     }
+    if let (Content::Error, Some(error)) = (&content, RequestError::of_code(status)) {
+        return error.into();
+    }
     // nginx's own numbers for what is wrong with TLS and heads.
     let status = if (494..=497).contains(&status) { 400 } else { status };
     let (Ok(status), Some(target)) = (StatusCode::from_u16(status), &ctx.target) else {

@@ -16,7 +16,7 @@ use crate::proxy::real_ip;
 use crate::proxy::settings::{Replaced, Route};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::Turns;
-use crate::proxy::{own_redirect, rewriting};
+use crate::proxy::{certificate, own_redirect, rewriting};
 use crate::routing::host::Host;
 use crate::routing::percent::{self, Part};
 use crate::routing::table::{Ambiguous, Chosen, Outcome};
@@ -107,12 +107,13 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
     {
         pattern.run(host.as_str().as_bytes(), &mut ctx.values);
     }
+    let refused = certificate::check(shared, connection, server, &host).err();
     let (host, route) = (host.as_str().to_owned(), facts.own.clone());
     let real_ip = route.origins.real_ip.as_ref();
     let client = real_ip::find(real_ip, request, ctx).unwrap_or(client);
     let (sent, passed, is_below) = (None, None, false);
     ctx.target = Some(Target { client, host, server, requested, sent, passed, is_below, route });
-    Ok(())
+    refused.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Finds the route of a redirect inside, on the server that was asked.

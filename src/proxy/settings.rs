@@ -9,7 +9,7 @@ use crate::downstream::delivery::Delivery;
 use crate::downstream::keepalive::KeepAlive;
 use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
-use crate::listen::CertificateSettings;
+use crate::listen::{CertificateSettings, OwnTls};
 use crate::proxy::added::AnswerSettings;
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::{FileSettings, Lies, OwnTexts, TryFiles};
@@ -299,6 +299,8 @@ pub struct Server {
     pub listeners: Option<Vec<Listens>>,
     /// Shown to who asks for it by TLS, in place of the listener's.
     pub certificates: Vec<CertificateSettings>,
+    /// What it says of TLS beside them.
+    pub tls: OwnTls,
     /// Which fields of requests count, where it is a listener's default.
     pub field_names: FieldNames,
     /// Also of those whose server is not known, where it is a listener's default.

@@ -10,7 +10,7 @@ use crate::cookie;
 use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
 use crate::downstream::HeadLimits;
-use crate::listen::Info;
+use crate::listen::{Info, VerifyClients};
 use crate::proxy::buffers::Buffers;
 use crate::proxy::gate::Gates;
 use crate::proxy::guards::basic::Passwords;
@@ -116,6 +116,8 @@ pub struct ServerFacts {
     pub own: Arc<Route>,
     pub field_names: FieldNames,
     pub head_limits: HeadLimits,
+    /// How the certificates of its clients are taken.
+    pub clients: Option<VerifyClients>,
 }
 
 impl Shared {

@@ -90,18 +90,22 @@ impl Names {
 
     /// The server for a host.
     pub(super) fn find(&self, host: &str) -> Chosen {
+        self.find_named(host).unwrap_or_else(|| Chosen {
+            server: self.explicit.or(self.default).or(self.first).unwrap_or(0),
+            pattern: None,
+        })
+    }
+
+    /// The server that has this name.
+    pub(super) fn find_named(&self, host: &str) -> Option<Chosen> {
         if let Some(server) = self.by_text(host) {
-            return Chosen { server, pattern: None };
+            return Some(Chosen { server, pattern: None });
         }
         // nginx asks no pattern about a request without a host.
-        if let Some((_, chosen)) = self
-            .patterns
-            .iter()
-            .find(|(pattern, _)| !host.is_empty() && pattern.is_match(host.as_bytes()))
-        {
-            return *chosen;
-        }
-        Chosen { server: self.explicit.or(self.default).or(self.first).unwrap_or(0), pattern: None }
+        let mut patterns = self.patterns.iter();
+        let found =
+            patterns.find(|(pattern, _)| !host.is_empty() && pattern.is_match(host.as_bytes()));
+        found.map(|(_, chosen)| *chosen)
     }
 
     fn by_text(&self, host: &str) -> Option<usize> {

@@ -149,6 +149,11 @@ impl<T> Table<T> {
             .map_or(Chosen { server: 0, pattern: None }, |names| names.find(host.as_str()))
     }
 
+    /// Whether a server on a listener has this name, rather than being its default.
+    pub fn is_named(&self, listener: usize, host: &Host<'_>) -> bool {
+        self.names(listener).is_some_and(|names| names.find_named(host.as_str()).is_some())
+    }
+
     /// The server that answers whoever names none.
     pub fn default_server(&self, listener: usize) -> Option<usize> {
         Some(self.names(listener)?.find("").server)

@@ -2,6 +2,8 @@
 //! either.
 
 mod ahead;
+pub mod private_key;
+pub mod x509;
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

@@ -167,6 +167,8 @@ pub struct TlsSettings {
 pub struct ClientCertificate {
     pub chain: PathBuf,
     pub key: PathBuf,
+    /// Passwords of the key, one a line, of which each is tried.
+    pub password_file: Option<PathBuf>,
 }
 
 impl UpstreamSettings {

@@ -209,6 +209,36 @@ impl Builtin {
         found.map(|(_, builtin)| *builtin).or_else(nothing)
     }
 
+    /// Whether it says something of TLS.
+    pub fn is_of_tls(self) -> bool {
+        matches!(
+            self,
+            Self::SslAlpnProtocol
+                | Self::SslCipher
+                | Self::SslCiphers
+                | Self::SslClientCert
+                | Self::SslClientEscapedCert
+                | Self::SslClientFingerprint
+                | Self::SslClientIssuer
+                | Self::SslClientIssuerLegacy
+                | Self::SslClientRawCert
+                | Self::SslClientSubject
+                | Self::SslClientSubjectLegacy
+                | Self::SslClientSerial
+                | Self::SslClientEnd
+                | Self::SslClientRemain
+                | Self::SslClientStart
+                | Self::SslClientVerify
+                | Self::SslCurve
+                | Self::SslCurves
+                | Self::SslEarlyData
+                | Self::SslProtocol
+                | Self::SslServerName
+                | Self::SslSessionId
+                | Self::SslSessionReused
+        )
+    }
+
     /// Whether `set` may give it a value, as in nginx.
     pub fn is_assignable(self) -> bool {
         matches!(self, Self::Args | Self::LimitRate)

@@ -22,6 +22,7 @@ mod run;
 mod secure;
 mod served;
 mod trying;
+mod verified;
 
 use group::Group;
 
@@ -54,6 +55,7 @@ themes! {
     secure
     served
     trying
+    verified
 }
 
 #[test]

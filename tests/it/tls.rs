@@ -173,13 +173,12 @@ async fn clients_without_a_server_name_may_ask_for_any_host() {
 }
 
 #[tokio::test]
-async fn plain_http_on_a_tls_port_is_no_request() {
+async fn plain_http_on_a_tls_port_is_refused() {
     let worker = worker().await;
     let proxy = serving(&worker, "self_signed: true");
     let mut client = Dial::to(proxy.address()).connect().await;
     client.send(request("GET", "/", HOST, &[], b"")).await;
-    // An alert or a reset, as the other end likes; no HTTP in any case.
-    let answer = client.rest().await.unwrap_or_default();
-    assert!(!answer.starts_with(b"HTTP"), "{}", answer.escape_ascii());
+    let answer = client.response().await.expect(400);
+    assert!(answer.text().contains("https only"), "{}", answer.text());
     assert_eq!(worker.seen().len(), 0);
 }

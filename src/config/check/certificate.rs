@@ -1,7 +1,7 @@
 //! Whether certificate and key files can be read, and belong together: whoever starts must be able to
 //! shake hands.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,6 +12,8 @@ use crate::config::diagnostic::Place;
 use crate::config::environment::System;
 use crate::config::schema::Certificate;
 use crate::config::value::{Flaw, Parsed};
+use crate::listen::CertificateSettings;
+use crate::transport::private_key::{self, KeyError, Passwords};
 
 use super::{Checker, at};
 
@@ -22,18 +24,24 @@ impl Checker<'_> {
         given: &Spanned<Certificate>,
         path: &str,
         example: [&str; 2],
-    ) -> Option<(PathBuf, PathBuf)> {
+    ) -> Option<CertificateSettings> {
         let named = |text: &str| Ok(text.to_owned());
-        let Certificate { chain, key } = &given.value;
+        let Certificate { chain, key, password_file } = &given.value;
         let (chain_path, key_path) = (format!("{path}.chain"), format!("{path}.key"));
         let chain_file = self.required(chain, at(given), &chain_path, example[0], named);
         let key_file = self.required(key, at(given), &key_path, example[1], named);
-        let (chain_file, key_file) = (self.path(&chain_file?), self.path(&key_file?));
+        let password_file = password_file.as_ref().map(|file| self.path(&file.value));
+        let files = CertificateSettings {
+            chain: self.path(&chain_file?),
+            key: self.path(&key_file?),
+            password_file,
+        };
         self.certificate(
-            (&chain_file, chain.as_ref().and_then(at), &chain_path),
-            (&key_file, key.as_ref().and_then(at), &key_path),
+            (&files.chain, chain.as_ref().and_then(at), &chain_path),
+            (&files.key, key.as_ref().and_then(at), &key_path),
+            files.password_file.as_deref(),
         );
-        Some((chain_file, key_file))
+        Some(files)
     }
 
     /// Checks a chain with its key; both paths are the ones that are opened.
@@ -41,10 +49,11 @@ impl Checker<'_> {
         &mut self,
         (chain, chain_at, chain_path): (&Path, Option<Place>, &str),
         (key, key_at, key_path): (&Path, Option<Place>, &str),
+        passwords: Option<&Path>,
     ) {
         let system = &*self.environment.system;
         let (certificates, private, mode) =
-            (read_chain(system, chain), read_key(system, key), system.mode(key));
+            (read_chain(system, chain), read_key(system, key, passwords), system.mode(key));
         let certificates = certificates.map_err(|flaw| self.error(chain_at, chain_path, flaw)).ok();
         let private = private.map_err(|flaw| self.error(key_at, key_path, flaw)).ok();
         if let Some(mode) = mode
@@ -103,21 +112,26 @@ fn read_chain(system: &dyn System, path: &Path) -> Parsed<Vec<CertificateDer<'st
     Ok(chain)
 }
 
-fn read_key(system: &dyn System, path: &Path) -> Parsed<PrivateKeyDer<'static>> {
-    let pem = read(system, path)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
-        // The parser's own message could repeat a line of the key.
-        if pem.windows(9).any(|window| window == b"ENCRYPTED") {
-            Flaw::new(
-                format!("the key in `{}` is encrypted", path.display()),
-                format!("decrypt it: openssl pkey -in {} -out plain.key", path.display()),
-            )
-        } else {
-            Flaw::new(
-                format!("`{}` holds no private key", path.display()),
-                "it must hold one in PEM: `-----BEGIN PRIVATE KEY-----`",
-            )
-        }
+fn read_key(
+    system: &dyn System,
+    path: &Path,
+    passwords: Option<&Path>,
+) -> Parsed<PrivateKeyDer<'static>> {
+    let passwords = passwords.map(|file| read(system, file)).transpose()?.map(Passwords::new);
+    private_key::read(&read(system, path)?, passwords.as_ref()).map_err(|error| {
+        let help = match error {
+            KeyError::Encrypted => {
+                "name the file of its password: `password_file: FILE`".to_owned()
+            }
+            KeyError::WrongPassword => "write the password into its file, on a line".to_owned(),
+            KeyError::Unknown => {
+                format!("write it anew: openssl pkey -in {} -aes256 -out new.key", path.display())
+            }
+            KeyError::None | KeyError::NotPem => {
+                "it must hold one in PEM: `-----BEGIN PRIVATE KEY-----`".to_owned()
+            }
+        };
+        Flaw::new(format!("`{}` {error}", path.display()), help)
     })
 }
 

@@ -8,8 +8,8 @@ use serde_saphyr::Spanned;
 use crate::config::schema::{self, File, Given, Listener, ListenerTls, Text};
 use crate::config::value::{Flaw, address, choice};
 use crate::listen::{
-    Address, CertificateSettings, Certificates, ClientCertificates, ListenerSettings, Protocol,
-    ServerCertificates, TlsSettings, TlsVersion,
+    Address, Certificates, ClientCertificates, ListenerSettings, OwnTls, Protocol, ServerTls,
+    TlsSettings, TlsVersion,
 };
 use crate::proxy::settings::Server;
 
@@ -78,7 +78,7 @@ impl Checker<'_> {
         &mut self,
         given: &Spanned<Listener>,
         path: &str,
-        of_servers: Vec<ServerCertificates>,
+        of_servers: Vec<ServerTls>,
         names: &[String],
         tls_ports: &[u16],
         state: &Path,
@@ -107,7 +107,7 @@ impl Checker<'_> {
         &mut self,
         given: &Spanned<ListenerTls>,
         path: &str,
-        of_servers: Vec<ServerCertificates>,
+        of_servers: Vec<ServerTls>,
         names: &[String],
         state: &Path,
     ) -> TlsSettings {
@@ -118,9 +118,7 @@ impl Checker<'_> {
         for (index, certificate) in items(&tls.certificates).iter().enumerate() {
             let path = format!("{path}.certificates[{index}]");
             let example = ["/etc/cloakroom/tls/site.pem", "/etc/cloakroom/tls/site.key"];
-            if let Some((chain, key)) = self.key_pair(certificate, &path, example) {
-                files.push(CertificateSettings { chain, key });
-            }
+            files.extend(self.key_pair(certificate, &path, example));
         }
         let self_signed = tls.self_signed.as_ref().filter(|switch| switch.value);
         match self_signed {
@@ -315,16 +313,21 @@ pub(super) fn collide(a: &Address, b: &Address) -> bool {
     a.port() == b.port() && a.port() != 0 && same_family && same_ip
 }
 
-/// The certificates of servers that answer on a listener.
-fn of_servers(servers: &[Server], listener: usize) -> Vec<ServerCertificates> {
+/// What servers that answer on a listener say of TLS.
+fn of_servers(servers: &[Server], listener: usize) -> Vec<ServerTls> {
     let listens = |server: &Server| {
         let named = server.listeners.as_ref();
         named.is_none_or(|named| named.iter().any(|one| one.listener == listener))
     };
     let servers = servers.iter().enumerate();
-    let with_some = servers.filter(|(_, one)| !one.certificates.is_empty() && listens(one));
-    with_some
-        .map(|(server, one)| ServerCertificates { server, files: one.certificates.clone() })
+    let says = |one: &Server| !one.certificates.is_empty() || one.tls != OwnTls::default();
+    servers
+        .filter(|(_, one)| says(one) && listens(one))
+        .map(|(server, one)| ServerTls {
+            server,
+            certificates: one.certificates.clone(),
+            own: one.tls.clone(),
+        })
         .collect()
 }
 

@@ -33,6 +33,7 @@ mod request_headers;
 mod returns;
 mod rewriting;
 mod routes;
+mod server_tls;
 mod servers;
 mod sessions;
 mod store;

@@ -54,6 +54,7 @@ impl Checker<'_> {
             let routes = routes.into_iter().map(|(_, route)| route).chain(own_sessions).collect();
             let patterns = names.iter().map(|name| self.pattern(&server, name)).collect();
             let certificates = self.server_certificates(&server);
+            let tls = self.server_tls(&server);
             let given = server.at.value;
             let field_names =
                 match (on(&given.ignore_invalid_headers), on(&given.underscores_in_headers)) {
@@ -66,6 +67,7 @@ impl Checker<'_> {
                 names,
                 listeners,
                 certificates,
+                tls,
                 field_names,
                 head_limits,
                 patterns,
@@ -80,10 +82,9 @@ impl Checker<'_> {
         let example = ["/etc/cloakroom/tls/site.pem", "/etc/cloakroom/tls/site.key"];
         let path = server.at.path_of("certificates");
         let given = items(&server.at.value.certificates).iter().enumerate();
-        let pairs: Vec<_> = given
-            .map(|(index, pair)| self.key_pair(pair, &format!("{path}[{index}]"), example))
-            .collect();
-        pairs.into_iter().flatten().map(|(chain, key)| CertificateSettings { chain, key }).collect()
+        given
+            .filter_map(|(index, pair)| self.key_pair(pair, &format!("{path}[{index}]"), example))
+            .collect()
     }
 
     /// The listeners that a server names by their addresses: `0.0.0.0:443`, and `default_server`

@@ -282,6 +282,7 @@ impl Checker<'_> {
                 self.certificate(
                     (&files.0, at(certificate), "store.tls.certificate"),
                     (&files.1, at(key), "store.tls.key"),
+                    None,
                 );
                 Some(ClientCertificate { certificate: files.0, key: files.1 })
             }

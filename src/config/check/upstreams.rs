@@ -12,6 +12,7 @@ use crate::config::value::name::{host, identifier};
 use crate::config::value::path::normal;
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
+use crate::listen::CertificateSettings;
 use crate::routing::host::Host;
 use crate::upstream::{
     Address, Balance, ClientCertificate, EndpointSettings, Limits, NextUpstream, Protocol,
@@ -321,8 +322,9 @@ impl Checker<'_> {
         });
         let certificate = tls.certificate.as_ref().and_then(|given| {
             let example = ["/etc/cloakroom/tls/client.pem", "/etc/cloakroom/tls/client.key"];
-            let (chain, key) = self.key_pair(given, &format!("{path}.certificate"), example)?;
-            Some(ClientCertificate { chain, key })
+            let files = self.key_pair(given, &format!("{path}.certificate"), example)?;
+            let CertificateSettings { chain, key, password_file } = files;
+            Some(ClientCertificate { chain, key, password_file })
         });
         Some(TlsSettings { server_name: server_name?, ca, certificate })
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     AccessLog, AddedField, Certificate, CrossSite, Given, LimitConn, LimitExcept, LimitReq, List,
-    Named, OnStoreDown, Several, ShortOr, Step, Text, Texts,
+    Named, OnStoreDown, ServerTls, Several, ShortOr, Step, Text, Texts,
 };
 
 /// A key that is inherited.
@@ -191,6 +191,7 @@ levels! {
         large_client_header_buffers: Text,
         client_header_timeout: Text,
         max_headers: Given<u32>,
+        tls: Given<ServerTls>,
         ignore_invalid_headers: Given<bool>,
         underscores_in_headers: Given<bool>,
         routes: List<Route>,

@@ -3,12 +3,12 @@
 use super::Folders;
 use super::keys;
 use super::limits;
-use super::listeners::{Listeners, certificates};
+use super::listeners::Listeners;
 use super::notes::Notes;
 use super::routes::{self, Level, Made};
 use super::scope::Scope;
-use super::scripts;
 use super::upstreams::Upstreams;
+use super::{scripts, tls};
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::{Directive, Tree};
 use crate::import::value::number::size;
@@ -201,9 +201,15 @@ fn server(
     field_names(&mut map, &scope, made.as_nginx);
     head_limits(&mut map, &scope, made.as_nginx);
     let is_tls = listeners.has_tls(&named);
-    let pairs = if is_tls { certificates(&scope, made.conf, notes) } else { Vec::new() };
-    if !pairs.is_empty() {
-        map.add("certificates", Yaml::List(pairs));
+    if is_tls {
+        let pairs = tls::certificates(&scope, made.conf, notes);
+        if !pairs.is_empty() {
+            map.add("certificates", Yaml::List(pairs));
+        }
+        let own = tls::own(&scope, made.conf);
+        if !own.is_empty() {
+            map.add("tls", Yaml::Map(own));
+        }
     }
     map.extend(keys::keys(block, Level::Server, made, notes));
     let steps = scripts::steps(block, Level::Server, &scope, made, notes);

@@ -18,7 +18,6 @@ struct Listener {
     is_tls: bool,
     is_http2: bool,
     proxy_protocol: bool,
-    min_version: Option<&'static str>,
 }
 
 impl Listeners {
@@ -65,7 +64,6 @@ impl Listeners {
                     is_tls: false,
                     is_http2: false,
                     proxy_protocol: false,
-                    min_version: None,
                 });
                 self.0.len() - 1
             }
@@ -74,13 +72,6 @@ impl Listeners {
         listener.is_tls |= listen.ssl || all_tls;
         listener.is_http2 |= listen.http2 || scope.is_on("http2");
         listener.proxy_protocol |= listen.proxy_protocol;
-        if !listener.is_tls {
-            return;
-        }
-        if let Some(protocols) = scope.find("ssl_protocols") {
-            let has_12 = protocols.args.iter().any(|word| word.text == "TLSv1.2");
-            listener.min_version = Some(if has_12 { "1.2" } else { "1.3" });
-        }
     }
 
     /// Whether one of these, as a server names them, speaks TLS.
@@ -101,11 +92,7 @@ impl Listener {
         let mut listener = Map::default();
         listener.add("address", Yaml::text(self.address));
         if self.is_tls {
-            let mut tls = Map::default();
-            if let Some(version) = self.min_version {
-                tls.add("min_version", Yaml::text(version));
-            }
-            listener.add("tls", Yaml::Map(tls));
+            listener.add("tls", Yaml::Map(Map::default()));
             let protocols: &[&str] =
                 if self.is_http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
             listener.add("protocols", Yaml::texts(protocols.iter().copied()));
@@ -117,24 +104,6 @@ impl Listener {
         }
         Yaml::Map(listener)
     }
-}
-
-/// A server's certificates with their keys.
-pub fn certificates(scope: &Scope<'_>, folder: &str, notes: &mut Notes) -> Vec<Yaml> {
-    let (chains, keys) = (scope.all("ssl_certificate"), scope.all("ssl_certificate_key"));
-    let pairs = chains.into_iter().zip(keys).filter_map(|(directive, key)| {
-        let (chain, key) = (directive.first()?, key.first()?);
-        if [chain, key].iter().any(|path| path.contains('$') || path.starts_with("data:")) {
-            let text = "certificates are read at the start: name files without variables";
-            notes.say(Matter::Left, directive, text);
-            return None;
-        }
-        let mut pair = Map::default();
-        pair.add("chain", Yaml::text(within(folder, chain)));
-        pair.add("key", Yaml::text(within(folder, key)));
-        Some(Yaml::Map(pair))
-    });
-    pairs.collect()
 }
 
 /// The addresses that one `listen` names.

@@ -16,6 +16,7 @@ mod page;
 mod routes;
 mod scope;
 mod scripts;
+mod tls;
 mod upstreams;
 
 pub use notes::{Matter, Note};

@@ -166,7 +166,7 @@ fn fields_for_workers_are_taken_but_for_what_is_set_by_itself() {
 /// What guards a place must not be lost: it is closed, whatever level says so.
 #[test]
 fn a_place_whose_guard_is_not_taken_is_closed() {
-    let http = "server { ssl_verify_client on; location / { proxy_pass http://127.0.0.1:1; } }";
+    let http = "server { auth_jwt on; location / { proxy_pass http://127.0.0.1:1; } }";
     let translation = read(http);
     assert!(translation.yaml.contains("return: \"403\""), "{}", translation.yaml);
     assert!(!translation.yaml.contains("upstream:"), "{}", translation.yaml);

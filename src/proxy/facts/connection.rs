@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Told, put, seconds, show};
+use super::{Told, certificate, put, seconds, show};
 use crate::listen::{Info, Protocol};
 use crate::variables::name::Builtin;
 
@@ -63,19 +63,14 @@ pub(super) fn builtin(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
 }
 
 fn of_tls(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
-    let is_of_tls = matches!(
-        name,
-        Builtin::SslProtocol
-            | Builtin::SslCipher
-            | Builtin::SslServerName
-            | Builtin::SslSessionReused
-            | Builtin::SslAlpnProtocol
-            | Builtin::SslClientVerify
-    );
-    let Some(tls) = info.tls().filter(|_| is_of_tls) else { return is_of_tls.then_some(false) };
+    if !name.is_of_tls() {
+        return None;
+    }
+    let Some(tls) = info.tls() else { return Some(false) };
     Some(match name {
         Builtin::SslProtocol => put(out, Some(tls.version.as_bytes())),
         Builtin::SslCipher => put(out, Some(openssl_name(tls.cipher).as_bytes())),
+        Builtin::SslCurve => put(out, Some(openssl_curve(tls.curve).as_bytes())),
         Builtin::SslServerName => put(out, tls.server_name.as_deref().map(str::as_bytes)),
         Builtin::SslSessionReused => put(out, Some(if tls.resumed { b"r" } else { b"." })),
         Builtin::SslAlpnProtocol => put(
@@ -85,14 +80,24 @@ fn of_tls(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
                 Protocol::Http2 => b"h2",
             }),
         ),
-        _ => put(
-            out,
-            Some(match tls.client_certificate {
-                Some(_) => b"SUCCESS",
-                None => b"NONE",
-            }),
-        ),
+        Builtin::SslClientVerify => match tls.client.as_ref().map(|client| client.verdict) {
+            None => put(out, Some(b"NONE")),
+            Some(Ok(())) => put(out, Some(b"SUCCESS")),
+            Some(Err(flaw)) => put(out, Some(format!("FAILED:{}", flaw.text()).as_bytes())),
+        },
+        _ => match &tls.client {
+            Some(client) => certificate::builtin(&client.der, name, out),
+            None => false,
+        },
     })
+}
+
+/// A group of key exchange as OpenSSL, and so nginx, spells it.
+fn openssl_curve(name: &str) -> &str {
+    match name {
+        "secp256r1" => "prime256v1",
+        name => name,
+    }
 }
 
 /// A cipher suite as OpenSSL, and so nginx, spells it.

@@ -3,6 +3,7 @@
 //!
 //! Session cookies and tickets are masked whoever asks, so that no map carries one into a log.
 
+mod certificate;
 mod connection;
 mod cookies;
 mod refused;

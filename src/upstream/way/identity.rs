@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::transport::private_key::{self, KeyError, Passwords};
 use crate::upstream::ClientCertificate;
 
 /// Why there is no certificate to show. No message has a line of a file in it.
@@ -17,8 +18,8 @@ pub enum IdentityError {
     Unreadable { key: &'static str, file: PathBuf, reason: io::Error },
     #[error("chain: {} holds no certificates in PEM", .0.display())]
     NoCertificate(PathBuf),
-    #[error("key: {} holds no private key in PEM that is not encrypted", .0.display())]
-    NoKey(PathBuf),
+    #[error("key: {} {reason}", key.display())]
+    NoKey { key: PathBuf, reason: KeyError },
     #[error("key: {} cannot be used with its chain: {reason}", key.display())]
     Unusable { key: PathBuf, reason: rustls::Error },
 }
@@ -33,7 +34,7 @@ impl IdentityError {
 pub(super) fn read(
     files: &ClientCertificate,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), IdentityError> {
-    let ClientCertificate { chain, key } = files;
+    let ClientCertificate { chain, key, password_file } = files;
     let text = read_file("chain", chain)?;
     let certificates = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<Vec<_>, _>>()
@@ -41,8 +42,10 @@ pub(super) fn read(
         .filter(|found| !found.is_empty())
         .ok_or_else(|| IdentityError::NoCertificate(chain.clone()))?;
     let text = Zeroizing::new(read_file("key", key)?);
-    let private =
-        PrivateKeyDer::from_pem_slice(&text).map_err(|_| IdentityError::NoKey(key.clone()))?;
+    let passwords = password_file.as_deref().map(|file| read_file("password_file", file));
+    let passwords = passwords.transpose()?.map(Passwords::new);
+    let private = private_key::read(&text, passwords.as_ref())
+        .map_err(|reason| IdentityError::NoKey { key: key.clone(), reason })?;
     Ok((certificates, private))
 }
 

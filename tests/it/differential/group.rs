@@ -1,5 +1,8 @@
 //! A configuration of nginx's and what is asked of it.
 
+use std::sync::Arc;
+
+use crate::support::authority::Identity;
 use crate::support::http::response;
 use crate::support::origin::Request;
 
@@ -31,6 +34,8 @@ pub struct Case {
     pub is_elsewhere: bool,
     /// Over TLS, for this name.
     pub tls: Option<&'static str>,
+    /// With this certificate of the client's.
+    pub shows: Option<Arc<Identity>>,
     /// Why the two may not be alike.
     pub differs: Option<&'static str>,
 }
@@ -106,7 +111,7 @@ impl Group {
     /// Bytes as they are; what is in them has to make the server close in the end.
     pub fn raw(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let raw = bytes.as_ref().to_vec();
-        self.cases.push(Case { raw, is_elsewhere: false, tls: None, differs: None });
+        self.cases.push(Case { raw, is_elsewhere: false, tls: None, shows: None, differs: None });
         self
     }
 
@@ -120,6 +125,12 @@ impl Group {
     pub fn over_tls(mut self, name: &'static str) -> Self {
         self.last().is_elsewhere = true;
         self.last().tls = Some(name);
+        self
+    }
+
+    /// The last case, over TLS, shows this certificate.
+    pub fn showing(mut self, identity: &Arc<Identity>) -> Self {
+        self.last().shows = Some(identity.clone());
         self
     }
 

@@ -97,6 +97,9 @@ impl<'a> Side<'a> {
         if let Some(name) = case.tls {
             dial = dial.tls(name);
         }
+        if let Some(identity) = &case.shows {
+            dial = dial.config(identity.client());
+        }
         let mut connection = dial.connect().await;
         let (answers, end) = exchange(&mut connection, &case.raw).await;
         let seen = self.workers.seen(before);

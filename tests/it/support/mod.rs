@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod apps;
+pub mod authority;
 pub mod browser;
 pub mod chromium;
 pub mod client;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use base64::Engine;
 use rcgen::PublicKeyData;
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
 };
 use sha2::{Digest, Sha256};
@@ -35,12 +36,7 @@ pub fn client_config_as(
     alpn: &[&str],
     versions: &[&'static SupportedProtocolVersion],
 ) -> Arc<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(versions)
-        .expect("the provider speaks these versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(BelieveEverybody(provider)));
+    let builder = anybody(versions);
     let mut config = match certificate {
         None => builder.with_no_client_auth(),
         Some(certificate) => builder
@@ -49,6 +45,18 @@ pub fn client_config_as(
     };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)
+}
+
+/// A client that takes any certificate, and may show one.
+pub fn anybody(
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .expect("the provider speaks these versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(BelieveEverybody(provider)))
 }
 
 /// A self-signed certificate.

@@ -16,7 +16,7 @@ fn certificate(
     let (certificate, key) = issuer.issue("proxy.internal");
     let chain = write(directory, "client.pem", &certificate.pem());
     let key = write(directory, "client.key", &key.serialize_pem());
-    (certificate.der().clone(), ClientCertificate { chain, key })
+    (certificate.der().clone(), ClientCertificate { chain, key, password_file: None })
 }
 
 /// TLS that believes this authority.
@@ -71,6 +71,7 @@ fn files_that_cannot_be_used_are_an_error_at_start() {
     let with = |chain: &PathBuf, key: &PathBuf| ClientCertificate {
         chain: chain.clone(),
         key: key.clone(),
+        password_file: None,
     };
     for (files, expected) in [
         (with(&none, &good.key), ["tls.certificate.chain: ", "none: No such file"]),
