@@ -426,8 +426,14 @@ pub struct UpstreamTimeouts {
 #[serde(deny_unknown_fields)]
 pub struct UpstreamTls {
     pub server_name: Text,
+    pub send_server_name: Given<bool>,
+    pub verify: Given<bool>,
     pub ca: Text,
+    pub verify_depth: Given<u32>,
+    pub crl: Text,
     pub certificate: Given<Certificate>,
+    pub protocols: List<String>,
+    pub session_reuse: Given<bool>,
 }
 
 /// `upstreams.*.health_check`

@@ -156,10 +156,48 @@ impl Default for Timeouts {
 pub struct TlsSettings {
     /// The name that is sent and verified.
     pub server_name: String,
+    pub sends_name: bool,
     /// A PEM bundle of authorities in place of the system's.
     pub ca: Option<PathBuf>,
+    pub verifies: Verifies,
     /// What workers get to see that ask for a client's certificate.
     pub certificate: Option<ClientCertificate>,
+    /// Versions that are spoken.
+    pub versions: Vec<TlsVersion>,
+    pub resumes: bool,
+}
+
+/// By which rules a worker's certificate is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verifies {
+    /// The TLS library's.
+    Strictly,
+    /// OpenSSL's, and so nginx's: so many certificates may stand between it and one that is trusted.
+    AsOpenSsl { depth: usize, lists: Option<PathBuf> },
+    /// Anybody is believed (nginx `proxy_ssl_verify off`).
+    Nothing,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl TlsSettings {
+    /// Verified by this name.
+    pub fn new(server_name: impl Into<String>) -> Self {
+        Self {
+            server_name: server_name.into(),
+            sends_name: true,
+            ca: None,
+            verifies: Verifies::Strictly,
+            certificate: None,
+            versions: vec![TlsVersion::Tls12, TlsVersion::Tls13],
+            resumes: true,
+        }
+    }
 }
 
 /// A certificate chain with its private key, both PEM.

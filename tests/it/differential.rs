@@ -23,6 +23,7 @@ mod secure;
 mod served;
 mod trying;
 mod verified;
+mod workers;
 
 use group::Group;
 
@@ -56,6 +57,7 @@ themes! {
     served
     trying
     verified
+    workers
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod store;
 mod store_tests;
 mod stream;
 mod subjects;
+mod upstream_tls;
 mod upstreams;
 mod variables;
 mod worker_answers;

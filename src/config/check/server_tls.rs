@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 
-use crate::config::schema::{self, Text};
+use serde_saphyr::Spanned;
+
+use crate::config::schema::{self, Given, Text};
 use crate::config::value::{Flaw, choice};
 use crate::listen::{OwnTls, TlsVersion, TrustFiles, VerifyClients, VerifyMode};
 
 use super::cursor::{At, ServerAt};
-use super::{Checker, at, items, on};
+use super::{Checker, at, on};
 
 /// Certificates between a client's own and one that is trusted, where nobody says (nginx's number).
-const DEPTH: u32 = 1;
+pub(super) const DEPTH: usize = 1;
 /// More are no chain.
-const DEPTH_MAX: u32 = 100;
+const DEPTH_MAX: usize = 100;
 
 impl Checker<'_> {
     pub(super) fn server_tls(&mut self, server: &ServerAt<'_>) -> OwnTls {
@@ -37,13 +39,7 @@ impl Checker<'_> {
         let authorities = self.trusted_file(tls, "client_certificate", &given.client_certificate);
         let trusted = self.trusted_file(tls, "trusted_certificate", &given.trusted_certificate);
         let lists = given.crl.as_ref().map(|file| self.path(&file.value));
-        let depth = given.verify_depth.as_ref().map_or(DEPTH, |depth| {
-            if depth.value > DEPTH_MAX {
-                let flaw = Flaw::new("is no depth", format!("0 to {DEPTH_MAX}"));
-                self.error(at(depth), &tls.path_of("verify_depth"), flaw);
-            }
-            depth.value.min(DEPTH_MAX)
-        });
+        let depth = self.depth(&given.verify_depth, &tls.path_of("verify_depth"), DEPTH);
         let mode = tls.key("verify_client", &given.verify_client)?;
         let chosen = self.read(Some(&mode), |text| choice(text, "way to verify clients", &MODES));
         let chosen = chosen.flatten()?;
@@ -51,9 +47,21 @@ impl Checker<'_> {
             let help = "add `client_certificate: FILE`, the authorities that issue them";
             self.error_at(&mode, Flaw::new("has nobody to believe", help));
         }
-        let depth = usize::try_from(depth).unwrap_or_default();
         let files = TrustFiles { authorities, trusted, lists, depth };
         Some(VerifyClients { mode: chosen, files })
+    }
+
+    /// How many certificates may stand between one that is shown and one that is trusted.
+    pub(super) fn depth(&mut self, given: &Given<u32>, path: &str, default: usize) -> usize {
+        let Some(depth) = given else { return default };
+        match usize::try_from(depth.value) {
+            Ok(known) if known <= DEPTH_MAX => known,
+            _ => {
+                let flaw = Flaw::new("is no depth", format!("write 0 to {DEPTH_MAX}"));
+                self.error(at(depth), path, flaw);
+                default
+            }
+        }
     }
 
     fn trusted_file(
@@ -69,11 +77,16 @@ impl Checker<'_> {
     }
 
     fn tls_versions(&mut self, tls: &At<'_, schema::ServerTls>) -> Option<Vec<TlsVersion>> {
+        let list = tls.key("protocols", &tls.value.protocols)?;
+        Some(self.versions(&list))
+    }
+
+    /// Versions of TLS, as nginx calls them.
+    pub(super) fn versions(&mut self, list: &At<'_, Vec<Spanned<String>>>) -> Vec<TlsVersion> {
         const VERSIONS: [(&str, TlsVersion); 2] =
             [("TLSv1.2", TlsVersion::Tls12), ("TLSv1.3", TlsVersion::Tls13)];
-        let list = tls.key("protocols", &tls.value.protocols)?;
-        if items(&tls.value.protocols).is_empty() {
-            self.error_at(&list, Flaw::new("is empty", "write `[TLSv1.2, TLSv1.3]`"));
+        if list.value.is_empty() {
+            self.error_at(list, Flaw::new("is empty", "write `[TLSv1.2, TLSv1.3]`"));
         }
         let mut versions = Vec::new();
         for given in list.items() {
@@ -83,6 +96,6 @@ impl Checker<'_> {
                 Err(flaw) => self.error_at(&given, flaw),
             }
         }
-        Some(versions)
+        versions
     }
 }

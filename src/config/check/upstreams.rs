@@ -5,18 +5,16 @@ use std::time::Duration;
 use serde_saphyr::Spanned;
 
 use crate::config::schema::{
-    Endpoint, File, List, Route, ShortOr, Step, Upstream, UpstreamTimeouts, UpstreamTls,
+    Endpoint, File, List, Route, ShortOr, Step, Upstream, UpstreamTimeouts,
 };
 use crate::config::value::address::{Place, endpoint};
-use crate::config::value::name::{host, identifier};
+use crate::config::value::name::identifier;
 use crate::config::value::path::normal;
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
-use crate::listen::CertificateSettings;
 use crate::routing::host::Host;
 use crate::upstream::{
-    Address, Balance, ClientCertificate, EndpointSettings, Limits, NextUpstream, Protocol,
-    Timeouts, TlsSettings, UpstreamSettings,
+    Address, Balance, EndpointSettings, Limits, NextUpstream, Protocol, Timeouts, UpstreamSettings,
 };
 use crate::variables::template::Template;
 
@@ -302,30 +300,5 @@ impl Checker<'_> {
             write: read(&given.write, "write", default.write),
             keepalive: read(&given.keepalive, "keepalive", default.keepalive),
         }
-    }
-
-    /// Without a name nothing would be verified, so there is none without.
-    fn upstream_tls(&mut self, given: &Spanned<UpstreamTls>, path: &str) -> Option<TlsSettings> {
-        let tls = &given.value;
-        let server_name = self.required(
-            &tls.server_name,
-            at(given),
-            &format!("{path}.server_name"),
-            "app.internal",
-            host,
-        );
-        let ca_path = format!("{path}.ca");
-        let ca = tls.ca.as_ref().map(|ca| {
-            let file = self.path(&ca.value);
-            self.authorities(&file, at(ca), &ca_path);
-            file
-        });
-        let certificate = tls.certificate.as_ref().and_then(|given| {
-            let example = ["/etc/cloakroom/tls/client.pem", "/etc/cloakroom/tls/client.key"];
-            let files = self.key_pair(given, &format!("{path}.certificate"), example)?;
-            let CertificateSettings { chain, key, password_file } = files;
-            Some(ClientCertificate { chain, key, password_file })
-        });
-        Some(TlsSettings { server_name: server_name?, ca, certificate })
     }
 }

@@ -80,7 +80,11 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "ssl_conf_command"
         | "ssl_early_data"
         | "ssl_dyn_rec_enable" => (Matter::Meaningless, CIPHERS),
-        "ssl_ciphers" | "proxy_ssl_ciphers" => (Matter::Different, CIPHERS),
+        "ssl_ciphers"
+        | "proxy_ssl_ciphers"
+        | "grpc_ssl_ciphers"
+        | "proxy_ssl_conf_command"
+        | "grpc_ssl_conf_command" => (Matter::Different, CIPHERS),
         "client_body_temp_path"
         | "proxy_temp_path"
         | "fastcgi_temp_path"

@@ -151,7 +151,9 @@ fn pass(
     let named = |name: &str| block.iter().find(|directive| directive.name.text == name);
     if let Some(grpc) = named("grpc_pass") {
         match passed_by_grpc(grpc.first().unwrap_or_default()) {
-            Some(to) => route.add("upstream", Yaml::text(made.upstreams.need(&to, scope))),
+            Some(to) => {
+                route.add("upstream", Yaml::text(made.upstreams.need(&to, scope, made.conf, notes)))
+            }
             None => notes.say(Matter::Left, grpc, "no variable names a worker that speaks gRPC"),
         }
         return;
@@ -159,7 +161,7 @@ fn pass(
     let Some(pass) = named("proxy_pass") else { return };
     let text = pass.first().unwrap_or_default();
     let Some(to) = passed(text).filter(|_| !text.contains('$')) else {
-        made.upstreams.need_all(scope);
+        made.upstreams.need_all(scope, made.conf, notes);
         if scope.find("resolver").is_some() {
             let text =
                 "names are looked up at start: one that no upstream has is answered with 502";
@@ -167,7 +169,7 @@ fn pass(
         }
         return route.add("proxy_pass", Yaml::text(text));
     };
-    route.add("upstream", Yaml::text(made.upstreams.need(&to, scope)));
+    route.add("upstream", Yaml::text(made.upstreams.need(&to, scope, made.conf, notes)));
     match to.uri {
         Some(_) if path.is_none() => {
             let text = "the path is forwarded as it came, without being replaced";

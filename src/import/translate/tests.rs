@@ -79,14 +79,14 @@ fn locations_that_ask_for_other_deadlines_get_upstreams_of_their_own() {
     let translation = read(
         "proxy_read_timeout 1m;\nupstream app { server a:1; }\nserver {\n\
          location / { proxy_pass http://app; }\nlocation /slow/ { proxy_pass http://app/x/; \
-         proxy_read_timeout 5m; }\nlocation /tls/ { proxy_pass https://b.example:8443; }\n}",
+         proxy_read_timeout 5m; }\nlocation /tls/ { proxy_pass https://b.example:8443; }\nlocation /name/ { proxy_pass \
+         https://b.example:8443; proxy_ssl_server_name on; }\n}",
     );
+    assert!(translation.yaml.contains("server_name: b.example"), "{}", translation.yaml);
     let left: Vec<_> =
         translation.notes.iter().filter(|note| note.matter == Matter::Left).collect();
     assert!(left.is_empty(), "{left:?}");
-    for line in
-        ["  app:\n", "  app_2:\n", "read: 60s", "read: 300s", "uri: /x/", "server_name: b.example"]
-    {
+    for line in ["  app:\n", "  app_2:\n", "read: 60s", "read: 300s", "uri: /x/", "verify: false"] {
         assert!(translation.yaml.contains(line), "{line}: {}", translation.yaml);
     }
 }

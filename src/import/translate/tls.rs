@@ -1,4 +1,4 @@
-//! What nginx's servers say of TLS to clients.
+//! What nginx's servers say of TLS to clients, and what locations say of TLS to workers.
 
 use super::listeners::within;
 use super::notes::{Matter, Notes};
@@ -48,15 +48,93 @@ pub fn own(scope: &Scope<'_>, folder: &str) -> Map {
             tls.add("verify_depth", Yaml::Plain(depth.to_owned()));
         }
     }
-    if let Some(protocols) = scope.find("ssl_protocols") {
-        let spoken = ["TLSv1.2", "TLSv1.3"];
-        let spoken = spoken.into_iter().filter(|v| protocols.args.iter().any(|w| w.text == *v));
-        let spoken: Vec<&str> = spoken.collect();
-        // Older ones are not spoken by anybody who is careful; the newest is, then.
-        let spoken = if spoken.is_empty() { vec!["TLSv1.3"] } else { spoken };
-        if spoken.len() == 1 {
-            tls.add("protocols", Yaml::texts(spoken));
-        }
+    if let Some(spoken) = versions(scope, "ssl_protocols") {
+        tls.add("protocols", spoken);
     }
     tls
+}
+
+/// How TLS is spoken to a worker: in nginx nobody is verified, and no name is sent, unless that is said.
+pub fn to_workers(
+    module: &str,
+    host: &str,
+    scope: &Scope<'_>,
+    folder: &str,
+    notes: &mut Notes,
+) -> Map {
+    let named = |name: &str| format!("{module}_ssl_{name}");
+    let value = |name: &str| scope.value(&named(name)).filter(|value| !value.is_empty());
+    let file = |name: &str| value(name).map(|file| Yaml::text(within(folder, file)));
+    let is_on = |name: &str| scope.is_on(&named(name));
+    let mut tls = Map::default();
+    let (verifies, sends_name) = (is_on("verify"), is_on("server_name"));
+    let mut name = value("name").unwrap_or("$proxy_host");
+    if name.contains('$') && name != "$proxy_host" {
+        if let Some(directive) = scope.find(&named("name")) {
+            let text = "a connection's name is that of its upstream: write it without variables";
+            notes.say(Matter::Different, directive, text);
+        }
+        name = "$proxy_host";
+    }
+    if verifies || sends_name {
+        let name = if name == "$proxy_host" { host } else { name };
+        let name = if name.starts_with("unix:") { "localhost" } else { without_port(name) };
+        tls.add("server_name", Yaml::text(name));
+    }
+    if !sends_name {
+        tls.add("send_server_name", Yaml::on(false));
+    }
+    match verifies {
+        false => tls.add("verify", Yaml::on(false)),
+        true => {
+            for (key, file) in [("ca", file("trusted_certificate")), ("crl", file("crl"))] {
+                file.into_iter().for_each(|file| tls.add(key, file));
+            }
+            let depth = value("verify_depth").unwrap_or("1").to_owned();
+            tls.add("verify_depth", Yaml::Plain(depth));
+        }
+    }
+    if let (Some(chain), Some(key)) = (value("certificate"), value("certificate_key")) {
+        let directive = scope.find(&named("certificate"));
+        match directive.filter(|_| [chain, key].iter().any(|path| path.contains('$'))) {
+            Some(directive) => {
+                let text = "certificates are read at the start: name files without variables";
+                notes.say(Matter::Left, directive, text);
+            }
+            None => {
+                let mut pair = Map::default();
+                pair.add("chain", Yaml::text(within(folder, chain)));
+                pair.add("key", Yaml::text(within(folder, key)));
+                file("password_file").into_iter().for_each(|it| pair.add("password_file", it));
+                tls.add("certificate", Yaml::Map(pair));
+            }
+        }
+    }
+    if let Some(spoken) = versions(scope, &named("protocols")) {
+        tls.add("protocols", spoken);
+    }
+    if value("session_reuse").is_some_and(|word| word.eq_ignore_ascii_case("off")) {
+        tls.add("session_reuse", Yaml::on(false));
+    }
+    tls
+}
+
+/// The versions that a directive names, where those are not all that are spoken here.
+fn versions(scope: &Scope<'_>, name: &str) -> Option<Yaml> {
+    let protocols = scope.find(name)?;
+    let is_named = |version: &&str| protocols.args.iter().any(|word| word.text == *version);
+    let spoken: Vec<&str> = ["TLSv1.2", "TLSv1.3"].into_iter().filter(is_named).collect();
+    match spoken.as_slice() {
+        // Older ones are not spoken by anybody who is careful; the newest is, then.
+        [] => Some(Yaml::texts(["TLSv1.3"])),
+        [one] => Some(Yaml::texts([*one])),
+        _ => None,
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::notes::{Matter, Notes};
 use super::scope::Scope;
+use super::tls;
 use super::unknown;
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::Directive;
@@ -23,8 +24,8 @@ pub struct Upstreams {
 struct Need {
     host: String,
     is_http2: bool,
-    /// The name that the endpoints' certificates must have.
-    tls: Option<String>,
+    /// How TLS is spoken to the endpoints.
+    tls: Option<Map>,
     /// To connect, to read, to write.
     timeouts: [Option<String>; 3],
     /// What sends requests on to another endpoint.
@@ -101,13 +102,16 @@ impl Upstreams {
     }
 
     /// The name of the upstream that a location needs.
-    pub fn need(&mut self, passed: &Passed<'_>, scope: &Scope<'_>) -> String {
+    pub fn need(
+        &mut self,
+        passed: &Passed<'_>,
+        scope: &Scope<'_>,
+        conf: &str,
+        notes: &mut Notes,
+    ) -> String {
         let module = if passed.is_grpc { "grpc" } else { "proxy" };
         let named = |name: &str| format!("{module}_{name}");
-        let tls = passed.is_tls.then(|| {
-            let name = scope.value(&named("ssl_name")).filter(|name| !name.contains('$'));
-            without_port(name.unwrap_or(passed.host)).to_owned()
-        });
+        let tls = passed.is_tls.then(|| tls::to_workers(module, passed.host, scope, conf, notes));
         let timeouts = ["connect_timeout", "read_timeout", "send_timeout"];
         let timeouts = timeouts.map(|name| scope.time(&named(name)));
         let next = scope.find(&named("next_upstream")).map_or(Vec::new(), |directive| {
@@ -138,11 +142,12 @@ impl Upstreams {
     }
 
     /// Every block, where variables may name any.
-    pub fn need_all(&mut self, scope: &Scope<'_>) {
+    pub fn need_all(&mut self, scope: &Scope<'_>, conf: &str, notes: &mut Notes) {
         let names: Vec<String> = self.blocks.keys().cloned().collect();
         for host in names {
             if !self.needed.iter().any(|(need, name)| need.host == host && *name == host) {
-                self.need(&Passed { is_tls: false, is_grpc: false, host: &host, uri: None }, scope);
+                let passed = Passed { is_tls: false, is_grpc: false, host: &host, uri: None };
+                self.need(&passed, scope, conf, notes);
             }
         }
     }
@@ -174,10 +179,8 @@ impl Upstreams {
                 upstream.add("timeouts", Yaml::Map(given));
             }
             let has_tls = tls.is_some();
-            if let Some(server_name) = tls {
-                let mut given = Map::default();
-                given.add("server_name", Yaml::text(server_name));
-                upstream.add("tls", Yaml::Map(given));
+            if let Some(tls) = tls {
+                upstream.add("tls", Yaml::Map(tls));
             }
             let known_as = known_as(&host, if has_tls { 443 } else { 80 });
             if known_as != name {
@@ -247,13 +250,6 @@ fn known_as(host: &str, port: u16) -> String {
         _ if host.starts_with("unix:") => "localhost".to_owned(),
         Some(name) if !name.contains(':') || name.ends_with(']') => name.to_owned(),
         _ => host.to_owned(),
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
     }
 }
 

@@ -121,6 +121,11 @@ pub enum TrustError {
     Damaged(PathBuf),
 }
 
+/// Whether a certificate is that of a public key, in the form that certificates have it in.
+pub fn has_key(der: &[u8], public: &[u8]) -> bool {
+    Cert::read(der).is_some_and(|cert| cert.parsed().tbs_certificate.subject_pki.raw == public)
+}
+
 /// What certificates are verified against.
 pub struct Trust {
     authorities: Vec<Authority>,

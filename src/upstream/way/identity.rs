@@ -3,12 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustls::InconsistentKeys;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::transport::private_key::{self, KeyError, Passwords};
+use crate::transport::x509;
 use crate::upstream::ClientCertificate;
 
 /// Why there is no certificate to show. No message has a line of a file in it.
@@ -24,16 +28,11 @@ pub enum IdentityError {
     Unusable { key: PathBuf, reason: rustls::Error },
 }
 
-impl IdentityError {
-    pub(super) fn unusable(files: &ClientCertificate, reason: rustls::Error) -> Self {
-        Self::Unusable { key: files.key.clone(), reason }
-    }
-}
-
 /// Reads both files.
 pub(super) fn read(
     files: &ClientCertificate,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), IdentityError> {
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, IdentityError> {
     let ClientCertificate { chain, key, password_file } = files;
     let text = read_file("chain", chain)?;
     let certificates = CertificateDer::pem_slice_iter(&text)
@@ -46,7 +45,14 @@ pub(super) fn read(
     let passwords = passwords.transpose()?.map(Passwords::new);
     let private = private_key::read(&text, passwords.as_ref())
         .map_err(|reason| IdentityError::NoKey { key: key.clone(), reason })?;
-    Ok((certificates, private))
+    let unusable = |reason| IdentityError::Unusable { key: key.clone(), reason };
+    let signing = provider.key_provider.load_private_key(private).map_err(unusable)?;
+    // A key that cannot tell its public half is used as it is.
+    let fits = signing.public_key().is_none_or(|public| x509::has_key(&certificates[0], &public));
+    if !fits {
+        return Err(unusable(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)));
+    }
+    Ok(CertifiedKey::new(certificates, signing))
 }
 
 fn read_file(key: &'static str, file: &Path) -> Result<Vec<u8>, IdentityError> {

@@ -2,20 +2,26 @@
 //! upstream, and for an endpoint when one first connects to it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::os::unix::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
 use super::identity::{self, IdentityError};
 use super::trust::{self, TrustError};
+use crate::transport::x509::{self, NameCheck, Trust, TrustFiles, VerifyServers};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::{Address, Protocol, Timeouts, TlsSettings, UpstreamSettings};
+use crate::upstream::{
+    Address, Protocol, Timeouts, TlsSettings, TlsVersion, UpstreamSettings, Verifies,
+};
 
 /// Endpoints that may be gone are forgotten with all others when there are so many.
 const TARGETS_MAX: usize = 4096;
@@ -29,7 +35,7 @@ pub struct Ways {
 pub(super) struct Way {
     pub(super) timeouts: Timeouts,
     pub(super) protocol: Protocol,
-    tls: Option<(ClientConfig, ServerName<'static>)>,
+    tls: Option<Client>,
     #[cfg(test)]
     pub(super) known: Vec<Endpoint>,
     /// By the endpoints' ids.
@@ -40,6 +46,13 @@ pub(super) struct Way {
 pub(super) struct Target {
     pub(super) address: Address,
     pub(super) tls: Option<Tls>,
+}
+
+/// What the handshakes of an upstream have in common.
+struct Client {
+    config: ClientConfig,
+    name: ServerName<'static>,
+    resumes: bool,
 }
 
 /// What a handshake needs.
@@ -61,6 +74,8 @@ pub struct WayError {
 pub enum WayFlaw {
     #[error("tls.{0}")]
     Trust(#[from] TrustError),
+    #[error("tls: {0}")]
+    Verifying(#[from] x509::TrustError),
     #[error("tls.certificate.{0}")]
     Identity(#[from] IdentityError),
     #[error("tls.server_name: `{0}` is no name that a certificate could have")]
@@ -141,7 +156,7 @@ impl Way {
             targets.clear();
         }
         let made = || {
-            let tls = self.tls.as_ref().map(|(config, name)| Tls::new(config, name));
+            let tls = self.tls.as_ref().map(Tls::new);
             Arc::new(Target { address: endpoint.address().clone(), tls })
         };
         targets.entry(endpoint.id).or_insert_with(made).clone()
@@ -151,9 +166,11 @@ impl Way {
 impl Tls {
     /// Tickets are kept by server name, which all endpoints share, while endpoints need not share
     /// the keys of their tickets: each endpoint has a cache of its own.
-    fn new(config: &ClientConfig, name: &ServerName<'static>) -> Self {
+    fn new(Client { config, name, resumes }: &Client) -> Self {
         let mut config = config.clone();
-        config.resumption = Resumption::in_memory_sessions(1);
+        if *resumes {
+            config.resumption = Resumption::in_memory_sessions(1);
+        }
         Self { connector: Arc::new(config).into(), name: name.clone() }
     }
 }
@@ -162,30 +179,72 @@ fn client(
     settings: &TlsSettings,
     protocol: Protocol,
     system: &mut System,
-) -> Result<(ClientConfig, ServerName<'static>), WayFlaw> {
-    let name = ServerName::try_from(settings.server_name.clone())
-        .map_err(|_| WayFlaw::ServerName(settings.server_name.clone()))?;
-    let authorities = match (&settings.ca, &*system) {
-        (Some(bundle), _) => Arc::new(trust::bundle(bundle)?),
-        (None, Some(read)) => read.clone(),
-        (None, None) => system.insert(Arc::new(trust::system()?)).clone(),
-    };
+) -> Result<Client, WayFlaw> {
+    let name = server_name(settings)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(authorities);
+    let versions: Vec<_> = settings
+        .versions
+        .iter()
+        .map(|version| match version {
+            TlsVersion::Tls12 => &rustls::version::TLS12,
+            TlsVersion::Tls13 => &rustls::version::TLS13,
+        })
+        .collect();
+    let builder =
+        ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions)?;
+    let algorithms = provider.signature_verification_algorithms;
+    let by = |verifier| Arc::new(verifier) as Arc<dyn ServerCertVerifier>;
+    let builder = match &settings.verifies {
+        Verifies::Strictly => builder.with_root_certificates(authorities(settings, system)?),
+        Verifies::AsOpenSsl { depth, lists } => {
+            let (authorities, lists) = (settings.ca.clone(), lists.clone());
+            let files = TrustFiles { authorities, lists, depth: *depth, ..TrustFiles::default() };
+            let trust = Arc::new(Trust::read(&files, algorithms)?);
+            let verifier = VerifyServers::by(trust, NameCheck(settings.server_name.clone()));
+            builder.dangerous().with_custom_certificate_verifier(by(verifier))
+        }
+        Verifies::Nothing => {
+            let verifier = VerifyServers::not_at_all(algorithms);
+            builder.dangerous().with_custom_certificate_verifier(by(verifier))
+        }
+    };
     let mut config = match &settings.certificate {
         None => builder.with_no_client_auth(),
         Some(files) => {
-            let (chain, key) = identity::read(files)?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|reason| IdentityError::unusable(files, reason))?
+            let shown = SingleCertAndKey::from(identity::read(files, &provider)?);
+            builder.with_client_cert_resolver(Arc::new(shown))
         }
     };
+    config.enable_sni = settings.sends_name;
     config.alpn_protocols = vec![match protocol {
         Protocol::Http1 => b"http/1.1".to_vec(),
         Protocol::Http2 => b"h2".to_vec(),
     }];
-    Ok((config, name))
+    if !settings.resumes {
+        config.resumption = Resumption::disabled();
+    }
+    Ok(Client { config, name, resumes: settings.resumes })
+}
+
+/// The name that is sent. Where it is not, and not verified by the library, it may be any.
+fn server_name(settings: &TlsSettings) -> Result<ServerName<'static>, WayFlaw> {
+    let name = settings.server_name.trim_start_matches('[').trim_end_matches(']').to_owned();
+    match ServerName::try_from(name) {
+        Ok(name) => Ok(name),
+        Err(_) if !settings.sends_name && settings.verifies != Verifies::Strictly => {
+            Ok(ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()))
+        }
+        Err(_) => Err(WayFlaw::ServerName(settings.server_name.clone())),
+    }
+}
+
+fn authorities(
+    settings: &TlsSettings,
+    system: &mut System,
+) -> Result<Arc<RootCertStore>, TrustError> {
+    Ok(match (&settings.ca, &*system) {
+        (Some(bundle), _) => Arc::new(trust::bundle(bundle)?),
+        (None, Some(read)) => read.clone(),
+        (None, None) => system.insert(Arc::new(trust::system()?)).clone(),
+    })
 }

@@ -21,7 +21,7 @@ fn certificate(
 
 /// TLS that believes this authority.
 fn settings(ca: PathBuf, certificate: Option<ClientCertificate>) -> TlsSettings {
-    TlsSettings { server_name: NAME.to_owned(), ca: Some(ca), certificate }
+    TlsSettings { ca: Some(ca), certificate, ..TlsSettings::new(NAME) }
 }
 
 /// Whom a worker sees that asks for a certificate of `clients`, and what becomes of the connection.

@@ -86,7 +86,7 @@ impl Worker {
     async fn new(issuer: &Authority, trusted: &Authority, name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ca = Some(trusted.write(directory.path()));
-        let tls = TlsSettings { server_name: name.to_owned(), ca, certificate: None };
+        let tls = TlsSettings { ca, ..TlsSettings::new(name) };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = Address::Inet(listener.local_addr().expect("bound"));
         let pool = pool(upstream(vec![address], Some(tls)), 8);
@@ -197,7 +197,7 @@ async fn what_speaks_no_tls_or_nothing_at_all_is_told() {
     let authority = Authority::new("an authority");
     let directory = tempfile::tempdir().expect("a directory");
     let ca = Some(authority.write(directory.path()));
-    let tls = TlsSettings { server_name: NAME.to_owned(), ca, certificate: None };
+    let tls = TlsSettings { ca, ..TlsSettings::new(NAME) };
     let address = Address::Inet(worker.listener.local_addr().expect("bound"));
     let mut settings = upstream(vec![address], Some(tls));
     settings.timeouts.connect = Duration::from_millis(50);
@@ -277,8 +277,7 @@ fn authorities_that_cannot_be_used_are_an_error_at_start() {
     ]
     .map(|(ca, name, begin, end)| (ca, name, [begin, end]))
     {
-        let tls =
-            TlsSettings { server_name: name.to_owned(), ca: Some(ca.clone()), certificate: None };
+        let tls = TlsSettings { ca: Some(ca.clone()), ..TlsSettings::new(name) };
         let settings = upstream(vec![Address::Inet(([127, 0, 0, 1], 1).into())], Some(tls));
         let error = Ways::new(&[settings]).expect_err("unusable").to_string();
         assert!(error.starts_with("upstreams.shop: "), "{error}");

@@ -62,7 +62,7 @@ async fn over_tls_the_worker_has_to_agree() {
     let authority = Authority::new("workers");
     let directory = tempfile::tempdir().expect("a directory");
     let ca = Some(authority.write(directory.path()));
-    let tls = TlsSettings { server_name: NAME.to_owned(), ca, certificate: None };
+    let tls = TlsSettings { ca, ..TlsSettings::new(NAME) };
     let worker = Worker::with(Timeouts::default(), Some(tls)).await;
     for (alpn, expected) in [
         (&["h2", "http/1.1"][..], Ok(true)),
