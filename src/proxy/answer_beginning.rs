@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::downstream::Request;
 use crate::downstream::{Client, Incoming};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Failed, Patience};
@@ -28,6 +29,7 @@ use crate::wire::framing::Framing;
 /// Why there is no answer: what is held has not left yet.
 pub async fn read(
     proxy: &Proxy,
+    request: &Request,
     client: &mut Client<'_>,
     response: &mut Response,
     ctx: &mut Context,
@@ -64,7 +66,7 @@ pub async fn read(
         }
         Err(failure) => {
             let failed = Failed { phase: Phase::ReadBody, failure };
-            Err(note_failure(proxy, ctx, failed).1)
+            Err(note_failure(proxy, request, ctx, failed).1)
         }
     }
 }

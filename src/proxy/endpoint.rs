@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::downstream::{Client, Request};
 use crate::proxy::asking::Failed;
+use crate::proxy::complaint::About;
 use crate::proxy::context::{Attempts, Context, Target};
 use crate::proxy::returned::evaluated;
 use crate::proxy::settings;
@@ -167,14 +168,14 @@ pub fn succeeded(shared: &Shared, ctx: &Context) {
 }
 
 /// Something went wrong, which may have been the endpoint's fault.
-pub fn failed(shared: &Shared, ctx: &mut Context, failed: Failed) {
+pub fn failed(shared: &Shared, request: &Request, ctx: &mut Context, failed: Failed) {
     let Failed { phase, failure } = failed;
+    About { shared, request, ctx }.failed(failed);
     if let (Blame::Endpoint, Some((target, upstream)), Some(endpoint)) =
         (verdict(phase, failure).blame, upstream(shared, ctx), ctx.attempts.last())
     {
         group_of(target, upstream).failed(endpoint, shared.clock.now());
         upstream.metrics.failed(reason(phase, failure));
-        tracing::warn!(endpoint = endpoint.text, ?phase, error = ?failure, "an endpoint failed");
     }
     ctx.tried.end(Some(if failure == Failure::TimedOut { 504 } else { 502 }));
     finished(ctx);

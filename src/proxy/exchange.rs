@@ -9,6 +9,7 @@ use crate::downstream::refused::Refusal;
 use crate::downstream::{Client, HeadLimits, Refused, Reply, Request, Service};
 use crate::listen::Info;
 use crate::proxy::asking::Patience;
+use crate::proxy::complaint::About;
 use crate::proxy::context::Context;
 use crate::proxy::deliver::deliver;
 use crate::proxy::error::RequestError;
@@ -19,12 +20,13 @@ use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
 use crate::proxy::settings::{FieldNames, Require, Route, Target as Destination};
 use crate::proxy::shared::{ServerFacts, Shared};
-use crate::proxy::turns::{Follow, Inside, Turns};
+use crate::proxy::turns::{Follow, Inside, TURNS_MAX, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
     nginx_pages, own_sessions, pacing, passed, real_ip, respond, route, try_files, worker,
     worker_answer,
 };
+use crate::telemetry::error_log::Severity;
 use crate::telemetry::labels::RouteKind;
 use crate::upstream::way::Pool;
 use crate::wire::fields::Fields;
@@ -198,6 +200,12 @@ async fn respond(
         };
         // The error is the turn's; the access line tells it.
         Box::pin(finish::end_turn(&proxy.shared, asked, ctx)).await;
+        if ctx.redirects >= TURNS_MAX {
+            let about = About { shared: &proxy.shared, request: asked, ctx };
+            let leads = redirect.leads();
+            let text = format_args!("rewrite or internal redirection cycle while {leads}");
+            about.say(Severity::Error, text);
+        }
         inside = Some(Box::new(turns.begin(*redirect, asked, client, ctx)?));
     }
 }
@@ -277,6 +285,10 @@ async fn turn(
     if !tries_later {
         try_files::run(shared, request, client, ctx, &route)?;
     }
+    // Of what kept nobody out, a part may have been decided by a pattern that took too long.
+    if ctx.values.take_given_up() {
+        return Err(RequestError::Internal.into());
+    }
     match (&route.target, &route.session) {
         (Destination::Files(settings), policy) => {
             ctx.kind = RouteKind::Files;
@@ -323,7 +335,7 @@ async fn turn(
     }
     let mut response = worker::ask(proxy, request, client, ctx).await?;
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.looks_at_answer) {
-        Box::pin(answer_beginning::read(proxy, client, &mut response, ctx)).await?;
+        Box::pin(answer_beginning::read(proxy, request, client, &mut response, ctx)).await?;
     }
     pacing::note(&mut response.head.fields, ctx);
     let leads = turns.after_worker(shared, &response, request, client, ctx);

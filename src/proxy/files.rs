@@ -19,6 +19,7 @@ use crate::files::ranges::{self, Piece, Ranges, Span};
 use crate::files::resolve::{Indexed, Missing, index};
 use crate::files::validators::Stamp;
 use crate::headers::accepts::takes_gzip;
+use crate::proxy::complaint::{About, Escaped};
 use crate::proxy::compressed;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
@@ -29,6 +30,7 @@ use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::Inside;
 use crate::proxy::{document_root, own_redirect, returned};
+use crate::telemetry::error_log::Severity;
 use crate::wire::fields::{Fields, Unwritable};
 use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
@@ -61,7 +63,7 @@ pub async fn answer(
     }
     let path = ctx.path().unwrap_or_default();
     let place = document_root::place(path, lies, &directory, target.is_below)?;
-    Asked { request, ctx, files, place, path, for_error }.content(shared, &index).await
+    Asked { shared, request, ctx, files, place, path, for_error }.content(&index).await
 }
 
 impl From<Missing> for RequestError {
@@ -82,6 +84,7 @@ impl From<Outside> for RequestError {
 
 /// A request for a file.
 struct Asked<'a> {
+    shared: &'a Shared,
     request: &'a Request,
     ctx: &'a Context,
     files: &'a Arc<FileSettings>,
@@ -100,7 +103,7 @@ struct Found {
 }
 
 impl Asked<'_> {
-    async fn content(&self, shared: &Shared, index: &[Cow<'_, [u8]>]) -> Result<Response, Instead> {
+    async fn content(&self, index: &[Cow<'_, [u8]>]) -> Result<Response, Instead> {
         if self.path.ends_with(b"/") {
             return self.directory(index).await;
         }
@@ -117,7 +120,7 @@ impl Asked<'_> {
                 .map_err(|missing| self.missing(&located, missing))?
             {
                 Opened::File(file, stamp) => Found { file, stamp, is_gzip: false },
-                Opened::Directory => return Ok(self.with_slash(shared)?),
+                Opened::Directory => return Ok(self.with_slash()?),
                 Opened::Other => return Err(self.missing(&located, Missing::NotFound).into()),
             },
         };
@@ -131,15 +134,20 @@ impl Asked<'_> {
         RealDisk { symlinks: self.files.symlinks, trusted: &self.files.trusted }
     }
 
+    fn about(&self) -> About<'_> {
+        About { shared: self.shared, request: self.request, ctx: self.ctx }
+    }
+
     /// Says what is missing, where that is wanted.
     fn missing(&self, located: &Located, missing: Missing) -> RequestError {
-        let path = String::from_utf8_lossy(located.as_bytes());
-        match missing {
-            Missing::NotFound if !self.files.log_not_found => {}
-            Missing::NotFound => tracing::info!(%path, "a file is not there"),
-            Missing::Forbidden => tracing::warn!(%path, "a file may not be read"),
-            Missing::Failed => tracing::error!(%path, "a file cannot be opened"),
-        }
+        let (severity, why) = match missing {
+            Missing::NotFound if !self.files.log_not_found => return missing.into(),
+            Missing::NotFound => (Severity::Error, "2: No such file or directory"),
+            Missing::Forbidden => (Severity::Error, "13: Permission denied"),
+            Missing::Failed => (Severity::Crit, "5: Input/output error"),
+        };
+        let path = Escaped(located.as_bytes());
+        self.about().say(severity, format_args!("open() \"{path}\" failed ({why})"));
         missing.into()
     }
 
@@ -157,7 +165,12 @@ impl Asked<'_> {
         let is_read = [Method::GET, Method::HEAD].contains(method);
         match self.files.listing {
             Some(listing) if is_read => Ok(self.listed(listing, located).await?),
-            _ if is_read || *method == Method::POST => Err(RequestError::Forbidden.into()),
+            _ if is_read || *method == Method::POST => {
+                let path = Escaped(located.as_bytes());
+                let text = format_args!("directory index of \"{path}\" is forbidden");
+                self.about().say(Severity::Error, text);
+                Err(RequestError::Forbidden.into())
+            }
             _ => Err(RequestError::MethodNotAllowed.into()),
         }
     }
@@ -187,9 +200,9 @@ impl Asked<'_> {
     }
 
     /// A directory is asked for as if it were a file.
-    fn with_slash(&self, shared: &Shared) -> Result<Response, RequestError> {
+    fn with_slash(&self) -> Result<Response, RequestError> {
         let path = [self.path, b"/"].concat();
-        let name = shared.table.name_without_host(self.ctx.connection.listener());
+        let name = self.shared.table.name_without_host(self.ctx.connection.listener());
         let form = self.files.redirects;
         let location = own_redirect::location(form, self.ctx, name, &path, self.query());
         let mut reply = pages::redirect(StatusCode::MOVED_PERMANENTLY, &location)?;

@@ -9,12 +9,12 @@ use crate::downstream::{Client, Refused, Reply, Request};
 use crate::listen::Info;
 use crate::proxy::asking::Failed;
 use crate::proxy::context::Context;
-use crate::proxy::endpoint;
 use crate::proxy::error::RequestError;
 use crate::proxy::facts::{RefusedFacts, RequestFacts};
 use crate::proxy::settle::carry_out;
 use crate::proxy::shared::Shared;
 use crate::proxy::worker::error_of;
+use crate::proxy::{complaint, endpoint};
 use crate::routing::host::Host;
 use crate::routing::target::without_authority;
 use crate::session::exchange::Bond;
@@ -43,7 +43,7 @@ pub async fn run(
         Ok(()) if ctx.error.is_none() => endpoint::succeeded(shared, ctx),
         Ok(()) => {}
         Err(failed) => {
-            endpoint::failed(shared, ctx, failed);
+            endpoint::failed(shared, request, ctx, failed);
             match verdict(failed.phase, failed.failure).status {
                 Status::Ended => {}
                 status => {
@@ -165,6 +165,8 @@ fn asked_host(request: &Request) -> Cow<'_, str> {
 
 /// Counts and logs a head that makes no request: of its line, what can be read.
 pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>, reply: &Reply) {
+    let server = shared.refusing(info, refused.host());
+    complaint::refused(info, server, refused);
     let status = outside(refused.refusal.status());
     shared.metrics.request_finished(&Finished {
         route: RouteKind::Unrouted,
@@ -173,7 +175,6 @@ pub fn refused(shared: &Shared, info: &Info, refused: &Refused<'_>, reply: &Repl
         bytes_in: 0,
         bytes_out: 0,
     });
-    let server = shared.refusing(info, refused.host());
     match server.map_or(&AccessLogs::Event, |server| &server.own.access_log) {
         AccessLogs::Event if shared.access_log => refused_event(info, refused, status),
         AccessLogs::Event | AccessLogs::Off => {}

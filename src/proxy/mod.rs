@@ -11,6 +11,7 @@ mod asking;
 pub mod buffers;
 mod certificate;
 mod coding;
+mod complaint;
 mod compressed;
 mod context;
 pub mod cut;

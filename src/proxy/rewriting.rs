@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::downstream::{Client, Request};
 use crate::files::disk::RealDisk;
 use crate::files::resolve::Disk as _;
+use crate::proxy::complaint::{About, Escaped};
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::facts::RequestFacts;
@@ -21,6 +22,7 @@ use crate::proxy::{access, file_settings, pacing, returned, route};
 use crate::rewrite::{Around, File, FileKind, Files, Outcome, Script, Uri};
 use crate::routing::path::BadPath;
 use crate::routing::target::RequestTarget;
+use crate::telemetry::error_log::Severity;
 
 /// What is run in a route, or before one is looked for.
 #[derive(Clone, Debug)]
@@ -105,7 +107,12 @@ fn in_route(
         }
         ctx.redirects += 1;
         if ctx.redirects > TURNS_MAX {
-            tracing::error!("rewrite or internal redirection cycle while processing a request");
+            let path = ctx.path().unwrap_or_default();
+            let text = format!(
+                "rewrite or internal redirection cycle while processing \"{}\"",
+                Escaped(path)
+            );
+            About { shared, request, ctx }.say(Severity::Error, text);
             return Err(RequestError::Internal.into());
         }
         let route = route::by_path(shared, request, ctx)?;
@@ -125,7 +132,12 @@ fn enter(
     if target.route.internal && !ctx.is_internal {
         return Err(RequestError::NoRoute.into());
     }
-    access::length(request, &target.route)?;
+    let length = access::length(request, &target.route);
+    if let (Err(_), Some(bytes)) = (&length, request.body.known()) {
+        let text = format_args!("client intended to send too large body: {bytes} bytes");
+        About { shared, request, ctx }.say(Severity::Error, text);
+    }
+    length?;
     note_groups(shared, ctx);
     if let Some(target) = &mut ctx.target
         && let Some(excepted) = &target.route.excepted
@@ -171,6 +183,9 @@ fn run(
     }
     let read = run.is_new.then(|| RequestTarget::inside(&uri.path, &uri.args));
     ctx.uri = Some(uri);
+    if ctx.values.take_given_up() {
+        return Err(RequestError::Internal.into());
+    }
     if let Outcome::Answer(answer) = run.outcome {
         return Err(returned::answer(shared, ctx, answer));
     }

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use crate::downstream::{Client, Protocol, Request};
 use crate::headers::forwarded::{self, Connection};
 use crate::listen::info::Tls;
+use crate::proxy::complaint::About;
 use crate::proxy::context::{Context, Target};
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
@@ -18,9 +19,11 @@ use crate::proxy::shared::Shared;
 use crate::proxy::turns::Turns;
 use crate::proxy::{certificate, own_redirect, rewriting};
 use crate::routing::host::Host;
+use crate::routing::pattern::{GaveUp, watched};
 use crate::routing::percent::{self, Part};
 use crate::routing::table::{Ambiguous, Chosen, Outcome};
 use crate::routing::target::RequestTarget;
+use crate::telemetry::error_log::Severity;
 use crate::telemetry::labels::RouteKind;
 
 /// Finds the route of a request, by way of what is rewritten.
@@ -70,7 +73,11 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
     if matches!(request.method.as_str(), "TRACE" | "TRACK" | "CONNECT") {
         return Err(RequestError::MethodNotAllowed.into());
     }
-    let host = Host::parse(authority.unwrap_or_default()).map_err(|_| RequestError::BadRequest)?;
+    let host = Host::parse(authority.unwrap_or_default()).map_err(|_| {
+        let text = "client sent invalid host header while reading client request headers";
+        About { shared, request, ctx }.say(Severity::Info, text);
+        RequestError::BadRequest
+    })?;
     // RFC 9112, section 3.2: only HTTP/1.0 may leave the host out.
     if host.as_str().is_empty() && request.protocol != Protocol::Http10 {
         return Err(RequestError::BadRequest.into());
@@ -99,7 +106,8 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
     if tls.is_some_and(is_other) {
         return Err(RequestError::Misdirected.into());
     }
-    let Chosen { server, pattern } = shared.table.server(connection.listener(), &host);
+    let chosen = watched(|| shared.table.server(connection.listener(), &host));
+    let Chosen { server, pattern } = chosen.map_err(|GaveUp| RequestError::Internal)?;
     ctx.server = Some(server);
     let facts = shared.servers.get(server).ok_or(RequestError::Internal)?;
     let pattern = pattern.and_then(|pattern| facts.patterns.get(pattern)?.as_ref());
@@ -186,7 +194,8 @@ pub fn by_path(
     ctx: &mut Context,
 ) -> Result<Arc<Route>, Instead> {
     let Some(target) = &mut ctx.target else { return Err(RequestError::Internal.into()) };
-    let found = shared.table.route(target.server, &target.requested.path);
+    let found = watched(|| shared.table.route(target.server, &target.requested.path));
+    let found = found.map_err(|GaveUp| RequestError::Internal)?;
     match found.map_err(|Ambiguous| RequestError::BadRequest)? {
         Outcome::Route(route) => Ok(route),
         Outcome::AddSlash(route) => {

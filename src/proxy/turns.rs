@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use crate::cookie::response::name_of;
 use crate::downstream::refused::outside;
 use crate::downstream::{BodyLength, Client, Request};
+use crate::proxy::complaint::Escaped;
 use crate::proxy::context::{Came, Context};
 use crate::proxy::error::RequestError;
 use crate::proxy::error_page::{ErrorPage, Place, Shown};
@@ -206,7 +207,6 @@ impl Turns {
             self.status = None;
         }
         if ctx.redirects >= TURNS_MAX {
-            tracing::error!("a request was redirected inside more than {TURNS_MAX} times");
             return Err(RequestError::Internal.into());
         }
         ctx.redirects += 1;
@@ -308,6 +308,18 @@ impl Inside {
             recurs: true,
             is_vouched: false,
             kept: Fields::new(),
+        }
+    }
+
+    /// Where it leads, in nginx's words.
+    pub fn leads(&self) -> String {
+        match &self.to {
+            To::Target(target) | To::Path(target) => {
+                format!("internally redirecting to \"{}\"", Escaped(target))
+            }
+            To::Named(name) | To::Fallback(name) => {
+                format!("redirect to named location \"{name}\"")
+            }
         }
     }
 

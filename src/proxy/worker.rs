@@ -11,6 +11,7 @@ use http::StatusCode;
 use crate::downstream::{BodyLength, Client, Request};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Ask, Asking, Failed, accept};
+use crate::proxy::complaint::About;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
@@ -71,9 +72,15 @@ pub async fn ask(
     loop {
         let worker = match reach(proxy, request, client, ctx, must_be_fresh.take()).await {
             Ok(worker) => worker,
-            Err(None) => return Err(last),
+            Err(None) => {
+                // Whoever was asked has said so itself.
+                if ctx.attempts.count() == 0 {
+                    About { shared, request, ctx }.nobody_lives();
+                }
+                return Err(last);
+            }
             Err(Some(failed)) => {
-                let (retry, error) = note_failure(proxy, ctx, failed);
+                let (retry, error) = note_failure(proxy, request, ctx, failed);
                 if retry != Retry::AnotherEndpoint || !tries.go_on(shared, ctx, retry, failed) {
                     return Err(error);
                 }
@@ -106,14 +113,14 @@ pub async fn ask(
                 }
                 return accept(request, answer, Box::new(body)).map_err(|failure| {
                     let failed = Failed { phase: Phase::AwaitHead, failure };
-                    endpoint::failed(shared, ctx, failed);
+                    endpoint::failed(shared, request, ctx, failed);
                     RequestError::BadGateway
                 });
             }
             Err(failed) => {
                 let endpoint = worker.endpoint.clone();
                 drop(worker);
-                let (retry, error) = note_failure(proxy, ctx, failed);
+                let (retry, error) = note_failure(proxy, request, ctx, failed);
                 if !tries.go_on(shared, ctx, retry, failed) || !upload.may_begin_again() {
                     return Err(error);
                 }
@@ -184,9 +191,14 @@ impl Tries {
 }
 
 /// Notes a failure. What may be tried next, and what is answered otherwise.
-pub fn note_failure(proxy: &Proxy, ctx: &mut Context, failed: Failed) -> (Retry, RequestError) {
+pub fn note_failure(
+    proxy: &Proxy,
+    request: &Request,
+    ctx: &mut Context,
+    failed: Failed,
+) -> (Retry, RequestError) {
     let verdict = verdict(failed.phase, failed.failure);
-    endpoint::failed(&proxy.shared, ctx, failed);
+    endpoint::failed(&proxy.shared, request, ctx, failed);
     let error = match ctx.flaw.map(RequestFlaw::status) {
         Some(431) => RequestError::HeadTooLarge,
         Some(_) => RequestError::BadRequest,

@@ -1,17 +1,39 @@
-//! Regular expressions as nginx's files write them (PCRE), matched in linear time.
+//! Regular expressions as nginx's files write them (PCRE), matched in linear time wherever that can be.
 //!
-//! Bytes against bytes, letters of ASCII alone, unless the pattern begins with `(*UTF8)`. What PCRE
-//! reads otherwise than `regex` does is rewritten where that changes no match. What takes backtracking
-//! (look-around, references to groups, atomic groups) is refused by name: a pattern that a client can
-//! make slow stops a worker. `$` is the very end; PCRE also lets it stand before a last line feed.
+//! Bytes against bytes, letters of ASCII alone, unless the pattern begins with `(*UTF8)`. What takes
+//! backtracking (look-around, references to groups, atomic groups) is matched with it, within a limit: a
+//! text that a client has made to be slow stops no worker. A match that reaches the limit is neither one
+//! nor none; whoever decides by it asks through [`watched`]. `$` is the very end; PCRE also lets it stand
+//! before a last line feed.
 
-use regex::bytes::{Captures, Regex, RegexBuilder};
+mod pcre;
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use fancy_regex::BytesMode;
+use regex::bytes::RegexBuilder;
 use thiserror::Error;
+
+use self::pcre::{Engine, translated};
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    regex: Regex,
+    engine: Compiled,
+}
+
+#[derive(Clone, Debug)]
+enum Compiled {
+    Linear(regex::bytes::Regex),
+    Backtracking(Box<fancy_regex::Regex>),
+}
+
+/// What a pattern's groups have matched.
+pub enum Captures<'t> {
+    Linear(regex::bytes::Captures<'t>),
+    Backtracking(Vec<Option<Range<usize>>>),
 }
 
 /// Whether the case of letters matters.
@@ -21,11 +43,21 @@ pub enum Case {
     Insensitive,
 }
 
+/// A text took a pattern more steps than any may: nobody knows whether it matches.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a regular expression has reached its limit of backtracking")]
+pub struct GaveUp;
+
 /// Why a pattern was refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BadPattern {
-    #[error("{0} takes backtracking, which a client could make arbitrarily slow: {1}")]
-    Backtracks(&'static str, &'static str),
+    /// Matching in linear time is not enough.
+    #[error("{0} takes backtracking")]
+    Backtracks(&'static str),
+    #[error(
+        "{0} is not known here: match what may be there, and tell cases apart with `map` or `if`"
+    )]
+    Unknown(&'static str),
     #[error("it compiles to more than {} KiB: repeat less", COMPILED_BYTES_MAX / 1024)]
     TooLarge,
     #[error("{0}")]
@@ -33,210 +65,151 @@ pub enum BadPattern {
 }
 
 const COMPILED_BYTES_MAX: usize = 1024 * 1024;
+/// Steps back in one match: some milliseconds. PCRE's own limit is seconds.
+const BACKTRACKS_MAX: usize = 100_000;
+
+thread_local! {
+    static HAS_GIVEN_UP: Cell<bool> = const { Cell::new(false) };
+}
+/// Some pattern takes backtracking; where none does, nobody need watch.
+static BACKTRACKS: AtomicBool = AtomicBool::new(false);
+
+/// Does something that asks patterns, without waiting for anybody.
+///
+/// # Errors
+/// One of them gave up: what was found out means nothing.
+pub fn watched<T>(decide: impl FnOnce() -> T) -> Result<T, GaveUp> {
+    if !BACKTRACKS.load(Relaxed) {
+        return Ok(decide());
+    }
+    let before = HAS_GIVEN_UP.replace(false);
+    let decided = decide();
+    let has_given_up = HAS_GIVEN_UP.replace(before);
+    if has_given_up { Err(GaveUp) } else { Ok(decided) }
+}
 
 impl Pattern {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// It is none, or one that cannot be matched in linear time.
+    /// It is none, or one of PCRE's that no engine here knows.
     pub fn compile(text: &str, case: Case) -> Result<Self, BadPattern> {
         let utf8 = text.strip_prefix("(*UTF8)").or_else(|| text.strip_prefix("(*UTF)"));
-        let regex = RegexBuilder::new(&translated(utf8.unwrap_or(text))?)
-            .unicode(utf8.is_some())
-            .case_insensitive(case == Case::Insensitive)
-            .size_limit(COMPILED_BYTES_MAX)
-            .build();
-        regex.map(|regex| Self { regex }).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => BadPattern::TooLarge,
-            error => BadPattern::Syntax(last_line(&error.to_string())),
-        })
+        let (text, is_utf8) = (utf8.unwrap_or(text), utf8.is_some());
+        let engine = match translated(text, Engine::Linear) {
+            Ok(spelled) => linear(&spelled, is_utf8, case)?,
+            Err(BadPattern::Backtracks(_)) => {
+                backtracking(&translated(text, Engine::Backtracking)?, is_utf8, case)?
+            }
+            Err(bad) => return Err(bad),
+        };
+        Ok(Self { engine })
     }
 
+    /// Whether a text matches. Not, where the limit is reached; [`watched`] says so.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        self.regex.is_match(text)
+        match &self.engine {
+            Compiled::Linear(regex) => regex.is_match(text),
+            Compiled::Backtracking(regex) => self.known(regex.is_match(text)).unwrap_or(false),
+        }
     }
 
     pub fn captures<'t>(&self, text: &'t [u8]) -> Option<Captures<'t>> {
-        self.regex.captures(text)
+        match &self.engine {
+            Compiled::Linear(regex) => regex.captures(text).map(Captures::Linear),
+            Compiled::Backtracking(regex) => {
+                let captures = self.known(regex.captures(text)).flatten()?;
+                let range = |group| captures.get(group).map(|found| found.start()..found.end());
+                Some(Captures::Backtracking((0..captures.len()).map(range).collect()))
+            }
+        }
     }
 
     /// How many groups it has, the whole match aside.
     pub fn groups(&self) -> usize {
-        self.regex.captures_len() - 1
+        let groups = match &self.engine {
+            Compiled::Linear(regex) => regex.captures_len(),
+            Compiled::Backtracking(regex) => regex.captures_len(),
+        };
+        groups.saturating_sub(1)
     }
 
     /// The groups that have names.
-    pub fn names(&self) -> impl Iterator<Item = (usize, &str)> {
-        let names = self.regex.capture_names().enumerate();
-        names.filter_map(|(group, name)| Some((group, name?)))
+    pub fn names(&self) -> Vec<(usize, &str)> {
+        fn of<'p>(names: impl Iterator<Item = Option<&'p str>>) -> Vec<(usize, &'p str)> {
+            names.enumerate().filter_map(|(group, name)| Some((group, name?))).collect()
+        }
+        match &self.engine {
+            Compiled::Linear(regex) => of(regex.capture_names()),
+            Compiled::Backtracking(regex) => of(regex.capture_names()),
+        }
     }
+
+    fn known<T>(&self, found: Result<T, fancy_regex::Error>) -> Option<T> {
+        match found {
+            Ok(found) => Some(found),
+            Err(error) => {
+                HAS_GIVEN_UP.set(true);
+                let pattern = match &self.engine {
+                    Compiled::Linear(regex) => regex.as_str(),
+                    Compiled::Backtracking(regex) => regex.as_str(),
+                };
+                tracing::error!(pattern, %error, "a regular expression was given up");
+                None
+            }
+        }
+    }
+}
+
+impl Captures<'_> {
+    /// With the whole match.
+    #[allow(clippy::len_without_is_empty, reason = "there is always the whole match")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Linear(captures) => captures.len(),
+            Self::Backtracking(captures) => captures.len(),
+        }
+    }
+
+    /// Where a group has matched, if it has.
+    pub fn range(&self, group: usize) -> Option<Range<usize>> {
+        match self {
+            Self::Linear(captures) => captures.get(group).map(|found| found.range()),
+            Self::Backtracking(captures) => captures.get(group)?.clone(),
+        }
+    }
+}
+
+fn linear(spelled: &str, is_utf8: bool, case: Case) -> Result<Compiled, BadPattern> {
+    let regex = RegexBuilder::new(spelled)
+        .unicode(is_utf8)
+        .case_insensitive(case == Case::Insensitive)
+        .size_limit(COMPILED_BYTES_MAX)
+        .build();
+    regex.map(Compiled::Linear).map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => BadPattern::TooLarge,
+        error => BadPattern::Syntax(last_line(&error.to_string())),
+    })
+}
+
+fn backtracking(spelled: &str, is_utf8: bool, case: Case) -> Result<Compiled, BadPattern> {
+    let mode = if is_utf8 { BytesMode::UnicodeBytes } else { BytesMode::Ascii };
+    let regex = fancy_regex::RegexBuilder::new(spelled)
+        .bytes_mode(mode)
+        .case_insensitive(case == Case::Insensitive)
+        .backtrack_limit(BACKTRACKS_MAX)
+        .delegate_size_limit(COMPILED_BYTES_MAX)
+        .max_prog_size(COMPILED_BYTES_MAX / 64)
+        .build();
+    let regex = regex.map_err(|error| BadPattern::Syntax(last_line(&error.to_string())))?;
+    BACKTRACKS.store(true, Relaxed);
+    Ok(Compiled::Backtracking(Box::new(regex)))
 }
 
 /// Of several lines with a picture the one that says what is wrong.
 fn last_line(message: &str) -> String {
     let line = message.lines().last().unwrap_or(message);
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
-}
-
-/// A pattern of PCRE's in the spelling of `regex`.
-fn translated(text: &str) -> Result<String, BadPattern> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(next) = rest.chars().next() {
-        rest = match next {
-            '\\' => escape(rest, &mut out)?,
-            '[' => class(rest, &mut out),
-            '(' => group(rest, &mut out)?,
-            '{' if !is_repetition(rest) => {
-                out.push_str("\\{");
-                &rest[1..]
-            }
-            '*' | '+' | '?' | '{' => quantifier(rest, &mut out)?,
-            _ => {
-                out.push(next);
-                &rest[next.len_utf8()..]
-            }
-        };
-    }
-    Ok(out)
-}
-
-/// An escape outside of a class.
-fn escape<'t>(text: &'t str, out: &mut String) -> Result<&'t str, BadPattern> {
-    let Some(escaped) = text[1..].chars().next() else {
-        return Err(BadPattern::Syntax("it ends with a backslash".to_owned()));
-    };
-    let after = &text[1 + escaped.len_utf8()..];
-    match escaped {
-        '1'..='9' | 'k' | 'g' => {
-            return Err(BadPattern::Backtracks("a reference to a group", "compare in two steps"));
-        }
-        'Q' => {
-            let (quoted, after) = after.split_once("\\E").unwrap_or((after, ""));
-            out.push_str(&regex::escape(quoted));
-            return Ok(after);
-        }
-        'E' => {}
-        'K' | 'G' | 'C' | 'X' => {
-            return Err(BadPattern::Syntax(format!("`\\{escaped}` is not known here")));
-        }
-        'Z' => out.push_str("(?:\\n?\\z)"),
-        'h' => out.push_str("[\\t ]"),
-        'H' => out.push_str("[^\\t ]"),
-        'R' => out.push_str("(?:\\r\\n|[\\n-\\r])"),
-        'v' => out.push_str("[\\n-\\r]"),
-        'N' => out.push_str("[^\\n]"),
-        'e' => out.push_str("\\x1B"),
-        // In `regex` these are the ends of words.
-        '<' | '>' => out.push(escaped),
-        _ if escaped.is_ascii() => out.extend(['\\', escaped]),
-        _ => out.push(escaped),
-    }
-    Ok(after)
-}
-
-/// A class in brackets: what `regex` takes for operators there are characters in PCRE.
-fn class<'t>(text: &'t str, out: &mut String) -> &'t str {
-    out.push('[');
-    let mut rest = &text[1..];
-    if let Some(after) = rest.strip_prefix('^') {
-        out.push('^');
-        rest = after;
-    }
-    if let Some(after) = rest.strip_prefix(']') {
-        out.push_str("\\]");
-        rest = after;
-    }
-    while let Some(next) = rest.chars().next() {
-        let mut length = next.len_utf8();
-        match next {
-            ']' => {
-                out.push(']');
-                return &rest[1..];
-            }
-            '[' if rest.starts_with("[:") && rest.contains(":]") => {
-                length = rest.find(":]").map_or(length, |end| end + 2);
-                out.push_str(&rest[..length]);
-            }
-            '\\' => {
-                let escaped = rest[1..].chars().next();
-                length += escaped.map_or(0, char::len_utf8);
-                match escaped {
-                    Some('h') => out.push_str("\\t "),
-                    Some('b') => out.push_str("\\x08"),
-                    Some('e') => out.push_str("\\x1B"),
-                    Some(escaped @ ('<' | '>' | '_')) => out.push(escaped),
-                    _ => out.push_str(&rest[..length]),
-                }
-            }
-            '[' | '&' | '~' => out.extend(['\\', next]),
-            // Two of them are a difference of sets; one may be a range.
-            '-' if rest.starts_with("--") => out.push_str("\\-"),
-            _ => out.push(next),
-        }
-        rest = &rest[length..];
-    }
-    rest
-}
-
-/// The beginning of a group.
-fn group<'t>(text: &'t str, out: &mut String) -> Result<&'t str, BadPattern> {
-    const REMEDY: &str = "match what may be there, and tell cases apart with `map` or `if`";
-    let backtracks = |what| Err(BadPattern::Backtracks(what, REMEDY));
-    if let Some(after) = text.strip_prefix("(?#") {
-        return Ok(after.split_once(')').map_or("", |(_, after)| after));
-    }
-    for (spelled, what) in [
-        ("(?=", "a look-ahead"),
-        ("(?!", "a look-ahead"),
-        ("(?<=", "a look-behind"),
-        ("(?<!", "a look-behind"),
-        ("(?>", "an atomic group"),
-        ("(?|", "a branch reset"),
-        ("(?(", "a condition"),
-        ("(?R", "a recursion"),
-        ("(?&", "a recursion"),
-        ("(*", "a verb"),
-    ] {
-        if text.starts_with(spelled) {
-            return backtracks(what);
-        }
-    }
-    if let Some((name, after)) = text.strip_prefix("(?'").and_then(|rest| rest.split_once('\'')) {
-        out.extend(["(?<", name, ">"]);
-        return Ok(after);
-    }
-    // The `?` of a group is no quantifier.
-    let length = if text.starts_with("(?") { 2 } else { 1 };
-    out.push_str(&text[..length]);
-    Ok(&text[length..])
-}
-
-/// `*`, `+`, `?` or `{…}`, with what may follow.
-fn quantifier<'t>(text: &'t str, out: &mut String) -> Result<&'t str, BadPattern> {
-    let length = if text.starts_with('{') { text.find('}').map_or(1, |end| end + 1) } else { 1 };
-    out.push_str(&text[..length]);
-    let after = &text[length..];
-    if after.starts_with('+') {
-        return Err(BadPattern::Backtracks("a possessive quantifier", "leave its `+` out"));
-    }
-    Ok(match after.strip_prefix('?') {
-        Some(rest) => {
-            out.push('?');
-            rest
-        }
-        None => after,
-    })
-}
-
-/// Whether a brace repeats something: `{2}`, `{2,}`, `{2,3}`.
-fn is_repetition(text: &str) -> bool {
-    let Some((inner, _)) = text[1..].split_once('}') else { return false };
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    match inner.split_once(',') {
-        None => is_number(inner),
-        Some((least, most)) => is_number(least) && (most.is_empty() || is_number(most)),
-    }
 }
 
 #[cfg(test)]
@@ -288,29 +261,83 @@ mod tests {
     fn names_of_groups_are_read_in_all_spellings() {
         let pattern = Pattern::compile("(?<a>x)(?P<b>y)(?'c'z)(w)", Case::Sensitive);
         let pattern = pattern.expect("a pattern");
-        assert_eq!(pattern.names().collect::<Vec<_>>(), [(1, "a"), (2, "b"), (3, "c")]);
+        assert_eq!(pattern.names(), [(1, "a"), (2, "b"), (3, "c")]);
         assert_eq!(pattern.groups(), 4);
     }
 
     #[test]
-    fn what_takes_backtracking_is_refused_by_name() {
-        for (pattern, what) in [
-            ("^/(?!admin)", "a look-ahead"),
-            ("(?<=a)b", "a look-behind"),
-            ("(?>a)b", "an atomic group"),
-            ("a++b", "a possessive quantifier"),
-            ("a{2}+", "a possessive quantifier"),
-            (r"(a)\1", "a reference to a group"),
-            ("(?R)", "a recursion"),
-        ] {
+    fn what_takes_backtracking_is_matched_with_it() {
+        check(r"/\.(?!well-known)", &["/.git", "/a/.env"], &["/.well-known/x", "/a"]);
+        check(r"^/(?!admin)[a-z]+$", &["/shop"], &["/admin"]);
+        check(r"(?<=/)b(?=\.)", &["/b."], &["b.", "/b"]);
+        check(r"(?<!a)b$", &["cb", "b"], &["ab"]);
+        check(r"^(?>a+)b$", &["aab"], &["aac"]);
+        check(r"^(?>a+)ab$", &[], &["aab"]);
+        check(r"^a++b$", &["aab"], &["a"]);
+        check(r"^a{1,2}+a$", &["aaa"], &["aa"]);
+        check(r"^(a|b)\1$", &["aa", "bb"], &["ab"]);
+        check(r"^(?<x>a|b)-\k<x>\g{1}\g1$", &["a-aaa"], &["a-aba", "a-b"]);
+        check(r"^(a)?(?(1)b|c)$", &["ab", "c"], &["ac", "b"]);
+        // As in linear time.
+        check(r"^(?!x)[a&&b[]+\hé.$", &["a&[ éz"], &["a éz\n"]);
+        check(r"^(?!x)[a--b\w]+$", &["a-b"], &["é"]);
+        check(r"^(?=a)\Qa.b\E+$", &["a.bb"], &["axb"]);
+        check(r"^(?=.)/{x}$", &["/{x}"], &["/x"]);
+        check(r"^(?=.).{2}$", &["é", "ab"], &["a"]);
+        check(r"(*UTF8)^(?=.).$", &["é"], &["ab"]);
+        check(r"^(?!b)(?i:A)b$", &["ab"], &["aB"]);
+    }
+
+    #[test]
+    fn bytes_of_no_text_are_matched() {
+        let pattern = Pattern::compile("^(?!x).(y)$", Case::Insensitive).expect("a pattern");
+        let captures = pattern.captures(b"\xffY").expect("it matches");
+        assert_eq!((captures.len(), captures.range(1)), (2, Some(1..2)));
+        assert_eq!((pattern.groups(), pattern.names()), (1, vec![]));
+        let kelvin = Pattern::compile("^(?!x)k$", Case::Insensitive).expect("a pattern");
+        assert!(kelvin.is_match(b"K") && !kelvin.is_match("\u{212a}".as_bytes()));
+    }
+
+    /// What a client could make slow is neither a match nor none.
+    #[test]
+    fn a_match_that_takes_too_long_is_given_up() {
+        let slow = Pattern::compile(r"^(?:(a+)(?!b))+\1c$", Case::Sensitive).expect("a pattern");
+        let text = [&b"a".repeat(2000)[..], b"!c"].concat();
+        let begun = std::time::Instant::now();
+        assert_eq!(watched(|| slow.is_match(&text)), Err(GaveUp));
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+        assert_eq!(
+            watched(|| watched(|| slow.is_match(&text))),
+            Ok(Err(GaveUp)),
+            "of the inner one"
+        );
+        assert_eq!(watched(|| slow.is_match(b"b")), Ok(false));
+    }
+
+    #[test]
+    fn what_no_engine_knows_is_refused_by_name() {
+        for (pattern, what) in
+            [("(?R)", "a recursion"), ("(?|a|b)", "a branch reset"), ("(*SKIP)a", "a verb")]
+        {
             let error = Pattern::compile(pattern, Case::Sensitive).expect_err(pattern);
-            assert!(matches!(error, BadPattern::Backtracks(found, _) if found == what), "{error}");
+            assert_eq!(error, BadPattern::Unknown(what));
         }
     }
 
     #[test]
     fn what_is_no_pattern_is_said_in_one_line() {
-        for pattern in ["(a", "a)", "[a", "\\", "a\\K", "(?<a>x)(?<a>y)", "a{1000}{1000}"] {
+        for pattern in [
+            "(a",
+            "a)",
+            "[a",
+            "\\",
+            "a\\K",
+            "(?<a>x)(?<a>y)",
+            "a{1000}{1000}",
+            "(?!a",
+            r"(a)\2",
+            r"(a)\g{-1}",
+        ] {
             let error = Pattern::compile(pattern, Case::Sensitive).expect_err(pattern).to_string();
             assert!(!error.contains('\n') && !error.is_empty(), "{error}");
         }

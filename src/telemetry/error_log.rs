@@ -207,8 +207,8 @@ fn line(severity: Severity, connection: Option<u64>, text: &str) -> Vec<u8> {
 /// Events of this process as lines of the log.
 pub(super) fn subscriber(log: Arc<ErrorLog>) -> impl Subscriber + Send + Sync {
     let own = match log.loudest() {
-        Severity::Emerg | Severity::Alert | Severity::Crit => LevelFilter::OFF,
-        Severity::Error => LevelFilter::ERROR,
+        // Some events say that they are worse than errors.
+        Severity::Emerg | Severity::Alert | Severity::Crit | Severity::Error => LevelFilter::ERROR,
         Severity::Warn => LevelFilter::WARN,
         Severity::Notice | Severity::Info => LevelFilter::INFO,
         Severity::Debug => LevelFilter::DEBUG,
@@ -228,7 +228,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut said = Said::default();
         event.record(&mut said);
-        let severity = Severity::from(*event.metadata().level());
+        let severity = said.severity.unwrap_or(Severity::from(*event.metadata().level()));
         self.0.write(severity, said.connection, &format!("{}{}", said.message, said.fields));
     }
 }
@@ -239,9 +239,21 @@ struct Said {
     message: String,
     fields: String,
     connection: Option<u64>,
+    /// Where it is not what the event's own level says.
+    severity: Option<Severity>,
 }
 
 impl Visit for Said {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "severity" => {
+                let named = Severity::ALL.iter().find(|(name, _)| *name == value);
+                self.severity = named.map(|(_, severity)| *severity);
+            }
+            _ => self.record_debug(field, &value),
+        }
+    }
+
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
             "connection" => self.connection = Some(value),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::registry::{Definition, Duplicate, Registry, Slot};
 use super::values::{Value, Values};
-use crate::routing::pattern::{BadPattern, Case, Pattern};
+use crate::routing::pattern::{BadPattern, Case, GaveUp, Pattern, watched};
 
 /// A pattern, and what its named groups are called.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Matcher {
     /// It is no pattern, or a group has the name of a variable that is built in.
     pub fn compile(text: &str, case: Case, registry: &mut Registry) -> Result<Self, BadMatcher> {
         let pattern = Pattern::compile(text, case)?;
-        let named = pattern.names().map(|(group, name)| {
+        let named = pattern.names().into_iter().map(|(group, name)| {
             registry.define(name, Definition::Captured).map(|slot| (group, slot))
         });
         let named = named.collect::<Result<_, _>>()?;
@@ -41,8 +41,17 @@ impl Matcher {
         !self.named.is_empty()
     }
 
-    /// Whether a text matches. If so, its groups are the request's from here on.
+    /// Whether a text matches. If so, its groups are the request's from here on. What takes too long is no
+    /// match, and is noted.
     pub fn run(&self, text: &[u8], values: &mut Values) -> bool {
+        let run = watched(|| self.match_with(text, values));
+        run.unwrap_or_else(|GaveUp| {
+            values.give_up();
+            false
+        })
+    }
+
+    fn match_with(&self, text: &[u8], values: &mut Values) -> bool {
         if self.pattern.groups() == 0 {
             let matches = self.pattern.is_match(text);
             if matches {
@@ -51,11 +60,11 @@ impl Matcher {
             return matches;
         }
         let Some(captures) = self.pattern.captures(text) else { return false };
-        let range =
-            |group| captures.get(group).map_or((0, 0), |found| (found.start(), found.end()));
+        let range = |group| captures.range(group).map_or((0, 0), |found| (found.start, found.end));
         values.matched(text, (1..captures.len()).map(range));
         for (group, slot) in &self.named {
-            let text = captures.get(*group).map_or(&b""[..], |found| found.as_bytes());
+            let found = captures.range(*group).and_then(|range| text.get(range));
+            let text = found.unwrap_or_default();
             values.set(*slot, Value::Found(Bytes::copy_from_slice(text)));
         }
         true

@@ -10,6 +10,8 @@ use super::registry::Slot;
 pub struct Values {
     slots: Vec<Option<Value>>,
     captures: Captures,
+    /// A pattern took too long: what was decided by it means nothing.
+    has_given_up: bool,
     /// How many computations stand inside each other.
     pub(super) depth: u8,
 }
@@ -49,6 +51,16 @@ impl Values {
         let Captures { subject, groups } = &self.captures;
         let range = usize::from(group).checked_sub(1).and_then(|index| groups.get(index));
         range.and_then(|(begin, end)| subject.get(*begin..*end)).unwrap_or_default()
+    }
+
+    /// Notes that nobody knows whether a pattern matches.
+    pub(super) fn give_up(&mut self) {
+        self.has_given_up = true;
+    }
+
+    /// Whether that was so since the last time that somebody asked.
+    pub fn take_given_up(&mut self) -> bool {
+        std::mem::take(&mut self.has_given_up)
     }
 
     /// Notes that a pattern of a script did not match: then no groups are left, as in nginx.

@@ -16,6 +16,7 @@ mod compressed;
 mod connections;
 mod group;
 mod heads;
+mod patterns;
 mod plain;
 mod rewriting;
 mod run;
@@ -51,6 +52,7 @@ themes! {
     compressed
     connections
     heads
+    patterns
     plain
     rewriting
     secure

@@ -21,6 +21,7 @@ mod cross_site;
 mod crowded;
 mod differential;
 mod double_click;
+mod error_lines;
 mod examples;
 mod failed_logins;
 mod faults;

@@ -95,3 +95,27 @@ async fn a_body_is_thrown_away() {
     client.get("a.example", "/none", &[]).await.expect(204);
     assert!(app.seen().is_empty());
 }
+
+/// Whoever is kept out by a pattern cannot get in by making it slow.
+#[tokio::test]
+async fn a_pattern_that_takes_too_long_lets_nobody_in() {
+    let app = Responder::start(|_| response("200 OK", &[], b"app")).await;
+    let proxy = Proxy::start(&format!(
+        "workers: 1\nstate_directory: '{{directory}}'\nlisteners: [{{ address: 127.0.0.1:0 }}]\n\
+         upstreams: {{ app: {{ endpoints: [{{ address: '{}' }}] }} }}\nservers:\n- names: [a.example]\n  \
+         routes:\n  - {{ path: '~ ^/x(?:(a+)(?!b))+\\1c$', return: 403 }}\n  \
+         - path: /\n    upstream: app\n    rewrite:\n    \
+         - {{ if: '$arg_q ~ ^(?:(a+)(?!b))+\\1c$', then: [{{ return: 403 }}] }}\n",
+        app.address
+    ));
+    let slow = format!("{}!c", "a".repeat(2000));
+    let mut client = dial(&proxy).await;
+    client.get("a.example", "/?q=aac", &[]).await.expect(403);
+    client.get("a.example", "/?q=b", &[]).await.expect(200);
+    client.get("a.example", "/xaac", &[]).await.expect(403);
+    let asked = app.seen().len();
+    for target in [format!("/?q={slow}"), format!("/x{slow}")] {
+        dial(&proxy).await.get("a.example", &target, &[]).await.expect(500);
+    }
+    assert_eq!(app.seen().len(), asked);
+}

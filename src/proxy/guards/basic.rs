@@ -20,8 +20,10 @@ use super::{Asked, Outcome, Refusal};
 use crate::access::credentials::Credentials;
 use crate::access::{password, user_file};
 use crate::clock::UnixMillis;
+use crate::proxy::complaint::Escaped;
 use crate::proxy::error::RequestError;
 use crate::proxy::returned::evaluated;
+use crate::telemetry::error_log::{Severity, system_error};
 use crate::variables::template::Template;
 use crate::wire::fields::Fields;
 use crate::wire::name::Name;
@@ -55,33 +57,37 @@ pub async fn check(asked: &mut Asked<'_, '_>, basic: &Basic) -> Result<Outcome, 
     }
     let authorization = request.fields().get(Name::Authorization).unwrap_or_default();
     let Some(credentials) = Credentials::read(authorization) else {
-        tracing::info!(client = %ctx.client_ip(), "no user/password was provided for basic authentication");
+        let text = "no user/password was provided for basic authentication";
+        asked.about().say(Severity::Info, text);
         return challenge(&realm);
     };
     let user_file = evaluated(shared, request, client, ctx, &basic.user_file);
     let path = basic.directory.join(Path::new(std::ffi::OsStr::from_bytes(&user_file)));
-    let user = String::from_utf8_lossy(credentials.user());
+    let user = Escaped(credentials.user());
     let file = match shared.passwords.file(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            tracing::error!(path = %path.display(), "the user file is not there");
+            let text =
+                format!("open() \"{}\" failed (2: No such file or directory)", path.display());
+            asked.about().say(Severity::Error, text);
             return Ok(Outcome::Refuse(Refusal::plain(StatusCode::FORBIDDEN)));
         }
         Err(error) => {
-            tracing::error!(path = %path.display(), %error, "the user file cannot be read");
+            let text = format!("open() \"{}\" failed {}", path.display(), system_error(&error));
+            asked.about().say(Severity::Crit, text);
             return Err(RequestError::Internal);
         }
     };
     let Some(kept) = user_file::find(&file, credentials.user()) else {
-        let client = ctx.client_ip();
-        tracing::error!(%client, "user {user:?} was not found in \"{}\"", path.display());
+        let text = format!("user \"{user}\" was not found in \"{}\"", path.display());
+        asked.about().say(Severity::Error, text);
         return challenge(&realm);
     };
     let now = shared.clock.now();
     if shared.passwords.is_right(credentials.password(), kept, now).await {
         return Ok(Outcome::Pass);
     }
-    tracing::error!(client = %ctx.client_ip(), "user {user:?}: password mismatch");
+    asked.about().say(Severity::Error, format!("user \"{user}\": password mismatch"));
     challenge(&realm)
 }
 

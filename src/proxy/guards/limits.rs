@@ -14,6 +14,7 @@ use crate::access::rate::{self, Buckets, Burst, Rate, Refused};
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
 use crate::proxy::returned::{Returned, evaluated};
+use crate::telemetry::error_log::Severity;
 use crate::variables::name::Builtin;
 use crate::variables::registry::Variable;
 use crate::variables::template::{Part, Template};
@@ -204,7 +205,6 @@ async fn by_rate(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Re
     };
     let Answers { status, dry_run, level } = limits.of_rates;
     let dry = if dry_run { ", dry run" } else { "" };
-    let client = asked.ctx.client_ip();
     match admitted {
         Ok((_, wait)) if wait.millis == 0 => {
             asked.ctx.limited.rates.get_or_insert(PASSED);
@@ -214,7 +214,7 @@ async fn by_rate(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Re
             let excess = shown(waits.excess);
             let text =
                 format!("delaying request{dry}, excess: {excess}, by zone \"{}\"", name(index));
-            level.lower().tell(client, &text);
+            level.lower().tell(asked, &text);
             if dry_run {
                 asked.ctx.limited.rates = Some("DELAYED_DRY_RUN");
                 return Ok(());
@@ -231,7 +231,7 @@ async fn by_rate(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Re
                 }
                 Refused::Full => format!("zone \"{}\" has no room for another key", name(index)),
             };
-            level.tell(client, &text);
+            level.tell(asked, &text);
             if dry_run {
                 asked.ctx.limited.rates = Some("REJECTED_DRY_RUN");
                 return Ok(());
@@ -266,7 +266,7 @@ fn by_connections(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> R
                         format!("zone \"{name}\" has no room for another key")
                     }
                 };
-                level.tell(asked.ctx.client_ip(), &text);
+                level.tell(asked, &text);
                 // Where one refuses, none counts.
                 asked.ctx.limited.under_way.clear();
                 if dry_run {
@@ -298,11 +298,13 @@ impl Level {
         }
     }
 
-    fn tell(self, client: std::net::IpAddr, text: &str) {
-        match self {
-            Self::Error => tracing::error!(%client, "{text}"),
-            Self::Warn => tracing::warn!(%client, "{text}"),
-            Self::Notice | Self::Info => tracing::info!(%client, "{text}"),
-        }
+    fn tell(self, asked: &Asked<'_, '_>, text: &str) {
+        let severity = match self {
+            Self::Error => Severity::Error,
+            Self::Warn => Severity::Warn,
+            Self::Notice => Severity::Notice,
+            Self::Info => Severity::Info,
+        };
+        asked.about().say(severity, text);
     }
 }

@@ -18,6 +18,7 @@ use http::{Method, StatusCode};
 
 use crate::access::rules::{Rules, Says};
 use crate::downstream::{BodyLength, Client, Request};
+use crate::proxy::complaint::About;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
@@ -25,6 +26,7 @@ use crate::proxy::pages::Instead;
 use crate::proxy::returned::Returned;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
+use crate::telemetry::error_log::Severity;
 use crate::wire::fields::Fields;
 
 use self::basic::Basic;
@@ -61,6 +63,13 @@ pub struct Asked<'a, 'c> {
     pub ctx: &'a mut Context,
 }
 
+impl Asked<'_, '_> {
+    /// Whom something is said of.
+    fn about(&self) -> About<'_> {
+        About { shared: self.shared, request: self.request, ctx: self.ctx }
+    }
+}
+
 /// What one check says.
 pub enum Outcome {
     /// It lets the request in.
@@ -89,6 +98,9 @@ pub async fn check(asked: &mut Asked<'_, '_>, route: &Route) -> Result<(), Inste
     }
     Ok(())
 }
+
+/// nginx's words for `deny`.
+const FORBIDDEN: &str = "access forbidden by rule";
 
 impl Guard {
     fn checks_for(&self, method: &Method) -> &Checks {
@@ -121,8 +133,16 @@ impl Guard {
                 Outcome::Refuse(refusal) if self.one_is_enough => {
                     refused = Some(refusal.after(refused));
                 }
-                Outcome::Refuse(refusal) => return Ok(Some(refusal)),
+                Outcome::Refuse(refusal) => {
+                    if number == 0 {
+                        asked.about().say(Severity::Error, FORBIDDEN);
+                    }
+                    return Ok(Some(refusal));
+                }
             }
+        }
+        if refused.as_ref().is_some_and(|it| it.status == StatusCode::FORBIDDEN) {
+            asked.about().say(Severity::Error, FORBIDDEN);
         }
         Ok(refused)
     }
@@ -176,9 +196,6 @@ impl Refusal {
             && let Err(gone) = wait(asked.client, asked.request, guard.auth_delay).await
         {
             return gone.into();
-        }
-        if status == StatusCode::FORBIDDEN {
-            tracing::error!(client = %asked.ctx.client_ip(), "access forbidden by rule");
         }
         asked.ctx.error = Some(match status {
             StatusCode::UNAUTHORIZED => RequestError::NameRequired,

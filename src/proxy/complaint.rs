@@ -1,0 +1,282 @@
+//! What goes wrong with a request, as nginx's error log has it: what happened, to whom, and where.
+//!
+//! Values of cookies stand in none of its parts. Control characters of what a peer sent are escaped.
+
+use std::fmt::{self, Display};
+
+use tracing::field::display;
+
+use crate::downstream::refused::Refusal;
+use crate::downstream::{Refused, Request};
+use crate::listen::Info;
+use crate::proxy::asking::Failed;
+use crate::proxy::context::Context;
+use crate::proxy::endpoint;
+use crate::proxy::shared::{ServerFacts, Shared};
+use crate::telemetry::error_log::Severity;
+use crate::upstream::verdict::{Failure, Phase};
+use crate::wire::flaw::RequestFlaw;
+use crate::wire::name::Name;
+
+/// A request that something is said of.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    pub shared: &'a Shared,
+    pub request: &'a Request,
+    pub ctx: &'a Context,
+}
+
+/// One event, at nginx's level; `tracing` wants to know its own where it is written.
+macro_rules! say {
+    ($severity:expr, $($fields:tt)*) => {
+        match $severity {
+            Severity::Emerg | Severity::Alert | Severity::Crit => {
+                tracing::error!(severity = "crit", $($fields)*);
+            }
+            Severity::Error => tracing::error!($($fields)*),
+            Severity::Warn => tracing::warn!($($fields)*),
+            Severity::Notice => tracing::info!($($fields)*),
+            Severity::Info => tracing::info!(severity = "info", $($fields)*),
+            Severity::Debug => tracing::debug!($($fields)*),
+        }
+    };
+}
+
+impl About<'_> {
+    /// Says what happened.
+    pub fn say(&self, severity: Severity, text: impl Display) {
+        self.say_of(severity, text, None::<String>);
+    }
+
+    /// The same, of somebody who was asked.
+    fn say_of(&self, severity: Severity, text: impl Display, upstream: Option<impl Display>) {
+        let Self { shared, request, ctx } = self;
+        let fields = request.fields();
+        let host = fields.get(Name::Host).map(|host| display(Quoted(host)));
+        let referrer = fields.get(Name::Referer).map(|referer| display(Quoted(referer)));
+        let server = ctx.server.or_else(|| shared.server_of(&ctx.connection, None));
+        let server = server.and_then(|server| shared.server_name(server)).unwrap_or_default();
+        say!(
+            severity,
+            connection = ctx.connection.id(),
+            client = %ctx.client_ip(),
+            server = %server,
+            request = %Line(self),
+            upstream = upstream.map(display),
+            host,
+            referrer,
+            "{text}"
+        );
+    }
+
+    /// Says that an endpoint, or nobody, did what was asked.
+    pub fn failed(&self, failed: Failed) {
+        let Some((severity, what, doing)) = upstream_failure(failed) else { return };
+        let endpoint = self.ctx.tried.iter().last().map(|tried| tried.endpoint.text.clone());
+        let asked = endpoint.map(|endpoint| Asked { about: self, whom: endpoint });
+        self.say_of(severity, format_args!("{what} while {doing}"), asked);
+    }
+
+    /// Says that no endpoint of its upstream may be asked.
+    pub fn nobody_lives(&self) {
+        let Some((_, upstream)) = endpoint::upstream(self.shared, self.ctx) else { return };
+        let whom = upstream.group.settings().known_as().to_owned();
+        let asked = Some(Asked { about: self, whom });
+        let text = "no live upstreams while connecting to upstream";
+        self.say_of(Severity::Error, text, asked);
+    }
+}
+
+/// nginx's words for a failure, and what was being done.
+fn upstream_failure(failed: Failed) -> Option<(Severity, &'static str, &'static str)> {
+    let Failed { phase, failure } = failed;
+    let doing = match (phase, failure) {
+        (_, Failure::Tls) => "SSL handshaking to upstream",
+        (Phase::Connect, _) => "connecting to upstream",
+        (Phase::SendHead | Phase::SendBody, _) => "sending request to upstream",
+        (Phase::AwaitHead, _) => "reading response header from upstream",
+        (Phase::ReadBody, _) => "reading upstream",
+        (Phase::Tunnel, _) => "proxying upgraded connection",
+    };
+    let (severity, what) = match failure {
+        Failure::Refused => (Severity::Error, "connect() failed (111: Connection refused)"),
+        Failure::TimedOut if phase == Phase::Tunnel => {
+            (Severity::Info, "upstream timed out (110: Connection timed out)")
+        }
+        Failure::TimedOut => (Severity::Error, "upstream timed out (110: Connection timed out)"),
+        Failure::Tls => (Severity::Error, "SSL_do_handshake() failed"),
+        Failure::OutOfDescriptors => (Severity::Crit, "socket() failed (24: Too many open files)"),
+        Failure::Closed | Failure::ClosedReused if phase != Phase::Tunnel => {
+            (Severity::Error, "upstream prematurely closed connection")
+        }
+        Failure::Unprocessed | Failure::UnprocessedReused => {
+            (Severity::Error, "upstream rejected request with error 7")
+        }
+        Failure::Flaw if phase == Phase::ReadBody => {
+            (Severity::Error, "upstream sent invalid chunked response")
+        }
+        Failure::Flaw => (Severity::Error, "upstream sent invalid header"),
+        Failure::ClientGone if phase != Phase::Tunnel => {
+            (Severity::Info, "client prematurely closed connection")
+        }
+        Failure::ClientStalled => (Severity::Info, "client timed out (110: Connection timed out)"),
+        Failure::TooLarge => (Severity::Error, "client intended to send too large chunked body"),
+        Failure::Closed
+        | Failure::ClosedReused
+        | Failure::ClientGone
+        | Failure::BadStatus
+        | Failure::Declined
+        | Failure::Cut => return None,
+    };
+    Some((severity, what, doing))
+}
+
+/// Says what is wrong with a head that makes no request.
+pub fn refused(info: &Info, server: Option<&ServerFacts>, refused: &Refused<'_>) {
+    const LINE: &str = "reading client request line";
+    const TOO_LONG: Refusal = Refusal::Flaw(RequestFlaw::RequestLineTooLong);
+    /// nginx's lines end before 2 KiB.
+    const LINE_BYTES_MAX: usize = 1024;
+    const FIELDS: &str = "reading client request headers";
+    let is_too_long = matches!(refused.refusal, TOO_LONG);
+    let doing = if refused.line().is_some() && !is_too_long { FIELDS } else { LINE };
+    let invalid = |what: &str| format!("client sent {what} while {doing}");
+    let text = match refused.refusal {
+        Refusal::TimedOut => format!("client timed out (110: Connection timed out) while {doing}"),
+        Refusal::BrokenOff => format!("client prematurely closed connection while {doing}"),
+        Refusal::Flaw(flaw) => match flaw {
+            RequestFlaw::RequestLine => invalid("invalid request"),
+            RequestFlaw::RequestLineTooLong => invalid("too long URI"),
+            RequestFlaw::Version => invalid("invalid version"),
+            RequestFlaw::FieldLine => invalid("invalid header line"),
+            RequestFlaw::TooManyFields | RequestFlaw::FieldsBeyondMax => {
+                invalid("too many header lines")
+            }
+            RequestFlaw::HeadTooLarge | RequestFlaw::FieldsTooLarge => invalid("too large request"),
+            RequestFlaw::Doubled(Name::Host) => invalid("duplicate host header"),
+            RequestFlaw::Doubled(name) => {
+                invalid(&format!("duplicate header line: \"{}\"", name.as_str()))
+            }
+            RequestFlaw::NoHost => invalid("HTTP/1.1 request without \"Host\" header"),
+            RequestFlaw::Length => invalid("invalid \"Content-Length\" header"),
+            RequestFlaw::LengthAndCoding => {
+                invalid("\"Content-Length\" and \"Transfer-Encoding\" headers at the same time")
+            }
+            RequestFlaw::CodingInHttp10 => {
+                invalid("HTTP/1.0 request with \"Transfer-Encoding\" header")
+            }
+            RequestFlaw::Coding => invalid("unknown \"Transfer-Encoding\""),
+            RequestFlaw::Expectation => invalid("unknown \"Expect\""),
+            RequestFlaw::Chunk(_) => invalid("invalid chunked body"),
+        },
+    };
+    let line = refused.line();
+    let is_known = line.is_some() || is_too_long;
+    let line = refused.head.split(|byte| *byte == b'\n').next().filter(|_| is_known);
+    let line = line.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let line = line.map(|line| line.get(..LINE_BYTES_MAX).unwrap_or(line));
+    let host = refused.host().filter(|_| !is_too_long).map(|host| display(Quoted(host)));
+    say!(
+        Severity::Info,
+        connection = info.id(),
+        client = %info.peer().ip().to_canonical(),
+        server = %server.map_or("", |server| &server.name),
+        request = line.map(|line| display(Quoted(line))),
+        host,
+        "{text}"
+    );
+}
+
+/// `"GET / HTTP/1.1"`
+struct Line<'a>(&'a About<'a>);
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let About { request, ctx, .. } = self.0;
+        let came = ctx.came.as_ref();
+        let method = came.map_or(&request.method, |came| &came.method);
+        let target = came.map_or(request.target(), |came| &came.target);
+        write!(f, "\"{method} {} {}\"", Escaped(target), request.protocol.as_str())
+    }
+}
+
+/// `"http://127.0.0.1:8080/path"`
+struct Asked<'a> {
+    about: &'a About<'a>,
+    whom: String,
+}
+
+impl Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { about: About { shared, request, ctx }, whom } = self;
+        let Some((target, upstream)) = endpoint::upstream(shared, ctx) else { return Ok(()) };
+        let scheme = if upstream.group.settings().tls.is_some() { "https" } else { "http" };
+        let sent = target.for_worker(request.target());
+        let colon = if whom.starts_with("unix:") { ":" } else { "" };
+        write!(f, "\"{scheme}://{}{colon}{}\"", Escaped(whom.as_bytes()), Escaped(sent))
+    }
+}
+
+struct Quoted<'a>(&'a [u8]);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", Escaped(self.0))
+    }
+}
+
+/// Bytes of a peer's, of which none ends a line or a text in quotes.
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_control = |c: char| c.is_control() || c == '"';
+        for chunk in self.0.utf8_chunks() {
+            let mut rest = chunk.valid();
+            while let Some(at) = rest.find(is_control) {
+                let (before, from) = rest.split_at(at);
+                f.write_str(before)?;
+                let mut chars = from.chars();
+                for byte in chars.next().iter().flat_map(|c| c.to_string().into_bytes()) {
+                    write!(f, "\\x{byte:02X}")?;
+                }
+                rest = chars.as_str();
+            }
+            f.write_str(rest)?;
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02X}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_sent_ends_no_line() {
+        let escaped = |bytes: &[u8]| Escaped(bytes).to_string();
+        assert_eq!(escaped(b"/a b?c=d%20"), "/a b?c=d%20");
+        assert_eq!(escaped(b"a\"b\r\n\x1b[1m\xff"), "a\\x22b\\x0D\\x0A\\x1B[1m\\xFF");
+        assert_eq!(escaped("é\u{85}".as_bytes()), "é\\xC2\\x85");
+    }
+
+    #[test]
+    fn failures_have_nginx_s_words() {
+        let said = |phase, failure| upstream_failure(Failed { phase, failure });
+        let connecting = "connecting to upstream";
+        assert_eq!(
+            said(Phase::Connect, Failure::Refused),
+            Some((Severity::Error, "connect() failed (111: Connection refused)", connecting))
+        );
+        let reading = "reading response header from upstream";
+        assert_eq!(
+            said(Phase::AwaitHead, Failure::Closed),
+            Some((Severity::Error, "upstream prematurely closed connection", reading))
+        );
+        assert_eq!(said(Phase::Tunnel, Failure::Closed), None);
+        assert_eq!(said(Phase::AwaitHead, Failure::BadStatus), None);
+    }
+}
