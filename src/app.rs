@@ -44,6 +44,7 @@ use crate::telemetry::error_log;
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{CacheCounts, Connections, FleetKeys, Metrics, StoreCounts};
 use crate::upstream::group::Group;
+use crate::upstream::names::Resolver;
 use crate::upstream::way::Ways;
 
 pub use self::running::Running;
@@ -162,7 +163,10 @@ impl App {
             })
             .collect();
         let ways = Arc::new(Ways::new(&config.upstreams).map_err(BuildError::one)?);
+        let resolvers = config.resolvers.iter();
+        let resolvers = resolvers.map(|it| Arc::new(Resolver::new(it.clone(), clock.clone())));
         let shared = Shared {
+            resolvers: resolvers.collect(),
             clock,
             table,
             upstreams,

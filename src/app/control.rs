@@ -17,12 +17,13 @@ use crate::listen::{self, Listener, Shutdown};
 use crate::proxy::exchange::Proxy;
 use crate::proxy::mass_logout;
 use crate::proxy::open_streams::look_after;
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Shared, Upstream};
 use crate::store::health::Health;
 use crate::store::key_watch::{KeyWatch, Progress};
 use crate::store::node_keys::Standing;
 use crate::store::{CLOCK_SKEW_MAX_MS, SharedStore, era};
 use crate::telemetry::audit::{self, StoreState};
+use crate::upstream::names::follow::{self, Followed};
 use crate::upstream::way::Pool;
 
 /// Idle connections to workers that each runtime keeps, over all upstreams.
@@ -70,6 +71,7 @@ impl App {
             tokio::spawn(watch_store(shared.clone(), store.clone()));
             tokio::spawn(mass_logout::sweep(shared.clone()));
             tokio::spawn(look_after(shared.clone()));
+            follow::begin(followed(&shared), &shared.clock).await;
             for number in 0..workers {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
                 let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;
@@ -121,6 +123,20 @@ impl App {
             outcome
         })
     }
+}
+
+/// The names of upstreams that are looked up again and again.
+fn followed(shared: &Shared) -> Vec<Followed> {
+    let of_upstream = |upstream: &Upstream| {
+        let group = upstream.group.clone();
+        let by = group.settings().resolved_by?;
+        let resolver = shared.resolvers.get(by.resolver)?.clone();
+        let names = 0..group.settings().names.len();
+        Some(
+            names.map(move |name| Followed::new(group.clone(), name, resolver.clone(), by.timeout)),
+        )
+    };
+    shared.upstreams.iter().filter_map(of_upstream).flatten().collect()
 }
 
 /// Waits for orders, passes them on, and watches over the workers.

@@ -52,6 +52,7 @@ pub struct Config {
     pub cookies: cookie::enforce::CookieSettings,
     pub upstreams: Vec<upstream::UpstreamSettings>,
     /// Of each of them, where it is balanced by one.
+    pub resolvers: Vec<crate::upstream::names::ResolverSettings>,
     pub hash_keys: Vec<Option<crate::variables::template::Template>>,
     pub servers: Vec<proxy::settings::Server>,
     pub trusted_proxies: Vec<IpNet>,

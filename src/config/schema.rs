@@ -393,6 +393,8 @@ pub struct Upstream {
     pub balance: Text,
     pub protocol: Text,
     pub endpoints: List<Endpoint>,
+    pub resolver: Given<Texts>,
+    pub resolver_timeout: Text,
     pub timeouts: Option<UpstreamTimeouts>,
     pub tls: Given<UpstreamTls>,
     pub health_check: Given<HealthCheck>,
@@ -409,6 +411,8 @@ pub struct Endpoint {
     pub max_conns: Given<u32>,
     pub backup: Given<bool>,
     pub down: Given<bool>,
+    pub resolve: Given<bool>,
+    pub service: Text,
 }
 
 /// `upstreams.*.timeouts`

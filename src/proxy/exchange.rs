@@ -331,7 +331,8 @@ async fn turn(
         }
     }
     if let Destination::Passed(url) = &route.target {
-        passed::resolve(shared, request, client, ctx, url)?;
+        // In a box: few requests are passed on so.
+        Box::pin(passed::resolve(shared, request, client, ctx, url)).await?;
     }
     let mut response = worker::ask(proxy, request, client, ctx).await?;
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.looks_at_answer) {

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use crate::downstream::{Client, Request};
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
+use crate::proxy::reach::wait;
 use crate::proxy::returned::evaluated;
 use crate::proxy::shared::Shared;
 use crate::upstream::group::Group;
-use crate::upstream::{Address, EndpointSettings};
+use crate::upstream::names::Found;
+use crate::upstream::verdict::Failure;
+use crate::upstream::{Address, EndpointSettings, ResolvedBy};
 use crate::variables::template::Template;
 
 /// A URL with variables: an upstream's name or an address, and what is asked for there.
@@ -19,6 +22,8 @@ pub struct Passed {
     pub url: Template,
     /// The upstream that addresses without one count as, by its index.
     pub direct: usize,
+    /// Who finds the addresses of names that no upstream has.
+    pub resolved_by: Option<ResolvedBy>,
 }
 
 /// What a URL came to.
@@ -36,11 +41,11 @@ pub struct PassedTo {
 /// Finds out whom a request goes to, and what is asked for there.
 ///
 /// # Errors
-/// 500 for what is no URL, as in nginx; 502 for a name that nobody has: names are looked up at start.
-pub fn resolve(
+/// 500 for what is no URL, as in nginx; 502 for a name without an address.
+pub async fn resolve(
     shared: &Shared,
     request: &Request,
-    client: &Client<'_>,
+    client: &mut Client<'_>,
     ctx: &mut Context,
     passed: &Passed,
 ) -> Result<(), RequestError> {
@@ -56,22 +61,12 @@ pub fn resolve(
         settings.tls.is_some() == url.is_https
             && (is_named || settings.known_as().eq_ignore_ascii_case(&url.known_as()))
     });
-    let direct = match known {
-        Some(_) => None,
-        None if url.is_https => {
-            tracing::error!(url = %shown(), "no upstream of this name speaks TLS");
-            return Err(RequestError::BadGateway);
-        }
-        None => {
-            let Some(address) = url.address() else {
-                tracing::error!(host = url.host, "no resolver defined to resolve a name");
-                return Err(RequestError::BadGateway);
-            };
-            Some(Arc::new(Group::direct(vec![EndpointSettings::new(address)])))
-        }
-    };
+    if known.is_none() && url.is_https {
+        tracing::error!(url = %shown(), "no upstream of this name speaks TLS");
+        return Err(RequestError::BadGateway);
+    }
     let (host, port) = (url.known_as(), url.port_or_usual());
-    let to = PassedTo { upstream: known.unwrap_or(passed.direct), direct, host, port };
+    let to = PassedTo { upstream: known.unwrap_or(passed.direct), direct: None, host, port };
     let sent = match url.rest {
         b"" => None,
         rest if rest.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) => {
@@ -83,7 +78,57 @@ pub fn resolve(
     let Some(target) = &mut ctx.target else { return Err(RequestError::Internal) };
     target.sent = sent;
     target.passed = Some(Box::new(to));
+    if known.is_none() {
+        let addresses = match (url.address(), passed.resolved_by) {
+            (Some(address), _) => vec![address],
+            (None, Some(by)) => {
+                let resolving = addresses(shared, by, url.host, url.port_or_usual());
+                wait(resolving, request, client, ctx).await.map_err(failed)?
+            }
+            (None, None) => {
+                tracing::error!("no resolver defined to resolve {}", url.host);
+                return Err(RequestError::BadGateway);
+            }
+        };
+        let endpoints = addresses.into_iter().map(EndpointSettings::new).collect();
+        if let Some(to) = ctx.target.as_mut().and_then(|target| target.passed.as_mut()) {
+            to.direct = Some(Arc::new(Group::direct(endpoints)));
+        }
+    }
     Ok(())
+}
+
+/// The addresses of a name, from any of them on: each of many requests begins elsewhere.
+async fn addresses(
+    shared: &Shared,
+    by: ResolvedBy,
+    host: &str,
+    port: u16,
+) -> Result<Vec<Address>, Failure> {
+    let resolver = shared.resolvers.get(by.resolver).ok_or(Failure::Refused)?;
+    let found = resolver.addresses(host, by.timeout).await.found.map_err(|why| {
+        tracing::error!("{host} could not be resolved ({why})");
+        Failure::Refused
+    })?;
+    let mut addresses: Vec<Address> = found
+        .iter()
+        .filter_map(|found| match found {
+            Found::Address(ip) => Some(Address::Inet(SocketAddr::new(*ip, port))),
+            Found::Service(_) => None,
+        })
+        .collect();
+    let begin = rand::random_range(0..addresses.len().max(1));
+    addresses.rotate_left(begin);
+    Ok(addresses)
+}
+
+/// Why a name was not waited for to the end.
+fn failed(failure: Failure) -> RequestError {
+    match failure {
+        Failure::ClientGone => RequestError::ClientGone,
+        Failure::Cut => RequestError::Cut,
+        _ => RequestError::BadGateway,
+    }
 }
 
 /// A URL of workers.

@@ -104,7 +104,7 @@ async fn ready(
 }
 
 /// Waits for a connection, the client and what may cut the exchange.
-async fn wait<T>(
+pub async fn wait<T>(
     connecting: impl Future<Output = Result<T, Failure>>,
     request: &Request,
     client: &mut Client<'_>,

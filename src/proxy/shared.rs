@@ -41,6 +41,7 @@ use crate::telemetry::labels::{StoreOp, StoreOutcome};
 use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 use crate::upstream::group::Group;
+use crate::upstream::names::Resolver;
 use crate::variables::matcher::Matcher;
 use crate::variables::registry::Variables;
 use crate::variables::template::Template;
@@ -64,6 +65,8 @@ pub struct Shared {
     pub clock: Clock,
     pub table: Arc<Table<Arc<Route>>>,
     pub upstreams: Vec<Upstream>,
+    /// Who is asked for names while the process runs.
+    pub resolvers: Vec<Arc<Resolver>>,
     /// Ticket names of all policies: none of them reaches a worker.
     pub tickets: Vec<String>,
     pub cookies: cookie::enforce::CookieSettings,

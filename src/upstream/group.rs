@@ -248,6 +248,8 @@ mod tests {
             balance,
             protocol: Protocol::Http1,
             endpoints: endpoints.collect(),
+            names: Vec::new(),
+            resolved_by: None,
             timeouts: Timeouts::default(),
             next: NextUpstream::default(),
             tls: None,

@@ -7,6 +7,7 @@ pub mod group;
 mod hash;
 pub mod health;
 mod members;
+pub mod names;
 pub mod verdict;
 pub mod way;
 
@@ -219,6 +220,8 @@ impl UpstreamSettings {
             protocol: Protocol::Http1,
             next: NextUpstream::default(),
             endpoints: Vec::new(),
+            names: Vec::new(),
+            resolved_by: None,
             timeouts: Timeouts::default(),
             tls: None,
         }
@@ -230,6 +233,24 @@ impl UpstreamSettings {
     }
 }
 
+/// A name whose endpoints are looked up while the process runs (nginx `server … resolve`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameSettings {
+    pub host: String,
+    pub port: u16,
+    /// SRV records say which hosts and ports there are.
+    pub service: Option<String>,
+    /// What holds for each of its endpoints, whose address is left to be found.
+    pub endpoint: EndpointSettings,
+}
+
+/// Who resolves an upstream's names, by its index, and how long that may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResolvedBy {
+    pub resolver: usize,
+    pub timeout: Duration,
+}
+
 /// A named group of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
@@ -239,6 +260,8 @@ pub struct UpstreamSettings {
     pub balance: Balance,
     pub protocol: Protocol,
     pub endpoints: Vec<EndpointSettings>,
+    pub names: Vec<NameSettings>,
+    pub resolved_by: Option<ResolvedBy>,
     pub timeouts: Timeouts,
     pub next: NextUpstream,
     pub tls: Option<TlsSettings>,

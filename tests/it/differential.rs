@@ -16,6 +16,7 @@ mod compressed;
 mod connections;
 mod group;
 mod heads;
+mod named;
 mod patterns;
 mod plain;
 mod rewriting;
@@ -52,6 +53,7 @@ themes! {
     compressed
     connections
     heads
+    named
     patterns
     plain
     rewriting

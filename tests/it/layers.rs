@@ -45,6 +45,7 @@ const EVERYTHING: &[&str] = &["config", "import", "app", "cli", "demo"];
 
 /// Crates (a trailing `*` matches any rest) and the only folders or files that may name them.
 const HOMES: &[(&str, &[&str])] = &[
+    ("hickory_proto", &["upstream/names"]),
     ("h2", &["downstream/http2", "upstream/way/http2"]),
     ("httparse", &["wire"]),
     ("redis", &["store/redis"]),

@@ -40,6 +40,7 @@ mod layers;
 mod mass_logout;
 mod mistakes;
 mod modes;
+mod names;
 mod nginx_conf_reader;
 mod nginx_files;
 mod nginx_program;

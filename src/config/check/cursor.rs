@@ -73,6 +73,12 @@ pub(super) trait Finds<'a> {
     fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>>;
 }
 
+impl<'a> Finds<'a> for Levels<'a> {
+    fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>> {
+        Levels::find(self, key)
+    }
+}
+
 impl<'a> Finds<'a> for ServerAt<'a> {
     fn find<T>(&self, key: &Key<T>) -> Option<Found<'a, T>> {
         self.levels.find(key)
@@ -177,6 +183,11 @@ impl<'a> RouteAt<'a> {
 
 /// What stands in a policy's place where a route has none.
 pub(super) const NO_SESSION: [&str; 2] = ["none", "off"];
+
+/// What holds at the top of a file.
+pub(super) fn top(file: &File) -> Levels<'_> {
+    Levels::of(file)
+}
 
 /// The servers of a file.
 pub(super) fn servers(file: &File) -> Vec<ServerAt<'_>> {

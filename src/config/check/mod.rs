@@ -24,6 +24,7 @@ mod limits;
 mod listeners;
 mod logins;
 mod modes;
+mod names;
 mod order;
 mod origins;
 mod outage;
@@ -56,6 +57,7 @@ use crate::proxy::guards::limits::ZoneSettings;
 use crate::telemetry::log_format::LogFormat;
 use crate::telemetry::log_writer::SinkSettings;
 use crate::upstream::UpstreamSettings;
+use crate::upstream::names::ResolverSettings;
 use crate::variables::registry::Registry;
 
 use super::Config;
@@ -83,6 +85,7 @@ pub fn check(file: &File, base: &Path, environment: &Environment) -> (Config, Ve
         real_ip_of_server: None,
         direct: 0,
         uses_direct: false,
+        resolvers: Vec::new(),
     };
     let config = checker.config(file);
     (config, checker.found)
@@ -107,6 +110,8 @@ struct Checker<'a> {
     /// The upstream that addresses count as which texts with variables name.
     direct: usize,
     uses_direct: bool,
+    /// Who is asked for names, each once.
+    resolvers: Vec<ResolverSettings>,
 }
 
 impl Checker<'_> {
@@ -141,6 +146,7 @@ impl Checker<'_> {
             drain_timeout: self.drain_timeout(file),
             variables: self.finish_variables(),
             limit_zones: std::mem::take(&mut self.limit_zones),
+            resolvers: std::mem::take(&mut self.resolvers),
             log_sinks: std::mem::take(&mut self.sinks),
             notices: Vec::new(),
             warnings: super::diagnostic::Diagnostics::default(),

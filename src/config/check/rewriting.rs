@@ -177,7 +177,7 @@ impl Checker<'_> {
         base: &settings::Route,
     ) -> Target {
         if let Some(url) = route.at.key("proxy_pass", &route.at.value.proxy_pass) {
-            return self.passed(&url).unwrap_or(Target::Nothing);
+            return self.passed(&url, route).unwrap_or(Target::Nothing);
         }
         if let Some(upstream) = route.at.key("upstream", &route.at.value.upstream) {
             return self.led_to(file, &upstream).unwrap_or(Target::Nothing);

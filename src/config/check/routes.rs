@@ -193,7 +193,7 @@ impl Checker<'_> {
                 let flaw = Flaw::new("stands beside `proxy_pass`", "leave one of the two out");
                 self.error_at(&upstream, flaw);
             }
-            return self.passed(&url);
+            return self.passed(&url, route);
         }
         let tries_files = at.value.try_files.is_some();
         let Some(upstream) = upstream else {
@@ -220,7 +220,7 @@ impl Checker<'_> {
     }
 
     /// A URL with variables.
-    pub(super) fn passed(&mut self, at: &At<'_, String>) -> Option<Target> {
+    pub(super) fn passed(&mut self, at: &At<'_, String>, route: &RouteAt<'_>) -> Option<Target> {
         let url = self.template(at)?;
         if url.constant().is_some() {
             let flaw =
@@ -228,7 +228,8 @@ impl Checker<'_> {
             self.error_at(at, flaw);
         }
         self.uses_direct = true;
-        Some(Target::Passed(Arc::new(Passed { url, direct: self.direct })))
+        let resolved_by = self.resolved_by(route);
+        Some(Target::Passed(Arc::new(Passed { url, direct: self.direct, resolved_by })))
     }
 
     pub(super) fn led_to(&mut self, file: &File, at: &At<'_, String>) -> Option<Target> {

@@ -8,18 +8,19 @@ use crate::config::schema::{
     Endpoint, File, List, Route, ShortOr, Step, Upstream, UpstreamTimeouts,
 };
 use crate::config::value::address::{Place, endpoint};
-use crate::config::value::name::identifier;
+use crate::config::value::name::{host, identifier};
 use crate::config::value::path::normal;
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
 use crate::routing::host::Host;
 use crate::upstream::{
-    Address, Balance, EndpointSettings, Limits, NextUpstream, Protocol, Timeouts, UpstreamSettings,
+    Address, Balance, EndpointSettings, Limits, NameSettings, NextUpstream, Protocol, ResolvedBy,
+    Timeouts, UpstreamSettings,
 };
 use crate::variables::template::Template;
 
-use super::cursor::{At, routes};
-use super::{Checker, at, items};
+use super::cursor::{At, routes, top};
+use super::{Checker, at, items, on};
 
 /// nginx's own limit is about this; larger ones are mistakes.
 const WEIGHT_MAX: u32 = 65_535;
@@ -66,7 +67,7 @@ impl Checker<'_> {
                 );
             }
             let (balance, key) = self.balance(&given.value, &format!("{path}.balance"));
-            upstreams.push(self.upstream(&name.value, given, balance, &path));
+            upstreams.push(self.upstream(&name.value, given, balance, file, &path));
             keys.push(key);
         }
         (upstreams, keys)
@@ -77,10 +78,19 @@ impl Checker<'_> {
         name: &str,
         given: &Spanned<Upstream>,
         balance: Balance,
+        file: &File,
         path: &str,
     ) -> UpstreamSettings {
         let upstream = &given.value;
-        let endpoints = self.endpoints(given, path);
+        let (endpoints, names) = self.endpoints(given, path);
+        let resolved_by = self.resolves_for(upstream, file, path);
+        if resolved_by.is_none() && !names.is_empty() {
+            let flaw = Flaw::new(
+                "has names to resolve, and nobody who does",
+                "add `resolver: [ADDRESS]` here or in `defaults`, or leave `resolve` out",
+            );
+            self.error(at(given), path, flaw);
+        }
         let tls = upstream.tls.as_ref().map(|tls| self.upstream_tls(tls, &format!("{path}.tls")));
         if let Some(check) = &upstream.health_check {
             let path = format!("{path}.health_check");
@@ -106,6 +116,8 @@ impl Checker<'_> {
             balance,
             protocol: self.protocol(upstream, &format!("{path}.protocol")),
             endpoints,
+            names,
+            resolved_by,
             timeouts: self
                 .upstream_timeouts(upstream.timeouts.as_ref(), &format!("{path}.timeouts")),
             next: self.next_upstream(upstream, path),
@@ -194,7 +206,26 @@ impl Checker<'_> {
         })
     }
 
-    fn endpoints(&mut self, given: &Spanned<Upstream>, path: &str) -> Vec<EndpointSettings> {
+    /// Who looks its names up.
+    fn resolves_for(&mut self, upstream: &Upstream, file: &File, path: &str) -> Option<ResolvedBy> {
+        let given = At { value: upstream, path: path.to_owned(), place: None };
+        let timeout = given.key("resolver_timeout", &upstream.resolver_timeout);
+        match given.key("resolver", &upstream.resolver) {
+            Some(resolver) => self.resolver(&resolver, timeout.as_ref()),
+            None => {
+                let found = self.resolved_by(&top(file))?;
+                let timeout = self.read(timeout.as_ref(), |text| duration(text, Zero::Refused));
+                Some(ResolvedBy { timeout: timeout.unwrap_or(found.timeout), ..found })
+            }
+        }
+    }
+
+    /// Those that have addresses, and the names whose addresses are found while the process runs.
+    fn endpoints(
+        &mut self,
+        given: &Spanned<Upstream>,
+        path: &str,
+    ) -> (Vec<EndpointSettings>, Vec<NameSettings>) {
         let list = &given.value.endpoints;
         let path = format!("{path}.endpoints");
         if items(list).is_empty() {
@@ -202,40 +233,85 @@ impl Checker<'_> {
             let flaw = Flaw::new("there is none", "add `endpoints: [{ address: 127.0.0.1:7001 }]`");
             self.error(place, &path, flaw);
         }
-        let mut endpoints: Vec<EndpointSettings> = Vec::new();
+        let (mut endpoints, mut names) = (Vec::<EndpointSettings>::new(), Vec::new());
         for (index, given) in items(list).iter().enumerate() {
             let path = format!("{path}[{index}]");
             let (weight, limits) = (
                 self.weight(&given.value, &format!("{path}.weight")),
                 self.fail_limits(&given.value, &path),
             );
-            let Endpoint { max_conns, backup, down, .. } = &given.value;
-            for address in self.addresses(given, &format!("{path}.address")) {
-                if endpoints.iter().any(|endpoint| endpoint.address == address) {
-                    let place = given.value.address.as_ref().and_then(at);
+            let Endpoint { address, max_conns, backup, down, .. } = &given.value;
+            let of = |address: Address| EndpointSettings {
+                server: given
+                    .value
+                    .address
+                    .as_ref()
+                    .map_or_else(String::new, |it| it.value.clone()),
+                address,
+                name: None,
+                weight,
+                limits,
+                max_conns: max_conns.as_ref().map_or(0, |max| max.value as usize),
+                is_backup: on(backup),
+                is_down: on(down),
+            };
+            if let Some(Resolve { host, port, service }) = self.looked_up_later(&given.value, &path)
+            {
+                let nowhere = Address::Inet(([0, 0, 0, 0], 0).into());
+                let endpoint = EndpointSettings { name: Some(names.len()), ..of(nowhere) };
+                names.push(NameSettings { host, port, service, endpoint });
+                continue;
+            }
+            for found in self.addresses(given, &format!("{path}.address")) {
+                if endpoints.iter().any(|endpoint| endpoint.address == found) {
+                    let place = address.as_ref().and_then(at);
                     let flaw = Flaw::new(
                         "is listed twice",
                         "to send more requests there, give it a `weight`",
                     );
                     self.warning(place, &format!("{path}.address"), flaw);
                 }
-                endpoints.push(EndpointSettings {
-                    server: given
-                        .value
-                        .address
-                        .as_ref()
-                        .map_or_else(String::new, |text| text.value.clone()),
-                    address,
-                    name: None,
-                    weight,
-                    limits,
-                    max_conns: max_conns.as_ref().map_or(0, |max| max.value as usize),
-                    is_backup: backup.as_ref().is_some_and(|switch| switch.value),
-                    is_down: down.as_ref().is_some_and(|switch| switch.value),
-                });
+                endpoints.push(of(found));
             }
         }
-        endpoints
+        (endpoints, names)
+    }
+
+    /// What is to be looked up while the process runs; nothing where that is not asked for, or where
+    /// there is nothing to look up.
+    fn looked_up_later(&mut self, given: &Endpoint, path: &str) -> Option<Resolve> {
+        let Endpoint { address, resolve, service, .. } = given;
+        let path_of = |key: &str| format!("{path}.{key}");
+        if let Some(service) = service.as_ref().filter(|_| !on(resolve)) {
+            let flaw =
+                Flaw::new("needs `resolve: true`", "add it: services are only looked up then");
+            self.error(at(service), &path_of("service"), flaw);
+        }
+        let address = address.as_ref().filter(|_| on(resolve))?;
+        if let Some(service) = service {
+            let host = host(&address.value).map_err(|_| {
+                Flaw::new(
+                    format!("`{}` is no name alone", address.value),
+                    "the service says which port: write the name without one",
+                )
+            });
+            let host =
+                host.map_err(|flaw| self.error(at(address), &path_of("address"), flaw)).ok()?;
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            if service.value.is_empty() || !service.value.bytes().all(is_good) {
+                let flaw = Flaw::new(
+                    format!("`{}` is no service", service.value),
+                    "write `http` for `_http._tcp`, or all that comes before the name",
+                );
+                self.error(at(service), &path_of("service"), flaw);
+            }
+            return Some(Resolve { host, port: 0, service: Some(service.value.clone()) });
+        }
+        match endpoint(&address.value) {
+            Ok(Place::Named(host, port)) => Some(Resolve { host, port, service: None }),
+            // What it is, or why it is nothing, is found out as without `resolve`.
+            Ok(Place::Inet(_) | Place::Unix(_)) | Err(_) => None,
+        }
     }
 
     /// The addresses of an endpoint: a name stands for all of its own, as in nginx.
@@ -301,4 +377,11 @@ impl Checker<'_> {
             keepalive: read(&given.keepalive, "keepalive", default.keepalive),
         }
     }
+}
+
+/// What is to be looked up while the process runs.
+struct Resolve {
+    host: String,
+    port: u16,
+    service: Option<String>,
 }

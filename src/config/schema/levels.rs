@@ -126,6 +126,8 @@ levels! {
         cookie_path: ShortOr<Named<String>>,
         cookie_flags: ShortOr<Named<Texts>>,
         forwarded_headers: bool,
+        resolver: Texts,
+        resolver_timeout: String,
         response_buffering: bool,
         max_temp_file_size: String,
         root: String,

@@ -2,7 +2,7 @@
 
 use super::notes::{Matter, Notes};
 use super::routes::{Level, Made};
-use super::{answers, guards, limits, unknown};
+use super::{answers, guards, limits, unknown, upstreams};
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::Directive;
 use crate::import::value::number::size;
@@ -89,6 +89,7 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("lingering_time", "lingering_time", Form::Time),
     ("lingering_timeout", "lingering_timeout", Form::Time),
     ("reset_timedout_connection", "reset_timedout_connection", Form::Switch),
+    ("resolver_timeout", "resolver_timeout", Form::Time),
     ("msie_padding", "msie_padding", Form::Switch),
     ("server_name_in_redirect", "server_name_in_redirect", Form::Switch),
 ];
@@ -211,6 +212,7 @@ pub fn keys(block: &[Directive], level: Level, made: &Made<'_>, notes: &mut Note
                     map.add("keepalive_header", Yaml::text(told));
                 }
             }
+            "resolver" => map.add("resolver", upstreams::resolver(directive)),
             name if answers::key(name).is_some() => {
                 let key = answers::key(name).unwrap_or_default();
                 if !map.has(key) {

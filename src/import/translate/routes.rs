@@ -162,11 +162,6 @@ fn pass(
     let text = pass.first().unwrap_or_default();
     let Some(to) = passed(text).filter(|_| !text.contains('$')) else {
         made.upstreams.need_all(scope, made.conf, notes);
-        if scope.find("resolver").is_some() {
-            let text =
-                "names are looked up at start: one that no upstream has is answered with 502";
-            notes.say(Matter::Different, pass, text);
-        }
         return route.add("proxy_pass", Yaml::text(text));
     };
     route.add("upstream", Yaml::text(made.upstreams.need(&to, scope, made.conf, notes)));

@@ -195,3 +195,44 @@ fn grpc_is_spoken_where_grpc_pass_says_so() {
     }
     assert!(!translation.leaves_anything(), "{:?}", translation.notes);
 }
+
+#[test]
+fn names_are_looked_up_by_whom_the_file_says() {
+    check(
+        "resolver 127.0.0.53 [::1]:5353 valid=30 ipv6=off;\nresolver_timeout 5;\n\
+         upstream app {\n  zone app 64k;\n  resolver 10.0.0.2;\n  server app.internal:8080 resolve;\n  \
+         server blue.internal service=http resolve weight=2;\n}\n\
+         server {\n  listen 127.0.0.1:80;\n  location / { proxy_pass http://app; }\n}",
+        "listeners:
+  - address: \"127.0.0.1:80\"
+# As nginx; without this line cookies get Secure, HttpOnly and SameSite.
+cookies:
+  enforce: false
+upstreams:
+  app:
+    resolver: [\"10.0.0.2\"]
+    endpoints:
+      - address: \"app.internal:8080\"
+        resolve: true
+      - address: blue.internal
+        service: http
+        resolve: true
+        weight: 2
+defaults:
+  resolver: [\"127.0.0.53\", \"[::1]:5353\", \"valid=30s\", \"ipv6=off\"]
+  resolver_timeout: 5s
+  request_headers:
+    Host: \"$proxy_host\"
+  forwarded_headers: false
+servers:
+  # from /etc/nginx/nginx.conf:11
+  - listeners: [\"127.0.0.1:80\"]
+    names: [\"\"]
+    routes:
+      # from /etc/nginx/nginx.conf:13
+      - path: /
+        upstream: app
+",
+        &[],
+    );
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::notes::{Matter, Notes};
-use super::scope::Scope;
+use super::scope::{Scope, time};
 use super::tls;
 use super::unknown;
 use crate::config::write::{Map, Yaml};
@@ -93,6 +93,12 @@ impl Upstreams {
                                 without a session policy requests go round";
                     notes.say(Matter::Different, directive, text);
                     upstream.add("balance", Yaml::text("session"));
+                }
+                "resolver" => upstream.add("resolver", resolver(directive)),
+                "resolver_timeout" => {
+                    let time = directive.first().and_then(time);
+                    time.into_iter()
+                        .for_each(|it| upstream.add("resolver_timeout", Yaml::text(it)));
                 }
                 _ => unknown(directive, notes),
             }
@@ -203,15 +209,21 @@ fn alone(host: &str, port: u16) -> Map {
 fn endpoint(directive: &Directive, notes: &mut Notes) -> Option<Yaml> {
     // The reader has judged it.
     let server = Server::read(directive).ok()?;
-    let differs = [
-        (server.slow_start_secs != 0, "slow_start"),
-        (server.resolve || server.service.is_some(), "resolve and service"),
-    ];
+    let differs = [(server.slow_start_secs != 0, "slow_start")];
     for (_, what) in differs.into_iter().filter(|(differs, _)| *differs) {
         notes.say(Matter::Different, directive, format!("{what} cannot be set yet"));
     }
     let mut endpoint = Map::default();
-    endpoint.add("address", Yaml::text(with_port(&server.name, 80)));
+    match &server.service {
+        Some(service) => {
+            endpoint.add("address", Yaml::text(server.name.as_str()));
+            endpoint.add("service", Yaml::text(service.as_str()));
+        }
+        None => endpoint.add("address", Yaml::text(with_port(&server.name, 80))),
+    }
+    if server.resolve {
+        endpoint.add("resolve", Yaml::on(true));
+    }
     if server.weight != 1 {
         endpoint.add("weight", Yaml::number(server.weight));
     }
@@ -229,6 +241,16 @@ fn endpoint(directive: &Directive, notes: &mut Notes) -> Option<Yaml> {
         endpoint.add(*key, Yaml::on(true));
     }
     Some(Yaml::Map(endpoint))
+}
+
+/// Who is asked for names: nginx's words, with units of time.
+pub fn resolver(directive: &Directive) -> Yaml {
+    let words = directive.args.iter().map(|word| match word.text.strip_prefix("valid=") {
+        Some(valid) => time(valid).map_or_else(|| word.text.clone(), |it| format!("valid={it}")),
+        None => word.text.clone(),
+    });
+    let words: Vec<String> = words.collect();
+    Yaml::texts(words.iter().map(String::as_str))
 }
 
 /// The address with its port.

@@ -71,6 +71,7 @@ impl Node {
         let server =
             ServerEntry { names: vec![HOST.to_owned()], listeners: None, routes: Vec::new() };
         let shared = Shared {
+            resolvers: Vec::new(),
             clock: fleet.clock.clone(),
             table: Arc::new(Table::build(vec![server]).expect("a good name")),
             upstreams: Vec::new(),

@@ -29,6 +29,8 @@ fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> UpstreamSettin
         balance: Balance::RoundRobin,
         protocol: Protocol::Http1,
         endpoints: addresses.into_iter().map(EndpointSettings::new).collect(),
+        names: Vec::new(),
+        resolved_by: None,
         timeouts: Timeouts::default(),
         next: NextUpstream::default(),
         tls,

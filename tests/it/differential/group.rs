@@ -15,7 +15,8 @@ pub struct Group {
     pub name: &'static str,
     /// What stands in `http { … }`. `{port}` and `{other}` are ports to listen on (`127.0.0.1:{port}`),
     /// `{origin}` and `{second}` addresses of workers, `{closed}` one where nobody listens, `{dir}` the
-    /// directory of the files.
+    /// directory of the files, `{dns}` a name server ([`Workers::names`](super::run)) and `{origin_port}` the
+    /// port of `{origin}`.
     pub http: String,
     pub files: Vec<(&'static str, Vec<u8>)>,
     pub cases: Vec<Case>,

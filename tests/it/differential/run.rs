@@ -1,13 +1,14 @@
 //! Runs groups on both sides.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::compare::{Outcome, Place};
 use super::group::{Case, Group};
 use crate::support::client::{Connection, Dial, Response};
+use crate::support::dns::Dns;
 use crate::support::http::{Broken, show};
 use crate::support::nginx::Nginx;
 use crate::support::origin::{Request, Responder};
@@ -128,21 +129,40 @@ struct Workers {
     first: Responder,
     second: Responder,
     closed: SocketAddr,
+    dns: Dns,
 }
 
 impl Workers {
     async fn start(group: &Group) -> Self {
         Self {
+            dns: Self::names().await,
             first: Responder::start(group.worker).await,
             second: Responder::start(group.second).await,
             closed: loopback(free_port()),
         }
     }
 
+    /// Knows `app.test`, and as its other names `alias.test` and, asked for by itself,
+    /// `elsewhere.alias.test`; `half.test` has another address where nobody listens.
+    async fn names() -> Dns {
+        let dns = Dns::start().await;
+        let [own, nobody] = [1, 99].map(|last| Ipv4Addr::new(127, 0, 0, last));
+        dns.has("app.test", 60, &[own]);
+        dns.has("half.test", 60, &[nobody, own]);
+        dns.has("nobody.test", 60, &[nobody]);
+        dns.has_alias("alias.test", 60, "app.test");
+        dns.has_alias("far.test", 60, "elsewhere.alias.test");
+        dns.has_alias("elsewhere.alias.test", 60, "app.test");
+        dns.says("text.test", 16, 60, b"\x04text");
+        dns
+    }
+
     fn fill(&self, http: &str) -> String {
         http.replace("{origin}", &self.first.address.to_string())
             .replace("{second}", &self.second.address.to_string())
             .replace("{closed}", &self.closed.to_string())
+            .replace("{dns}", &self.dns.address.to_string())
+            .replace("{origin_port}", &self.first.address.port().to_string())
     }
 
     fn counts(&self) -> [usize; 2] {

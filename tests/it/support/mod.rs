@@ -13,6 +13,7 @@ pub mod browser;
 pub mod chromium;
 pub mod client;
 pub mod counts;
+pub mod dns;
 pub mod frames;
 pub mod h2;
 pub mod h2_origin;

@@ -65,6 +65,8 @@ impl Worker {
             balance: Balance::RoundRobin,
             protocol: Protocol::Http2,
             endpoints: vec![EndpointSettings::new(address)],
+            names: Vec::new(),
+            resolved_by: None,
             timeouts,
             next: NextUpstream::default(),
             tls,
