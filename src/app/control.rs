@@ -17,6 +17,7 @@ use crate::listen::{self, Listener, Shutdown};
 use crate::proxy::exchange::Proxy;
 use crate::proxy::mass_logout;
 use crate::proxy::open_streams::look_after;
+use crate::proxy::prober;
 use crate::proxy::shared::{Shared, Upstream};
 use crate::store::health::Health;
 use crate::store::key_watch::{KeyWatch, Progress};
@@ -72,6 +73,7 @@ impl App {
             tokio::spawn(mass_logout::sweep(shared.clone()));
             tokio::spawn(look_after(shared.clone()));
             follow::begin(followed(&shared), &shared.clock).await;
+            prober::begin(&shared, &ways);
             for number in 0..workers {
                 let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
                 let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;

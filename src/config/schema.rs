@@ -413,6 +413,7 @@ pub struct Endpoint {
     pub down: Given<bool>,
     pub resolve: Given<bool>,
     pub service: Text,
+    pub slow_start: Text,
 }
 
 /// `upstreams.*.timeouts`
@@ -444,8 +445,20 @@ pub struct UpstreamTls {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
+    #[serde(rename = "type")]
+    pub kind: Text,
     pub path: Text,
+    pub host: Text,
+    pub status: Given<Texts>,
+    pub body: Text,
+    pub service: Text,
+    pub port: Given<u16>,
     pub interval: Text,
+    pub jitter: Text,
+    pub timeout: Text,
+    pub rise: Given<u32>,
+    pub fall: Given<u32>,
+    pub initial: Text,
 }
 
 /// `cross_site` of routes

@@ -163,7 +163,7 @@ pub fn finished(ctx: &mut Context) {
 pub fn succeeded(shared: &Shared, ctx: &Context) {
     if let (Some((target, upstream)), Some(endpoint)) = (upstream(shared, ctx), ctx.attempts.last())
     {
-        group_of(target, upstream).succeeded(endpoint);
+        group_of(target, upstream).succeeded(endpoint, shared.clock.now());
     }
 }
 

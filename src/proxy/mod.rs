@@ -47,6 +47,7 @@ mod pages;
 pub mod pass;
 pub mod passed;
 mod peer;
+pub mod prober;
 mod reach;
 mod real_ip;
 pub mod replaced_seals;

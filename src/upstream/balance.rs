@@ -1,20 +1,31 @@
 //! The ways to choose among endpoints, on plain numbers. All of them are nginx's.
 
 use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::clock::UnixMillis;
 
 /// The changing weights of one endpoint in smooth weighted round robin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SmoothWeight {
+    /// What it has when it is well.
+    whole: i64,
+    /// What it has now: less while it starts slowly.
     weight: i64,
     /// Lowered by failures, raised by one each time that the endpoint might have been chosen.
     effective: i64,
     current: i64,
+    /// What one is, where weights are finer than they are written.
+    one: i64,
+    /// Since when it starts slowly, and how long that takes.
+    starting: Option<(UnixMillis, Duration)>,
 }
 
 impl SmoothWeight {
-    pub(super) fn new(weight: u32) -> Self {
-        let weight = i64::from(weight.max(1));
-        Self { weight, effective: weight, current: 0 }
+    /// A weight in parts of `one`: all endpoints of a group have the same.
+    pub(super) fn new(weight: u32, one: i64) -> Self {
+        let whole = i64::from(weight.max(1)) * one;
+        Self { whole, weight: whole, effective: whole, current: 0, one, starting: None }
     }
 
     pub(super) fn weight(&self) -> i64 {
@@ -23,8 +34,9 @@ impl SmoothWeight {
 
     /// Another weight counts from now on.
     pub(super) fn weighs(&mut self, weight: u32) {
-        self.weight = i64::from(weight.max(1));
-        self.effective = self.weight;
+        self.whole = i64::from(weight.max(1)) * self.one;
+        self.weight = self.whole;
+        self.effective = self.whole;
     }
 
     /// Lowers the effective weight, so that an endpoint which comes back is not flooded.
@@ -32,6 +44,29 @@ impl SmoothWeight {
         if max_fails > 0 {
             self.effective = (self.effective - self.weight / i64::from(max_fails)).max(0);
         }
+    }
+
+    /// It is well again, and has its whole weight after so long.
+    pub(super) fn starts(&mut self, takes: Duration, now: UnixMillis) {
+        if !takes.is_zero() {
+            self.starting = Some((now, takes));
+            self.grow(now);
+            self.effective = self.weight;
+        }
+    }
+
+    /// Takes in how long it has been starting.
+    pub(super) fn grow(&mut self, now: UnixMillis) {
+        let Some((since, takes)) = self.starting else { return };
+        let elapsed = now.since(since);
+        if now < since || elapsed >= takes {
+            self.starting = None;
+            self.weight = self.whole;
+            return;
+        }
+        let part = i128::from(self.whole) * elapsed.as_millis().cast_signed();
+        let part = part / takes.as_millis().cast_signed().max(1);
+        self.weight = i64::try_from(part).unwrap_or(self.whole).clamp(1, self.whole);
     }
 }
 
@@ -45,7 +80,7 @@ pub(super) fn smooth<'t>(
     for (index, turn) in turns {
         turn.current += turn.effective;
         total += turn.effective;
-        turn.effective = (turn.effective + 1).min(turn.weight);
+        turn.effective = (turn.effective + turn.one).min(turn.weight);
         if best.as_ref().is_none_or(|(_, richest)| turn.current > richest.current) {
             best = Some((index, turn));
         }
@@ -115,7 +150,7 @@ mod tests {
 
     fn rounds(weights: &[u32], rounds: usize) -> Vec<usize> {
         let mut turns: Vec<SmoothWeight> =
-            weights.iter().map(|weight| SmoothWeight::new(*weight)).collect();
+            weights.iter().map(|weight| SmoothWeight::new(*weight, 1)).collect();
         (0..rounds).filter_map(|_| smooth(turns.iter_mut().enumerate())).collect()
     }
 
@@ -135,13 +170,27 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_failed_comes_back_slowly() {
-        let mut turns = [SmoothWeight::new(10), SmoothWeight::new(10)];
+        let mut turns = [SmoothWeight::new(10, 1), SmoothWeight::new(10, 1)];
         turns[0].failed(1);
         assert_eq!(turns[0].effective, 0);
         let picks: Vec<_> = (0..12).filter_map(|_| smooth(turns.iter_mut().enumerate())).collect();
         let of_first = picks.iter().filter(|index| **index == 0).count();
         assert!((1..6).contains(&of_first), "fewer than half, but not none: {picks:?}");
         assert_eq!(turns[0].effective, 10);
+    }
+
+    #[test]
+    fn an_endpoint_that_starts_slowly_has_more_from_second_to_second() {
+        let mut turns = [SmoothWeight::new(1, 100), SmoothWeight::new(1, 100)];
+        turns[0].starts(Duration::from_secs(10), UnixMillis(0));
+        let shares = [0, 2, 5, 9, 10, 11].map(|second: u64| {
+            turns.iter_mut().for_each(|turn| turn.grow(UnixMillis(second * 1000)));
+            let picks = (0..100).filter_map(|_| smooth(turns.iter_mut().enumerate()));
+            picks.filter(|index| *index == 0).count()
+        });
+        assert!(shares.is_sorted(), "{shares:?}");
+        assert!(shares[0] <= 2 && (15..=18).contains(&shares[1]), "{shares:?}");
+        assert!((48..=52).contains(&shares[5]), "{shares:?}");
     }
 
     proptest! {

@@ -19,6 +19,16 @@ impl Endpoint {
         Self { id, settings, text }
     }
 
+    /// The same, as it is asked how it is: perhaps on another port, and with connections apart from those of
+    /// requests.
+    pub fn on_port(&self, port: Option<u16>) -> Self {
+        let mut settings = self.settings.clone();
+        if let (Address::Inet(address), Some(port)) = (&mut settings.address, port) {
+            address.set_port(port);
+        }
+        Self::new(usize::MAX - self.id, settings)
+    }
+
     pub fn address(&self) -> &Address {
         &self.settings.address
     }

@@ -55,8 +55,7 @@ pub struct Status {
 impl Group {
     /// A group.
     pub fn new(settings: UpstreamSettings) -> Self {
-        let has_ring = settings.balance == Balance::Hash { consistent: true };
-        let members = Mutex::new(Members::new(&settings.endpoints, has_ring));
+        let members = Mutex::new(Members::new(&settings));
         let random = AtomicU64::new(RandomState::new().build_hasher().finish());
         Self { settings, random, members }
     }
@@ -85,6 +84,7 @@ impl Group {
     pub fn select(&self, hint: Hint<'_>, tried: &[Arc<Endpoint>], now: UnixMillis) -> Option<Pick> {
         let sticky = hint.sticky.filter(|_| self.settings.balance == Balance::Session);
         let mut members = self.lock();
+        members.grow(now);
         for (as_last_resort, backups) in
             [(false, false), (false, true), (true, false), (true, true)]
         {
@@ -181,10 +181,22 @@ impl Group {
     }
 
     /// An endpoint answered.
-    pub fn succeeded(&self, endpoint: &Endpoint) {
-        if let Some(member) = self.lock().get(endpoint.id) {
-            member.health.succeeded();
+    pub fn succeeded(&self, endpoint: &Endpoint, now: UnixMillis) {
+        if let Some(member) = self.lock().get(endpoint.id)
+            && member.health.succeeded(member.endpoint.settings.limits)
+        {
+            member.recovers(now);
         }
+    }
+
+    /// An endpoint was asked how it is. Says whether that changes its state.
+    pub fn checked(&self, endpoint: &Endpoint, is_good: bool, now: UnixMillis) -> bool {
+        self.lock().checked(endpoint.id, is_good, now)
+    }
+
+    /// Those that there are at the moment.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.lock().list.iter().map(|member| member.endpoint.clone()).collect()
     }
 
     /// How the endpoints are doing.
@@ -194,7 +206,9 @@ impl Group {
             Status {
                 address: text.clone(),
                 weight: settings.weight,
-                available: !settings.is_down && member.health.is_available(settings.limits, now),
+                available: !settings.is_down
+                    && member.is_healthy()
+                    && member.health.is_available(settings.limits, now),
                 fails: member.health.fails(),
                 active: member.active,
             }
@@ -250,6 +264,7 @@ mod tests {
             endpoints: endpoints.collect(),
             names: Vec::new(),
             resolved_by: None,
+            check: None,
             timeouts: Timeouts::default(),
             next: NextUpstream::default(),
             tls: None,
@@ -314,7 +329,7 @@ mod tests {
         check(&group, &[], after(10), &[1, 1, 1]);
         // Back with an effective weight of nothing: the other one is first in this round.
         check(&group, &[], after(11), &[1, 0, 1]);
-        group.succeeded(&of(&group, 0));
+        group.succeeded(&of(&group, 0), T0);
         assert!(group.status(after(11)).iter().all(|status| status.available));
     }
 
@@ -325,7 +340,7 @@ mod tests {
         failed(&group, 1, T0);
         assert!(pick(&group, None, &[], T0).is_some());
         assert_eq!(pick(&group, None, &[0], T0), Some((1, false)));
-        group.succeeded(&of(&group, 1));
+        group.succeeded(&of(&group, 1), T0);
         let available: Vec<bool> = group.status(T0).iter().map(|s| s.available).collect();
         assert!(available[1], "an answer brings it back at once");
     }
@@ -402,7 +417,7 @@ mod tests {
         let (gone, active) = (of(&group, 0), group.started(&of(&group, 0)));
         group.replace(0, vec![EndpointSettings::new(Address::Inet(([127, 0, 0, 1], 9).into()))]);
         assert!(!group.failed(&gone, T0));
-        group.succeeded(&gone);
+        group.succeeded(&gone, T0);
         drop((active, group.started(&gone)));
         check(&group, &[], T0, &[1]);
         assert_eq!(group.status(T0)[0].active, 0);

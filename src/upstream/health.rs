@@ -60,10 +60,13 @@ impl Health {
         was_available && !self.is_available(limits, now)
     }
 
-    pub(super) fn succeeded(&mut self) {
+    /// Says whether it was out until now.
+    pub(super) fn succeeded(&mut self, limits: Limits) -> bool {
+        let was_out = self.probed && limits.max_fails > 0 && self.fails >= limits.max_fails;
         if self.probed {
             *self = Self::default();
         }
+        was_out
     }
 
     pub(super) fn fails(&self) -> u32 {
@@ -95,12 +98,12 @@ mod tests {
         assert!(health.failed(LIMITS, at(1)), "the second one");
         assert!(!health.failed(LIMITS, at(1)), "it is out already");
         assert!(!health.is_available(LIMITS, at(11)));
-        health.succeeded();
+        health.succeeded(LIMITS);
         assert!(!health.is_available(LIMITS, at(11)), "an old request's success is no news");
         assert!(health.is_available(LIMITS, at(12)));
         health.chosen(LIMITS, false, at(12));
         assert!(!health.is_available(LIMITS, at(12)), "one probe at a time");
-        health.succeeded();
+        health.succeeded(LIMITS);
         assert_eq!(health, Health::default());
     }
 

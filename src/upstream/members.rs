@@ -2,20 +2,28 @@
 
 use std::sync::Arc;
 
-use super::EndpointSettings;
 use super::balance::{Load, SmoothWeight, smooth};
+use super::check::{CheckSettings, Checked};
 use super::endpoint::Endpoint;
 use super::hash::Ring;
 use super::health::Health;
+use super::{Balance, EndpointSettings, UpstreamSettings};
+use crate::clock::UnixMillis;
+
+/// What one is in weights of endpoints some of which start slowly.
+const FINE: i64 = 100;
 
 /// The endpoints of a group, in the order in which they are balanced.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Members {
     pub(super) list: Vec<Member>,
     /// Of those that are no backups, which have none.
     pub(super) weights: Vec<i64>,
     /// Where they are chosen on one.
     pub(super) ring: Option<Ring>,
+    /// What one is in the weights of those that take turns: finer where some start slowly.
+    one: i64,
+    check: Option<CheckSettings>,
     next_id: usize,
 }
 
@@ -25,6 +33,8 @@ pub(super) struct Member {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) turn: SmoothWeight,
     pub(super) health: Health,
+    /// What active checks say, where there are any.
+    checked: Option<Checked>,
     pub(super) active: usize,
 }
 
@@ -32,10 +42,39 @@ pub(super) struct Member {
 pub(super) type Eligible<'a> = &'a dyn Fn(&Member) -> bool;
 
 impl Members {
-    pub(super) fn new(endpoints: &[EndpointSettings], has_ring: bool) -> Self {
-        let mut members = Self { ring: has_ring.then(Ring::default), ..Self::default() };
-        members.add(endpoints.iter().cloned());
+    pub(super) fn new(settings: &UpstreamSettings) -> Self {
+        let has_ring = settings.balance == Balance::Hash { consistent: true };
+        let names = settings.names.iter().map(|name| &name.endpoint);
+        let starts_slowly = |endpoint: &EndpointSettings| !endpoint.slow_start.is_zero();
+        let is_fine = settings.endpoints.iter().chain(names).any(starts_slowly);
+        let mut members = Self {
+            list: Vec::new(),
+            weights: Vec::new(),
+            ring: has_ring.then(Ring::default),
+            one: if is_fine { FINE } else { 1 },
+            check: settings.check.clone(),
+            next_id: 0,
+        };
+        members.add(settings.endpoints.iter().cloned());
         members
+    }
+
+    /// Takes in how long those that start slowly have been at it.
+    pub(super) fn grow(&mut self, now: UnixMillis) {
+        if self.one > 1 {
+            self.list.iter_mut().for_each(|member| member.turn.grow(now));
+        }
+    }
+
+    /// Notes an active check. Says whether that changes the endpoint's state.
+    pub(super) fn checked(&mut self, id: usize, is_good: bool, now: UnixMillis) -> bool {
+        let Some(settings) = self.check.clone() else { return false };
+        let Some(member) = self.get(id) else { return false };
+        let has_changed = member.checked.as_mut().is_some_and(|it| it.note(is_good, &settings));
+        if has_changed && is_good {
+            member.recovers(now);
+        }
+        has_changed
     }
 
     /// The endpoint with this id.
@@ -69,9 +108,10 @@ impl Members {
     fn add(&mut self, endpoints: impl Iterator<Item = EndpointSettings>) {
         for settings in endpoints {
             self.list.push(Member {
-                turn: SmoothWeight::new(settings.weight),
+                turn: SmoothWeight::new(settings.weight, self.one),
                 endpoint: Arc::new(Endpoint::new(self.next_id, settings)),
                 health: Health::default(),
+                checked: self.check.as_ref().map(Checked::new),
                 active: 0,
             });
             self.next_id += 1;
@@ -112,7 +152,18 @@ impl Member {
     /// Whether it may have another request beside those that it has.
     pub(super) fn has_room(&self) -> bool {
         let EndpointSettings { is_down, max_conns, .. } = self.endpoint.settings;
-        !is_down && (max_conns == 0 || self.active < max_conns)
+        !is_down && self.is_healthy() && (max_conns == 0 || self.active < max_conns)
+    }
+
+    /// Whether nothing speaks against it that active checks say.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.checked.is_none_or(Checked::is_healthy)
+    }
+
+    /// It is well again.
+    pub(super) fn recovers(&mut self, now: UnixMillis) {
+        self.health = Health::default();
+        self.turn.starts(self.endpoint.settings.slow_start, now);
     }
 
     fn weight(&self) -> i64 {
@@ -136,10 +187,14 @@ mod tests {
         endpoints.map(|endpoint| (endpoint.id, endpoint.text.as_str())).collect()
     }
 
+    fn members(endpoints: Vec<EndpointSettings>) -> Members {
+        Members::new(&UpstreamSettings { endpoints, ..UpstreamSettings::direct() })
+    }
+
     #[test]
     fn endpoints_that_remain_keep_what_is_known_of_them() {
         let fixed = EndpointSettings::new(Address::Inet(([127, 0, 0, 1], 1).into()));
-        let mut members = Members::new(&[of_name(0, 7), fixed, of_name(1, 9)], false);
+        let mut members = members(vec![of_name(0, 7), fixed, of_name(1, 9)]);
         members.list[0].active = 3;
         members.replace(0, vec![of_name(0, 8), of_name(0, 7)]);
         let expected =
@@ -157,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_changed_weight_counts_at_once() {
-        let mut members = Members::new(&[of_name(0, 7)], false);
+        let mut members = members(vec![of_name(0, 7)]);
         members.list[0].active = 2;
         members.replace(0, vec![EndpointSettings { weight: 5, ..of_name(0, 7) }]);
         assert_eq!((ids(&members), members.list[0].active), (vec![(0, "127.0.0.1:7")], 2));

@@ -2,6 +2,7 @@
 //! opened in `way` alone.
 
 pub mod balance;
+pub mod check;
 pub mod endpoint;
 pub mod group;
 mod hash;
@@ -74,6 +75,8 @@ pub struct EndpointSettings {
     pub weight: u32,
     /// When it counts as failed.
     pub limits: Limits,
+    /// How long it takes, once it is well again, until it has its whole weight.
+    pub slow_start: Duration,
     /// Requests under way that it may have; 0: as many as there are.
     pub max_conns: usize,
     /// It is asked only where no other one can be.
@@ -91,6 +94,7 @@ impl EndpointSettings {
             name: None,
             weight: 1,
             limits: Limits::default(),
+            slow_start: Duration::ZERO,
             max_conns: 0,
             is_backup: false,
             is_down: false,
@@ -222,6 +226,7 @@ impl UpstreamSettings {
             endpoints: Vec::new(),
             names: Vec::new(),
             resolved_by: None,
+            check: None,
             timeouts: Timeouts::default(),
             tls: None,
         }
@@ -262,6 +267,8 @@ pub struct UpstreamSettings {
     pub endpoints: Vec<EndpointSettings>,
     pub names: Vec<NameSettings>,
     pub resolved_by: Option<ResolvedBy>,
+    /// Endpoints are asked how they are.
+    pub check: Option<check::CheckSettings>,
     pub timeouts: Timeouts,
     pub next: NextUpstream,
     pub tls: Option<TlsSettings>,

@@ -33,6 +33,7 @@ mod garden;
 mod grpc;
 mod harness;
 mod headers;
+mod health_checks;
 mod import;
 mod interleavings;
 mod keys;

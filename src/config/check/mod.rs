@@ -18,6 +18,7 @@ mod files;
 mod general;
 mod guards;
 mod head_limits;
+mod health_check;
 mod identity;
 mod keepalive;
 mod limits;
@@ -178,12 +179,6 @@ impl Checker<'_> {
 
     fn warning(&mut self, at: Option<Place>, path: &str, flaw: Flaw) {
         self.report(Severity::Warning, at, path, flaw);
-    }
-
-    /// A key whose feature does not exist yet, and what happens meanwhile.
-    fn not_built(&mut self, at: Option<Place>, path: &str, meanwhile: &str) {
-        let message = format!("is accepted but has no effect yet: {meanwhile}");
-        self.report(Severity::Notice, at, path, Flaw::new(message, ""));
     }
 
     /// Reads a text if it is given; `None` where it is not, or is wrong.

@@ -9,7 +9,6 @@ use crate::config::schema::{
 };
 use crate::config::value::address::{Place, endpoint};
 use crate::config::value::name::{host, identifier};
-use crate::config::value::path::normal;
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
 use crate::routing::host::Host;
@@ -82,7 +81,7 @@ impl Checker<'_> {
         path: &str,
     ) -> UpstreamSettings {
         let upstream = &given.value;
-        let (endpoints, names) = self.endpoints(given, path);
+        let (endpoints, names) = self.endpoints(given, balance, path);
         let resolved_by = self.resolves_for(upstream, file, path);
         if resolved_by.is_none() && !names.is_empty() {
             let flaw = Flaw::new(
@@ -92,32 +91,19 @@ impl Checker<'_> {
             self.error(at(given), path, flaw);
         }
         let tls = upstream.tls.as_ref().map(|tls| self.upstream_tls(tls, &format!("{path}.tls")));
-        if let Some(check) = &upstream.health_check {
-            let path = format!("{path}.health_check");
-            self.required(
-                &check.value.path,
-                at(check),
-                &format!("{path}.path"),
-                "/healthz",
-                normal,
-            );
-            self.optional(&check.value.interval, &format!("{path}.interval"), |text| {
-                duration(text, Zero::Refused)
-            });
-            self.not_built(
-                at(check),
-                &path,
-                "an endpoint is taken out only while connections to it fail",
-            );
-        }
+        let protocol = self.protocol(upstream, &format!("{path}.protocol"));
+        let given = At { value: upstream, path: path.to_owned(), place: at(given) };
+        let check = given.key("health_check", &upstream.health_check);
+        let check = check.and_then(|check| self.health_check(&check, name, protocol));
         UpstreamSettings {
             name: name.to_owned(),
             host: self.known_as(upstream, &format!("{path}.host")),
             balance,
-            protocol: self.protocol(upstream, &format!("{path}.protocol")),
+            protocol,
             endpoints,
             names,
             resolved_by,
+            check,
             timeouts: self
                 .upstream_timeouts(upstream.timeouts.as_ref(), &format!("{path}.timeouts")),
             next: self.next_upstream(upstream, path),
@@ -224,6 +210,7 @@ impl Checker<'_> {
     fn endpoints(
         &mut self,
         given: &Spanned<Upstream>,
+        balance: Balance,
         path: &str,
     ) -> (Vec<EndpointSettings>, Vec<NameSettings>) {
         let list = &given.value.endpoints;
@@ -240,6 +227,7 @@ impl Checker<'_> {
                 self.weight(&given.value, &format!("{path}.weight")),
                 self.fail_limits(&given.value, &path),
             );
+            let slow_start = self.slow_start(&given.value, balance, &path);
             let Endpoint { address, max_conns, backup, down, .. } = &given.value;
             let of = |address: Address| EndpointSettings {
                 server: given
@@ -251,6 +239,7 @@ impl Checker<'_> {
                 name: None,
                 weight,
                 limits,
+                slow_start,
                 max_conns: max_conns.as_ref().map_or(0, |max| max.value as usize),
                 is_backup: on(backup),
                 is_down: on(down),
@@ -346,6 +335,22 @@ impl Checker<'_> {
         });
         let max_fails = endpoint.max_fails.as_ref().map_or(default.max_fails, |max| max.value);
         Limits { max_fails, fail_timeout }
+    }
+
+    fn slow_start(&mut self, endpoint: &Endpoint, balance: Balance, path: &str) -> Duration {
+        let path = format!("{path}.slow_start");
+        let by_weight = match balance {
+            Balance::RoundRobin | Balance::Session | Balance::LeastConn => true,
+            Balance::IpHash | Balance::Hash { .. } | Balance::Random { .. } => false,
+        };
+        if let Some(given) = endpoint.slow_start.as_ref().filter(|_| !by_weight) {
+            let flaw = Flaw::new(
+                "goes with round_robin, least_conn and session only",
+                "leave it out: what a hash places elsewhere would be lost",
+            );
+            self.error(at(given), &path, flaw);
+        }
+        self.or(&endpoint.slow_start, &path, Duration::ZERO, |text| duration(text, Zero::Allowed))
     }
 
     fn weight(&mut self, endpoint: &Endpoint, path: &str) -> u32 {

@@ -82,7 +82,7 @@ impl Upstreams {
         let mut endpoints = Vec::new();
         for directive in block.children() {
             match directive.name.text.as_str() {
-                "server" => endpoints.extend(endpoint(directive, notes)),
+                "server" => endpoints.extend(endpoint(directive)),
                 "least_conn" | "ip_hash" | "hash" | "random" => {
                     let words = directive.args.iter().map(|word| word.text.as_str());
                     let words = std::iter::once(directive.name.text.as_str()).chain(words);
@@ -206,13 +206,9 @@ fn alone(host: &str, port: u16) -> Map {
     upstream
 }
 
-fn endpoint(directive: &Directive, notes: &mut Notes) -> Option<Yaml> {
+fn endpoint(directive: &Directive) -> Option<Yaml> {
     // The reader has judged it.
     let server = Server::read(directive).ok()?;
-    let differs = [(server.slow_start_secs != 0, "slow_start")];
-    for (_, what) in differs.into_iter().filter(|(differs, _)| *differs) {
-        notes.say(Matter::Different, directive, format!("{what} cannot be set yet"));
-    }
     let mut endpoint = Map::default();
     match &server.service {
         Some(service) => {
@@ -232,6 +228,9 @@ fn endpoint(directive: &Directive, notes: &mut Notes) -> Option<Yaml> {
     }
     if server.fail_timeout_secs != 10 {
         endpoint.add("fail_timeout", Yaml::text(format!("{}s", server.fail_timeout_secs)));
+    }
+    if server.slow_start_secs != 0 {
+        endpoint.add("slow_start", Yaml::text(format!("{}s", server.slow_start_secs)));
     }
     if server.max_conns != 0 {
         endpoint.add("max_conns", Yaml::number(server.max_conns));

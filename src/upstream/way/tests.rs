@@ -31,6 +31,7 @@ fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> UpstreamSettin
         endpoints: addresses.into_iter().map(EndpointSettings::new).collect(),
         names: Vec::new(),
         resolved_by: None,
+        check: None,
         timeouts: Timeouts::default(),
         next: NextUpstream::default(),
         tls,

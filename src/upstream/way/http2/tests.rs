@@ -67,6 +67,7 @@ impl Worker {
             endpoints: vec![EndpointSettings::new(address)],
             names: Vec::new(),
             resolved_by: None,
+            check: None,
             timeouts,
             next: NextUpstream::default(),
             tls,
