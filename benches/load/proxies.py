@@ -10,6 +10,7 @@ from processes import LOAD_CORE, PROXY_CORE, Child, free_port
 
 BODY = "x" * 1024
 BIG_BYTES = 1024 * 1024
+FILE_BYTES = 10 * BIG_BYTES
 APP_COOKIE = "EGG_SESS"
 
 
@@ -41,8 +42,8 @@ def prepare(directory, binary):
     return Place(directory, make_certificate(directory), start_origin(directory), start_redis(directory), binary)
 
 
-def nginx(name, core, directory, port, http_text):
-    """An nginx with one worker and these `http` directives."""
+def nginx(name, core, directory, port, http_text, program=("nginx", "-e", "stderr", "-c")):
+    """An nginx with one worker and these `http` directives, or another program that serves its file."""
     home = directory / name
     home.mkdir()
     temporary = "\n".join(
@@ -66,7 +67,7 @@ http {{
 {http_text}
 }}
 """)
-    return Child(name, core, ["nginx", "-p", home, "-e", "stderr", "-c", config], directory, port)
+    return Child(name, core, [*program, config], directory, port)
 
 
 def start_origin(directory):
@@ -128,6 +129,48 @@ def start_nginx(name, place):
       proxy_set_header X-Forwarded-Host $http_host;
     }}
   }}""")
+    return Proxy(child, https, plain)
+
+
+def start_same_file(name, place, program):
+    """nginx, or Cloakroom with `import --run`, and one file for both: patterns, a rewrite, fields, a log; files."""
+    https, plain = free_port(), free_port()
+    chain, key = place.certificate
+    big = place.directory / "file"
+    if not big.exists():
+        big.write_bytes(b"x" * FILE_BYTES)
+    child = nginx(name, PROXY_CORE, place.directory, https, f"""\
+  sendfile on;
+  default_type text/plain;
+  upstream origin {{
+    server 127.0.0.1:{place.origin};
+    keepalive 128;
+    keepalive_requests 100000000;
+  }}
+  server {{
+    listen 127.0.0.1:{plain} backlog=4096;
+    listen 127.0.0.1:{https} ssl backlog=4096;
+    server_name localhost;
+    ssl_certificate {chain};
+    ssl_certificate_key {key};
+    location / {{ return 404; }}
+    location = /file {{ alias {big}; }}
+    location ~ \\.(php|cgi)$ {{ return 403; }}
+    location ~* ^/assets/.*\\.(css|js)$ {{ return 404; }}
+    location ~ ^/shop/(?<kind>[a-z]+)/(\\d+)$ {{
+      rewrite ^/shop/[a-z]+/(\\d+)$ /?id=$1&kind=$kind break;
+      add_header X-Frame-Options DENY;
+      add_header X-Kind $kind always;
+      access_log {place.directory}/{name}.access.log combined;
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Real-IP $remote_addr;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+    }}
+  }}""", program)
     return Proxy(child, https, plain)
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from processes import LOAD_CORE, fail
-from proxies import BIG_BYTES, Proxy, redis_commands
+from proxies import BIG_BYTES, BODY, FILE_BYTES, Proxy, redis_commands
 
 HERE = Path(__file__).resolve().parent
 NGINX, CONTROL, HAPROXY, BARE, VAULT = "nginx", "nginx again", "HAProxy", "no session", "vault + Redis"
 H2_CONNECTIONS, H2_STREAMS = 8, 10
 NEW_AT_A_TIME = 256
+ROUTED = "/shop/books/17"
 # With more, bodies on their way fill the processor's caches, and memory is what is measured.
 BIG_CONNECTIONS = 8
 # So far nginx may move against itself, as a ratio, before its table says nothing.
@@ -137,6 +138,8 @@ class Part:
     session: bool = False
     # 1 KiB answers to GET on connections that are kept: where allocations can be counted alike.
     plain_requests: bool = False
+    # nginx and Cloakroom with one file of nginx's; what is asked for first, and how long its answer is.
+    same_file: tuple | None = None
 
 
 PARTS = {
@@ -145,6 +148,9 @@ PARTS = {
     "h2": Part(f"HTTP/2, {H2_CONNECTIONS} connections × {H2_STREAMS} streams", h2, secure=True, session=True),
     "down": Part(f"1 MiB down, HTTP, {BIG_CONNECTIONS} connections", wrk("/down", BIG_CONNECTIONS), secure=False),
     "up": Part(f"1 MiB up, HTTP, {BIG_CONNECTIONS} connections", wrk("/up", BIG_CONNECTIONS, BIG_BYTES), secure=False),
+    "routed": Part("three patterns, a rewrite, two fields, a log", wrk(ROUTED), secure=False, same_file=(ROUTED, len(BODY))),
+    "file": Part("10 MiB file, HTTP", wrk("/file", BIG_CONNECTIONS), secure=False, same_file=("/file", FILE_BYTES)),
+    "files": Part("10 MiB file, HTTPS", wrk("/file", BIG_CONNECTIONS), secure=True, same_file=("/file", FILE_BYTES)),
     "tls": Part("new TLS connections, one request each, none resumed", new_connections, secure=True),
 }
 

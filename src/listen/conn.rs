@@ -17,13 +17,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
 
 use super::Protocol;
 use super::gate::Gate;
 use super::info::{Info, Order, State};
 use super::registry::{LINGER, Registration};
-use crate::transport::{Ahead, Io, Socket};
+use crate::transport::{Accepted, Io, Socket};
 
 /// Bytes read at first, before there is a buffer.
 const FIRST_READ: usize = 4096;
@@ -77,12 +76,8 @@ impl Conn {
         Self::new(Io::Plain(socket), place, Protocol::Http1)
     }
 
-    pub(super) fn tls(
-        stream: TlsStream<Ahead>,
-        place: Registration,
-        protocol: Protocol,
-    ) -> Box<Self> {
-        Self::new(Io::tls(stream), place, protocol)
+    pub(super) fn tls(stream: Accepted, place: Registration, protocol: Protocol) -> Box<Self> {
+        Self::new(Io::Accepted(Box::new(stream)), place, protocol)
     }
 
     /// In a box: it is handed on from one to the next, each of whom makes room for it.

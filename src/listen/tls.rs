@@ -15,15 +15,11 @@ use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    Acceptor, ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
-    WebPkiClientVerifier,
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, SignatureAlgorithm};
+use rustls::{CommonState, RootCertStore, ServerConfig, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
-use tokio_rustls::server::TlsStream;
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use super::certificate::{self, ByName, Names, TlsError};
 use super::info::{ClientCertificate, Tls};
@@ -33,7 +29,7 @@ use super::{
 };
 use crate::clock::UnixMillis;
 use crate::transport::x509::{AskClients, Purpose, Trust};
-use crate::transport::{Ahead, Socket};
+use crate::transport::{Accepted, Hello, Socket};
 
 /// Makes aws-lc-rs the provider of every TLS connection of this process, clients included. To be
 /// called before any connector is made: the HTTP engine would otherwise install its own, and the
@@ -188,35 +184,30 @@ impl Store {
     }
 
     /// Does the handshake. There is no deadline in here.
-    pub(super) async fn accept(&self, socket: Socket) -> io::Result<(TlsStream<Ahead>, Tls)> {
+    pub(super) async fn accept(&self, socket: Socket) -> io::Result<(Accepted, Tls)> {
         let current = self.current.load_full();
-        let socket = Ahead::new(socket);
-        if current.own.is_empty() {
-            let stream = TlsAcceptor::from(current.config.clone()).accept(socket).await?;
-            let tls = current.settled(&stream, None);
-            return Ok((stream, tls));
+        let hello = Hello::read(socket).await?;
+        let asked = hello.server_name();
+        let mut server = None;
+        let mut config = Some(&current.config);
+        if !current.own.is_empty() {
+            server = (self.doors.choose)(self.doors.listener, asked.as_deref());
+            if let Some(own) = server.and_then(|server| current.own.get(&server)) {
+                config = own.config.as_ref();
+            }
         }
-        let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
-        let asked = start.client_hello().server_name().map(str::to_owned);
-        let server = (self.doors.choose)(self.doors.listener, asked.as_deref());
-        let own = server.and_then(|server| current.own.get(&server));
-        let config = match own {
-            None => current.config.clone(),
-            Some(Own { config: Some(config), .. }) => config.clone(),
-            Some(Own { config: None, .. }) => return Err(reject(start.io).await),
-        };
-        let stream = start.into_stream(config).await?;
-        let tls = current.settled(&stream, server);
+        let Some(config) = config else { return Err(reject(hello).await) };
+        let stream = hello.accept(config.clone()).await?;
+        let tls = current.settled(stream.agreed(), asked, server);
         Ok((stream, tls))
     }
 }
 
 /// Ends a handshake as nginx does: with the alert `unrecognized_name` (RFC 6066 section 3).
-async fn reject(mut socket: Ahead) -> io::Error {
+async fn reject(hello: Hello) -> io::Error {
     const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
     // Who has gone already needs none.
-    let _ = socket.write_all(&ALERT).await;
-    let _ = socket.shutdown().await;
+    let _ = hello.refuse(&ALERT).await;
     io::Error::new(
         io::ErrorKind::ConnectionAborted,
         "the server that is asked for rejects handshakes",
@@ -224,10 +215,9 @@ async fn reject(mut socket: Ahead) -> io::Error {
 }
 
 impl Current {
-    /// What came of a handshake, for this server if it has a say.
-    fn settled(&self, stream: &TlsStream<Ahead>, server: Option<usize>) -> Tls {
-        let settled = stream.get_ref().1;
-        let server_name = settled.server_name().map(str::to_ascii_lowercase);
+    /// What came of a handshake, for this server if it has a say, where this name was asked for.
+    fn settled(&self, settled: &CommonState, asked: Option<String>, server: Option<usize>) -> Tls {
+        let server_name = asked.map(|name| name.to_ascii_lowercase());
         let own = server.and_then(|server| self.own.get(&server));
         let chain = settled.peer_certificates().filter(|chain| !chain.is_empty());
         let client = chain.map(|chain| {

@@ -1,7 +1,9 @@
 //! The transport below a connection, of a client or to a worker: TCP or a unix socket, or TLS over
 //! either.
 
+mod accepted;
 mod ahead;
+mod hello;
 pub mod private_key;
 pub mod x509;
 
@@ -16,12 +18,17 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+pub use self::accepted::Accepted;
 pub use self::ahead::Ahead;
+pub use self::hello::Hello;
 
 /// A connection.
 #[derive(Debug)]
 pub enum Io {
     Plain(Socket),
+    /// Of a client.
+    Accepted(Box<Accepted>),
+    /// To a worker.
     Tls(Box<TlsStream<Ahead>>),
 }
 
@@ -42,6 +49,7 @@ impl Io {
     pub fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
+            Self::Accepted(stream) => stream.socket(),
             Self::Tls(stream) => stream.get_ref().0.socket(),
         }
     }
@@ -50,6 +58,7 @@ impl Io {
     pub fn held(&self) -> usize {
         match self {
             Self::Plain(_) => 0,
+            Self::Accepted(stream) => stream.held(),
             Self::Tls(stream) => stream.get_ref().0.held(),
         }
     }
@@ -68,10 +77,10 @@ impl Io {
             }
             // Session tickets may come at any time, and are taken in here. Nobody waits for this
             // connection, so no waker is lost.
-            Self::Tls(stream) => {
+            Self::Accepted(_) | Self::Tls(_) => {
                 let cx = &mut Context::from_waker(Waker::noop());
                 let mut byte = ReadBuf::new(&mut byte);
-                Pin::new(&mut **stream).poll_read(cx, &mut byte).is_pending()
+                Pin::new(self).poll_read(cx, &mut byte).is_pending()
             }
         }
     }
@@ -81,6 +90,7 @@ impl Io {
         match self {
             Self::Plain(Socket::Tcp(stream)) => stream.poll_read_ready(cx),
             Self::Plain(Socket::Unix(stream)) => stream.poll_read_ready(cx),
+            Self::Accepted(stream) => stream.poll_open(cx, &mut ReadBuf::new(&mut [])),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_fill_buf(cx).map_ok(|_| ()),
         }
     }
@@ -89,6 +99,7 @@ impl Io {
     pub fn may_speak_http2(&self) -> bool {
         match self {
             Self::Plain(_) => true,
+            Self::Accepted(stream) => stream.agreed().alpn_protocol() == Some(b"h2"),
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
@@ -96,9 +107,9 @@ impl Io {
     /// Ends an idle connection in the way of its transport. A worker that does not take that at
     /// once goes without.
     pub fn say_goodbye(&mut self) {
-        if let Self::Tls(stream) = self {
+        if !matches!(self, Self::Plain(_)) {
             let cx = &mut Context::from_waker(Waker::noop());
-            let _ = Pin::new(&mut **stream).poll_shutdown(cx);
+            let _ = Pin::new(self).poll_shutdown(cx);
         }
     }
 
@@ -106,6 +117,7 @@ impl Io {
     pub fn has_unwritten(&self) -> bool {
         match self {
             Self::Plain(_) => false,
+            Self::Accepted(stream) => stream.has_unwritten(),
             Self::Tls(stream) => stream.get_ref().1.wants_write(),
         }
     }
@@ -113,7 +125,7 @@ impl Io {
     #[cfg(test)]
     pub fn is_resumed(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Accepted(_) => false,
             Self::Tls(stream) => {
                 stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
             }
@@ -164,7 +176,7 @@ impl AsRawFd for Socket {
 
 /// Passes on to whatever the transport is.
 macro_rules! delegate {
-    ($kind:ident: $one:ident, $other:ident) => {
+    ($kind:ident: $($one:ident),+) => {
         impl AsyncRead for $kind {
             fn poll_read(
                 self: Pin<&mut Self>,
@@ -172,8 +184,7 @@ macro_rules! delegate {
                 buf: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    Self::$one(stream) => Pin::new(stream).poll_read(cx, buf),
-                    Self::$other(stream) => Pin::new(stream).poll_read(cx, buf),
+                    $(Self::$one(stream) => Pin::new(stream).poll_read(cx, buf),)+
                 }
             }
         }
@@ -185,8 +196,7 @@ macro_rules! delegate {
                 bytes: &[u8],
             ) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
-                    Self::$one(stream) => Pin::new(stream).poll_write(cx, bytes),
-                    Self::$other(stream) => Pin::new(stream).poll_write(cx, bytes),
+                    $(Self::$one(stream) => Pin::new(stream).poll_write(cx, bytes),)+
                 }
             }
 
@@ -196,34 +206,30 @@ macro_rules! delegate {
                 pieces: &[io::IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
-                    Self::$one(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-                    Self::$other(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+                    $(Self::$one(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),)+
                 }
             }
 
             fn is_write_vectored(&self) -> bool {
                 match self {
-                    Self::$one(stream) => stream.is_write_vectored(),
-                    Self::$other(stream) => stream.is_write_vectored(),
+                    $(Self::$one(stream) => stream.is_write_vectored(),)+
                 }
             }
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    Self::$one(stream) => Pin::new(stream).poll_flush(cx),
-                    Self::$other(stream) => Pin::new(stream).poll_flush(cx),
+                    $(Self::$one(stream) => Pin::new(stream).poll_flush(cx),)+
                 }
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    Self::$one(stream) => Pin::new(stream).poll_shutdown(cx),
-                    Self::$other(stream) => Pin::new(stream).poll_shutdown(cx),
+                    $(Self::$one(stream) => Pin::new(stream).poll_shutdown(cx),)+
                 }
             }
         }
     };
 }
 
-delegate!(Io: Plain, Tls);
+delegate!(Io: Plain, Accepted, Tls);
 delegate!(Socket: Tcp, Unix);

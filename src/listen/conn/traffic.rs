@@ -221,7 +221,7 @@ impl AsyncWrite for Conn {
         match me.io {
             // A socket keeps nothing back.
             Io::Plain(_) => Poll::Ready(Ok(())),
-            Io::Tls(_) => me.poll_io(cx, |io, cx| io.poll_flush(cx)),
+            Io::Accepted(_) | Io::Tls(_) => me.poll_io(cx, |io, cx| io.poll_flush(cx)),
         }
     }
 
