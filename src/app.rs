@@ -394,6 +394,7 @@ fn server_facts(server: &Server) -> ServerFacts {
         field_names: server.field_names,
         clients: server.tls.clients.clone(),
         head_limits: server.head_limits,
+        keeps_slashes: server.keeps_slashes,
     }
 }
 

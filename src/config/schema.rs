@@ -152,6 +152,11 @@ pub struct Listener {
     pub proxy_protocol: Given<bool>,
     /// `true`, `false` or a port.
     pub redirect_to_https: Text,
+    pub backlog: Given<u16>,
+    pub rcvbuf: Text,
+    pub sndbuf: Text,
+    pub ipv6only: Given<bool>,
+    pub so_keepalive: Text,
 }
 
 /// `listeners[].tls`

@@ -2,7 +2,7 @@
 //!
 //! Sockets that came with `LISTEN_FDS` (sd_listen_fds(3)) are matched to configured addresses by
 //! their local address, not by their position. `[::]` is IPv6 only, as in nginx, so that it and
-//! `0.0.0.0` can stand side by side.
+//! `0.0.0.0` can stand side by side; unless it is to take both.
 
 use std::fs;
 use std::io;
@@ -16,9 +16,7 @@ use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::Address;
-
-/// Connections that may wait to be accepted. The system caps it (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
+use super::socket::SocketSettings;
 
 /// A listening socket of the system.
 #[derive(Debug)]
@@ -203,10 +201,14 @@ impl Inherited {
 ///
 /// # Errors
 /// [`BindError`] with the address, the reason and a remedy.
-pub fn bind(address: &Address, inherited: &mut Inherited) -> Result<Bound, BindError> {
+pub fn bind(
+    address: &Address,
+    settings: &SocketSettings,
+    inherited: &mut Inherited,
+) -> Result<Bound, BindError> {
     let bound = match (inherited.take(address), address) {
         (Some(bound), _) => Ok(bound),
-        (None, Address::Tcp(address)) => listen(*address),
+        (None, Address::Tcp(address)) => listen(*address, settings),
         (None, Address::Unix(path)) => listen_unix(path),
     };
     bound
@@ -235,22 +237,43 @@ fn listen_unix(path: &Path) -> io::Result<Bound> {
     Ok(Bound { socket: ListeningSocket::Unix(bound), address, is_own: true })
 }
 
-fn listen(address: SocketAddr) -> io::Result<Bound> {
+fn listen(address: SocketAddr, settings: &SocketSettings) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a process that has just ended linger in TIME_WAIT; they must not keep its
     // successor from starting.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(!settings.takes_v4)?;
     }
+    settings.apply(&socket)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(settings.backlog())?;
     Ok(Bound { is_own: true, ..Bound::inherited(TcpListener::from(socket))? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::socket::SocketKeepalive;
+
+    #[test]
+    fn a_socket_has_what_is_asked_of_it() {
+        let idle = Some(std::time::Duration::from_secs(77));
+        let settings = SocketSettings {
+            backlog: Some(5),
+            receive_bytes: Some(8192),
+            keepalive: Some(SocketKeepalive::On { idle, interval: None, probes: Some(3) }),
+            ..SocketSettings::default()
+        };
+        let bound = bind(&address("127.0.0.1:0"), &settings, &mut Inherited::default());
+        let bound = bound.expect("loopback");
+        let ListeningSocket::Tcp(socket) = &bound.socket else { panic!("it is TCP") };
+        let socket = socket2::SockRef::from(socket);
+        assert!(socket.keepalive().expect("it is asked"));
+        assert_eq!(socket.tcp_keepalive_time().ok(), idle);
+        assert_eq!(socket.tcp_keepalive_retries().ok(), Some(3));
+        assert!(socket.recv_buffer_size().expect("it is asked") <= 32 * 1024);
+    }
 
     fn address(text: &str) -> Address {
         Address::Tcp(text.parse().expect("a test address"))
@@ -262,15 +285,20 @@ mod tests {
 
     #[test]
     fn port_zero_reports_the_port_that_was_chosen() {
-        let bound = bind(&address("127.0.0.1:0"), &mut Inherited::default()).expect("loopback");
+        let bound =
+            bind(&address("127.0.0.1:0"), &SocketSettings::default(), &mut Inherited::default())
+                .expect("loopback");
         assert_ne!(port(&bound), 0);
     }
 
     #[test]
     fn taken_port_is_an_error_that_names_address_and_remedy() {
-        let first = bind(&address("127.0.0.1:0"), &mut Inherited::default()).expect("loopback");
+        let first =
+            bind(&address("127.0.0.1:0"), &SocketSettings::default(), &mut Inherited::default())
+                .expect("loopback");
         let port = port(&first);
-        let error = bind(&first.address, &mut Inherited::default()).expect_err("taken");
+        let error = bind(&first.address, &SocketSettings::default(), &mut Inherited::default())
+            .expect_err("taken");
         assert_eq!(
             error.to_string(),
             format!(
@@ -294,18 +322,23 @@ mod tests {
     #[test]
     fn unavailable_address_is_reported() {
         // 192.0.2.0/24 is TEST-NET-1 (RFC 5737): no machine has it.
-        let error = bind(&address("192.0.2.1:0"), &mut Inherited::default()).expect_err("not ours");
+        let error =
+            bind(&address("192.0.2.1:0"), &SocketSettings::default(), &mut Inherited::default())
+                .expect_err("not ours");
         assert!(error.to_string().contains("192.0.2.1:0"), "{error}");
         assert!(error.to_string().contains("`ip address`"), "{error}");
     }
 
     #[test]
     fn v6_any_leaves_the_port_to_v4() {
-        let Ok(six) = bind(&address("[::]:0"), &mut Inherited::default()) else {
+        let Ok(six) =
+            bind(&address("[::]:0"), &SocketSettings::default(), &mut Inherited::default())
+        else {
             return; // a machine without IPv6
         };
         let four = address(&format!("0.0.0.0:{}", port(&six)));
-        bind(&four, &mut Inherited::default()).expect("[::] is IPv6 only, as in nginx");
+        bind(&four, &SocketSettings::default(), &mut Inherited::default())
+            .expect("[::] is IPv6 only, as in nginx");
     }
 
     #[test]
@@ -315,7 +348,8 @@ mod tests {
         let at = |socket: &TcpListener| Address::Tcp(socket.local_addr().expect("bound"));
         let (one, two) = (at(&first), at(&second));
         let mut inherited = Inherited::from_sockets([first, second]).expect("bound");
-        let bound = bind(&two, &mut inherited).expect("inherited, so not taken by another");
+        let bound = bind(&two, &SocketSettings::default(), &mut inherited)
+            .expect("inherited, so not taken by another");
         assert_eq!(bound.address, two);
         let notes = inherited.unclaimed();
         assert_eq!(notes.len(), 1);
@@ -338,15 +372,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary");
         let path = folder.path().join("a.sock");
         let at = Address::Unix(path.clone());
-        let first = bind(&at, &mut Inherited::default()).expect("a free path");
-        let error = bind(&at, &mut Inherited::default()).expect_err("taken");
+        let first =
+            bind(&at, &SocketSettings::default(), &mut Inherited::default()).expect("a free path");
+        let error =
+            bind(&at, &SocketSettings::default(), &mut Inherited::default()).expect_err("taken");
         assert_eq!(
             error.in_nginx_words(),
             format!("bind() to {at} failed (98: Address already in use)")
         );
         drop(first);
         assert!(path.exists(), "its file stays");
-        let second = bind(&at, &mut Inherited::default()).expect("nobody is there");
+        let second = bind(&at, &SocketSettings::default(), &mut Inherited::default())
+            .expect("nobody is there");
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o666);
         let again = Inherited::from_descriptors([second

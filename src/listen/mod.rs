@@ -17,6 +17,7 @@ pub mod info;
 pub mod proxy_protocol;
 pub mod registry;
 pub mod self_signed;
+pub mod socket;
 pub mod tls;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use bind::{Bound, Inherited};
 pub use conn::Conn;
 pub use gate::Gate;
 pub use info::Info;
+pub use socket::SocketSettings;
 
 pub use crate::transport::x509::TrustFiles;
 
@@ -190,6 +192,7 @@ pub struct ListenerSettings {
     /// Answers every request with a redirect to `https://` on this port. The listener only says so
     /// in each connection's [`Info`]; whoever serves the connection answers.
     pub redirect_to_https: Option<u16>,
+    pub socket: SocketSettings,
 }
 
 /// What a worker is told about the end, in the order in which it goes further.
@@ -344,7 +347,7 @@ pub fn open(
             }
             _ => None,
         };
-        match bind::bind(&one.address, inherited) {
+        match bind::bind(&one.address, &one.socket, inherited) {
             Ok(Bound { socket, address, is_own }) => listeners.push(Listener {
                 socket,
                 address,

@@ -42,6 +42,7 @@ fn settings(tls: Option<TlsSettings>) -> ListenerSettings {
         protocols: vec![Protocol::Http2, Protocol::Http1],
         proxy_protocol: false,
         redirect_to_https: None,
+        socket: SocketSettings::default(),
     }
 }
 

@@ -110,6 +110,10 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
     let Chosen { server, pattern } = chosen.map_err(|GaveUp| RequestError::Internal)?;
     ctx.server = Some(server);
     let facts = shared.servers.get(server).ok_or(RequestError::Internal)?;
+    let requested = match facts.keeps_slashes {
+        true => RequestTarget::unmerged(came).map_err(|_| RequestError::BadRequest)?,
+        false => requested,
+    };
     let pattern = pattern.and_then(|pattern| facts.patterns.get(pattern)?.as_ref());
     if let Some(pattern) = pattern.filter(|it| it.names_groups() || shared.variables.uses_groups())
     {

@@ -303,6 +303,8 @@ pub struct Server {
     pub tls: OwnTls,
     /// Which fields of requests count, where it is a listener's default.
     pub field_names: FieldNames,
+    /// Doubled slashes stay in paths (nginx `merge_slashes off`).
+    pub keeps_slashes: bool,
     /// Also of those whose server is not known, where it is a listener's default.
     pub head_limits: HeadLimits,
     /// The patterns among its names, at the same places.

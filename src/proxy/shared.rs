@@ -119,6 +119,8 @@ pub struct ServerFacts {
     pub own: Arc<Route>,
     pub field_names: FieldNames,
     pub head_limits: HeadLimits,
+    /// Doubled slashes stay in paths.
+    pub keeps_slashes: bool,
     /// How the certificates of its clients are taken.
     pub clients: Option<VerifyClients>,
 }

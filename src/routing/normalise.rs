@@ -64,6 +64,29 @@ fn hex_digit(digit: u8) -> u8 {
     }
 }
 
+/// Removes dot segments from a decoded path of a request, as nginx does with `merge_slashes off`: each
+/// `..` takes one segment away, an empty one too.
+pub(super) fn resolve_unmerged(path: &[u8]) -> Result<Vec<u8>, BadPath> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut segments = path.split(|byte| *byte == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            b"." if is_last => kept.push(b""),
+            b"." => {}
+            b".." => {
+                kept.pop().ok_or(BadPath::AboveRoot)?;
+                if is_last {
+                    kept.push(b"");
+                }
+            }
+            _ if is_dot_with_parameters(segment) => return Err(BadPath::DotParameters),
+            _ => kept.push(segment),
+        }
+    }
+    Ok([b"/", &kept.join(&b'/')[..]].concat())
+}
+
 /// Removes empty and dot segments from a decoded path.
 pub(super) fn resolve(path: &[u8], source: Source) -> Result<Vec<u8>, BadPath> {
     let mut resolved = Vec::with_capacity(path.len());

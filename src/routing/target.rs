@@ -15,7 +15,7 @@
 
 use std::borrow::Cow;
 
-use super::normalise::{Source, decode, resolve};
+use super::normalise::{Source, decode, resolve, resolve_unmerged};
 use super::path::{BadPath, NormalPath};
 use super::percent::{self, Part};
 use super::reference::{Parts, parts_of_target};
@@ -91,6 +91,32 @@ impl RequestTarget {
         let others = || read.readings().filter(|other| *other != path).map(Into::into).collect();
         let path = if is_read_so { read } else { NormalPath::with_readings(path, others()) };
         Ok(Self { path, forwarded: Some(forwarded.into()) })
+    }
+}
+
+impl RequestTarget {
+    /// Reads a target as [`read`](Self::read), but doubled slashes stay (nginx `merge_slashes off`). Whoever
+    /// merges them still has a say: theirs is one of the other readings.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn unmerged(target: &[u8]) -> Result<Self, BadPath> {
+        let read = Self::read(target)?;
+        let Some(Parts { path, query, .. }) = parts_of_target(target).filter(|_| target != b"*")
+        else {
+            return Ok(read);
+        };
+        let decoded = decode(path, Source::Request)?;
+        if !decoded.windows(2).any(|pair| pair == b"//") {
+            return Ok(read);
+        }
+        let own = resolve_unmerged(&decoded)?;
+        if own != decoded {
+            return Self::inside(&own, query.strip_prefix(b"?").unwrap_or_default());
+        }
+        let others = read.path.readings().filter(|other| *other != own);
+        let path = NormalPath::with_readings(&own, others.map(Into::into).collect());
+        Ok(Self { path, forwarded: read.forwarded })
     }
 }
 
@@ -244,6 +270,29 @@ mod tests {
             (readings, forwarded.map(str::to_owned))
         });
         assert_eq!(found, expected, "{target}");
+    }
+
+    #[test]
+    fn slashes_may_stay_doubled() {
+        let read = |target: &str| {
+            let read = RequestTarget::unmerged(target.as_bytes()).expect(target);
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let forwarded = text(read.forwarded(target.as_bytes()));
+            (read.path.readings().map(text).collect::<Vec<_>>(), forwarded)
+        };
+        assert_eq!(read("/a/b"), (vec!["/a/b".to_owned()], "/a/b".to_owned()));
+        let (readings, forwarded) = read("/a//b?c");
+        assert_eq!(
+            (&readings[..], &forwarded[..]),
+            (&["/a//b".into(), "/a/b".into()][..], "/a//b?c")
+        );
+        assert_eq!(read("//a").0, ["//a", "/a"]);
+        assert_eq!(read("/a//../b").0[0], "/a/b");
+        assert_eq!(read("/a///../b?c").0[0], "/a//b");
+        assert_eq!(read("/a//b/..").0[0], "/a//");
+        assert_eq!(read("/a%2F/b").0[0], "/a//b");
+        assert!(read("/admin//../x//y").0.contains(&"/admin/x/y".to_owned()));
+        assert_eq!(RequestTarget::unmerged(b"//../.."), Err(BadPath::AboveRoot));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod rewriting;
 mod run;
 mod secure;
 mod served;
+mod slashes;
 mod trying;
 mod verified;
 mod workers;
@@ -59,6 +60,7 @@ themes! {
     rewriting
     secure
     served
+    slashes
     trying
     verified
     workers

@@ -117,7 +117,7 @@ impl Master {
             if self.sockets.iter().any(is_there) || bound.iter().any(is_there) {
                 continue;
             }
-            let one = bind::bind(&listener.address, &mut Inherited::default());
+            let one = bind::bind(&listener.address, &listener.socket, &mut Inherited::default());
             bound.push(one.map_err(|error| self.fail(&error.in_nginx_words()))?);
         }
         self.sockets.extend(bound);

@@ -99,8 +99,16 @@ impl Checker<'_> {
         let redirect_to_https =
             self.redirect(&listener.redirect_to_https, tls.is_some(), tls_ports, path);
         let proxy_protocol = on(&listener.proxy_protocol);
+        let socket = self.socket(listener, path);
         let address = address?;
-        Some(ListenerSettings { address, tls, protocols, proxy_protocol, redirect_to_https })
+        Some(ListenerSettings {
+            address,
+            tls,
+            protocols,
+            proxy_protocol,
+            redirect_to_https,
+            socket,
+        })
     }
 
     fn listener_tls(

@@ -38,6 +38,7 @@ mod routes;
 mod server_tls;
 mod servers;
 mod sessions;
+mod sockets;
 mod store;
 #[cfg(test)]
 mod store_tests;

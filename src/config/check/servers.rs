@@ -70,6 +70,7 @@ impl Checker<'_> {
                 tls,
                 field_names,
                 head_limits,
+                keeps_slashes: given.merge_slashes.as_ref().is_some_and(|merges| !merges.value),
                 patterns,
                 routes,
                 own,

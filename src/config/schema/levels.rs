@@ -193,6 +193,7 @@ levels! {
         large_client_header_buffers: Text,
         client_header_timeout: Text,
         max_headers: Given<u32>,
+        merge_slashes: Given<bool>,
         tls: Given<ServerTls>,
         ignore_invalid_headers: Given<bool>,
         underscores_in_headers: Given<bool>,

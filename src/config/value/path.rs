@@ -51,7 +51,14 @@ pub fn normal(text: &str) -> Parsed<String> {
 pub fn location(text: &str, outer: Option<&str>) -> Parsed<String> {
     match location::split(text) {
         ("" | "=" | "^~", path) => {
-            normal(path)?;
+            // Paths are compared decoded, but a percent sign has to be told from an escape.
+            normal(&path.replace("%25", "-")).map_err(|mut flaw| {
+                if flaw.message.ends_with("is percent-encoded") {
+                    flaw.message = format!("`{path}` is percent-encoded");
+                    flaw.help.push_str(", and %25 for a percent sign");
+                }
+                flaw
+            })?;
         }
         ("@", name) => {
             name::identifier(name)?;
@@ -137,6 +144,14 @@ mod tests {
         check("/a/../b", Err("`/a/../b` has a dot segment"));
         check("/a/.", Err("`/a/.` has a dot segment"));
         check("/a\u{7}", Err("`/a\u{7}` has a control character"));
+    }
+
+    #[test]
+    fn a_percent_sign_is_told_from_an_escape() {
+        assert_eq!(location("= /100%25", None).as_deref(), Ok("= /100%25"));
+        let flaw = location("/a%20b", None).expect_err("an escape");
+        assert_eq!(flaw.message, "`/a%20b` is percent-encoded");
+        assert!(flaw.help.ends_with("%25 for a percent sign"), "{}", flaw.help);
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Proxy {
             },
             proxy_protocol: false,
             redirect_to_https: Some(8443),
+            socket: listen::SocketSettings::default(),
         };
         let nobody: listen::ChooseServer = Arc::new(|_, _| None);
         let opened =

@@ -127,6 +127,9 @@ fn field_names(map: &mut Map, scope: &Scope<'_>, as_nginx: bool) {
     if ignores || given.is_some() {
         map.add("ignore_invalid_headers", Yaml::on(ignores));
     }
+    if scope.value("merge_slashes").is_some_and(|word| word.eq_ignore_ascii_case("off")) {
+        map.add("merge_slashes", Yaml::on(false));
+    }
     if scope.is_on("underscores_in_headers") {
         map.add("underscores_in_headers", Yaml::on(true));
     }

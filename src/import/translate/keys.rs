@@ -169,6 +169,7 @@ const ELSEWHERE: &[&str] = &[
     "limit_except",
     "ignore_invalid_headers",
     "underscores_in_headers",
+    "merge_slashes",
 ];
 
 /// The keys that a block's directives are.

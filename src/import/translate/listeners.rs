@@ -7,7 +7,7 @@ use super::scope::Scope;
 use crate::config::write::{Map, Yaml};
 use crate::import::tree::Directive;
 use crate::import::value::address::Host;
-use crate::import::value::listen::Listen;
+use crate::import::value::listen::{Listen, SoKeepalive};
 
 /// The listeners of a translation, in the order in which they are met.
 #[derive(Default)]
@@ -18,6 +18,8 @@ struct Listener {
     is_tls: bool,
     is_http2: bool,
     proxy_protocol: bool,
+    /// What is asked of its socket, by the server that says something of that.
+    socket: Map,
 }
 
 impl Listeners {
@@ -64,6 +66,7 @@ impl Listeners {
                     is_tls: false,
                     is_http2: false,
                     proxy_protocol: false,
+                    socket: Map::default(),
                 });
                 self.0.len() - 1
             }
@@ -72,6 +75,9 @@ impl Listeners {
         listener.is_tls |= listen.ssl || all_tls;
         listener.is_http2 |= listen.http2 || scope.is_on("http2");
         listener.proxy_protocol |= listen.proxy_protocol;
+        if listener.socket.is_empty() {
+            listener.socket = socket(listen);
+        }
     }
 
     /// Whether one of these, as a server names them, speaks TLS.
@@ -102,8 +108,39 @@ impl Listener {
         if self.proxy_protocol {
             listener.add("proxy_protocol", Yaml::on(true));
         }
+        listener.extend(self.socket);
         Yaml::Map(listener)
     }
+}
+
+/// What a `listen` asks of its socket.
+fn socket(listen: &Listen) -> Map {
+    let mut socket = Map::default();
+    if let Some(backlog) = listen.backlog {
+        socket.add("backlog", Yaml::Plain(backlog.min(u16::MAX.into()).to_string()));
+    }
+    for (key, bytes) in [("rcvbuf", listen.rcvbuf), ("sndbuf", listen.sndbuf)] {
+        if let Some(bytes) = bytes {
+            socket.add(key, Yaml::text(super::keys::bytes(bytes)));
+        }
+    }
+    if listen.ipv6only == Some(false) {
+        socket.add("ipv6only", Yaml::on(false));
+    }
+    match listen.so_keepalive {
+        None => {}
+        Some(SoKeepalive::Off) => socket.add("so_keepalive", Yaml::text("off")),
+        Some(SoKeepalive::On { idle_secs: None, interval_secs: None, count: None }) => {
+            socket.add("so_keepalive", Yaml::text("on"));
+        }
+        Some(SoKeepalive::On { idle_secs, interval_secs, count }) => {
+            let secs = |secs: Option<u64>| secs.map(|secs| format!("{secs}s")).unwrap_or_default();
+            let count = count.map(|count| count.to_string()).unwrap_or_default();
+            let text = format!("{}:{}:{count}", secs(idle_secs), secs(interval_secs));
+            socket.add("so_keepalive", Yaml::text(text));
+        }
+    }
+    socket
 }
 
 /// The addresses that one `listen` names.

@@ -78,7 +78,13 @@ fn route(location: &Directive, scope: &Scope<'_>, made: &mut Made<'_>, notes: &m
     let mut route = Map::default();
     let words: Vec<&str> = location.args.iter().map(|word| word.text.as_str()).collect();
     let comment = vec![format!("from {}", made.tree.at(location.place))];
-    route.add_with("path", Yaml::text(words.join(" ")), comment);
+    // nginx compares what is written with paths that were decoded.
+    let written = match words.as_slice() {
+        [path] if path.starts_with('/') => path.replace('%', "%25"),
+        [modifier @ ("=" | "^~"), path] => format!("{modifier} {}", path.replace('%', "%25")),
+        words => words.join(" "),
+    };
+    route.add_with("path", Yaml::text(written), comment);
     let named = |name: &str| block.iter().find(|directive| directive.name.text == name);
     let is_closed = guards::keeps_out(&scope, notes);
     match scripts::answer_alone(block) {

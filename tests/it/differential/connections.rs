@@ -15,6 +15,7 @@ pub fn groups() -> Vec<Group> {
         tokens(),
         proxied_server(),
         padding(),
+        sockets(),
         addresses(),
         proxy_protocol(),
         real_addresses(),
@@ -301,6 +302,14 @@ fn padding() -> Group {
     [chrome, msie, firefox, opera].iter().fold(group, |group, agent| {
         group.get_with("/", &[agent]).get_with("/short", &[agent]).get_with("/moved", &[agent])
     })
+}
+
+/// What is asked of sockets changes nothing of what is said over them.
+fn sockets() -> Group {
+    let http = "server { listen 127.0.0.1:{port} backlog=7 rcvbuf=16k sndbuf=16k so_keepalive=30m::10 deferred; \
+                server_name a; return 200 '$server_addr $server_port $remote_addr'; } \
+                server { listen [::]:{other} ipv6only=off so_keepalive=on reuseport; server_name b; return 200 '$server_port $server_name'; }";
+    Group::new("what is asked of sockets", http).get("/").ask("GET", "b", "/", &[], "").elsewhere()
 }
 
 fn addresses() -> Group {
