@@ -76,6 +76,29 @@ impl Client<'_> {
         both!(self, inner => inner.poll_body(cx))
     }
 
+    /// Waits until a short body is there, all of it, where it was read: [`whole_body`](Self::whole_body).
+    /// `false`: it is too long for that, or nobody knows how long it is.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub fn poll_whole(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+    ) -> Poll<Result<bool, ClientFailure>> {
+        both!(self, inner => inner.poll_whole(cx, bytes_max))
+    }
+
+    /// A body that is there and of which nothing was taken. It stays until it is taken or left.
+    pub fn whole_body(&mut self) -> Option<&[u8]> {
+        both!(self, inner => inner.whole_body())
+    }
+
+    /// Bytes that have come and that nobody has taken.
+    pub fn in_hand(&self) -> usize {
+        both!(self, inner => inner.in_hand())
+    }
+
     /// The piece that [`poll_body`](Self::poll_body) spoke of.
     pub fn piece(&self) -> &[u8] {
         both!(self, inner => inner.piece())

@@ -78,7 +78,9 @@ impl Answering {
     /// Whether the worker could go on for want of the request's body alone: it has all of it that came.
     pub fn waits_for_body(&self) -> bool {
         let worker = self.worker.as_ref();
-        !self.upload.is_over() && worker.is_some_and(|worker| !worker.peer.is_behind())
+        let is_client_late =
+            !self.upload.is_over() && !self.upload.has_all() && !self.upload.is_behind();
+        is_client_late && worker.is_some_and(|worker| !worker.peer.is_behind())
     }
 
     /// Notes that the worker was waited for in vain.

@@ -84,6 +84,7 @@ impl<'a> Asking<'a> {
         upload: &'a mut Upload,
         ask: Ask<'a>,
         head: &Fields,
+        client: &mut Client<'_>,
         ctx: &mut Context,
     ) -> Result<Self, RequestError> {
         let Ask { request, method, body } = ask;
@@ -95,7 +96,7 @@ impl<'a> Asking<'a> {
             exchange.is_forwarded = true;
         }
         let copied = ctx.exchange.as_mut().and_then(|exchange| exchange.body.as_mut());
-        upload.begin_again(&mut worker.peer, copied);
+        upload.begin_again(client, &mut worker.peer, copied);
         Ok(Self { worker, upload, method, answer: ResponseHead::default(), interim: 0 })
     }
 
@@ -159,7 +160,7 @@ impl<'a> Asking<'a> {
     fn waiting(&self) -> Waiting {
         if self.upload.is_over() {
             Waiting::Answer
-        } else if self.worker.peer.is_behind() {
+        } else if self.upload.has_all() || self.upload.is_behind() || self.worker.peer.is_behind() {
             Waiting::Taking
         } else {
             Waiting::Client
@@ -183,6 +184,7 @@ impl<'a> Asking<'a> {
         let polled = ready!(self.upload.poll(cx, client, &mut self.worker.peer, copied));
         Poll::Ready(polled.map_err(|failure| match failure {
             UploadFailure::TooLarge => Failure::TooLarge,
+            UploadFailure::Lost => Failure::Internal,
             UploadFailure::Client(ClientFailure::Gone) => Failure::ClientGone,
             UploadFailure::Client(ClientFailure::Flaw(flaw)) => {
                 tracing::debug!(%flaw, "a request's body is none");

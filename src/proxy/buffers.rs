@@ -122,6 +122,18 @@ pub fn note(
     peer.let_grow(!is_full);
 }
 
+/// The same while a request's body comes in: `more` beside its client's buffers.
+pub fn note_received(
+    buffers: &Arc<Buffers>,
+    ctx: &mut Context,
+    client: &mut Client<'_>,
+    more: usize,
+) {
+    let bytes = client.held() + more;
+    ctx.share.set(buffers, bytes);
+    client.let_grow(!buffers.is_full());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

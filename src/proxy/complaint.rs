@@ -126,6 +126,7 @@ fn upstream_failure(failed: Failed) -> Option<(Severity, &'static str, &'static 
         | Failure::ClientGone
         | Failure::BadStatus
         | Failure::Declined
+        | Failure::Internal
         | Failure::Cut => return None,
     };
     Some((severity, what, doing))

@@ -20,6 +20,7 @@ use crate::proxy::open_streams::Watched;
 use crate::proxy::pacing::Pacer;
 use crate::proxy::pass::Pass;
 use crate::proxy::passed::PassedTo;
+use crate::proxy::request_body::WholeBody;
 use crate::proxy::route::query;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
@@ -87,6 +88,10 @@ pub struct Context {
     pub server: Option<usize>,
     /// The head of the answer as it was sent.
     pub sent: Option<(ResponseHead, Announce)>,
+    /// The request's body, once all of it is there, while nobody else has it.
+    pub body: Option<WholeBody>,
+    /// All of it is there, whoever has it.
+    pub has_whole_body: bool,
     /// The request's body, where variables speak of it.
     pub request_body: Option<Bytes>,
     /// All attempts at endpoints.
@@ -235,6 +240,8 @@ impl Context {
             owed: None,
             server: None,
             sent: None,
+            body: None,
+            has_whole_body: false,
             request_body: None,
             tried: AllTried::default(),
             worker_fields: None,

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::downstream::{Client, ClientFailure, Incoming, Protocol, Request};
 use crate::proxy::answering::Answering;
 use crate::proxy::asking::{Failed, Patience};
@@ -92,11 +90,14 @@ async fn send(
                 // What is left of the request would be read as the next one.
                 client.keep_no_longer();
             }
+            if ctx.has_whole_body {
+                client.leave_body();
+            }
             client.begin(&mut head, announce, has_body).map_err(gone)?;
             ctx.sent = Some((head, announce));
             let relayed = relay(client, outlet, &mut body, ctx, has_body, patience, behind).await;
             ctx.tried.has_length(body.received());
-            ctx.request_body = body.upload.copy().map(Bytes::copy_from_slice);
+            body.upload.note_copy(ctx);
             body.release();
             relayed
         }
@@ -273,6 +274,7 @@ pub fn poll_upload(
         Poll::Ready(Err(UploadFailure::Client(ClientFailure::Gone))) => Err(Failure::ClientGone),
         Poll::Ready(Err(UploadFailure::Client(ClientFailure::Flaw(_)))) => Err(Failure::ClientGone),
         Poll::Ready(Err(UploadFailure::TooLarge)) => Err(Failure::TooLarge),
+        Poll::Ready(Err(UploadFailure::Lost)) => Err(Failure::Internal),
         Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
     }
 }

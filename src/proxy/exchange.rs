@@ -23,8 +23,8 @@ use crate::proxy::shared::{ServerFacts, Shared};
 use crate::proxy::turns::{Follow, Inside, TURNS_MAX, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
-    nginx_pages, own_sessions, pacing, passed, real_ip, respond, route, try_files, worker,
-    worker_answer,
+    nginx_pages, own_sessions, pacing, passed, real_ip, request_body, respond, route, try_files,
+    worker, worker_answer,
 };
 use crate::telemetry::error_log::Severity;
 use crate::telemetry::labels::RouteKind;
@@ -289,6 +289,9 @@ async fn turn(
     if ctx.values.take_given_up() {
         return Err(RequestError::Internal.into());
     }
+    if route.target.has_workers() && request_body::is_awaited(shared, request, client, ctx) {
+        Box::pin(request_body::read(proxy, request, client, ctx)).await?;
+    }
     match (&route.target, &route.session) {
         (Destination::Files(settings), policy) => {
             ctx.kind = RouteKind::Files;
@@ -347,7 +350,10 @@ async fn turn(
             worker_answer::after_session(shared, request, client, ctx, &mut response.head)?;
             Ok(response)
         }
-        Some(leads) => Err(instead_of_worker(shared, response, leads?).await),
+        Some(leads) => {
+            worker::take_back(&mut response, ctx);
+            Err(instead_of_worker(shared, response, leads?).await)
+        }
     }
 }
 

@@ -38,7 +38,8 @@ pub fn fields(shared: &Shared, request: &Request, ctx: &Context) -> Result<Field
         fields.retain(|field| field.known == Name::Host);
     }
     remove_hop_by_hop(&mut fields).map_err(|_| RequestError::BadRequest)?;
-    let expects = request.expects_continue();
+    // Where the body is there, nobody has to be asked for it.
+    let expects = request.expects_continue() && !ctx.has_whole_body;
     fields
         .retain(|field| (field.known != Name::Expect || expects) && !is_framing_in_disguise(field));
     let unwritable = |Unwritable| RequestError::BadRequest;

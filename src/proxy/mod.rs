@@ -51,6 +51,7 @@ pub mod prober;
 mod reach;
 mod real_ip;
 pub mod replaced_seals;
+pub mod request_body;
 pub mod request_headers;
 mod respond;
 mod response;

@@ -112,7 +112,8 @@ pub async fn wait<T>(
 ) -> Result<T, Failure> {
     let mut connecting = pin!(connecting);
     // A login goes on without its client (PROTOCOL.md 20).
-    let watches = request.body == BodyLength::Empty && !ctx.is_login();
+    let is_there = request.body == BodyLength::Empty || ctx.has_whole_body;
+    let watches = is_there && !ctx.is_login();
     poll_fn(|cx| {
         if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
             return Poll::Ready(Err(Failure::Cut));

@@ -18,6 +18,7 @@ use crate::proxy::guards::limits::Limits;
 use crate::proxy::origins::Origins;
 use crate::proxy::pacing::PaceSettings;
 use crate::proxy::passed::Passed;
+use crate::proxy::request_body::BodySettings;
 use crate::proxy::request_headers::{SetHeader, WorkerRequest};
 use crate::proxy::rewriting::Rewriting;
 use crate::proxy::worker_answer::AnswerEdits;
@@ -40,6 +41,13 @@ pub enum Target {
     OwnSessions,
     /// Nothing: routes inside it may have something (404).
     Nothing,
+}
+
+impl Target {
+    /// Whether a worker answers.
+    pub fn has_workers(&self) -> bool {
+        matches!(self, Self::Upstream(_) | Self::Passed(_))
+    }
 }
 
 /// What a route asks of a session.
@@ -109,6 +117,8 @@ pub struct Route {
     pub request_headers: Vec<SetHeader>,
     /// Workers hear from us alone who the client is; else they hear what came.
     pub forwarded_headers: bool,
+    /// How bodies of requests are taken in.
+    pub body: BodySettings,
     /// Bytes of an answer that may wait in a file for a slow client; `None`: its worker waits.
     pub spool_max: Option<u64>,
     /// What workers are asked for in place of the route's own path.
@@ -149,7 +159,7 @@ pub struct Route {
 impl Route {
     /// Whether a request for its path without the slash at the end is redirected (nginx 5).
     pub fn adds_slash(&self) -> bool {
-        matches!(self.target, Target::Upstream(_) | Target::Passed(_)) && self.path.ends_with('/')
+        self.target.has_workers() && self.path.ends_with('/')
     }
 
     /// Whether it is the server itself, which has what no other route has.

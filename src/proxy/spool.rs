@@ -25,6 +25,8 @@ pub struct Spool {
     memory: Vec<u8>,
     memory_max: usize,
     file: Option<File>,
+    /// Once there is a file, all of it goes there.
+    leaves_memory: bool,
     /// Bytes in the file.
     written: u64,
     written_max: u64,
@@ -52,12 +54,21 @@ impl Spool {
             memory: Vec::new(),
             memory_max,
             file: None,
+            leaves_memory: false,
             written: 0,
             written_max,
             disk,
             buffer: Vec::new(),
             buffer_at: 0,
         }
+    }
+
+    /// One for a request's body, which may wait for long: so much of it is in memory, or all of it in a
+    /// file.
+    pub fn of_request(memory_max: usize, disk: Arc<Disk>) -> Self {
+        let mut spool = Self::new(memory_max, u64::MAX, disk);
+        spool.leaves_memory = true;
+        spool
     }
 
     pub fn len(&self) -> u64 {
@@ -68,12 +79,18 @@ impl Spool {
         self.len() == 0
     }
 
+    /// All of it, where there is no file.
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        self.file.is_none().then_some(&self.memory)
+    }
+
     /// Bytes of memory that it takes.
     pub fn held(&self) -> usize {
         self.memory.capacity() + self.buffer.capacity()
     }
 
-    /// Takes all of a piece, or nothing of it where there is no room.
+    /// Takes all of a piece. `false`: there is no room; one for an answer has taken nothing of it then, one
+    /// for a request is of no use any more.
     ///
     /// # Errors
     /// The file cannot be made or written.
@@ -82,9 +99,17 @@ impl Spool {
             self.memory.extend_from_slice(piece);
             return Ok(true);
         }
+        if self.leaves_memory && !self.memory.is_empty() {
+            let memory = std::mem::take(&mut self.memory);
+            return Ok(self.write(&memory)? && self.write(piece)?);
+        }
+        self.write(piece)
+    }
+
+    fn write(&mut self, piece: &[u8]) -> io::Result<bool> {
         let length = piece.len() as u64;
         let is_too_much = self.disk.bytes() + length > self.disk.bytes_max;
-        if self.written + length > self.written_max || is_too_much {
+        if length > self.written_max - self.written || is_too_much {
             return Ok(false);
         }
         let file = match &self.file {
@@ -180,6 +205,20 @@ mod tests {
         assert_eq!(read(&mut spool), b"again");
         drop(spool);
         assert_eq!(disk.bytes(), 0);
+    }
+
+    #[test]
+    fn a_request_is_in_memory_or_in_a_file() {
+        let disk = Disk::new(1_000);
+        let mut spool = Spool::of_request(10, disk.clone());
+        assert!(spool.push(b"0123456789").expect("writable"));
+        assert_eq!((spool.in_memory(), disk.bytes()), (Some(&b"0123456789"[..]), 0));
+        assert!(spool.push(b"ab").expect("writable"));
+        assert_eq!((spool.in_memory(), spool.held(), disk.bytes()), (None, 0, 12));
+        assert!(spool.push(b"c").expect("writable"));
+        assert_eq!(read(&mut spool), b"0123456789abc");
+        assert_eq!(read(&mut spool), b"0123456789abc");
+        assert!(!spool.push(&[0; 988]).expect("writable"));
     }
 
     #[test]

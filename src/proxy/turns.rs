@@ -116,7 +116,8 @@ impl Turns {
         let Some(status) = instead.status() else { return Follow::Answer(Err(instead)) };
         let route = ctx.target.as_ref().map(|target| target.route.clone());
         let recurs = route.as_ref().is_some_and(|route| route.recursive_error_pages);
-        let page = route.as_ref().and_then(|route| self.page(route, status, request, client));
+        let is_whole = is_whole(request, client, ctx);
+        let page = route.as_ref().and_then(|route| self.page(route, status, is_whole));
         let leads = page.map(|page| {
             let said = page.said(shared, request, client, ctx);
             page.leads(status, said, recurs)
@@ -154,15 +155,14 @@ impl Turns {
         &self,
         route: &'a Route,
         status: StatusCode,
-        request: &Request,
-        client: &Client<'_>,
+        is_whole: bool,
     ) -> Option<&'a ErrorPage> {
         if self.has_error_page {
             return None;
         }
         let page = route.error_pages.find(status.as_u16())?;
         let is_named = matches!(page.to, Place::Named(_));
-        (!is_named || is_whole(request, client)).then_some(page)
+        (!is_named || is_whole).then_some(page)
     }
 
     /// Where the answer of a worker leads, where not to the client: `X-Accel-Redirect`, and errors
@@ -185,7 +185,9 @@ impl Turns {
             return None;
         }
         let route = route.clone();
-        let page = self.page(&route, status, request, client)?;
+        // The worker's answer has it still.
+        let is_whole = ctx.has_whole_body || is_whole(request, client, ctx);
+        let page = self.page(&route, status, is_whole)?;
         let said = page.said(shared, request, client, ctx);
         Some(page.leads(status, said, route.recursive_error_pages))
     }
@@ -230,7 +232,7 @@ impl Turns {
             To::Named(name) | To::Fallback(name) => {
                 self.named = Some(name);
                 // A body that a worker has taken is not there a second time.
-                let is_whole = is_whole(asked, client);
+                let is_whole = is_whole(asked, client, ctx);
                 if !is_whole && !self.is_subrequest {
                     client.leave_body();
                 }
@@ -242,17 +244,28 @@ impl Turns {
             }
             To::Target(target) => {
                 self.named = None;
-                if !self.is_subrequest {
+                // It goes along, as in nginx, unless it is what is wrong.
+                let is_bad =
+                    shown.is_some_and(|(error, _)| matches!(error.as_u16(), 400 | 408 | 413));
+                let with_body = !is_bad && is_whole(asked, client, ctx);
+                if !with_body && !self.is_subrequest {
                     client.leave_body();
                 }
                 let method = if asked.method == Method::HEAD { Method::HEAD } else { Method::GET };
-                asked.inside(method, &target, false)
+                asked.inside(method, &target, with_body)
             }
         };
-        let next = next.map_err(|flaw| {
+        let mut next = next.map_err(|flaw| {
             tracing::error!(%flaw, "a redirect inside leads to no target");
             RequestError::Internal
         })?;
+        if let Some(body) = ctx.body.as_ref().filter(|_| next.body != BodyLength::Empty) {
+            // One that came in chunks has a length now.
+            next.body = match body.length() {
+                0 => BodyLength::Empty,
+                length => BodyLength::Known(length),
+            };
+        }
         if let Some((error, shown)) = shown {
             self.status = match shown {
                 Shown::Error => StatusCode::from_u16(outside(error.as_u16())).ok(),
@@ -289,8 +302,9 @@ impl Turns {
 }
 
 /// Whether all of a request's body is still to be had.
-fn is_whole(request: &Request, client: &Client<'_>) -> bool {
-    request.body == BodyLength::Empty || client.received() == 0
+fn is_whole(request: &Request, client: &Client<'_>, ctx: &Context) -> bool {
+    let is_untouched = !ctx.has_whole_body && client.received() == 0;
+    request.body == BodyLength::Empty || ctx.body.is_some() || is_untouched
 }
 
 impl Inside {

@@ -2,9 +2,14 @@
 
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+
 use crate::downstream::{BodyLength, Client, ClientFailure, Incoming};
+use crate::proxy::context::Context as Exchange;
 use crate::proxy::forward;
 use crate::proxy::peer::{Peer, Refused};
+use crate::proxy::request_body::WholeBody;
+use crate::proxy::spool::Spool;
 use crate::session::subject::body::Copied;
 use crate::wire::fields::Fields;
 
@@ -19,8 +24,7 @@ const COPY_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Upload {
     state: State,
-    /// Where there is no body the client is not asked for one.
-    begins: State,
+    source: Source,
     /// What was announced, where that is a number.
     length: Option<u64>,
     /// 0 for no limit.
@@ -29,17 +33,35 @@ pub struct Upload {
     /// What was sent so far, where it may have to be sent again.
     held: Option<Vec<u8>>,
     trailers: Option<Box<Fields>>,
-    /// What is held is all of it.
-    is_own: bool,
+    /// The worker does not take what there is.
+    is_behind: bool,
     /// What came so far, for variables.
     copy: Option<Vec<u8>>,
     /// Counts what happened, so that whoever watches sees that something did.
     steps: u64,
 }
 
+/// Where it comes from.
+#[derive(Debug)]
+enum Source {
+    /// There is none; the client is not asked for one.
+    Nowhere,
+    /// The client, as it sends it.
+    Client,
+    /// The client has sent it, and it is where it was read.
+    InPlace,
+    /// The client has sent it.
+    Spooled(Box<Spool>),
+    /// It is one of our own.
+    Own(Vec<u8>),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// The client's is on its way.
     Body,
+    /// What was kept is on its way.
+    Spooled,
     Flushing,
     Over,
     /// The worker takes no more; it may have answered all the same.
@@ -51,21 +73,23 @@ enum State {
 pub enum UploadFailure {
     Client(ClientFailure),
     TooLarge,
+    /// What was kept of it cannot be read.
+    Lost,
 }
 
 impl Upload {
     /// An upload that has not begun. With `may_repeat`, its beginning is held.
     pub fn new(body: BodyLength, bytes_max: u64, may_repeat: bool) -> Self {
-        let begins = if body == BodyLength::Empty { State::Flushing } else { State::Body };
+        let source = if body == BodyLength::Empty { Source::Nowhere } else { Source::Client };
         Self {
-            state: begins,
-            begins,
+            state: source.begins(),
+            source,
             length: body.known(),
             bytes_max,
             sent: 0,
             held: may_repeat.then(Vec::new),
             trailers: None,
-            is_own: false,
+            is_behind: false,
             copy: None,
             steps: 0,
         }
@@ -73,11 +97,32 @@ impl Upload {
 
     /// One of our own, whatever the client sends.
     pub fn own(body: Vec<u8>) -> Self {
-        let is_own = !body.is_empty();
-        let length = Some(body.len() as u64);
-        let held = Some(body);
+        let length = body.len() as u64;
+        Self::of(if body.is_empty() { Source::Nowhere } else { Source::Own(body) }, length)
+    }
+
+    /// One that is there.
+    pub fn whole(body: WholeBody) -> Self {
+        let length = body.length();
+        match body {
+            _ if length == 0 => Self::of(Source::Nowhere, 0),
+            WholeBody::InPlace(_) => Self::of(Source::InPlace, length),
+            WholeBody::Spooled(spool) => Self::of(Source::Spooled(spool), length),
+        }
+    }
+
+    fn of(source: Source, length: u64) -> Self {
         let empty = Self::new(BodyLength::Empty, 0, true);
-        Self { is_own, length, held, ..empty }
+        Self { state: source.begins(), source, length: Some(length), ..empty }
+    }
+
+    /// The body, where another worker can have it.
+    pub fn take_whole(&mut self) -> Option<WholeBody> {
+        match std::mem::replace(&mut self.source, Source::Nowhere) {
+            Source::InPlace => Some(WholeBody::InPlace(self.length.unwrap_or_default())),
+            Source::Spooled(spool) => Some(WholeBody::Spooled(spool)),
+            Source::Nowhere | Source::Client | Source::Own(_) => None,
+        }
     }
 
     /// What its head says of it, where it is none of the client's.
@@ -93,9 +138,12 @@ impl Upload {
         self.copy = Some(Vec::new());
     }
 
-    /// The body, where it was kept and something came.
-    pub fn copy(&self) -> Option<&[u8]> {
-        self.copy.as_deref().filter(|copy| !copy.is_empty())
+    /// Tells variables what came so far, where that was kept.
+    pub fn note_copy(&self, ctx: &mut Exchange) {
+        if self.is_streamed() {
+            let copy = self.copy.as_deref().filter(|copy| !copy.is_empty());
+            ctx.request_body = copy.map(Bytes::copy_from_slice);
+        }
     }
 
     /// Whether the worker has all that it will get.
@@ -110,7 +158,17 @@ impl Upload {
 
     /// Whether all of the body came, so that nobody waits for the client.
     pub fn has_all(&self) -> bool {
-        matches!(self.state, State::Over | State::Flushing)
+        !self.is_streamed() || matches!(self.state, State::Over | State::Flushing)
+    }
+
+    /// Whether it comes as the client sends it.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.source, Source::Client)
+    }
+
+    /// Whether the worker does not take what there is.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     pub fn steps(&self) -> u64 {
@@ -119,27 +177,45 @@ impl Upload {
 
     /// Whether all that was sent so far can be sent again.
     pub fn may_begin_again(&self) -> bool {
-        self.sent == 0 || self.held.is_some()
+        !self.is_streamed() || self.sent == 0 || self.held.is_some()
     }
 
     /// Bytes that are held for another try.
     pub fn held(&self) -> usize {
-        self.held.as_ref().map_or(0, Vec::capacity)
+        match &self.source {
+            Source::Spooled(spool) => spool.held(),
+            Source::Own(body) => body.capacity(),
+            _ => self.held.as_ref().map_or(0, Vec::capacity),
+        }
     }
 
     /// Begins again over another connection, with what was sent so far.
-    pub fn begin_again(&mut self, peer: &mut Peer, copied: Option<&mut Copied>) {
-        self.state = self.begins;
-        let held = self.held.as_deref().unwrap_or_default();
-        if !held.is_empty() {
-            peer.put(held);
-        }
-        if self.is_own && peer.finish(None).is_err() {
-            self.state = State::Refused;
+    pub fn begin_again(
+        &mut self,
+        client: &mut Client<'_>,
+        peer: &mut Peer,
+        copied: Option<&mut Copied>,
+    ) {
+        self.state = self.source.begins();
+        let (beginning, is_all) = match &self.source {
+            Source::InPlace => (client.whole_body().unwrap_or_default(), true),
+            Source::Own(body) => (&body[..], true),
+            Source::Nowhere => (&[][..], true),
+            Source::Client => (self.held.as_deref().unwrap_or_default(), false),
+            Source::Spooled(_) => {
+                self.sent = 0;
+                (&[][..], false)
+            }
+        };
+        if !beginning.is_empty() {
+            peer.put(beginning);
+            if is_all && peer.finish(None).is_err() {
+                self.state = State::Refused;
+            }
         }
         if let Some(copied) = copied {
             copied.begin_again();
-            copied.pass(held, self.begins != State::Body);
+            copied.pass(beginning, is_all);
         }
     }
 
@@ -162,15 +238,22 @@ impl Upload {
                     Ok(()) => self.enter(State::Over),
                     Err(Refused) => self.enter(State::Refused),
                 },
-                State::Body if peer.is_full() => {
+                State::Body | State::Spooled if peer.is_full() => {
                     if ready!(peer.poll_flush(cx)).is_err() {
                         self.enter(State::Refused);
                     }
                     self.steps += 1;
                 }
+                State::Spooled => {
+                    if ready!(self.poll_spooled(cx, peer, copied.as_deref_mut()))? {
+                        self.enter(State::Flushing);
+                    }
+                }
                 State::Body => match client.poll_body(cx) {
                     Poll::Ready(Ok(Incoming::Data(_))) => {
-                        let taken = ready!(self.poll_take(cx, client, peer, copied.as_deref_mut()));
+                        let polled = self.poll_take(cx, client, peer, copied.as_deref_mut());
+                        self.is_behind = polled.is_pending();
+                        let taken = ready!(polled);
                         self.steps += 1;
                         self.sent += taken as u64;
                         if self.bytes_max > 0 && self.sent > self.bytes_max {
@@ -240,8 +323,50 @@ impl Upload {
         Poll::Ready(taken)
     }
 
+    /// Moves a piece of what was kept. Whether that was all.
+    fn poll_spooled(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &mut Peer,
+        copied: Option<&mut Copied>,
+    ) -> Poll<Result<bool, UploadFailure>> {
+        let Source::Spooled(spool) = &mut self.source else { return Poll::Ready(Ok(true)) };
+        if let Err(error) = spool.load(self.sent) {
+            tracing::error!(%error, "a request's body cannot be read back");
+            return Poll::Ready(Err(UploadFailure::Lost));
+        }
+        let piece = spool.piece(self.sent);
+        let polled = if piece.is_empty() {
+            Poll::Ready(peer.finish(None).map(|()| 0))
+        } else {
+            peer.poll_take(cx, piece)
+        };
+        self.is_behind = polled.is_pending();
+        let Ok(taken) = ready!(polled) else {
+            self.enter(State::Refused);
+            return Poll::Ready(Ok(false));
+        };
+        if let Some(copied) = copied {
+            copied.pass(piece.get(..taken).unwrap_or_default(), piece.is_empty());
+        }
+        let is_all = piece.is_empty();
+        self.sent += taken as u64;
+        self.steps += 1;
+        Poll::Ready(Ok(is_all))
+    }
+
     fn enter(&mut self, state: State) {
         self.state = state;
         self.steps += 1;
+    }
+}
+
+impl Source {
+    fn begins(&self) -> State {
+        match self {
+            Self::Client => State::Body,
+            Self::Spooled(_) => State::Spooled,
+            Self::Nowhere | Self::InPlace | Self::Own(_) => State::Flushing,
+        }
     }
 }

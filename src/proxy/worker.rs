@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::StatusCode;
 
 use crate::downstream::{BodyLength, Client, Request};
@@ -15,13 +14,16 @@ use crate::proxy::complaint::About;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
+use crate::proxy::peer::Worker;
 use crate::proxy::reach::{Fresh, reach};
-use crate::proxy::response::Response;
+use crate::proxy::response::{Body, Response};
 use crate::proxy::shared::Shared;
 use crate::proxy::upload::Upload;
 use crate::proxy::{endpoint, forward, request_headers};
 use crate::upstream::verdict::{Phase, Retry, Status, goes_on, verdict};
+use crate::wire::fields::Fields;
 use crate::wire::flaw::RequestFlaw;
+use crate::wire::framing::Framing;
 use crate::wire::name::Name;
 use crate::wire::response::ResponseHead;
 
@@ -46,7 +48,7 @@ pub async fn ask(
     let method = asked.method.as_ref().unwrap_or(&request.method);
     let is_repeatable = method.is_idempotent();
     // One that is made for another request has none of its own to leave.
-    if asked.leaves_body && request.body != BodyLength::Empty {
+    if asked.leaves_body && request.body != BodyLength::Empty && !ctx.has_whole_body {
         client.leave_body();
     }
     let may_grow = !shared.buffers.is_full();
@@ -58,29 +60,77 @@ pub async fn ask(
     let mut upload = match asked.body {
         Some(body) => Upload::own(body),
         None if asked.leaves_body => Upload::new(BodyLength::Empty, bytes_max, true),
-        None => Upload::new(request.body, bytes_max, is_worth_it && may_grow),
+        None => match ctx.body.take().filter(|_| request.body != BodyLength::Empty) {
+            Some(body) => Upload::whole(body),
+            None => Upload::new(request.body, bytes_max, is_worth_it && may_grow),
+        },
     };
-    if shared.variables.speak_of_body() {
+    if upload.is_streamed() && shared.variables.speak_of_body() {
         upload.keep_copy();
     }
-    let body = if asked.leaves_body { upload.announced() } else { request.body };
+    let body = if upload.is_streamed() { request.body } else { upload.announced() };
     let ask = Ask { request, method, body };
+    let asked = attempts(proxy, ask, &head, client, ctx, &mut upload).await;
+    let Answered { worker, answer, framing } = match asked {
+        Ok(answered) => answered,
+        Err(error) => {
+            ctx.body = upload.take_whole().or(ctx.body.take());
+            return Err(error);
+        }
+    };
+    let mut body = Answering::new(worker, proxy.pool.clone(), upload, framing);
+    if let Some(bytes_max) = spool_max(ctx, &answer) {
+        body.let_spool(bytes_max);
+    }
+    accept(request, answer, Box::new(body)).map_err(|failure| {
+        let failed = Failed { phase: Phase::AwaitHead, failure };
+        endpoint::failed(shared, request, ctx, failed);
+        RequestError::BadGateway
+    })
+}
+
+/// Takes a body back that another worker can have.
+pub fn take_back(response: &mut Response, ctx: &mut Context) {
+    if let Body::Worker(body) = &mut response.body {
+        ctx.body = body.upload.take_whole().or(ctx.body.take());
+    }
+}
+
+/// A worker, and the head of its answer.
+struct Answered {
+    worker: Worker,
+    answer: ResponseHead,
+    framing: Framing,
+}
+
+/// Asks one endpoint after the other.
+async fn attempts(
+    proxy: &Proxy,
+    ask: Ask<'_>,
+    head: &Fields,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    upload: &mut Upload,
+) -> Result<Answered, RequestError> {
+    let shared = &proxy.shared;
+    let is_repeatable = ask.method.is_idempotent();
+    let may_grow = !shared.buffers.is_full();
     let mut must_be_fresh = None;
     let tries = Tries::begin(shared, is_repeatable, ctx);
     // What the last attempt ended with; another one may do better.
     let mut last = RequestError::BadGateway;
     loop {
-        let worker = match reach(proxy, request, client, ctx, must_be_fresh.take()).await {
+        let worker = match reach(proxy, ask.request, client, ctx, must_be_fresh.take()).await {
             Ok(worker) => worker,
             Err(None) => {
                 // Whoever was asked has said so itself.
                 if ctx.attempts.count() == 0 {
-                    About { shared, request, ctx }.nobody_lives();
+                    About { shared, request: ask.request, ctx }.nobody_lives();
                 }
                 return Err(last);
             }
             Err(Some(failed)) => {
-                let (retry, error) = note_failure(proxy, request, ctx, failed);
+                let (retry, error) = note_failure(proxy, ask.request, ctx, failed);
                 if retry != Retry::AnotherEndpoint || !tries.go_on(shared, ctx, retry, failed) {
                     return Err(error);
                 }
@@ -90,37 +140,27 @@ pub async fn ask(
         };
         ctx.tried.connected();
         let begun = ctx.attempts.begun;
-        let mut asking = Asking::new(worker, &mut upload, ask, &head, ctx)?;
+        let mut asking = Asking::new(worker, upload, ask, head, client, ctx)?;
         asking.worker.peer.let_grow(may_grow);
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
         if answered.is_ok() {
             ctx.tried.answered(answer.status.as_u16());
-            ctx.request_body = upload.copy().map(Bytes::copy_from_slice);
+            upload.note_copy(ctx);
             if shared.variables.speak_of_workers() {
                 ctx.worker_fields = Some(answer.fields.clone());
             }
         }
         let answered = match answered {
-            Ok(_) => tries.judge(shared, ctx, &answer, &upload).map_or(answered, Err),
+            Ok(_) => tries.judge(shared, ctx, &answer, upload).map_or(answered, Err),
             Err(_) => answered,
         };
         match answered {
-            Ok(framing) => {
-                let mut body = Answering::new(worker, proxy.pool.clone(), upload, framing);
-                if let Some(bytes_max) = spool_max(ctx, &answer) {
-                    body.let_spool(bytes_max);
-                }
-                return accept(request, answer, Box::new(body)).map_err(|failure| {
-                    let failed = Failed { phase: Phase::AwaitHead, failure };
-                    endpoint::failed(shared, request, ctx, failed);
-                    RequestError::BadGateway
-                });
-            }
+            Ok(framing) => return Ok(Answered { worker, answer, framing }),
             Err(failed) => {
                 let endpoint = worker.endpoint.clone();
                 drop(worker);
-                let (retry, error) = note_failure(proxy, request, ctx, failed);
+                let (retry, error) = note_failure(proxy, ask.request, ctx, failed);
                 if !tries.go_on(shared, ctx, retry, failed) || !upload.may_begin_again() {
                     return Err(error);
                 }

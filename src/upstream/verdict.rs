@@ -32,6 +32,8 @@ pub enum Failure {
     Tls,
     /// Ours, not the worker's: descriptors, local ports, memory.
     OutOfDescriptors,
+    /// Ours as well: what was kept cannot be read, what came cannot be coded.
+    Internal,
     /// A kept connection was closed before a byte of the answer.
     ClosedReused,
     Closed,
@@ -126,7 +128,7 @@ pub const fn verdict(phase: Phase, failure: Failure) -> Verdict {
     match failure {
         // The session's end, or ours, whatever else was going on.
         Failure::Cut => nobody(Retry::No, Status::Cut),
-        Failure::OutOfDescriptors => nobody(Retry::No, Status::Internal),
+        Failure::OutOfDescriptors | Failure::Internal => nobody(Retry::No, Status::Internal),
         Failure::ClientGone => match phase {
             Connect | SendHead | SendBody | AwaitHead | ReadBody => {
                 nobody(Retry::No, Status::ClientGone)
@@ -199,6 +201,7 @@ impl NextUpstream {
             | Failure::Unprocessed
             | Failure::UnprocessedReused => self.error,
             Failure::OutOfDescriptors
+            | Failure::Internal
             | Failure::ClientGone
             | Failure::ClientStalled
             | Failure::Cut
@@ -239,7 +242,7 @@ const fn endpoint(retry: Retry, status: Status) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::Failure::{
-        BadStatus, ClientGone, ClientStalled, Closed, ClosedReused, Cut, Declined, Flaw,
+        BadStatus, ClientGone, ClientStalled, Closed, ClosedReused, Cut, Declined, Flaw, Internal,
         OutOfDescriptors, Refused, TimedOut, Tls, TooLarge, Unprocessed, UnprocessedReused,
     };
     use super::*;
@@ -255,12 +258,13 @@ mod tests {
 
     /// A row for each failure, a column for each phase: blame (`E`ndpoint or nobody, `-`), retry
     /// (`a`nother endpoint, `e`lsewhere if idempotent, `f`resh connection, fresh for any method: `u`, or none, `-`), status.
-    const TABLE: [(Failure, [&str; 6]); 15] = [
+    const TABLE: [(Failure, [&str; 6]); 16] = [
         //                  Connect   SendHead  SendBody  AwaitHead ReadBody  Tunnel
         (Refused, ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
         (TimedOut, ["Ea 504", "Ee 504", "Ee 504", "Ee 504", "E- 504", "-- end"]),
         (Tls, ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
         (OutOfDescriptors, ["-- 500", "-- 500", "-- 500", "-- 500", "-- 500", "-- 500"]),
+        (Internal, ["-- 500", "-- 500", "-- 500", "-- 500", "-- 500", "-- 500"]),
         (ClosedReused, ["-f 502", "-f 502", "-f 502", "-f 502", "E- 502", "-- end"]),
         (UnprocessedReused, ["-u 502", "-u 502", "-u 502", "-u 502", "E- 502", "-- end"]),
         (Unprocessed, ["Ea 502", "Ea 502", "Ea 502", "Ea 502", "E- 502", "-- end"]),

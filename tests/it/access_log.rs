@@ -17,7 +17,7 @@ fn yaml(origin: &Origin, listener: &str) -> String {
          limits: {{ header_timeout: 1s, header_bytes: 4KiB }}\nlog: {{ format: json }}\n\
          store: memory\nupstreams:\n  app:\n    endpoints: [{{ address: '{}' }}]\n    \
          timeouts: {{ read: 2s }}\nservers:\n  - names: [{HOST}]\n    \
-         routes: [{{ path: /app/, upstream: app, body_bytes_max: 1KiB }}]\n",
+         routes: [{{ path: /app/, upstream: app, body_bytes_max: 1KiB, request_buffering: false }}]\n",
         origin.address
     )
 }

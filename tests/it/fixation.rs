@@ -38,6 +38,7 @@ impl Stage {
         let store = Redis::start();
         let keys = tempfile::tempdir().expect("a temporary directory can be made");
         let nodes = Shop::over(&addresses)
+            .streaming()
             .store(&store)
             .balance(if apps.len() > 1 { "session" } else { "round_robin" })
             .policy("anonymous_per_minute: 10000")

@@ -168,7 +168,7 @@ async fn nominations_take_nothing_of_ours_away() {
 #[tokio::test]
 async fn trailers_of_requests_bring_nothing_that_a_head_may_not() {
     let worker = worker().await;
-    let proxy = Shop::at(worker.address).start();
+    let proxy = Shop::at(worker.address).streaming().start();
     let mut client = dial(&proxy).await;
     let raw = format!(
         "POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\

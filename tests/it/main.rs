@@ -65,6 +65,7 @@ mod routing;
 mod rules;
 mod scope;
 mod slow_readers;
+mod slow_uploads;
 mod store_metrics;
 mod streams;
 mod subjects;

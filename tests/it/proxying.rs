@@ -26,7 +26,7 @@ fn forwarding(endpoints: &[SocketAddr], more: &str, route: &str) -> Proxy {
         "workers: 1\nstate_directory: '{{directory}}'\nlisteners: [{{ address: 127.0.0.1:0 }}]\n\
          store: memory\nlimits: {{ header_bytes: 4KiB, header_timeout: 30s }}\nupstreams:\n  app:\n    \
          endpoints: [{}]\n    timeouts: {{ connect: 5s, read: 20s, keepalive: 20s{more} }}\n\
-         servers:\n  - routes: [{{ path: /, upstream: app{route} }}]\n",
+         servers:\n  - routes: [{{ path: /, upstream: app, request_buffering: false{route} }}]\n",
         endpoints.join(", ")
     ))
 }
@@ -661,7 +661,7 @@ async fn http2_streams_are_served_side_by_side() {
 #[tokio::test]
 async fn http2_bodies_are_streamed_both_ways() {
     let mut origin = Origin::start().await;
-    let proxy = Shop::at(origin.address).start();
+    let proxy = Shop::at(origin.address).streaming().start();
     let yaml_limit = 1 << 20;
     let mut h2 = H2::connect(&Dial::to(proxy.address()).tls(HOST)).await;
     let sent = http::Request::post(format!("https://{HOST}/")).body(()).expect("a request");

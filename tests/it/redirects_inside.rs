@@ -92,7 +92,8 @@ async fn an_error_of_a_worker_has_its_page_and_keeps_its_status() {
 
 #[tokio::test]
 async fn an_error_page_is_asked_for_by_get_without_the_body() {
-    let stage = Stage::start("error_page: { 404: /pages/404 }", PAGES).await;
+    let server = "request_buffering: false\n  error_page: { 404: /pages/404 }";
+    let stage = Stage::start(server, PAGES).await;
     let mut client = Dial::to(stage.proxy.address()).connect().await;
     let post = "POST /404 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd";
     shows(&client.exchange(post).await, 404, "GET /pages/404 0");
@@ -172,7 +173,8 @@ async fn a_worker_sends_a_request_to_another_route() {
 /// request for it.
 #[tokio::test]
 async fn a_body_that_was_taken_is_not_announced_again() {
-    let named = "  - { path: /, upstream: app }\n  - { path: '@pages', upstream: pages }\n";
+    let named = "  - { path: /, upstream: app, request_buffering: false }\n\
+                 \x20 - { path: '@pages', upstream: pages }\n";
     let stage = Stage::start("names: [a]", named).await;
     let mut client = Dial::to(stage.proxy.address()).connect().await;
     for framing in

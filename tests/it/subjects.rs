@@ -36,6 +36,7 @@ impl Stage {
             .policy(policy)
             .route("{ path: /quiet/, upstream: shop, session: shop }")
             .route("{ path: /plain/, upstream: shop }")
+            .route("{ path: /login, upstream: shop, session: shop, request_buffering: false }")
             .sharing(&keys);
         let route = "{ path: /, upstream: shop, session: shop }";
         let heard = "{ path: /, upstream: shop, session: shop, session_header: true }";

@@ -41,6 +41,7 @@ impl Stage {
         let keys = tempfile::tempdir().expect("a temporary directory can be made");
         let require = "session: shop, require: login, denied: redirect /login";
         let nodes = Shop::over(workers)
+            .streaming()
             .store(&store)
             .balance(if workers.len() > 1 { "session" } else { "round_robin" })
             .policy("timeouts: { idle: 30m, absolute: 12h }")
@@ -455,7 +456,8 @@ async fn a_ticket_is_good_for_its_policy_on_other_nodes_too() {
     let store = Redis::start();
     let keys = tempfile::tempdir().expect("a temporary directory can be made");
     let require = "{ path: /account/, upstream: shop, session: shop, require: login }";
-    let yaml = Shop::at(origin.address).store(&store).route(require).sharing(&keys).yaml();
+    let yaml =
+        Shop::at(origin.address).streaming().store(&store).route(require).sharing(&keys).yaml();
     let renamed = yaml.replace("  shop:\n    mode", "  club:\n    mode");
     let renamed = renamed.replace("session: shop", "session: club");
     assert_ne!(yaml, renamed);

@@ -25,7 +25,7 @@ fn proxy(endpoints: &[SocketAddr], more: &str) -> Proxy {
          - {{ address: 127.0.0.1:0, tls: {{ self_signed: true }} }}\nstore: memory\n\
          limits: {{ header_timeout: 30s{more} }}\nupstreams:\n  app:\n    \
          endpoints: [{}]\n    timeouts: {{ connect: 5s, read: 300ms, keepalive: 20s }}\n\
-         servers:\n  - names: [{NAME}]\n    routes: [{{ path: /, upstream: app }}]\n",
+         servers:\n  - names: [{NAME}]\n    routes: [{{ path: /, upstream: app, request_buffering: false }}]\n",
         endpoints.join(", ")
     ))
 }

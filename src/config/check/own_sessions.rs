@@ -7,6 +7,7 @@ use crate::headers::cross_site::CrossSite;
 use crate::proxy::added::AnswerSettings;
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::origins::Origins;
+use crate::proxy::request_body::BodySettings;
 use crate::proxy::settings::{self, Denied, Require, Target};
 use crate::proxy::worker_answer::AnswerEdits;
 use crate::session::outage::OnStoreDown;
@@ -82,6 +83,7 @@ impl Checker<'_> {
             body_bytes_max: BODY_BYTES_MAX,
             request_headers: Vec::new(),
             forwarded_headers: true,
+            body: BodySettings::default(),
             spool_max: None,
             replaced: None,
             error_pages: ErrorPages::default(),

@@ -153,6 +153,7 @@ impl Checker<'_> {
             body_bytes_max,
             request_headers: self.request_headers(route),
             forwarded_headers: route.unless_off(&key::forwarded_headers),
+            body: self.taken_in(route),
             spool_max: route.unless_off(&key::response_buffering).then_some(spool_max),
             replaced: self.uri(route),
             error_pages: self.error_pages(route),

@@ -128,6 +128,8 @@ levels! {
         forwarded_headers: bool,
         resolver: Texts,
         resolver_timeout: String,
+        request_buffering: bool,
+        client_body_buffer_size: String,
         response_buffering: bool,
         max_temp_file_size: String,
         root: String,

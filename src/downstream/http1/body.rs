@@ -59,6 +59,18 @@ impl Receiving {
         self.expects && !self.is_over
     }
 
+    /// How long a body is of which nothing was taken, where its head says that.
+    fn untouched(&self) -> Option<usize> {
+        match self.decoder {
+            BodyDecoder::Length(length)
+                if !self.is_over && self.piece == 0 && self.received == 0 =>
+            {
+                usize::try_from(length).ok()
+            }
+            _ => None,
+        }
+    }
+
     /// The client was told to send the body.
     pub fn told_to_continue(&mut self) -> bool {
         std::mem::take(&mut self.expects)
@@ -93,6 +105,40 @@ impl Http1 {
                 }
             }
         }
+    }
+
+    pub fn poll_whole(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+    ) -> Poll<Result<bool, ClientFailure>> {
+        let Some(length) = self.receiving.untouched().filter(|length| *length <= bytes_max) else {
+            return Poll::Ready(Ok(false));
+        };
+        loop {
+            let missing = length.saturating_sub(self.conn.input().len());
+            if missing == 0 {
+                return Poll::Ready(Ok(true));
+            }
+            if !self.sending.has_begun() && !self.conn.out().is_empty() {
+                ready!(self.poll_flush(cx))?;
+            }
+            match ready!(self.conn.poll_fill(cx, missing.min(self.body_read as usize))) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => {
+                    self.keeps = false;
+                    return Poll::Ready(Err(ClientFailure::Gone));
+                }
+            }
+        }
+    }
+
+    pub fn whole_body(&self) -> Option<&[u8]> {
+        self.conn.input().get(..self.receiving.untouched()?)
+    }
+
+    pub fn in_hand(&self) -> usize {
+        self.conn.input().len()
     }
 
     /// What the input has of the body; `None` where more must come.

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf, Bytes};
@@ -91,7 +91,10 @@ impl Http2 {
 
     pub fn keep_no_longer(&mut self) {}
 
-    pub fn leave_body(&mut self) {}
+    /// What has come needs no window any more.
+    pub fn leave_body(&mut self) {
+        self.consume(self.piece.len());
+    }
 
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, ClientFailure>> {
         while self.piece.is_empty() && !self.is_over {
@@ -112,6 +115,30 @@ impl Http2 {
             0 => Incoming::End,
             length => Incoming::Data(length),
         }))
+    }
+
+    /// Where it came in one piece, and nothing follows.
+    pub fn poll_whole(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+    ) -> Poll<Result<bool, ClientFailure>> {
+        ready!(self.poll_body(cx))?;
+        let is_short = self.piece.len() <= bytes_max;
+        Poll::Ready(Ok(is_short && self.whole_body().is_some()))
+    }
+
+    pub fn whole_body(&mut self) -> Option<&[u8]> {
+        if self.piece.is_empty() {
+            // Whoever waits for more says so afterwards.
+            let _ = self.poll_body(&mut Context::from_waker(Waker::noop()));
+        }
+        let is_whole = self.received == 0 && !self.piece.is_empty() && self.body.is_end_stream();
+        is_whole.then_some(&self.piece)
+    }
+
+    pub fn in_hand(&self) -> usize {
+        self.piece.len()
     }
 
     pub fn piece(&self) -> &[u8] {

@@ -46,6 +46,8 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("if_modified_since", "if_modified_since", Form::Word),
     ("max_ranges", "max_ranges", Form::Word),
     ("gzip_static", "gzip_static", Form::Word),
+    ("proxy_request_buffering", "request_buffering", Form::Switch),
+    ("client_body_buffer_size", "client_body_buffer_size", Form::Bytes),
     ("proxy_buffering", "response_buffering", Form::Switch),
     ("proxy_max_temp_file_size", "max_temp_file_size", Form::Bytes),
     ("gzip", "gzip", Form::Switch),

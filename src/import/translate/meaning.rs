@@ -91,13 +91,11 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "uwsgi_temp_path"
         | "scgi_temp_path"
         | "proxy_temp_file_write_size" => (Matter::Meaningless, TEMPORARY),
-        "client_body_buffer_size"
-        | "client_body_in_single_buffer"
-        | "client_body_in_file_only"
+        "client_body_in_single_buffer" => (Matter::Meaningless, "`$request_body` is whole"),
+        "client_body_in_file_only"
         | "proxy_buffers"
         | "proxy_buffer_size"
         | "proxy_busy_buffers_size" => (Matter::Meaningless, BUFFERS),
-        "proxy_request_buffering" => (Matter::Different, BUFFERS),
         "gzip_disable" | "gzip_buffers" | "gzip_window" | "gzip_hash" | "gzip_no_buffer"
         | "gunzip_buffers" | "postpone_gzipping" => (Matter::Meaningless, PACKERS),
         name if name.starts_with("proxy_cache") => (Matter::Left, CACHE),

@@ -138,6 +138,11 @@ impl Shop {
         self
     }
 
+    /// Bodies of requests go on as they come.
+    pub fn streaming(self) -> Self {
+        self.top("defaults: { request_buffering: false }")
+    }
+
     /// Starts one node.
     pub fn start(&self) -> Proxy {
         Proxy::start(&self.yaml())

@@ -1,0 +1,239 @@
+//! Takes a request's body in, whole, before anybody is asked for an answer to it (nginx
+//! `proxy_request_buffering`): whoever is slow to send one holds no worker and no turn of a session, a
+//! worker hears how long it is, and it can be sent more than once.
+//!
+//! A short body stays where it was read. Others go into memory, and into a file where they are long.
+
+use std::future::poll_fn;
+use std::task::{Context as Task, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::downstream::{BodyLength, Client, ClientFailure, Incoming, Request};
+use crate::proxy::buffers;
+use crate::proxy::context::Context;
+use crate::proxy::error::RequestError;
+use crate::proxy::exchange::Proxy;
+use crate::proxy::shared::Shared;
+use crate::proxy::spool::Spool;
+use crate::proxy::{endpoint, forward};
+use crate::wire::fields::Fields;
+
+/// How a route takes bodies of requests in.
+#[derive(Clone, Copy, Debug)]
+pub struct BodySettings {
+    /// A worker is asked once a body is there; else it gets it as it comes.
+    pub is_buffered: bool,
+    /// Bytes of one that stay in memory (nginx `client_body_buffer_size`).
+    pub memory_max: usize,
+}
+
+impl Default for BodySettings {
+    fn default() -> Self {
+        Self { is_buffered: true, memory_max: 16 * 1024 }
+    }
+}
+
+impl BodySettings {
+    /// What is hardly longer than the buffer needs no file, as in nginx.
+    fn short_max(self) -> usize {
+        self.memory_max.saturating_add(self.memory_max / 4)
+    }
+}
+
+/// A request's body, all of which has come.
+#[derive(Debug)]
+pub enum WholeBody {
+    /// So many bytes, where they were read: [`Client::whole_body`].
+    InPlace(u64),
+    Spooled(Box<Spool>),
+}
+
+impl WholeBody {
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::InPlace(length) => *length,
+            Self::Spooled(spool) => spool.len(),
+        }
+    }
+}
+
+/// Whether a body has to be waited for. One that is there already is noted.
+pub fn is_awaited(
+    shared: &Shared,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+) -> bool {
+    if request.body == BodyLength::Empty || ctx.has_whole_body {
+        return false;
+    }
+    let Some(settings) = ctx.target.as_ref().map(|target| target.route.body) else { return false };
+    // What goes both ways at once is not held up.
+    if !settings.is_buffered
+        || forward::upgrade(request).is_some()
+        || endpoint::is_http2(shared, ctx)
+    {
+        return false;
+    }
+    if request.expects_continue() {
+        client.interim(StatusCode::CONTINUE, &Fields::new());
+    }
+    let length = client.whole_body().map_or(0, <[u8]>::len);
+    if length == 0 || length > settings.short_max() {
+        return true;
+    }
+    note(shared, client, ctx, WholeBody::InPlace(length as u64));
+    false
+}
+
+/// Waits for a body.
+///
+/// # Errors
+/// Why it does not come, or cannot be kept.
+pub async fn read(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+) -> Result<(), RequestError> {
+    let shared = &proxy.shared;
+    let Some(route) = ctx.target.as_ref().map(|target| target.route.clone()) else {
+        return Err(RequestError::Internal);
+    };
+    let is_full = shared.buffers.is_full();
+    client.let_grow(!is_full);
+    let memory_max = if is_full { 0 } else { route.body.memory_max };
+    let mut reading = Reading {
+        length: request.body.known(),
+        short_max: route.body.short_max(),
+        bytes_max: route.body_bytes_max,
+        received: 0,
+        spool: None,
+        new: || Box::new(Spool::of_request(memory_max, shared.buffers.disk().clone())),
+    };
+    let mut had_before = None;
+    let read = poll_fn(|cx| {
+        if let Poll::Ready(read) = reading.poll(cx, client, ctx) {
+            return Poll::Ready(read);
+        }
+        let had = Some(client.received_on_wire() + client.in_hand() as u64);
+        if had != had_before {
+            had_before = had;
+            client.alarm().set(Instant::now() + proxy.body_timeout);
+        }
+        buffers::note_received(
+            &shared.buffers,
+            ctx,
+            client,
+            reading.spool.as_ref().map_or(0, |spool| spool.held()),
+        );
+        client.alarm().poll(cx).map(|()| Err(RequestError::RequestTimeout))
+    });
+    let body = read.await?;
+    note(shared, client, ctx, body);
+    Ok(())
+}
+
+/// A body is there.
+fn note(shared: &Shared, client: &mut Client<'_>, ctx: &mut Context, body: WholeBody) {
+    if shared.variables.speak_of_body() {
+        let text = match &body {
+            WholeBody::InPlace(_) => client.whole_body(),
+            WholeBody::Spooled(spool) => spool.in_memory(),
+        };
+        ctx.request_body = text.filter(|text| !text.is_empty()).map(Bytes::copy_from_slice);
+    }
+    ctx.has_whole_body = true;
+    ctx.body = Some(body);
+}
+
+/// A body that is on its way.
+struct Reading<F> {
+    /// What was announced, where that is a number.
+    length: Option<u64>,
+    /// Bytes of one that may stay where it is read.
+    short_max: usize,
+    /// 0 for no limit.
+    bytes_max: u64,
+    received: u64,
+    spool: Option<Box<Spool>>,
+    new: F,
+}
+
+impl<F: Fn() -> Box<Spool>> Reading<F> {
+    fn poll(
+        &mut self,
+        cx: &mut Task<'_>,
+        client: &mut Client<'_>,
+        ctx: &mut Context,
+    ) -> Poll<Result<WholeBody, RequestError>> {
+        if self.spool.is_none() && self.length.is_some() {
+            match ready!(client.poll_whole(cx, self.short_max)) {
+                Ok(true) => {
+                    let length = client.whole_body().map_or(0, <[u8]>::len);
+                    return Poll::Ready(Ok(WholeBody::InPlace(length as u64)));
+                }
+                Ok(false) => {}
+                Err(failure) => return Poll::Ready(Err(error_of(failure, ctx))),
+            }
+        }
+        let spool = self.spool.get_or_insert_with(&self.new);
+        loop {
+            match ready!(client.poll_body(cx)) {
+                Ok(Incoming::Data(length)) => {
+                    self.received += length as u64;
+                    if self.bytes_max > 0 && self.received > self.bytes_max {
+                        return Poll::Ready(Err(RequestError::BodyTooLarge));
+                    }
+                    if let Err(error) = keep(spool, client.piece()) {
+                        return Poll::Ready(Err(error));
+                    }
+                    client.consume(length);
+                }
+                // Whoever waits for more would take the next request for it.
+                Ok(Incoming::End) if self.length.is_some_and(|n| n != self.received) => {
+                    return Poll::Ready(Err(RequestError::ClientGone));
+                }
+                Ok(Incoming::End) => {
+                    // A body of a known length has no trailers (RFC 9112 section 7.1.2).
+                    drop(client.take_trailers());
+                    let new = &self.new;
+                    let body = self.spool.take().unwrap_or_else(new);
+                    return Poll::Ready(Ok(WholeBody::Spooled(body)));
+                }
+                Err(failure) => return Poll::Ready(Err(error_of(failure, ctx))),
+            }
+        }
+    }
+}
+
+fn keep(spool: &mut Spool, piece: &[u8]) -> Result<(), RequestError> {
+    match spool.push(piece) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            tracing::warn!("a request's body is refused: limits.spooled_bytes is reached");
+            Err(RequestError::BuffersFull)
+        }
+        Err(error) => {
+            tracing::error!(%error, "a request's body cannot be kept");
+            Err(RequestError::Internal)
+        }
+    }
+}
+
+fn error_of(failure: ClientFailure, ctx: &mut Context) -> RequestError {
+    match failure {
+        ClientFailure::Gone => RequestError::ClientGone,
+        ClientFailure::Flaw(flaw) => {
+            tracing::debug!(%flaw, "a request's body is none");
+            ctx.flaw = Some(flaw);
+            match flaw.status() {
+                431 => RequestError::HeadTooLarge,
+                _ => RequestError::BadRequest,
+            }
+        }
+    }
+}
