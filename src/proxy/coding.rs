@@ -7,6 +7,7 @@ use flate2::write::{GzEncoder, MultiGzDecoder};
 
 use crate::downstream::{Client, ClientFailure};
 use crate::headers::compression::Coding;
+use crate::upstream::verdict::Failure;
 use crate::wire::fields::Fields;
 
 /// Bytes that are coded before others on the same thread have their turn.
@@ -80,15 +81,15 @@ impl Outlet {
     /// Takes bytes of the body; how many.
     ///
     /// # Errors
-    /// The client is gone, or what came cannot be unpacked.
+    /// The client is gone, or what came cannot be coded.
     pub fn poll_send(
         &mut self,
         cx: &mut Task<'_>,
         client: &mut Client<'_>,
         bytes: &[u8],
-    ) -> Poll<Result<usize, ClientFailure>> {
+    ) -> Poll<Result<usize, Failure>> {
         match &mut self.coder {
-            None => client.poll_send(cx, bytes),
+            None => client.poll_send(cx, bytes).map_err(gone),
             Some(coder) => coder.poll_send(cx, client, bytes),
         }
     }
@@ -101,9 +102,9 @@ impl Outlet {
         &mut self,
         client: &mut Client<'_>,
         trailers: Option<&Fields>,
-    ) -> Result<(), ClientFailure> {
+    ) -> Result<(), Failure> {
         match &mut self.coder {
-            None => client.finish(trailers),
+            None => client.finish(trailers).map_err(gone),
             Some(coder) => {
                 coder.end = Some(trailers.cloned());
                 coder.finish()
@@ -119,11 +120,11 @@ impl Outlet {
         &mut self,
         cx: &mut Task<'_>,
         client: &mut Client<'_>,
-    ) -> Poll<Result<(), ClientFailure>> {
+    ) -> Poll<Result<(), Failure>> {
         if let Some(coder) = &mut self.coder {
             ready!(coder.poll_drain(cx, client))?;
         }
-        client.poll_flush(cx)
+        client.poll_flush(cx).map_err(gone)
     }
 }
 
@@ -133,7 +134,7 @@ impl Coder {
         cx: &mut Task<'_>,
         client: &mut Client<'_>,
         bytes: &[u8],
-    ) -> Poll<Result<usize, ClientFailure>> {
+    ) -> Poll<Result<usize, Failure>> {
         ready!(self.poll_coded(cx, client))?;
         if self.turn >= TURN_MAX {
             self.turn = 0;
@@ -141,8 +142,8 @@ impl Coder {
             return Poll::Pending;
         }
         let piece = bytes.get(..PIECE_MAX).unwrap_or(bytes);
-        let packer = self.packer.as_mut().ok_or(ClientFailure::Gone)?;
-        packer.writer().write_all(piece).map_err(broken)?;
+        let packer = self.packer.as_mut().ok_or(Failure::Internal)?;
+        packer.write(piece)?;
         self.is_behind = true;
         self.turn += piece.len();
         self.take_coded();
@@ -154,19 +155,19 @@ impl Coder {
         &mut self,
         cx: &mut Task<'_>,
         client: &mut Client<'_>,
-    ) -> Poll<Result<(), ClientFailure>> {
+    ) -> Poll<Result<(), Failure>> {
         self.turn = 0;
         ready!(self.poll_coded(cx, client))?;
         if self.is_live && self.is_behind && self.end.is_none() {
             self.is_behind = false;
             if let Some(packer) = &mut self.packer {
-                packer.writer().flush().map_err(broken)?;
+                packer.flush()?;
             }
             self.take_coded();
             ready!(self.poll_coded(cx, client))?;
         }
         if let Some(trailers) = self.end.as_ref().filter(|_| !self.has_finished) {
-            client.finish(trailers.as_ref())?;
+            client.finish(trailers.as_ref()).map_err(gone)?;
             self.has_finished = true;
         }
         Poll::Ready(Ok(()))
@@ -176,9 +177,9 @@ impl Coder {
         &mut self,
         cx: &mut Task<'_>,
         client: &mut Client<'_>,
-    ) -> Poll<Result<(), ClientFailure>> {
+    ) -> Poll<Result<(), Failure>> {
         while let Some(rest) = self.coded.get(self.begin..).filter(|rest| !rest.is_empty()) {
-            self.begin += ready!(client.poll_send(cx, rest))?;
+            self.begin += ready!(client.poll_send(cx, rest)).map_err(gone)?;
         }
         self.coded.clear();
         self.begin = 0;
@@ -191,9 +192,9 @@ impl Coder {
         }
     }
 
-    fn finish(&mut self) -> Result<(), ClientFailure> {
+    fn finish(&mut self) -> Result<(), Failure> {
         let Some(packer) = self.packer.take() else { return Ok(()) };
-        self.coded.append(&mut packer.finish().map_err(broken)?);
+        self.coded.append(&mut packer.finish()?);
         Ok(())
     }
 }
@@ -220,6 +221,21 @@ impl Packer {
         })
     }
 
+    fn write(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        let is_packed = self.is_packed();
+        self.writer().write_all(piece).map_err(|error| broken(&error, is_packed))
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let is_packed = self.is_packed();
+        self.writer().flush().map_err(|error| broken(&error, is_packed))
+    }
+
+    /// Whether what comes is coded already.
+    fn is_packed(&self) -> bool {
+        matches!(self, Self::Gunzip(_))
+    }
+
     fn writer(&mut self) -> &mut dyn Write {
         match self {
             Self::Gzip(encoder) => encoder,
@@ -239,18 +255,25 @@ impl Packer {
         }
     }
 
-    fn finish(self) -> io::Result<Vec<u8>> {
-        match self {
+    fn finish(self) -> Result<Vec<u8>, Failure> {
+        let is_packed = self.is_packed();
+        let finished = match self {
             Self::Gzip(encoder) => encoder.finish(),
             Self::Brotli(encoder) => Ok(encoder.into_inner()),
             Self::Zstd(encoder) => encoder.finish(),
             Self::Gunzip(decoder) => decoder.finish(),
-        }
+        };
+        finished.map_err(|error| broken(&error, is_packed))
     }
 }
 
-/// The answer ends here: its client must not take it for whole.
-fn broken(error: io::Error) -> ClientFailure {
-    tracing::warn!(%error, "an answer cannot be coded");
-    ClientFailure::Gone
+fn gone(_: ClientFailure) -> Failure {
+    Failure::ClientGone
+}
+
+/// The answer ends here: its client must not take it for whole. What cannot be unpacked is whose it came
+/// from; what cannot be packed is our own failure.
+fn broken(error: &io::Error, is_packed: bool) -> Failure {
+    tracing::error!(%error, "an answer cannot be coded");
+    if is_packed { Failure::Flaw } else { Failure::Internal }
 }

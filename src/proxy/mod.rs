@@ -50,6 +50,7 @@ mod peer;
 pub mod prober;
 mod reach;
 mod real_ip;
+mod relay;
 pub mod replaced_seals;
 pub mod request_body;
 pub mod request_headers;

@@ -32,7 +32,12 @@ pub struct Pacer {
 
 /// Notes what a worker says of the rate of its answer.
 pub fn note(fields: &mut Fields, ctx: &mut Context) {
-    let Some(value) = fields.get(Name::XAccelLimitRate) else { return };
+    if !fields.has(Name::XAccelLimitRate) {
+        return;
+    }
+    let edits = ctx.target.as_ref().map(|target| &target.route.edits);
+    let value = edits.and_then(|edits| edits.heard(fields, Name::XAccelLimitRate));
+    let value = value.unwrap_or_default();
     let digits =
         std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     ctx.limit_rate = digits.and_then(|text| text.parse().ok()).or(ctx.limit_rate);

@@ -45,7 +45,7 @@ pub async fn run(
             }
             let Poll::Ready(room) = pacing::poll_room(cx, client, ctx) else {
                 moved_before = None;
-                let _ = client.poll_flush(cx).map_err(gone)?;
+                let _ = outlet.poll_flush(cx, client)?;
                 return Poll::Pending;
             };
             if let Some((file, span)) = is_sent_unread.then(|| body.unread()).flatten() {
@@ -64,7 +64,7 @@ pub async fn run(
                 Poll::Ready(Ok(true)) => {
                     let piece = body.piece();
                     let piece = piece.get(..room).unwrap_or(piece);
-                    match outlet.poll_send(cx, client, piece).map_err(gone)? {
+                    match outlet.poll_send(cx, client, piece)? {
                         Poll::Ready(taken) => {
                             body.consume(taken);
                             moved += taken as u64;
@@ -79,12 +79,12 @@ pub async fn run(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
                 Poll::Pending => {
                     // What was collected does not wait for a disk.
-                    let _ = outlet.poll_flush(cx, client).map_err(gone)?;
+                    let _ = outlet.poll_flush(cx, client)?;
                     break;
                 }
             }
         }
-        if has_ended && outlet.poll_flush(cx, client).map_err(gone)?.is_ready() {
+        if has_ended && outlet.poll_flush(cx, client)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         if moved_before != Some(moved) {

@@ -119,8 +119,9 @@ pub struct Route {
     pub forwarded_headers: bool,
     /// How bodies of requests are taken in.
     pub body: BodySettings,
-    /// Bytes of an answer that may wait in a file for a slow client; `None`: its worker waits.
-    pub spool_max: Option<u64>,
+    /// What a client is slow to take is kept, so much of it in a file; else its worker waits.
+    pub is_spooled: bool,
+    pub spool_max: u64,
     /// What workers are asked for in place of the route's own path.
     pub replaced: Option<Replaced>,
     /// What is shown in place of errors.

@@ -176,8 +176,8 @@ impl Turns {
         ctx: &mut Context,
     ) -> Option<Result<Inside, Instead>> {
         let route = &ctx.target.as_ref()?.route;
-        let accelerated = response.head.fields.get(Name::XAccelRedirect);
-        if let Some(target) = accelerated.filter(|_| !route.edits.ignores_accel_redirect) {
+        let fields = &response.head.fields;
+        if let Some(target) = route.edits.heard(fields, Name::XAccelRedirect) {
             return Some(self::accelerated(target));
         }
         let status = response.head.status;

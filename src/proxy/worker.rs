@@ -175,18 +175,20 @@ async fn attempts(
 
 /// Bytes of an answer that may wait in a file while its client is slow; nothing where it is not kept.
 fn spool_max(ctx: &Context, answer: &ResponseHead) -> Option<u64> {
-    let bytes_max = ctx.target.as_ref()?.route.spool_max?;
+    let route = &ctx.target.as_ref()?.route;
+    let said = route.edits.heard(&answer.fields, Name::XAccelBuffering);
+    let is_kept = match said {
+        Some(said) if said.eq_ignore_ascii_case(b"no") => false,
+        Some(said) if said.eq_ignore_ascii_case(b"yes") => true,
+        _ => route.is_spooled,
+    };
     let is_stream = answer.status == StatusCode::SWITCHING_PROTOCOLS
-        || ctx.target.as_ref().is_some_and(|target| target.route.stream)
+        || route.stream
         || answer
             .fields
             .get(Name::ContentType)
             .is_some_and(|it| it.starts_with(b"text/event-stream"));
-    let asks_not_to = || {
-        let mut said = answer.fields.all_named(b"x-accel-buffering");
-        said.any(|value| value.eq_ignore_ascii_case(b"no"))
-    };
-    (!is_stream && !asks_not_to()).then_some(bytes_max)
+    (is_kept && !is_stream).then_some(route.spool_max)
 }
 
 /// How often a request may be sent.

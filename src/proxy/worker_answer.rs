@@ -37,8 +37,8 @@ const SHARED: [Name; 4] = [Name::SetCookie, Name::CacheControl, Name::Expires, N
 pub struct AnswerEdits {
     /// Fields that go no further.
     pub hidden: Vec<HiddenField>,
-    /// `X-Accel-Redirect` leads nowhere.
-    pub ignores_accel_redirect: bool,
+    /// Fields that nobody here obeys.
+    pub ignored: Vec<Name>,
     pub redirects: Vec<Rewrite>,
     /// The form of redirects that `redirects` has changed.
     pub form: OwnRedirects,
@@ -89,6 +89,11 @@ impl HiddenField {
 impl AnswerEdits {
     fn hides(&self, field: &Field<'_>) -> bool {
         self.hidden.iter().any(|hidden| hidden.is(field))
+    }
+
+    /// What a worker asks of its proxy by this field, where it is heard (nginx `proxy_ignore_headers`).
+    pub fn heard<'f>(&self, fields: &'f Fields, name: Name) -> Option<&'f [u8]> {
+        fields.get(name).filter(|_| !self.ignored.contains(&name))
     }
 
     /// Whether a worker says itself what it is.

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 
 use crate::support::client::{Dial, Response};
 use crate::support::http::response;
+use crate::support::loopback;
 use crate::support::origin::{Origin, Responder};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Binary, Proxy};
 
 const HOST: &str = "app.example";
 
@@ -113,4 +114,21 @@ async fn what_cannot_be_unpacked_does_not_look_whole() {
     let mut client = Dial::to(proxy.address()).connect().await;
     client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
     assert!(client.try_response().await.is_err());
+}
+
+/// What a worker sends is no gzip: that is its failure, and no client's.
+#[tokio::test]
+async fn what_cannot_be_unpacked_is_the_worker_s_failure() {
+    let worker = Responder::start(|_| {
+        let fields = [("Content-Type", "text/html"), ("Content-Encoding", "gzip")];
+        response("200 OK", &fields, b"this is no gzip, and never was")
+    })
+    .await;
+    let yaml = yaml(worker.address, "gunzip: true").replace("127.0.0.1:0", "127.0.0.1:{port}");
+    let binary = Binary::serve(&format!("{yaml}log: {{ format: json }}\n"), &[]);
+    let mut client = Dial::to(loopback(binary.port)).connect().await;
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+    assert!(client.try_response().await.is_err(), "it does not look whole");
+    let line = binary.access_lines(1).await.remove(0);
+    assert_eq!((&line["status"], &line["error"]), (&200.into(), &"bad_gateway".into()));
 }

@@ -33,18 +33,24 @@ async fn asked(origin: &mut Origin, proxy: &Proxy) -> (Connection, Exchange) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_is_free_before_a_slow_client_has_its_answer() {
-    let mut origin = Origin::start().await;
-    let proxy = Proxy::start(&yaml(&origin, ""));
-    let (mut slow, exchange) = asked(&mut origin, &proxy).await;
-    // All of it is taken, though nobody reads.
-    exchange.respond(response("200 OK", &[("X-A", "b")], &body())).await;
-    // Its connection serves the next one.
-    let (mut next, exchange) = asked(&mut origin, &proxy).await;
-    exchange.respond(response("200 OK", &[], b"next")).await;
-    assert_eq!(next.response().await.expect(200).text(), "next");
-    assert_eq!(origin.connections(), 1);
-    let answer = slow.response().await.expect(200);
-    assert!(answer.content() == body());
+    for (route, field) in [
+        ("", ("X-A", "b")),
+        (", ignore_headers: [X-Accel-Buffering]", ("X-Accel-Buffering", "no")),
+        (", response_buffering: false", ("X-Accel-Buffering", "yes")),
+    ] {
+        let mut origin = Origin::start().await;
+        let proxy = Proxy::start(&yaml(&origin, route));
+        let (mut slow, exchange) = asked(&mut origin, &proxy).await;
+        // All of it is taken, though nobody reads.
+        exchange.respond(response("200 OK", &[field], &body())).await;
+        // Its connection serves the next one.
+        let (mut next, exchange) = asked(&mut origin, &proxy).await;
+        exchange.respond(response("200 OK", &[], b"next")).await;
+        assert_eq!(next.response().await.expect(200).text(), "next");
+        assert_eq!(origin.connections(), 1);
+        let answer = slow.response().await.expect(200);
+        assert!(answer.content() == body());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

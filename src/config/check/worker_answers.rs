@@ -11,12 +11,13 @@ use crate::routing::location;
 use crate::routing::pattern::Case;
 use crate::variables::matcher::Matcher;
 use crate::variables::template::Template;
+use crate::wire::name::Name;
 
 use super::Checker;
 use super::cursor::{At, Found, RouteAt};
 use super::files::switch;
 
-/// What `ignore_headers` knows; all but the first concern nginx's buffers and its cache.
+/// What `ignore_headers` knows; what does not begin with `X-Accel-` concerns nginx's cache.
 const IGNORED: [&str; 9] = [
     "X-Accel-Redirect",
     "X-Accel-Expires",
@@ -36,7 +37,7 @@ impl Checker<'_> {
     pub(super) fn answer_edits(&mut self, file: &File, route: &RouteAt<'_>) -> AnswerEdits {
         AnswerEdits {
             hidden: self.hidden(route),
-            ignores_accel_redirect: self.ignores_accel_redirect(route),
+            ignored: self.ignored(route),
             redirects: self.redirects(file, route),
             form: OwnRedirects {
                 absolute: switch(route, &key::absolute_redirect, true),
@@ -73,8 +74,8 @@ impl Checker<'_> {
         hidden.filter(|name| !passes(name)).map(HiddenField::new).collect()
     }
 
-    fn ignores_accel_redirect(&mut self, route: &RouteAt<'_>) -> bool {
-        let Some(found) = route.find(&key::ignore_headers) else { return false };
+    fn ignored(&mut self, route: &RouteAt<'_>) -> Vec<Name> {
+        let Some(found) = route.find(&key::ignore_headers) else { return Vec::new() };
         let Texts(names) = found.at.value;
         for name in names {
             if !IGNORED.iter().any(|known| known.eq_ignore_ascii_case(name)) {
@@ -82,7 +83,7 @@ impl Checker<'_> {
                 self.error_at(&found.at, Flaw::new(format!("`{name}` cannot be ignored"), help));
             }
         }
-        names.iter().any(|name| name.eq_ignore_ascii_case(IGNORED[0]))
+        names.iter().map(|name| Name::of(name.as_bytes())).collect()
     }
 
     /// `default` leads the URL of the upstream back to the route, and counts where nothing is said.
