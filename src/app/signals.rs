@@ -15,9 +15,14 @@ const SIGNALS: [fn() -> SignalKind; 6] = [
     SignalKind::user_defined2,
 ];
 
+/// A file would grow beyond what the process may write (SIGXFSZ): whoever writes is told that anyway.
+const FILE_TOO_LARGE: i32 = 25;
+
 /// Takes the signals over. From here on none of them ends the process by itself, so this comes
 /// before anybody is told that it is ready.
 pub(super) fn hear() -> std::io::Result<Vec<Signal>> {
+    // What is heard once never ends the process again.
+    drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
     SIGNALS.iter().map(|kind| signal(kind())).collect()
 }
 

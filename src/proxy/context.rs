@@ -94,6 +94,8 @@ pub struct Context {
     pub has_whole_body: bool,
     /// The request's body, where variables speak of it.
     pub request_body: Option<Bytes>,
+    /// Where it lies, where it is in a file.
+    pub request_body_file: Option<Box<[u8]>>,
     /// All attempts at endpoints.
     pub tried: AllTried,
     /// Fields of the last worker's answer as they came, where variables speak of them; its trailers.
@@ -243,6 +245,7 @@ impl Context {
             body: None,
             has_whole_body: false,
             request_body: None,
+            request_body_file: None,
             tried: AllTried::default(),
             worker_fields: None,
             worker_trailers: None,

@@ -67,6 +67,7 @@ mod settled;
 pub mod shared;
 pub mod spool;
 pub mod successions;
+pub mod temp_files;
 pub mod ticket_cache;
 pub mod touches;
 mod tried;

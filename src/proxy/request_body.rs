@@ -5,6 +5,8 @@
 //! A short body stays where it was read. Others go into memory, and into a file where they are long.
 
 use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
 use std::time::Instant;
 
@@ -18,28 +20,39 @@ use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
 use crate::proxy::shared::Shared;
 use crate::proxy::spool::Spool;
+use crate::proxy::temp_files::{Kept, TempFiles};
 use crate::proxy::{endpoint, forward};
 use crate::wire::fields::Fields;
 
 /// How a route takes bodies of requests in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BodySettings {
     /// A worker is asked once a body is there; else it gets it as it comes.
     pub is_buffered: bool,
     /// Bytes of one that stay in memory (nginx `client_body_buffer_size`).
     pub memory_max: usize,
+    /// Where files lie; else they have no names.
+    pub files: Option<Arc<TempFiles>>,
 }
 
 impl Default for BodySettings {
     fn default() -> Self {
-        Self { is_buffered: true, memory_max: 16 * 1024 }
+        Self { is_buffered: true, memory_max: 16 * 1024, files: None }
     }
 }
 
 impl BodySettings {
     /// What is hardly longer than the buffer needs no file, as in nginx.
-    fn short_max(self) -> usize {
-        self.memory_max.saturating_add(self.memory_max / 4)
+    fn short_max(&self) -> usize {
+        match self.is_in_file_only() {
+            true => 0,
+            false => self.memory_max.saturating_add(self.memory_max / 4),
+        }
+    }
+
+    /// Whether there is a file for each.
+    fn is_in_file_only(&self) -> bool {
+        self.files.as_ref().is_some_and(|files| files.kept != Kept::Nameless)
     }
 }
 
@@ -70,7 +83,7 @@ pub fn is_awaited(
     if request.body == BodyLength::Empty || ctx.has_whole_body {
         return false;
     }
-    let Some(settings) = ctx.target.as_ref().map(|target| target.route.body) else { return false };
+    let Some(settings) = ctx.target.as_ref().map(|target| &target.route.body) else { return false };
     // What goes both ways at once is not held up.
     if !settings.is_buffered
         || forward::upgrade(request).is_some()
@@ -78,11 +91,12 @@ pub fn is_awaited(
     {
         return false;
     }
+    let short_max = settings.short_max();
     if request.expects_continue() {
         client.interim(StatusCode::CONTINUE, &Fields::new());
     }
     let length = client.whole_body().map_or(0, <[u8]>::len);
-    if length == 0 || length > settings.short_max() {
+    if length == 0 || length > short_max {
         return true;
     }
     note(shared, client, ctx, WholeBody::InPlace(length as u64));
@@ -105,14 +119,18 @@ pub async fn read(
     };
     let is_full = shared.buffers.is_full();
     client.let_grow(!is_full);
-    let memory_max = if is_full { 0 } else { route.body.memory_max };
+    let is_in_file_only = route.body.is_in_file_only();
+    let memory_max = if is_full || is_in_file_only { 0 } else { route.body.memory_max };
+    let files = &route.body.files;
     let mut reading = Reading {
         length: request.body.known(),
         short_max: route.body.short_max(),
         bytes_max: route.body_bytes_max,
         received: 0,
         spool: None,
-        new: || Box::new(Spool::of_request(memory_max, shared.buffers.disk().clone())),
+        new: || {
+            Box::new(Spool::of_request(memory_max, shared.buffers.disk().clone(), files.clone()))
+        },
     };
     let mut had_before = None;
     let read = poll_fn(|cx| {
@@ -132,7 +150,12 @@ pub async fn read(
         );
         client.alarm().poll(cx).map(|()| Err(RequestError::RequestTimeout))
     });
-    let body = read.await?;
+    let mut body = read.await?;
+    if let WholeBody::Spooled(spool) = &mut body
+        && is_in_file_only
+    {
+        spool.file().map_err(|error| failed(&error))?;
+    }
     note(shared, client, ctx, body);
     Ok(())
 }
@@ -144,6 +167,10 @@ fn note(shared: &Shared, client: &mut Client<'_>, ctx: &mut Context, body: Whole
             WholeBody::InPlace(_) => client.whole_body(),
             WholeBody::Spooled(spool) => spool.in_memory(),
         };
+        if let WholeBody::Spooled(spool) = &body {
+            let path = spool.path().map(|path| path.into_os_string().into_encoded_bytes());
+            ctx.request_body_file = path.map(Vec::into_boxed_slice);
+        }
         ctx.request_body = text.filter(|text| !text.is_empty()).map(Bytes::copy_from_slice);
     }
     ctx.has_whole_body = true;
@@ -217,11 +244,13 @@ fn keep(spool: &mut Spool, piece: &[u8]) -> Result<(), RequestError> {
             tracing::warn!("a request's body is refused: limits.spooled_bytes is reached");
             Err(RequestError::BuffersFull)
         }
-        Err(error) => {
-            tracing::error!(%error, "a request's body cannot be kept");
-            Err(RequestError::Internal)
-        }
+        Err(error) => Err(failed(&error)),
     }
+}
+
+fn failed(error: &io::Error) -> RequestError {
+    tracing::error!(%error, "a request's body cannot be kept");
+    RequestError::Internal
 }
 
 fn error_of(failure: ClientFailure, ctx: &mut Context) -> RequestError {

@@ -5,9 +5,13 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::proxy::temp_files::{NamedFile, TempFiles};
 
 /// Bytes that are read back at a time.
 const READ_MAX: usize = 64 * 1024;
@@ -27,6 +31,9 @@ pub struct Spool {
     file: Option<File>,
     /// Once there is a file, all of it goes there.
     leaves_memory: bool,
+    /// Where that would lie; else nobody sees it.
+    files: Option<Arc<TempFiles>>,
+    name: Option<NamedFile>,
     /// Bytes in the file.
     written: u64,
     written_max: u64,
@@ -55,6 +62,8 @@ impl Spool {
             memory_max,
             file: None,
             leaves_memory: false,
+            files: None,
+            name: None,
             written: 0,
             written_max,
             disk,
@@ -65,9 +74,10 @@ impl Spool {
 
     /// One for a request's body, which may wait for long: so much of it is in memory, or all of it in a
     /// file.
-    pub fn of_request(memory_max: usize, disk: Arc<Disk>) -> Self {
+    pub fn of_request(memory_max: usize, disk: Arc<Disk>, files: Option<Arc<TempFiles>>) -> Self {
         let mut spool = Self::new(memory_max, u64::MAX, disk);
         spool.leaves_memory = true;
+        spool.files = files;
         spool
     }
 
@@ -112,14 +122,38 @@ impl Spool {
         if length > self.written_max - self.written || is_too_much {
             return Ok(false);
         }
-        let file = match &self.file {
-            Some(file) => file,
-            None => self.file.insert(tempfile::tempfile()?),
-        };
-        file.write_all_at(piece, self.written)?;
+        let at = self.written;
+        self.file()?.write_all_at(piece, at)?;
         self.written += length;
         self.disk.bytes.fetch_add(length, Relaxed);
         Ok(true)
+    }
+
+    /// The file, which is made where there is none.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn file(&mut self) -> io::Result<&File> {
+        let made = match (&self.file, &self.files) {
+            (Some(_), _) => None,
+            (None, None) => Some(tempfile::tempfile()?),
+            (None, Some(files)) => {
+                let (file, name) = files.create()?;
+                self.name = name;
+                Some(file)
+            }
+        };
+        self.file = made.or(self.file.take());
+        self.file.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Where the file can be read, as long as it is here.
+    pub fn path(&self) -> Option<PathBuf> {
+        let file = self.file.as_ref()?;
+        Some(match &self.name {
+            Some(name) => name.path().to_owned(),
+            None => format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into(),
+        })
     }
 
     /// The bytes from here on, some of them; none at the end.
@@ -210,7 +244,7 @@ mod tests {
     #[test]
     fn a_request_is_in_memory_or_in_a_file() {
         let disk = Disk::new(1_000);
-        let mut spool = Spool::of_request(10, disk.clone());
+        let mut spool = Spool::of_request(10, disk.clone(), None);
         assert!(spool.push(b"0123456789").expect("writable"));
         assert_eq!((spool.in_memory(), disk.bytes()), (Some(&b"0123456789"[..]), 0));
         assert!(spool.push(b"ab").expect("writable"));

@@ -76,7 +76,8 @@ impl Registry {
     pub fn variable(&mut self, name: &str) -> Variable {
         let name = name.to_ascii_lowercase();
         if let Some(builtin) = Builtin::of(&name) {
-            self.speaks_of_body |= builtin == Builtin::RequestBody;
+            self.speaks_of_body |=
+                matches!(builtin, Builtin::RequestBody | Builtin::RequestBodyFile);
             return Variable::Builtin(builtin);
         }
         if !self.knows_lower(&name) {

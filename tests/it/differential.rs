@@ -10,6 +10,7 @@ mod access;
 mod answering;
 mod applications;
 mod balancing;
+mod bodies;
 mod choosing;
 mod compare;
 mod compressed;
@@ -50,6 +51,7 @@ themes! {
     answering
     applications
     balancing
+    bodies
     choosing
     compressed
     connections

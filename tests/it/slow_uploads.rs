@@ -10,7 +10,7 @@ use crate::support::client::{Connection, Dial, request};
 use crate::support::h2::H2;
 use crate::support::http::response;
 use crate::support::origin::{Origin, Responder};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Binary, Proxy};
 use crate::support::shop::{HOST, Shop, TICKET, browser};
 use crate::support::{free_port, loopback, within};
 
@@ -372,4 +372,85 @@ async fn where_files_are_full_a_long_body_is_503_and_a_short_one_is_not() {
     refused.send(&raw).await;
     origin.answer(OK).await;
     refused.response().await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_lie_in_files_with_names_where_that_is_said() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (kept, during, after) in [("off", 0, 0), ("clean", 1, 0), ("'on'", 1, 1)] {
+        let bodies = directory.path().join(during.to_string()).join(after.to_string());
+        let mut origin = Origin::start().await;
+        let proxy = before(
+            &origin,
+            &format!(
+                ", client_body_temp_path: '{} 1', client_body_in_file_only: {kept}, \
+                 request_headers: {{ X-File: $request_body_file, X-Body: $request_body }}",
+                bodies.display()
+            ),
+        );
+        for (n, length) in [1_usize, 700_000].into_iter().enumerate() {
+            // It stands in a field.
+            let content = vec![b'x'; length];
+            let mut client = dial(&proxy).await;
+            client.send(request("POST", "/", "a", &[], &content)).await;
+            let exchange = origin.next().await;
+            let named = exchange.request.field("x-file");
+            // What has no file is a variable's.
+            assert_eq!(named.is_none(), during == 0 && length == 1, "{kept} {length}");
+            assert_eq!(exchange.request.fields().has("x-body"), named.is_none());
+            if let Some(named) = &named {
+                assert!(std::fs::read(named).expect("it can be read") == content);
+                assert_eq!(named.starts_with(&*bodies.to_string_lossy()), during == 1, "{named}");
+            }
+            assert!(exchange.request.body.content == content);
+            exchange.respond(OK).await;
+            client.response().await.expect(200);
+            let count = || files(&bodies);
+            crate::support::soon(after * (n + 1), "files to go", async || count()).await;
+        }
+    }
+}
+
+fn files(directory: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_cannot_be_kept_is_500_and_harms_nobody_else() {
+    let mut origin = Origin::start().await;
+    let proxy = before(&origin, ", client_body_temp_path: /dev/null/none");
+    let mut long = dial(&proxy).await;
+    long.exchange(request("POST", "/", "a", &[], &content(30_000))).await.expect(500);
+    let mut short = dial(&proxy).await;
+    short.send(request("POST", "/", "a", &[], &content(3_000))).await;
+    origin.answer(OK).await;
+    short.response().await.expect(200);
+    assert_eq!(origin.connections(), 1);
+}
+
+/// A file that may grow no further is what a full disk is: the writer is told, and goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_500_and_harms_nobody_else() {
+    let mut origin = Origin::start().await;
+    let yaml = yaml(&[origin.address.to_string()], "", "", "").replacen(
+        "127.0.0.1:0",
+        "127.0.0.1:{port}",
+        1,
+    );
+    let binary = Binary::serve(&yaml, &[]);
+    let limit = std::process::Command::new("prlimit")
+        .args(["--pid", &binary.process.id().to_string(), "--fsize=100000"])
+        .status();
+    assert!(limit.expect("prlimit is there").success());
+    let dial = Dial::to(loopback(binary.port));
+    let mut long = dial.connect().await;
+    long.exchange(request("POST", "/", "a", &[], &content(700_000))).await.expect(500);
+    for length in [10, 50_000] {
+        let mut other = dial.connect().await;
+        other.send(request("POST", "/", "a", &[], &content(length))).await;
+        assert_eq!(origin.answer(OK).await.body.content.len(), length);
+        other.response().await.expect(200);
+    }
+    assert!(binary.process.log().contains("a request's body cannot be kept"));
 }

@@ -31,6 +31,7 @@ mod origins;
 mod outage;
 mod own_sessions;
 mod remember;
+mod request_bodies;
 mod request_headers;
 mod returns;
 mod rewriting;

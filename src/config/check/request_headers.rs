@@ -2,9 +2,7 @@
 
 use crate::config::schema::key;
 use crate::config::value::Flaw;
-use crate::config::value::unit::size;
 use crate::headers::identity;
-use crate::proxy::request_body::BodySettings;
 use crate::proxy::request_headers::{SetHeader, WorkerRequest};
 use crate::proxy::settings::Replaced;
 use crate::routing::location;
@@ -64,17 +62,6 @@ impl Checker<'_> {
         let body = route.find(&key::request_body).and_then(|found| self.template(&found.at));
         let is_usual = with_headers && with_body && method.is_none() && body.is_none();
         (!is_usual).then_some(WorkerRequest { method, body, with_headers, with_body })
-    }
-
-    /// How bodies of requests are taken in.
-    pub(super) fn taken_in(&mut self, route: &RouteAt<'_>) -> BodySettings {
-        let usual = BodySettings::default();
-        let memory_max = self.inherited(route, &key::client_body_buffer_size, size);
-        BodySettings {
-            is_buffered: route.unless_off(&key::request_buffering),
-            memory_max: memory_max
-                .map_or(usual.memory_max, |size| usize::try_from(size).unwrap_or(usize::MAX)),
-        }
     }
 
     /// What stands in place of the route's own path (nginx: `proxy_pass` with a URI).

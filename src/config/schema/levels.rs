@@ -130,6 +130,8 @@ levels! {
         resolver_timeout: String,
         request_buffering: bool,
         client_body_buffer_size: String,
+        client_body_in_file_only: String,
+        client_body_temp_path: String,
         response_buffering: bool,
         max_temp_file_size: String,
         root: String,

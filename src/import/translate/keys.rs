@@ -19,6 +19,8 @@ pub enum Form {
     Number,
     Time,
     Path,
+    /// A path, and words behind it.
+    PathLine,
     /// nginx looks for it beside its configuration.
     ConfPath,
 }
@@ -48,6 +50,8 @@ const KEYS: &[(&str, &str, Form)] = &[
     ("gzip_static", "gzip_static", Form::Word),
     ("proxy_request_buffering", "request_buffering", Form::Switch),
     ("client_body_buffer_size", "client_body_buffer_size", Form::Bytes),
+    ("client_body_in_file_only", "client_body_in_file_only", Form::Word),
+    ("client_body_temp_path", "client_body_temp_path", Form::PathLine),
     ("proxy_buffering", "response_buffering", Form::Switch),
     ("proxy_max_temp_file_size", "max_temp_file_size", Form::Bytes),
     ("gzip", "gzip", Form::Switch),
@@ -363,6 +367,11 @@ pub fn value(directive: &Directive, form: Form, made: &Made<'_>) -> Option<Yaml>
         Form::Number => Yaml::Plain(first.to_owned()),
         Form::Time => Yaml::text(super::scope::time(first)?),
         Form::Path => Yaml::text(super::listeners::within(made.prefix, first)),
+        Form::PathLine => {
+            let path = super::listeners::within(made.prefix, first);
+            let rest = directive.args.iter().skip(1).map(|word| word.text.as_str());
+            Yaml::text(std::iter::once(&*path).chain(rest).collect::<Vec<_>>().join(" "))
+        }
         Form::ConfPath => Yaml::text(super::listeners::within(made.conf, first)),
         Form::Bytes => Yaml::text(bytes(size(first)?)),
     })

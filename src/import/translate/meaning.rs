@@ -85,17 +85,15 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "grpc_ssl_ciphers"
         | "proxy_ssl_conf_command"
         | "grpc_ssl_conf_command" => (Matter::Different, CIPHERS),
-        "client_body_temp_path"
-        | "proxy_temp_path"
+        "proxy_temp_path"
         | "fastcgi_temp_path"
         | "uwsgi_temp_path"
         | "scgi_temp_path"
         | "proxy_temp_file_write_size" => (Matter::Meaningless, TEMPORARY),
         "client_body_in_single_buffer" => (Matter::Meaningless, "`$request_body` is whole"),
-        "client_body_in_file_only"
-        | "proxy_buffers"
-        | "proxy_buffer_size"
-        | "proxy_busy_buffers_size" => (Matter::Meaningless, BUFFERS),
+        "proxy_buffers" | "proxy_buffer_size" | "proxy_busy_buffers_size" => {
+            (Matter::Meaningless, BUFFERS)
+        }
         "gzip_disable" | "gzip_buffers" | "gzip_window" | "gzip_hash" | "gzip_no_buffer"
         | "gunzip_buffers" | "postpone_gzipping" => (Matter::Meaningless, PACKERS),
         name if name.starts_with("proxy_cache") => (Matter::Left, CACHE),

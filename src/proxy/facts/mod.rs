@@ -184,6 +184,7 @@ impl RequestFacts<'_, '_> {
                 None => show(out, self.client.received()),
             },
             Builtin::RequestBody => put(out, ctx.request_body.as_deref()),
+            Builtin::RequestBodyFile => put(out, ctx.request_body_file.as_deref()),
             Builtin::ContentType => put(out, field(Name::ContentType)),
             Builtin::RequestId => put_hex(out, &ctx.request_id()),
             Builtin::RequestLength => {
