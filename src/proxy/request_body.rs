@@ -15,6 +15,7 @@ use http::StatusCode;
 
 use crate::downstream::{BodyLength, Client, ClientFailure, Incoming, Request};
 use crate::proxy::buffers;
+use crate::proxy::complaint::About;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::exchange::Proxy;
@@ -22,7 +23,11 @@ use crate::proxy::shared::Shared;
 use crate::proxy::spool::Spool;
 use crate::proxy::temp_files::{Kept, TempFiles};
 use crate::proxy::{endpoint, forward};
+use crate::telemetry::error_log::Severity;
 use crate::wire::fields::Fields;
+
+/// Bytes of a body that stay where they were read. A client that leaves would not be seen behind more.
+const IN_PLACE_MAX: usize = 32 * 1024;
 
 /// How a route takes bodies of requests in.
 #[derive(Clone, Debug)]
@@ -96,7 +101,7 @@ pub fn is_awaited(
         client.interim(StatusCode::CONTINUE, &Fields::new());
     }
     let length = client.whole_body().map_or(0, <[u8]>::len);
-    if length == 0 || length > short_max {
+    if length == 0 || length > short_max.min(IN_PLACE_MAX) {
         return true;
     }
     note(shared, client, ctx, WholeBody::InPlace(length as u64));
@@ -120,11 +125,17 @@ pub async fn read(
     let is_full = shared.buffers.is_full();
     client.let_grow(!is_full);
     let is_in_file_only = route.body.is_in_file_only();
-    let memory_max = if is_full || is_in_file_only { 0 } else { route.body.memory_max };
+    let (length, short_max) = (request.body.known(), route.body.short_max());
+    let is_short = length.is_some_and(|length| length <= short_max as u64);
+    let memory_max = match is_full || is_in_file_only {
+        true => 0,
+        false if is_short => short_max,
+        false => route.body.memory_max,
+    };
     let files = &route.body.files;
     let mut reading = Reading {
-        length: request.body.known(),
-        short_max: route.body.short_max(),
+        length,
+        in_place_max: short_max.min(IN_PLACE_MAX),
         bytes_max: route.body_bytes_max,
         received: 0,
         spool: None,
@@ -150,7 +161,11 @@ pub async fn read(
         );
         client.alarm().poll(cx).map(|()| Err(RequestError::RequestTimeout))
     });
-    let mut body = read.await?;
+    let read = read.await;
+    let received = reading.received;
+    let mut body = read.inspect_err(|error| {
+        complain(About { shared, request, ctx }, *error, received);
+    })?;
     if let WholeBody::Spooled(spool) = &mut body
         && is_in_file_only
     {
@@ -182,7 +197,7 @@ struct Reading<F> {
     /// What was announced, where that is a number.
     length: Option<u64>,
     /// Bytes of one that may stay where it is read.
-    short_max: usize,
+    in_place_max: usize,
     /// 0 for no limit.
     bytes_max: u64,
     received: u64,
@@ -198,7 +213,7 @@ impl<F: Fn() -> Box<Spool>> Reading<F> {
         ctx: &mut Context,
     ) -> Poll<Result<WholeBody, RequestError>> {
         if self.spool.is_none() && self.length.is_some() {
-            match ready!(client.poll_whole(cx, self.short_max)) {
+            match ready!(client.poll_whole(cx, self.in_place_max)) {
                 Ok(true) => {
                     let length = client.whole_body().map_or(0, <[u8]>::len);
                     return Poll::Ready(Ok(WholeBody::InPlace(length as u64)));
@@ -253,11 +268,34 @@ fn failed(error: &io::Error) -> RequestError {
     RequestError::Internal
 }
 
+/// What nginx's error log has of a body that does not come.
+fn complain(about: About<'_>, error: RequestError, received: u64) {
+    const DOING: &str = "while reading client request body";
+    match error {
+        RequestError::BodyTooLarge => about.say(
+            Severity::Error,
+            format_args!(
+                "client intended to send too large chunked body: {received} bytes {DOING}"
+            ),
+        ),
+        RequestError::ClientGone => {
+            about.say(Severity::Info, format_args!("client prematurely closed connection {DOING}"));
+        }
+        RequestError::RequestTimeout => about.say(
+            Severity::Info,
+            format_args!("client timed out (110: Connection timed out) {DOING}"),
+        ),
+        RequestError::BadRequest | RequestError::HeadTooLarge => {
+            about.say(Severity::Info, format_args!("client sent invalid chunked body {DOING}"));
+        }
+        _ => {}
+    }
+}
+
 fn error_of(failure: ClientFailure, ctx: &mut Context) -> RequestError {
     match failure {
         ClientFailure::Gone => RequestError::ClientGone,
         ClientFailure::Flaw(flaw) => {
-            tracing::debug!(%flaw, "a request's body is none");
             ctx.flaw = Some(flaw);
             match flaw.status() {
                 431 => RequestError::HeadTooLarge,
