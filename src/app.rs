@@ -29,6 +29,7 @@ use crate::proxy::mass_logout::Guards;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::{Route, Server};
 use crate::proxy::shared::{ELSEWHERE, ServerFacts, Shared, Upstream};
+use crate::proxy::sticky::Sticky;
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::TicketCache;
 use crate::proxy::touches::Touches;
@@ -154,8 +155,9 @@ impl App {
         let upstreams = config
             .upstreams
             .iter()
-            .zip(&config.hash_keys)
-            .map(|(settings, hash_key)| Upstream {
+            .zip(config.hash_keys.iter().zip(&config.sticky))
+            .map(|(settings, (hash_key, sticky))| Upstream {
+                sticky: sticky.clone().map(|sticky| Arc::new(Sticky::new(sticky))),
                 hash_key: hash_key.clone(),
                 metrics: metrics.upstream(&settings.name),
                 group: Arc::new(Group::new(settings.clone())),

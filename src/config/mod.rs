@@ -53,6 +53,7 @@ pub struct Config {
     pub upstreams: Vec<upstream::UpstreamSettings>,
     /// Of each of them, where it is balanced by one.
     pub resolvers: Vec<crate::upstream::names::ResolverSettings>,
+    pub sticky: Vec<Option<crate::proxy::sticky::StickySettings>>,
     pub hash_keys: Vec<Option<crate::variables::template::Template>>,
     pub servers: Vec<proxy::settings::Server>,
     pub trusted_proxies: Vec<IpNet>,

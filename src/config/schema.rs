@@ -396,6 +396,7 @@ pub struct Upstream {
     pub next_upstream_tries: Given<u32>,
     pub next_upstream_timeout: Text,
     pub balance: Text,
+    pub sticky: Text,
     pub protocol: Text,
     pub endpoints: List<Endpoint>,
     pub resolver: Given<Texts>,
@@ -419,6 +420,8 @@ pub struct Endpoint {
     pub resolve: Given<bool>,
     pub service: Text,
     pub slow_start: Text,
+    pub drain: Given<bool>,
+    pub route: Text,
 }
 
 /// `upstreams.*.timeouts`
@@ -429,6 +432,8 @@ pub struct UpstreamTimeouts {
     pub read: Text,
     pub write: Text,
     pub keepalive: Text,
+    pub keepalive_time: Text,
+    pub keepalive_requests: Given<u32>,
 }
 
 /// `upstreams.*.tls`

@@ -10,6 +10,7 @@ use crate::proxy::context::{Attempts, Context, Target};
 use crate::proxy::returned::evaluated;
 use crate::proxy::settings;
 use crate::proxy::shared::{Shared, Upstream};
+use crate::proxy::sticky::Sticky;
 use crate::session::exchange::Bond;
 use crate::session::matching::Attempt;
 use crate::session::order::is_stream_wanted;
@@ -34,11 +35,14 @@ pub fn select(
         Some(key) => evaluated(shared, request, client, ctx, key),
         None => Vec::new(),
     };
+    let sticky = sticky(shared, ctx);
+    let route = sticky.and_then(|sticky| sticky.wanted(shared, request, client, ctx));
     let (target, upstream) = upstream(shared, ctx)?;
     let record = ctx.exchange.as_ref().and_then(|exchange| exchange.bond.record());
     let hint = Hint {
         client: target.client.ip,
         sticky: record.and_then(|record| record.endpoint.as_deref()),
+        route: route.as_deref(),
         key: &key,
     };
     let group = group_of(target, upstream);
@@ -99,6 +103,11 @@ fn is_declared_stream(ctx: &Context) -> bool {
 pub fn upstream<'a>(shared: &'a Shared, ctx: &'a Context) -> Option<(&'a Target, &'a Upstream)> {
     let target = ctx.target.as_ref()?;
     Some((target, shared.upstreams.get(upstream_index(ctx)?)?))
+}
+
+/// What its clients stay with their endpoints by.
+pub fn sticky(shared: &Shared, ctx: &Context) -> Option<Arc<Sticky>> {
+    upstream(shared, ctx)?.1.sticky.clone()
 }
 
 /// Whether the request has endpoints of its own, which no upstream has.

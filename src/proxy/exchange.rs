@@ -23,8 +23,8 @@ use crate::proxy::shared::{ServerFacts, Shared};
 use crate::proxy::turns::{Follow, Inside, TURNS_MAX, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
-    nginx_pages, own_sessions, pacing, passed, real_ip, request_body, respond, route, try_files,
-    worker, worker_answer,
+    nginx_pages, own_sessions, pacing, passed, real_ip, request_body, respond, route, sticky,
+    try_files, worker, worker_answer,
 };
 use crate::telemetry::error_log::Severity;
 use crate::telemetry::labels::RouteKind;
@@ -348,6 +348,7 @@ async fn turn(
     match leads {
         None => {
             worker_answer::after_session(shared, request, client, ctx, &mut response.head)?;
+            sticky::after_worker(shared, request, client, ctx, &mut response.head.fields)?;
             Ok(response)
         }
         Some(leads) => {

@@ -66,6 +66,7 @@ mod settle;
 mod settled;
 pub mod shared;
 pub mod spool;
+pub mod sticky;
 pub mod successions;
 pub mod temp_files;
 pub mod ticket_cache;

@@ -21,6 +21,7 @@ use crate::proxy::merging::Merges;
 use crate::proxy::open_streams::OpenStreams;
 use crate::proxy::replaced_seals::ReplacedSeals;
 use crate::proxy::settings::{FieldNames, Route};
+use crate::proxy::sticky::Sticky;
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::{Opened, TicketCache};
 use crate::proxy::touches::Touches;
@@ -56,6 +57,8 @@ pub struct Upstream {
     pub metrics: UpstreamMetrics,
     /// What an endpoint is chosen by, where that is a hash.
     pub hash_key: Option<Template>,
+    /// Clients stay with their endpoint.
+    pub sticky: Option<Arc<Sticky>>,
     /// When an endpoint dies all of its sessions leave it: one line says so, with their number.
     pub failovers: Throttle,
 }

@@ -28,12 +28,14 @@ pub struct Hint<'a> {
     pub client: IpAddr,
     /// The endpoint that the session's record names ([`Endpoint::text`]).
     pub sticky: Option<&'a str>,
+    /// The endpoint that the client sticks to ([`Endpoint::route`]).
+    pub route: Option<&'a [u8]>,
     /// What [`Balance::Hash`] goes by.
     pub key: &'a [u8],
 }
 
 /// A choice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Pick {
     pub endpoint: Arc<Endpoint>,
     /// Under [`Balance::Session`]: the session had an endpoint, and this is another one, since that
@@ -85,19 +87,24 @@ impl Group {
         let sticky = hint.sticky.filter(|_| self.settings.balance == Balance::Session);
         let mut members = self.lock();
         members.grow(now);
+        if let Some(pick) = hint.route.and_then(|route| stuck_to(&mut members, route, tried, now)) {
+            return Some(pick);
+        }
         for (as_last_resort, backups) in
             [(false, false), (false, true), (true, false), (true, true)]
         {
-            let eligible: Eligible<'_> = &|member| {
+            let may_stay: Eligible<'_> = &|member| {
                 let Endpoint { id, settings, .. } = &*member.endpoint;
                 settings.is_backup == backups
                     && !tried.iter().any(|tried| tried.id == *id)
                     && member.has_room()
                     && (as_last_resort || member.health.is_available(settings.limits, now))
             };
+            let eligible: Eligible<'_> =
+                &|member| !member.endpoint.settings.is_draining && may_stay(member);
             let kept = sticky.and_then(|address| {
                 let is_it = |endpoint: &Endpoint| endpoint.text == address;
-                members.list.iter().position(|member| is_it(&member.endpoint) && eligible(member))
+                members.list.iter().position(|member| is_it(&member.endpoint) && may_stay(member))
             });
             let Some(place) = kept.or_else(|| self.balance(hint, &mut members, eligible)) else {
                 continue;
@@ -113,7 +120,9 @@ impl Group {
     /// Whether another endpoint than those `tried` could be asked.
     pub fn has_another(&self, tried: &[Arc<Endpoint>]) -> bool {
         self.lock().list.iter().any(|member| {
-            !tried.iter().any(|tried| tried.id == member.endpoint.id) && member.has_room()
+            !tried.iter().any(|tried| tried.id == member.endpoint.id)
+                && !member.endpoint.settings.is_draining
+                && member.has_room()
         })
     }
 
@@ -222,6 +231,25 @@ impl Group {
     }
 }
 
+/// The endpoint that a client sticks to, where that is well. The balance of all others is as if nothing had
+/// been asked.
+fn stuck_to(
+    members: &mut Members,
+    route: &[u8],
+    tried: &[Arc<Endpoint>],
+    now: UnixMillis,
+) -> Option<Pick> {
+    let member = members.list.iter_mut().find(|member| {
+        let endpoint = &*member.endpoint;
+        endpoint.route().as_bytes() == route
+            && !tried.iter().any(|tried| tried.id == endpoint.id)
+            && member.has_room()
+            && member.health.is_available(endpoint.settings.limits, now)
+    })?;
+    member.health.chosen(member.endpoint.settings.limits, false, now);
+    Some(Pick { endpoint: member.endpoint.clone(), moved: false })
+}
+
 /// Those with the fewest requests take turns.
 fn least_busy(members: &mut Members, is: Eligible<'_>) -> Option<usize> {
     let eligible = members.list.iter().filter(|member| is(member));
@@ -272,7 +300,7 @@ mod tests {
     }
 
     fn hint(sticky: Option<&str>) -> Hint<'_> {
-        Hint { client: "127.0.0.1".parse().expect("an address"), sticky, key: b"" }
+        Hint { client: "127.0.0.1".parse().expect("an address"), sticky, route: None, key: b"" }
     }
 
     fn after(secs: u64) -> UnixMillis {

@@ -83,6 +83,10 @@ pub struct EndpointSettings {
     pub is_backup: bool,
     /// It is not asked at all.
     pub is_down: bool,
+    /// Only who is sticky to it still goes there.
+    pub is_draining: bool,
+    /// What sticky clients know it by; `None`: a hash of its address.
+    pub route: Option<String>,
 }
 
 impl EndpointSettings {
@@ -98,6 +102,8 @@ impl EndpointSettings {
             max_conns: 0,
             is_backup: false,
             is_down: false,
+            is_draining: false,
+            route: None,
         }
     }
 }
@@ -143,6 +149,9 @@ pub struct Timeouts {
     pub write: Duration,
     /// An idle kept connection is closed after this; below the application server's own limit.
     pub keepalive: Duration,
+    /// Nor is one kept that is older, or has served so many requests.
+    pub keepalive_time: Duration,
+    pub keepalive_requests: u32,
 }
 
 impl Default for Timeouts {
@@ -152,6 +161,8 @@ impl Default for Timeouts {
             read: Duration::from_secs(60),
             write: Duration::from_secs(60),
             keepalive: Duration::from_secs(4),
+            keepalive_time: Duration::from_secs(3600),
+            keepalive_requests: 1000,
         }
     }
 }

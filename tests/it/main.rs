@@ -66,6 +66,7 @@ mod rules;
 mod scope;
 mod slow_readers;
 mod slow_uploads;
+mod sticky;
 mod store_metrics;
 mod streams;
 mod subjects;

@@ -138,7 +138,7 @@ impl Checker<'_> {
     }
 
     /// One text of several with variables.
-    fn text_of<T>(&mut self, at: &At<'_, T>, text: &String) -> Option<Template> {
+    pub(super) fn text_of<T>(&mut self, at: &At<'_, T>, text: &String) -> Option<Template> {
         self.template(&At { value: text, path: at.path.clone(), place: at.place })
     }
 

@@ -40,6 +40,7 @@ mod server_tls;
 mod servers;
 mod sessions;
 mod sockets;
+mod sticky;
 mod store;
 #[cfg(test)]
 mod store_tests;
@@ -121,7 +122,7 @@ impl Checker<'_> {
     fn config(&mut self, file: &File) -> Config {
         let insecure_cookies = self.insecure_cookies(file);
         let state_directory = self.state_directory(file);
-        let (mut upstreams, mut hash_keys) = self.upstreams(file);
+        let (mut upstreams, mut hash_keys, mut sticky) = self.upstreams(file);
         self.direct = upstreams.len();
         let sessions = self.sessions(file, insecure_cookies);
         self.defined_variables(file);
@@ -131,6 +132,7 @@ impl Checker<'_> {
         if self.uses_direct {
             upstreams.push(UpstreamSettings::direct());
             hash_keys.push(None);
+            sticky.push(None);
         }
         let listeners = self.listeners(file, &servers, &state_directory);
         let trusted_proxies = self.trusted_proxies(file);
@@ -158,6 +160,7 @@ impl Checker<'_> {
             sessions,
             upstreams,
             hash_keys,
+            sticky,
             servers,
             trusted_proxies,
             insecure_cookies,

@@ -11,6 +11,7 @@ use crate::config::value::address::{Place, endpoint};
 use crate::config::value::name::{host, identifier};
 use crate::config::value::unit::{Zero, duration};
 use crate::config::value::{Flaw, choice};
+use crate::proxy::sticky::StickySettings;
 use crate::routing::host::Host;
 use crate::upstream::{
     Address, Balance, EndpointSettings, Limits, NameSettings, NextUpstream, Protocol, ResolvedBy,
@@ -50,8 +51,8 @@ impl Checker<'_> {
     pub(super) fn upstreams(
         &mut self,
         file: &File,
-    ) -> (Vec<UpstreamSettings>, Vec<Option<Template>>) {
-        let (mut upstreams, mut keys) = (Vec::new(), Vec::new());
+    ) -> (Vec<UpstreamSettings>, Vec<Option<Template>>, Vec<Option<StickySettings>>) {
+        let (mut upstreams, mut keys, mut sticky) = (Vec::new(), Vec::new(), Vec::new());
         for (name, given) in file.upstreams.iter().flat_map(|named| &named.0) {
             let path = format!("upstreams.{}", name.value);
             if let Err(flaw) = identifier(&name.value) {
@@ -68,8 +69,11 @@ impl Checker<'_> {
             let (balance, key) = self.balance(&given.value, &format!("{path}.balance"));
             upstreams.push(self.upstream(&name.value, given, balance, file, &path));
             keys.push(key);
+            let given = At { value: &given.value, path, place: at(given) };
+            let stays = given.key("sticky", &given.value.sticky);
+            sticky.push(stays.and_then(|stays| self.sticky(&stays)));
         }
-        (upstreams, keys)
+        (upstreams, keys, sticky)
     }
 
     fn upstream(
@@ -243,6 +247,8 @@ impl Checker<'_> {
                 max_conns: max_conns.as_ref().map_or(0, |max| max.value as usize),
                 is_backup: on(backup),
                 is_down: on(down),
+                is_draining: on(&given.value.drain),
+                route: given.value.route.as_ref().map(|route| route.value.clone()),
             };
             if let Some(Resolve { host, port, service }) = self.looked_up_later(&given.value, &path)
             {
@@ -380,6 +386,13 @@ impl Checker<'_> {
             read: read(&given.read, "read", default.read),
             write: read(&given.write, "write", default.write),
             keepalive: read(&given.keepalive, "keepalive", default.keepalive),
+            keepalive_time: read(&given.keepalive_time, "keepalive_time", default.keepalive_time),
+            keepalive_requests: self.positive(
+                &given.keepalive_requests,
+                &format!("{path}.keepalive_requests"),
+                default.keepalive_requests,
+                "for a connection of its own per request write 1",
+            ),
         }
     }
 }

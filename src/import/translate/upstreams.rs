@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::notes::{Matter, Notes};
+use super::notes::Notes;
 use super::scope::{Scope, time};
 use super::tls;
 use super::unknown;
@@ -15,6 +15,8 @@ use crate::import::value::upstream::Server;
 #[derive(Default)]
 pub struct Upstreams {
     blocks: BTreeMap<String, Map>,
+    /// How blocks keep connections, which stands beside the deadlines of locations.
+    kept: BTreeMap<String, Map>,
     /// In the order in which they are needed.
     needed: Vec<(Need, String)>,
 }
@@ -79,7 +81,7 @@ impl Upstreams {
     /// Reads an `upstream` block.
     pub fn block(&mut self, block: &Directive, notes: &mut Notes) {
         let mut upstream = Map::default();
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut kept) = (Vec::new(), Map::default());
         for directive in block.children() {
             match directive.name.text.as_str() {
                 "server" => endpoints.extend(endpoint(directive)),
@@ -88,12 +90,16 @@ impl Upstreams {
                     let words = std::iter::once(directive.name.text.as_str()).chain(words);
                     upstream.add("balance", Yaml::text(words.collect::<Vec<_>>().join(" ")));
                 }
-                "sticky" => {
-                    let text = "a session stays at its endpoint by its record, without a cookie; \
-                                without a session policy requests go round";
-                    notes.say(Matter::Different, directive, text);
-                    upstream.add("balance", Yaml::text("session"));
+                "keepalive_timeout" | "keepalive_time" => {
+                    let key = directive.name.text.replace("keepalive_timeout", "keepalive");
+                    let time = directive.first().and_then(time);
+                    time.into_iter().for_each(|it| kept.add(key.as_str(), Yaml::text(it)));
                 }
+                "keepalive_requests" => {
+                    let number = directive.first().unwrap_or_default();
+                    kept.add("keepalive_requests", Yaml::Plain(number.to_owned()));
+                }
+                "sticky" if directive.args.len() > 1 => upstream.add("sticky", sticky(directive)),
                 "resolver" => upstream.add("resolver", resolver(directive)),
                 "resolver_timeout" => {
                     let time = directive.first().and_then(time);
@@ -104,6 +110,7 @@ impl Upstreams {
             }
         }
         upstream.add("endpoints", Yaml::List(endpoints));
+        self.kept.insert(block.first().unwrap_or_default().to_owned(), kept);
         self.blocks.insert(block.first().unwrap_or_default().to_owned(), upstream);
     }
 
@@ -173,6 +180,9 @@ impl Upstreams {
             for (key, value) in ["connect", "read", "write"].into_iter().zip(timeouts) {
                 value.into_iter().for_each(|value| given.add(key, Yaml::text(value)));
             }
+            if let Some(kept) = self.kept.get(&host) {
+                given.extend(kept.clone());
+            }
             if !next.is_empty() {
                 upstream.add("next_upstream", Yaml::texts(next.iter().map(String::as_str)));
             }
@@ -217,6 +227,9 @@ fn endpoint(directive: &Directive) -> Option<Yaml> {
         }
         None => endpoint.add("address", Yaml::text(with_port(&server.name, 80))),
     }
+    if let Some(route) = &server.route {
+        endpoint.add("route", Yaml::text(route.as_str()));
+    }
     if server.resolve {
         endpoint.add("resolve", Yaml::on(true));
     }
@@ -235,11 +248,24 @@ fn endpoint(directive: &Directive) -> Option<Yaml> {
     if server.max_conns != 0 {
         endpoint.add("max_conns", Yaml::number(server.max_conns));
     }
-    for (key, _) in [("backup", server.backup), ("down", server.down)].iter().filter(|(_, is)| *is)
+    for (key, _) in [("backup", server.backup), ("down", server.down), ("drain", server.drain)]
+        .iter()
+        .filter(|(_, is)| *is)
     {
         endpoint.add(*key, Yaml::on(true));
     }
     Some(Yaml::Map(endpoint))
+}
+
+/// What clients stay with their endpoint by: nginx's words, with units of time.
+fn sticky(directive: &Directive) -> Yaml {
+    let words = directive.args.iter().map(|word| match word.text.split_once('=') {
+        Some((key @ ("expires" | "timeout"), value)) => {
+            time(value).map_or_else(|| word.text.clone(), |it| format!("{key}={it}"))
+        }
+        _ => word.text.clone(),
+    });
+    Yaml::text(words.collect::<Vec<_>>().join(" "))
 }
 
 /// Who is asked for names: nginx's words, with units of time.

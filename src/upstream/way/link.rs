@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
@@ -32,7 +33,15 @@ pub struct Link {
     written: usize,
     reading: Reading,
     writing: Writing,
-    is_reused: bool,
+    age: Age,
+}
+
+/// How long a connection has been there, and how much it has served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Age {
+    pub(super) begun: Instant,
+    /// Requests before the one under way.
+    pub(super) served: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,7 +61,7 @@ enum Writing {
 }
 
 impl Link {
-    pub(super) fn new(io: Io, input: Vec<u8>, output: Vec<u8>, is_reused: bool) -> Self {
+    pub(super) fn new(io: Io, input: Vec<u8>, output: Vec<u8>, age: Age) -> Self {
         Self {
             io,
             input,
@@ -63,13 +72,13 @@ impl Link {
             written: 0,
             reading: Reading::Open,
             writing: Writing::Open,
-            is_reused,
+            age,
         }
     }
 
     /// Whether it comes from the pool: the worker may have closed it meanwhile.
     pub fn is_reused(&self) -> bool {
-        self.is_reused
+        self.age.served > 0
     }
 
     /// What is still to be written, to append to. Whoever appends bounds it.
@@ -232,7 +241,11 @@ impl Link {
 
     /// What the end of this connection means, where more was to come.
     pub fn closed(&self, has_answered: bool) -> Failure {
-        if self.is_reused && !has_answered { Failure::ClosedReused } else { Failure::Closed }
+        if self.is_reused() && !has_answered { Failure::ClosedReused } else { Failure::Closed }
+    }
+
+    pub(super) fn age(&self) -> Age {
+        self.age
     }
 
     /// The transport and both buffers, where another exchange may use the connection.
@@ -319,7 +332,7 @@ impl Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
-            .field("is_reused", &self.is_reused)
+            .field("is_reused", &self.is_reused())
             .field("input", &self.input().len())
             .field("output", &self.pending_output())
             .finish_non_exhaustive()

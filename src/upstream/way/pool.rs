@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::by_endpoint::ByEndpoint;
 use super::connect::{self, ConnectError};
 use super::http2::{Connections, Stream};
-use super::link::{INPUT_MAX, Link};
+use super::link::{Age, INPUT_MAX, Link};
 use super::stash::Stash;
 use super::ways::{Target, Ways};
 use crate::transport::Io;
@@ -40,6 +40,7 @@ struct Kept {
 struct Idle {
     io: Io,
     since: Instant,
+    age: Age,
 }
 
 impl Pool {
@@ -79,7 +80,7 @@ impl Pool {
             let mut idle = kept.idle[upstream].get(endpoint)?.pop_back()?;
             kept.count -= 1;
             if idle.is_good(idle_max, now) {
-                return Some(kept.link(idle.io, true));
+                return Some(kept.link(idle.io, idle.age));
             }
         }
     }
@@ -95,7 +96,7 @@ impl Pool {
     ) -> Result<Link, ConnectError> {
         let way = self.ways.upstream(upstream);
         let io = connect::connect(&way.target(endpoint), way.timeouts.connect).await?;
-        Ok(self.lock().link(io, false))
+        Ok(self.lock().link(io, Age { begun: Instant::now(), served: 0 }))
     }
 
     /// A new connection to an address that no upstream has: it is not kept.
@@ -108,17 +109,22 @@ impl Pool {
         limit: Duration,
     ) -> Result<Link, ConnectError> {
         let io = connect::connect(&Target { address, tls: None }, limit).await?;
-        Ok(self.lock().link(io, false))
+        Ok(self.lock().link(io, Age { begun: Instant::now(), served: 0 }))
     }
 
     /// Keeps a connection, if nothing is unread or unwritten. Where there are too many, the longest
     /// idle one goes.
     pub fn give_back(&self, upstream: usize, endpoint: usize, link: Link, now: Instant) {
+        let Age { begun, served } = link.age();
+        let age = Age { begun, served: served.saturating_add(1) };
         let Some((mut io, [input, output])) = link.into_idle() else { return };
+        let timeouts = &self.ways.upstream(upstream).timeouts;
+        let is_over = age.served >= timeouts.keepalive_requests
+            || now.saturating_duration_since(begun) > timeouts.keepalive_time;
         let mut kept = self.lock();
         kept.inputs.give_back(input, INPUT_MAX);
         kept.outputs.give_back(output, INPUT_MAX);
-        if self.keepalive == 0 {
+        if self.keepalive == 0 || is_over {
             io.say_goodbye();
             return;
         }
@@ -126,7 +132,7 @@ impl Pool {
             kept.evict();
         }
         let idle = kept.idle[upstream].get_or(endpoint, VecDeque::new);
-        idle.push_back(Idle { io, since: now });
+        idle.push_back(Idle { io, since: now, age });
         kept.count += 1;
     }
 
@@ -183,8 +189,8 @@ impl fmt::Debug for Pool {
 }
 
 impl Kept {
-    fn link(&mut self, io: Io, is_reused: bool) -> Link {
-        Link::new(io, self.inputs.take(), self.outputs.take(), is_reused)
+    fn link(&mut self, io: Io, age: Age) -> Link {
+        Link::new(io, self.inputs.take(), self.outputs.take(), age)
     }
 
     /// Drops the longest idle one.

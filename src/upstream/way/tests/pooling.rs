@@ -170,3 +170,20 @@ async fn a_limit_of_none_keeps_none() {
     give(&pool, link, Instant::now());
     assert_eq!(pool.idle_count(), 0);
 }
+
+#[tokio::test]
+async fn connections_that_are_old_or_have_served_enough_are_not_kept() {
+    let timeouts = Timeouts { keepalive_requests: 2, ..Timeouts::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = Address::Inet(listener.local_addr().expect("bound"));
+    let pool = pool(UpstreamSettings { timeouts, ..upstream(vec![address], None) }, 8);
+    let now = Instant::now();
+    let (_worker, link) = pair(&listener, &pool).await;
+    pool.give_back(0, 0, link, now);
+    let link = pool.take(0, 0, now).expect("it has served once");
+    pool.give_back(0, 0, link, now);
+    assert!(pool.take(0, 0, now).is_none(), "it has served twice");
+    let (_worker, link) = pair(&listener, &pool).await;
+    pool.give_back(0, 0, link, now + Duration::from_secs(3601));
+    assert!(pool.take(0, 0, now + Duration::from_secs(3601)).is_none(), "it is an hour old");
+}
