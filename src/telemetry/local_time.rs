@@ -27,6 +27,24 @@ pub fn error_log(now: UnixMillis, out: &mut Vec<u8>) {
     with_second(now, |second| out.extend_from_slice(second.error_log.as_bytes()));
 }
 
+/// `Monday, 30-Nov-2026 11:36:39 GMT` (nginx `$date_gmt`).
+pub fn date_gmt(now: UnixMillis, out: &mut Vec<u8>) {
+    let date = at(now.as_secs()).strftime("%A, %d-%b-%Y %H:%M:%S GMT").to_string();
+    out.extend_from_slice(date.as_bytes());
+}
+
+/// `Monday, 30-Nov-2026 11:36:39 UTC` (nginx `$date_local`).
+pub fn date_local(now: UnixMillis, out: &mut Vec<u8>) {
+    let zoned = at(now.as_secs()).to_zoned(TimeZone::system());
+    let date = zoned.strftime("%A, %d-%b-%Y %H:%M:%S %Z").to_string();
+    out.extend_from_slice(date.as_bytes());
+}
+
+fn at(unix: u64) -> Timestamp {
+    let at = i64::try_from(unix).ok().and_then(|unix| Timestamp::from_second(unix).ok());
+    at.unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 /// What a second is called, made once for each thread.
 #[derive(Default)]
 struct Second {
@@ -52,8 +70,7 @@ fn with_second(now: UnixMillis, read: impl FnOnce(&Second)) {
 
 impl Second {
     fn of(unix: u64, zone: TimeZone) -> Self {
-        let at = i64::try_from(unix).ok().and_then(|unix| Timestamp::from_second(unix).ok());
-        let at = at.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone);
+        let at = at(unix).to_zoned(zone);
         Self {
             unix: Some(unix),
             local: at.strftime("%d/%b/%Y:%H:%M:%S %z").to_string(),
@@ -69,6 +86,13 @@ mod tests {
     use jiff::tz::Offset;
 
     use super::*;
+
+    #[test]
+    fn a_day_has_its_name() {
+        let mut out = Vec::new();
+        date_gmt(UnixMillis(1_796_000_000_000), &mut out);
+        assert_eq!(out, b"Monday, 30-Nov-2026 00:53:20 GMT");
+    }
 
     #[test]
     fn a_second_is_called_as_nginx_calls_it() {

@@ -396,6 +396,8 @@ fn of_process(shared: &Shared, name: Builtin, out: &mut Vec<u8>) -> Told {
     match name {
         Builtin::TimeLocal => local_time::local(now(), out),
         Builtin::TimeIso8601 => local_time::iso8601(now(), out),
+        Builtin::DateGmt => local_time::date_gmt(now(), out),
+        Builtin::DateLocal => local_time::date_local(now(), out),
         Builtin::Msec => return Some(seconds(out, Duration::from_millis(now().0))),
         Builtin::Hostname => out.extend_from_slice(hostname().as_bytes()),
         Builtin::Pid => return Some(show(out, std::process::id())),

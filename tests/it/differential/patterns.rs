@@ -3,7 +3,7 @@
 use super::group::Group;
 
 pub fn groups() -> Vec<Group> {
-    vec![locations(), scripts(), maps(), names()]
+    vec![locations(), scripts(), maps(), names(), dates()]
 }
 
 const PATHS: [&str; 16] = [
@@ -68,4 +68,15 @@ fn names() -> Group {
     ["a.example", "www.example", "www.www.example", "A.EXAMPLE", "x.y.example"]
         .iter()
         .fold(group, |group, host| group.ask("GET", host, "/", &[], ""))
+}
+
+/// Only their form is compared: the two are asked one after the other.
+fn dates() -> Group {
+    let day = r"^[A-Z][a-z]+day, \d\d-[A-Z][a-z]+-\d{4} \d\d:\d\d:\d\d (?<zone>[A-Z]+)$";
+    let http = format!(
+        r#"map $date_gmt $gmt {{ "~{day}" good-$zone; default $date_gmt; }}
+        map $date_local $local {{ "~{day}" good-$zone; default $date_local; }}
+        server {{ listen 127.0.0.1:{{port}}; return 200 '$gmt $local'; }}"#
+    );
+    Group::new("dates", http).get("/")
 }
