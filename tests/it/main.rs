@@ -47,6 +47,7 @@ mod nginx_files;
 mod nginx_program;
 mod nginx_rewriting;
 mod on_store_down;
+mod one_worker;
 mod operations;
 mod order;
 mod outage;
