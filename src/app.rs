@@ -10,7 +10,7 @@ mod signals;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -21,7 +21,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
-use crate::listen::{self, Inherited, Limits, Listener, Shutdown};
+use crate::listen::watch::Watch;
+use crate::listen::{self, Inherited, Limits, Listener, Outside, Shutdown};
 use crate::proxy::buffers::Buffers;
 use crate::proxy::guards::basic::Passwords;
 use crate::proxy::guards::limits::Zone;
@@ -72,6 +73,8 @@ impl BuildError {
 pub struct App {
     control: Runtime,
     listeners: Vec<Listener>,
+    certificates: Arc<Mutex<Watch>>,
+    watch_certificates: bool,
     admin: Option<admin::Listener>,
     store: SharedStore,
     keys: Arc<KeyWatch>,
@@ -114,11 +117,14 @@ impl App {
         let mut servers: Vec<_> = config.servers.iter().map(server_facts).collect();
         note_head_limits(&mut servers);
         let table = Arc::new(table(&config.servers, &servers)?);
+        let ring = Arc::new(open_ring(&config, &clock)?);
+        let outside = Outside { choose: choose_server(&table), secrets: ticket_secrets(&ring) };
         let opened = {
             let _in = control.enter();
-            listen::open(&config.listeners, &mut inherited, &choose_server(&table), clock.now())
+            listen::open(&config.listeners, &mut inherited, &outside, clock.now())
                 .map_err(|errors| BuildError(errors.iter().map(ToString::to_string).collect()))?
         };
+        let certificates = Arc::new(Mutex::new(Watch::new(&opened.listeners)));
         for warning in &opened.warnings {
             tracing::warn!("{warning}");
         }
@@ -126,7 +132,6 @@ impl App {
             Some(settings) => Some(admin::bind(settings).map_err(BuildError::one)?),
             None => None,
         };
-        let ring = Arc::new(open_ring(&config, &clock)?);
         let options = store::Options { lease: config.cache.lease };
         let store = control
             .block_on(store::open(&config.store, &options, clock.clone()))
@@ -214,6 +219,8 @@ impl App {
         Ok(Self {
             control,
             listeners: opened.listeners,
+            certificates,
+            watch_certificates: config.watch_certificates,
             admin,
             store,
             keys,
@@ -288,16 +295,20 @@ impl App {
     fn reload(&self) -> Reload {
         Reload {
             ring: self.shared.ring.clone(),
+            certificates: self.certificates.clone(),
+            clock: self.shared.clock.clone(),
             store: self.store.clone(),
             control: self.control.handle().clone(),
         }
     }
 }
 
-/// What HUP does: reads the key ring again, and tries the store's credentials. What else is in the
-/// configuration needs a restart.
+/// What HUP does: reads the key ring and the certificates again, and tries the store's credentials. What else
+/// is in the configuration needs a restart.
 struct Reload {
     ring: Arc<RingSource>,
+    certificates: Arc<Mutex<Watch>>,
+    clock: Clock,
     store: SharedStore,
     control: tokio::runtime::Handle,
 }
@@ -305,6 +316,8 @@ struct Reload {
 impl Reload {
     fn run(&self) {
         read_ring(&self.ring);
+        // A panic in there leaves the old ones in use.
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).reload(self.clock.now());
         let store = self.store.clone();
         self.control.spawn(async move { store.reload().await });
     }
@@ -382,6 +395,13 @@ fn choose_server(table: &Arc<Table<Arc<Route>>>) -> listen::ChooseServer {
             None => table.default_server(listener),
         }
     })
+}
+
+/// Keys of TLS tickets are derived from those of the ring, so that all nodes that share it, and this one
+/// after a restart, resume each other's sessions.
+fn ticket_secrets(ring: &Arc<RingSource>) -> listen::Secrets {
+    let ring = ring.clone();
+    Arc::new(move || ring.current().in_use().map(|key| key.tls_secret().clone()).collect())
 }
 
 /// What is known of a server beside its routes.

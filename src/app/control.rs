@@ -2,8 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
@@ -12,7 +12,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::{App, BuildError};
 use crate::admin;
+use crate::clock::Clock;
 use crate::downstream::Worker;
+use crate::listen::watch::Watch;
 use crate::listen::{self, Listener, Shutdown};
 use crate::proxy::exchange::Proxy;
 use crate::proxy::mass_logout;
@@ -37,6 +39,8 @@ impl App {
         let Self {
             control,
             listeners,
+            certificates,
+            watch_certificates,
             admin,
             store,
             keys,
@@ -68,6 +72,9 @@ impl App {
                         tracing::error!(%error, "the admin listener failed");
                     }
                 });
+            }
+            if watch_certificates {
+                tokio::spawn(renewed(certificates, shared.clock.clone()));
             }
             tokio::spawn(watch_store(shared.clone(), store.clone()));
             tokio::spawn(mass_logout::sweep(shared.clone()));
@@ -220,6 +227,23 @@ async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
         if health.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Looks for certificates that were renewed, away from this thread, for a disk may be slow.
+async fn renewed(certificates: Arc<Mutex<Watch>>, clock: Clock) {
+    const EVERY: Duration = Duration::from_secs(2);
+    if certificates.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        return;
+    }
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let (certificates, now) = (certificates.clone(), clock.now());
+        let look = move || {
+            certificates.lock().unwrap_or_else(PoisonError::into_inner).look(now);
+        };
+        // It fails where the process ends.
+        let _ = tokio::task::spawn_blocking(look).await;
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Config {
     /// Worker runtimes; `auto` is one per core.
     pub workers: usize,
     pub listeners: Vec<listen::ListenerSettings>,
+    /// Certificates of listeners and servers are read again once they change.
+    pub watch_certificates: bool,
     pub limits: listen::Limits,
     /// Where a default keyring, certificate and SQLite file live.
     pub state_directory: PathBuf,

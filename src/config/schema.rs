@@ -16,6 +16,7 @@ pub use self::shapes::{Given, List, Named, OneOrMore, Several, ShortOr, Text, Te
 pub struct File {
     pub workers: Text,
     pub state_directory: Text,
+    pub watch_certificates: Given<bool>,
     pub listeners: List<Listener>,
     pub limits: Option<Limits>,
     pub store: Given<ShortOr<Store>>,
@@ -196,7 +197,15 @@ pub struct ServerTls {
     pub verify_depth: Given<u32>,
     pub crl: Text,
     pub reject_handshake: Given<bool>,
+    pub stapling_file: Text,
     pub protocols: List<String>,
+    pub ciphers: List<String>,
+    pub curves: List<String>,
+    pub prefer_server_ciphers: Given<bool>,
+    pub session_tickets: Given<bool>,
+    pub session_ticket_keys: List<String>,
+    pub session_cache: Given<u32>,
+    pub session_timeout: Text,
 }
 
 /// `limits`

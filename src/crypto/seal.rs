@@ -54,6 +54,7 @@ pub struct SealKey {
     ticket: Xaes256Gcm,
     record: Xaes256Gcm,
     cookie: Xaes256Gcm,
+    tls: Zeroizing<[u8; 32]>,
     opened: Arc<Opened>,
 }
 
@@ -64,20 +65,27 @@ struct Opened([AtomicU64; Purpose::ALL.len()]);
 
 impl SealKey {
     pub(super) fn derive(id: KeyId, master: &Secret) -> Self {
-        let expand = |info: &[u8]| {
+        let bytes = |info: &[u8]| {
             let mut key = Zeroizing::new([0; 32]);
             Hkdf::<Sha256>::new(None, master.as_bytes())
                 .expand(info, key.as_mut_slice())
                 .expect("32 bytes are within HKDF's limit");
-            Xaes256Gcm::new((&*key).into())
+            key
         };
+        let expand = |info: &[u8]| Xaes256Gcm::new((&*bytes(info)).into());
         Self {
             id,
             ticket: expand(b"cloakroom/v1/ticket"),
             record: expand(b"cloakroom/v1/record"),
             cookie: expand(b"cloakroom/v1/cookie"),
+            tls: bytes(b"cloakroom/v1/tls"),
             opened: Arc::default(),
         }
+    }
+
+    /// What keys of TLS session tickets are derived from.
+    pub fn tls_secret(&self) -> &Zeroizing<[u8; 32]> {
+        &self.tls
     }
 
     /// Goes on counting where the same key of an earlier ring stands.
@@ -277,7 +285,14 @@ mod tests {
     fn raw(key: [u8; 32]) -> SealKey {
         let cipher = Xaes256Gcm::new((&key).into());
         let (ticket, record) = (cipher.clone(), cipher.clone());
-        SealKey { id: KeyId([0; 4]), ticket, record, cookie: cipher, opened: Arc::default() }
+        SealKey {
+            id: KeyId([0; 4]),
+            ticket,
+            record,
+            cookie: cipher,
+            tls: Zeroizing::new([0; 32]),
+            opened: Arc::default(),
+        }
     }
 
     #[test]

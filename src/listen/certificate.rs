@@ -168,7 +168,8 @@ fn check(
     if signing.public_key().is_some_and(|public| public.as_ref() != own) {
         return Err(TlsError::KeyMismatch { chain: path.clone(), key: files.key.clone() });
     }
-    let key = CertifiedKey::new(chain, signing);
+    let mut key = CertifiedKey::new(chain, signing);
+    key.ocsp = files.stapling_file.as_deref().map(read).transpose()?;
     let names = Arc::new(names.into_iter().collect());
     Ok(Loaded { key: Arc::new(key), names, addresses, not_after, warnings })
 }
@@ -185,7 +186,7 @@ fn unix_secs(now: UnixMillis) -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > FILE_BYTES_MAX {
@@ -302,6 +303,7 @@ pub(super) mod tests {
             chain: directory.join(format!("{stem}.pem")),
             key: directory.join(format!("{stem}.key")),
             password_file: None,
+            stapling_file: None,
         };
         std::fs::write(&files.chain, chain.pem()).expect("written");
         std::fs::write(&files.key, key.serialize_pem()).expect("written");
@@ -391,6 +393,7 @@ pub(super) mod tests {
             chain: chain.to_owned(),
             key: key.to_owned(),
             password_file: None,
+            stapling_file: None,
         };
 
         check_error(&pair(&at("none.pem"), &at("none.key")), &["none.pem", "none.key"]);

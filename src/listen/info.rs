@@ -78,6 +78,8 @@ pub struct Tls {
     pub server_name: Option<Box<str>>,
     /// The protocol that ALPN chose; HTTP/1 where the client offered none.
     pub protocol: Protocol,
+    /// Whether ALPN chose it.
+    pub by_alpn: bool,
     /// `TLSv1.3` or `TLSv1.2`, as in nginx's `$ssl_protocol`.
     pub version: &'static str,
     /// The cipher suite in rustls' spelling, as in `TLS13_AES_256_GCM_SHA384`.

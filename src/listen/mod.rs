@@ -18,7 +18,9 @@ pub mod proxy_protocol;
 pub mod registry;
 pub mod self_signed;
 pub mod socket;
+pub mod tickets;
 pub mod tls;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::{CipherSuite, NamedGroup};
 
 use crate::clock::UnixMillis;
 
@@ -37,6 +41,7 @@ pub use gate::Gate;
 pub use info::Info;
 pub use socket::SocketSettings;
 
+pub use self::tickets::Secrets;
 pub use crate::transport::x509::TrustFiles;
 
 /// A certificate chain with its private key, both PEM.
@@ -46,6 +51,8 @@ pub struct CertificateSettings {
     pub key: PathBuf,
     /// Passwords of the key, one a line, of which each is tried.
     pub password_file: Option<PathBuf>,
+    /// What its issuer says of it, shown with it: an answer of OCSP in DER.
+    pub stapling_file: Option<PathBuf>,
 }
 
 /// Lowest version of TLS that is spoken.
@@ -84,6 +91,36 @@ pub struct OwnTls {
     pub clients: Option<VerifyClients>,
     /// Versions that are spoken, where not those of the listener.
     pub versions: Option<Vec<TlsVersion>>,
+    /// Suites of TLS 1.2, where not all that are known; the first one is preferred.
+    pub ciphers: Vec<CipherSuite>,
+    /// Groups of key exchanges, likewise.
+    pub curves: Vec<NamedGroup>,
+    /// Our order of suites counts, and not the client's.
+    pub prefers_own_order: bool,
+    pub resumption: ResumptionSettings,
+}
+
+/// How sessions are resumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumptionSettings {
+    /// By tickets that clients keep.
+    pub tickets: bool,
+    /// Files of 48 or 80 bytes, as nginx has them, in place of the key ring. The first one seals.
+    pub ticket_keys: Vec<PathBuf>,
+    /// So many sessions are kept here, for clients that get no ticket.
+    pub sessions: usize,
+    pub lifetime: Duration,
+}
+
+impl Default for ResumptionSettings {
+    fn default() -> Self {
+        Self {
+            tickets: true,
+            ticket_keys: Vec::new(),
+            sessions: 0,
+            lifetime: Duration::from_secs(6 * 3600),
+        }
+    }
 }
 
 /// How a virtual server takes the certificates of clients (nginx `ssl_verify_client`).
@@ -102,6 +139,14 @@ pub enum VerifyMode {
     Optional,
     /// So is one that nobody vouches for; what is answered may depend on that.
     OptionalNoCa,
+}
+
+/// What a listener is told by those above it.
+#[derive(Clone)]
+pub struct Outside {
+    pub choose: ChooseServer,
+    /// What keys of session tickets are derived from.
+    pub secrets: Secrets,
 }
 
 /// Finds the virtual server, by its index, that a client asks for on a listener (SNI).
@@ -283,13 +328,11 @@ pub struct Opened {
 /// Every mistake found.
 pub fn check(settings: &[ListenerSettings], now: UnixMillis) -> Result<(), Vec<OpenError>> {
     let mut errors = Vec::new();
-    let choose: ChooseServer = Arc::new(|_, _| None);
+    let outside = Outside { choose: Arc::new(|_, _| None), secrets: Arc::new(Vec::new) };
     for ListenerSettings { address, tls, protocols, .. } in settings {
         let Some(wanted) = tls else { continue };
-        let loaded = tls::Tickets::new().map_err(|source| vec![source]).and_then(|tickets| {
-            let doors = tls::Doors { listener: 0, choose: choose.clone(), tickets };
-            tls::Store::load(wanted, protocols, doors, now)
-        });
+        let doors = tls::Doors { listener: 0, outside: outside.clone() };
+        let loaded = tls::Store::load(wanted, protocols, doors, now);
         let found = loaded.err().unwrap_or_default();
         errors.extend(
             found.into_iter().map(|source| OpenError::Tls { address: address.clone(), source }),
@@ -306,28 +349,16 @@ pub fn check(settings: &[ListenerSettings], now: UnixMillis) -> Result<(), Vec<O
 pub fn open(
     settings: &[ListenerSettings],
     inherited: &mut Inherited,
-    choose: &ChooseServer,
+    outside: &Outside,
     now: UnixMillis,
 ) -> Result<Opened, Vec<OpenError>> {
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
-    let tickets = match tls::Tickets::new() {
-        Ok(tickets) => Some(tickets),
-        Err(source) => {
-            errors.extend(
-                settings
-                    .first()
-                    .map(|first| OpenError::Tls { address: first.address.clone(), source }),
-            );
-            None
-        }
-    };
     let mut listeners = Vec::new();
     for (listener, one) in settings.iter().enumerate() {
-        let tls = match (&one.tls, &tickets) {
-            (Some(wanted), Some(tickets)) => {
-                let (choose, tickets) = (choose.clone(), tickets.clone());
-                let doors = tls::Doors { listener, choose, tickets };
+        let tls = match &one.tls {
+            Some(wanted) => {
+                let doors = tls::Doors { listener, outside: outside.clone() };
                 match tls::Store::load(wanted, &one.protocols, doors, now) {
                     Ok((store, notes)) => {
                         warnings
@@ -345,7 +376,7 @@ pub fn open(
                     }
                 }
             }
-            _ => None,
+            None => None,
         };
         match bind::bind(&one.address, &one.socket, inherited) {
             Ok(Bound { socket, address, is_own }) => listeners.push(Listener {

@@ -43,6 +43,7 @@ pub fn load(
         chain: directory.join("self-signed.pem"),
         key: directory.join("self-signed.key"),
         password_file: None,
+        stapling_file: None,
     };
     let wanted = wanted(names);
     // Whatever is wrong with the files that are there, new ones put it right.

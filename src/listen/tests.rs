@@ -47,8 +47,9 @@ fn settings(tls: Option<TlsSettings>) -> ListenerSettings {
 }
 
 /// No server has certificates of its own.
-fn nobody() -> ChooseServer {
-    Arc::new(|_, _| None)
+fn nobody() -> Outside {
+    let secrets: Secrets = Arc::new(|| vec![zeroize::Zeroizing::new([1; 32])]);
+    Outside { choose: Arc::new(|_, _| None), secrets }
 }
 
 fn tls_settings(certificates: Vec<CertificateSettings>, min_version: TlsVersion) -> TlsSettings {
@@ -210,8 +211,10 @@ async fn sessions_are_resumed_by_ticket_and_across_reloads() {
         assert_eq!(kind(&config).await, Some(HandshakeKind::Resumed), "{version:?}");
 
         let store = served.tls.as_ref().expect("a TLS listener");
-        let wanted = tls_settings(vec![new.clone()], TlsVersion::Tls12);
-        store.reload(&wanted, &[Protocol::Http1], NOW).expect("good files");
+        for (from, to) in [(&new.chain, &old.chain), (&new.key, &old.key)] {
+            std::fs::copy(from, to).expect("written");
+        }
+        store.reload(NOW).expect("good files");
         assert_eq!(kind(&config).await, Some(HandshakeKind::Resumed), "{version:?}, reloaded");
         // A client without a ticket is shown the new certificate.
         let fresh = client(&[&new], &[version]);
@@ -224,11 +227,11 @@ async fn failed_reload_keeps_the_old_certificate() {
     let directory = tempfile::tempdir().expect("temporary");
     let files = make(directory.path(), "a", &["a.example"]);
     let wanted = tls_settings(vec![files.clone()], TlsVersion::Tls12);
-    let served = serve(settings(Some(wanted.clone())), Limits::default());
+    let served = serve(settings(Some(wanted)), Limits::default());
     let config = client(&[&files], BOTH);
     std::fs::write(&files.key, "nonsense").expect("writable");
     let store = served.tls.as_ref().expect("a TLS listener");
-    let errors = store.reload(&wanted, &[Protocol::Http1], NOW).expect_err("no key");
+    let errors = store.reload(NOW).expect_err("no key");
     assert!(errors[0].to_string().contains("a.key"), "{}", errors[0]);
     connect(&config, served.address, "a.example").await.expect("as before");
 }
@@ -418,6 +421,7 @@ async fn every_mistake_of_every_listener_is_reported() {
         chain: format!("/nowhere/{name}.pem").into(),
         key: format!("/nowhere/{name}.key").into(),
         password_file: None,
+        stapling_file: None,
     };
     let tls = settings(Some(tls_settings(vec![nowhere("a"), nowhere("b")], TlsVersion::Tls12)));
     let errors =
@@ -449,6 +453,7 @@ async fn self_signed_listener_speaks_tls() {
         chain: directory.path().join("self-signed.pem"),
         key: directory.path().join("self-signed.key"),
         password_file: None,
+        stapling_file: None,
     };
     let config = client(&[&made], BOTH);
     let mut stream = connect(&config, served.address, "shop.example").await.expect("trusted");

@@ -1,12 +1,13 @@
 //! TLS of a listener: rustls with aws-lc-rs, certificates by SNI, session tickets.
 //!
 //! Everything a handshake needs stands in one value that is swapped whole at reload, so no
-//! handshake sees half of a change. The ticket keys outlive swaps, so resumption does too. There is no
-//! server-side session cache: tickets do without.
+//! handshake sees half of a change. Keys of tickets are derived from what is outside of it, so resumption
+//! outlives swaps and restarts, and works on all nodes that have the same key ring.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
@@ -15,17 +16,20 @@ use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, StoresServerSessions,
+    WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{CommonState, RootCertStore, ServerConfig, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::certificate::{self, ByName, Names, TlsError};
 use super::info::{ClientCertificate, Tls};
+use super::tickets::{Kept, NoTickets, Tickets};
 use super::{
-    Certificates, ChooseServer, ClientCertificates, OwnTls, Protocol, ServerTls, TlsSettings,
-    TlsVersion, TrustFiles, self_signed,
+    Certificates, ClientCertificates, Outside, OwnTls, Protocol, ResumptionSettings, ServerTls,
+    TlsSettings, TlsVersion, TrustFiles, VerifyClients, self_signed,
 };
 use crate::clock::UnixMillis;
 use crate::transport::x509::{AskClients, Purpose, Trust};
@@ -55,29 +59,12 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
 }
 
-/// The keys of session tickets: made at start, replaced every few hours, never written anywhere.
-#[derive(Clone, Debug)]
-pub struct Tickets(Arc<dyn ProducesTickets>);
-
-impl Tickets {
-    /// New keys.
-    ///
-    /// # Errors
-    /// [`TlsError::Setup`] where the system has no random numbers.
-    pub fn new() -> Result<Self, TlsError> {
-        aws_lc_rs::Ticketer::new()
-            .map(Self)
-            .map_err(|error| TlsError::Setup(format!("cannot make session ticket keys: {error}")))
-    }
-}
-
 /// What a listener has of TLS beside its certificates.
 #[derive(Clone)]
 pub struct Doors {
     /// By its index among all.
     pub listener: usize,
-    pub choose: ChooseServer,
-    pub tickets: Tickets,
+    pub outside: Outside,
 }
 
 impl fmt::Debug for Doors {
@@ -90,6 +77,8 @@ impl fmt::Debug for Doors {
 #[derive(Debug)]
 pub struct Store {
     current: ArcSwap<Current>,
+    settings: TlsSettings,
+    protocols: Vec<Protocol>,
     doors: Doors,
 }
 
@@ -134,7 +123,7 @@ impl Shown {
         if self.of_servers.is_empty() {
             return None;
         }
-        self.of_servers.get(&(self.doors.choose)(self.doors.listener, asked)?)
+        self.of_servers.get(&(self.doors.outside.choose)(self.doors.listener, asked)?)
     }
 }
 
@@ -164,7 +153,9 @@ impl Store {
         now: UnixMillis,
     ) -> Result<(Self, Vec<String>), Vec<TlsError>> {
         let (current, warnings) = Current::load(settings, protocols, &doors, now)?;
-        Ok((Self { current: ArcSwap::from_pointee(current), doors }, warnings))
+        let current = ArcSwap::from_pointee(current);
+        let (settings, protocols) = (settings.clone(), protocols.to_vec());
+        Ok((Self { current, settings, protocols, doors }, warnings))
     }
 
     /// Reads the certificates again; handshakes from now on use the new ones. Tickets of earlier
@@ -172,15 +163,41 @@ impl Store {
     ///
     /// # Errors
     /// Everything that is wrong with any of the files.
-    pub fn reload(
-        &self,
-        settings: &TlsSettings,
-        protocols: &[Protocol],
-        now: UnixMillis,
-    ) -> Result<Vec<String>, Vec<TlsError>> {
-        let (current, warnings) = Current::load(settings, protocols, &self.doors, now)?;
+    pub fn reload(&self, now: UnixMillis) -> Result<Vec<String>, Vec<TlsError>> {
+        let (current, warnings) = Current::load(&self.settings, &self.protocols, &self.doors, now)?;
         self.current.store(Arc::new(current));
         Ok(warnings)
+    }
+
+    /// Everything that is read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let of_listener = match &self.settings.certificates {
+            Certificates::Files(files) => files.as_slice(),
+            Certificates::SelfSigned { .. } => &[],
+        };
+        let of_servers = self.settings.of_servers.iter();
+        let certificates =
+            of_listener.iter().chain(of_servers.clone().flat_map(|one| &one.certificates));
+        let certificates = certificates.flat_map(|one| {
+            let more = one.password_file.iter().chain(&one.stapling_file);
+            [&one.chain, &one.key].into_iter().chain(more)
+        });
+        let own = of_servers.flat_map(|one| {
+            let files = one.own.clients.iter().map(|clients| &clients.files);
+            let trusted = files.flat_map(|files| {
+                files.authorities.iter().chain(&files.trusted).chain(&files.lists)
+            });
+            trusted.chain(&one.own.resumption.ticket_keys)
+        });
+        let clients = self.settings.client_certificates.iter().map(|clients| &clients.authorities);
+        certificates.chain(own).chain(clients).map(PathBuf::as_path)
+    }
+
+    /// What is shown to who asks for nobody.
+    #[cfg(test)]
+    pub(super) fn default_certificate(&self) -> Option<rustls::pki_types::CertificateDer<'static>> {
+        let current = self.current.load();
+        current.shown.by_name.as_ref()?.pick(None).key.cert.first().cloned()
     }
 
     /// Does the handshake. There is no deadline in here.
@@ -191,7 +208,7 @@ impl Store {
         let mut server = None;
         let mut config = Some(&current.config);
         if !current.own.is_empty() {
-            server = (self.doors.choose)(self.doors.listener, asked.as_deref());
+            server = (self.doors.outside.choose)(self.doors.listener, asked.as_deref());
             if let Some(own) = server.and_then(|server| current.own.get(&server)) {
                 config = own.config.as_ref();
             }
@@ -228,6 +245,7 @@ impl Current {
             Box::new(ClientCertificate { der: Box::from(&*chain[0]), verdict })
         });
         Tls {
+            by_alpn: settled.alpn_protocol().is_some(),
             protocol: match settled.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
@@ -339,14 +357,9 @@ struct Make<'a> {
 impl Make<'_> {
     /// What counts where no server says otherwise.
     fn config(&self) -> Result<ServerConfig, TlsError> {
-        let verifier = self.verifier()?;
-        // A resumed session is not verified again. So no ticket of another listener, which asked
-        // for nothing or believed other authorities, may open here, nor one from before a reload.
-        let tickets = match verifier {
-            None => self.doors.tickets.clone(),
-            Some(_) => Tickets::new()?,
-        };
-        self.with(verifier, &self.versions(), tickets)
+        let context = self.context(None)?;
+        let resumption = Resumption::new(&ResumptionSettings::default(), self.doors, context)?;
+        self.with(self.verifier()?, &self.versions(), resumption)
     }
 
     /// What counts for one server.
@@ -369,10 +382,40 @@ impl Make<'_> {
             }
         };
         let versions = own.versions.clone().unwrap_or_else(|| self.versions());
-        // As above: what one server has verified says nothing to another one.
-        let tickets = Tickets::new()?;
-        let config = self.with(verifier, &versions, tickets)?;
+        let context = self.context(own.clients.as_ref())?;
+        let resumption = Resumption::new(&own.resumption, self.doors, context)?;
+        let mut config = self.with_provider(chosen(own), verifier, &versions, resumption)?;
+        config.ignore_client_order = own.prefers_own_order;
         Ok(Own { config: Some(Arc::new(config)), trust })
+    }
+
+    /// A resumed session is not shaken hands for again. So what was agreed to where nobody was asked for a
+    /// certificate, or where other authorities are believed, is as good as nothing here.
+    fn context(&self, clients: Option<&VerifyClients>) -> Result<[u8; 32], TlsError> {
+        let mut digest = Sha256::new();
+        let mut add = |kind: u8, file: &Path| {
+            let bytes = certificate::read(file)?;
+            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes();
+            digest.update([kind]);
+            digest.update(length);
+            digest.update(bytes);
+            Ok::<_, TlsError>(())
+        };
+        match (clients, &self.settings.client_certificates) {
+            (Some(VerifyClients { files, .. }), _) => {
+                let TrustFiles { authorities, trusted, lists, depth } = files;
+                let files = [authorities, trusted, lists];
+                for (kind, file) in (1..).zip(files) {
+                    file.as_deref().map_or(Ok(()), |file| add(kind, file))?;
+                }
+                digest.update(u64::try_from(*depth).unwrap_or(u64::MAX).to_be_bytes());
+            }
+            (None, Some(clients)) => {
+                add(if clients.require { 8 } else { 9 }, &clients.authorities)?;
+            }
+            (None, None) => {}
+        }
+        Ok(digest.finalize().into())
     }
 
     /// The listener's own, by which the library verifies clients.
@@ -392,7 +435,17 @@ impl Make<'_> {
         &self,
         verifier: Option<Arc<dyn ClientCertVerifier>>,
         versions: &[TlsVersion],
-        tickets: Tickets,
+        resumption: Resumption,
+    ) -> Result<ServerConfig, TlsError> {
+        self.with_provider(provider(), verifier, versions, resumption)
+    }
+
+    fn with_provider(
+        &self,
+        provider: Arc<CryptoProvider>,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+        versions: &[TlsVersion],
+        resumption: Resumption,
     ) -> Result<ServerConfig, TlsError> {
         let versions: Vec<_> = versions
             .iter()
@@ -401,7 +454,7 @@ impl Make<'_> {
                 TlsVersion::Tls13 => &rustls::version::TLS13,
             })
             .collect();
-        let builder = ServerConfig::builder_with_provider(provider())
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(|error| TlsError::Setup(error.to_string()))?;
         let builder = match verifier {
@@ -410,9 +463,79 @@ impl Make<'_> {
         };
         let mut config = builder.with_cert_resolver(self.shown.clone());
         config.alpn_protocols = self.protocols.iter().map(|one| alpn(*one).to_vec()).collect();
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = tickets.0;
+        config.session_storage = resumption.sessions;
+        config.ticketer = resumption.tickets;
+        // What comes with a ticket alone may be sent again by anybody.
+        config.max_early_data_size = 0;
         Ok(config)
+    }
+}
+
+/// The provider with the suites and groups that a server chooses.
+fn chosen(own: &OwnTls) -> Arc<CryptoProvider> {
+    let all = provider();
+    if own.ciphers.is_empty() && own.curves.is_empty() {
+        return all;
+    }
+    let mut chosen = (*all).clone();
+    if !own.ciphers.is_empty() {
+        // Those of TLS 1.3 are not chosen by this, as in OpenSSL.
+        chosen.cipher_suites.retain(|suite| suite.tls13().is_some());
+        let named = own.ciphers.iter().filter_map(|name| {
+            all.cipher_suites.iter().find(|suite| suite.suite() == *name).copied()
+        });
+        chosen.cipher_suites.extend(named);
+    }
+    if !own.curves.is_empty() {
+        let named = own.curves.iter().filter_map(|name| {
+            aws_lc_rs::ALL_KX_GROUPS.iter().find(|group| group.name() == *name).copied()
+        });
+        chosen.kx_groups = named.collect();
+    }
+    Arc::new(chosen)
+}
+
+/// How the sessions of one configuration are resumed.
+struct Resumption {
+    tickets: Arc<dyn ProducesTickets>,
+    sessions: Arc<dyn StoresServerSessions>,
+}
+
+impl Resumption {
+    fn new(
+        settings: &ResumptionSettings,
+        doors: &Doors,
+        context: [u8; 32],
+    ) -> Result<Self, TlsError> {
+        let ResumptionSettings { tickets, ticket_keys, sessions, lifetime } = settings;
+        let keys = ticket_keys.iter().map(|file| ticket_key(file));
+        let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
+        let secrets = match keys.is_empty() {
+            true => doors.outside.secrets.clone(),
+            false => Arc::new(move || keys.clone()),
+        };
+        Ok(Self {
+            tickets: match tickets {
+                true => Arc::new(Tickets::new(secrets, context, *lifetime)),
+                false => Arc::new(NoTickets),
+            },
+            sessions: match *sessions {
+                0 => Arc::new(NoServerSessionStorage {}),
+                sessions => Arc::new(Kept::new(sessions, *lifetime)),
+            },
+        })
+    }
+}
+
+/// A file of nginx's `ssl_session_ticket_key`. Its parts mean nothing here, all of it is the secret.
+fn ticket_key(file: &Path) -> Result<Zeroizing<[u8; 32]>, TlsError> {
+    let bytes = Zeroizing::new(certificate::read(file)?);
+    match bytes.len() {
+        48 | 80 => Ok(Zeroizing::new(Sha256::digest(&*bytes).into())),
+        _ => Err(TlsError::Key {
+            path: file.to_owned(),
+            reason: "it must have 48 or 80 bytes".to_owned(),
+        }),
     }
 }
 

@@ -75,6 +75,7 @@ mod tests {
         Tls {
             server_name: None,
             protocol: Protocol::Http1,
+            by_alpn: false,
             version: "TLSv1.3",
             cipher: "",
             curve: "",

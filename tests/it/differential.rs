@@ -16,6 +16,7 @@ mod compare;
 mod compressed;
 mod connections;
 mod group;
+mod handshakes;
 mod heads;
 mod named;
 mod patterns;
@@ -55,6 +56,7 @@ themes! {
     choosing
     compressed
     connections
+    handshakes
     heads
     named
     patterns

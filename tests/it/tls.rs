@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use cloakroom::clock::UnixMillis;
+use cloakroom::crypto::keyring::Keyring;
 use rustls::ProtocolVersion;
 
 use crate::support::client::{Dial, request};
@@ -181,4 +183,68 @@ async fn plain_http_on_a_tls_port_is_refused() {
     let answer = client.response().await.expect(400);
     assert!(answer.text().contains("https only"), "{}", answer.text());
     assert_eq!(worker.seen().len(), 0);
+}
+
+/// A node whose only state are these files.
+fn node(worker: &Responder, ring: &Path, tls: &str) -> Proxy {
+    Proxy::start(&format!(
+        "workers: 1\nstate_directory: '{{directory}}'\nkeyring: '{}'\n\
+         listeners: [{{ address: 127.0.0.1:0, tls: {{ {tls} }} }}]\nstore: memory\n\
+         upstreams:\n  app: {{ endpoints: [{{ address: '{}' }}] }}\nservers:\n  \
+         - names: [shop.example.com]\n    routes: [{{ path: /, upstream: app }}]\n",
+        ring.display(),
+        worker.address
+    ))
+}
+
+#[tokio::test]
+async fn a_session_of_one_node_is_resumed_by_another_that_has_its_key_ring() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_, settings) = certificates(directory.path(), &[&["shop.example.com"]]);
+    let worker = worker().await;
+    let ring = |name: &str| {
+        let file = directory.path().join(name);
+        let ring = Keyring::generate(UnixMillis(1)).expect("entropy");
+        ring.save_new(&file).expect("written");
+        file
+    };
+    let (ring, other) = (ring("ring.json"), ring("other.json"));
+    let nodes = [
+        node(&worker, &ring, &settings),
+        node(&worker, &ring, &settings),
+        node(&worker, &other, &settings),
+    ];
+    for versions in [tls::ONLY_TLS12, tls::ONLY_TLS13] {
+        let config = tls::client_config(&[], versions);
+        let resumed = async |node: &Proxy| {
+            let dial = Dial::to(node.address()).tls("shop.example.com").config(config.clone());
+            let mut client = dial.connect().await;
+            client.get("shop.example.com", "/", &[]).await.expect(200);
+            client.tls.as_ref().expect("TLS").resumed
+        };
+        assert!(!resumed(&nodes[0]).await, "the first one");
+        assert!(resumed(&nodes[0]).await);
+        assert!(resumed(&nodes[1]).await, "the same ring");
+        assert!(!resumed(&nodes[2]).await, "another ring");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_renewed_is_shown_without_a_word() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (made, settings) = certificates(directory.path(), &[&["shop.example.com"]]);
+    let worker = worker().await;
+    let proxy = serving(&worker, &settings);
+    let shown = async || {
+        let client = Dial::to(proxy.address()).tls("shop.example.com").connect().await;
+        client.tls.as_ref().expect("TLS").certificate.clone()
+    };
+    assert_eq!(shown().await, made[0].der);
+    let renewed = Certificate::for_names(&["shop.example.com"]);
+    renewed.write(directory.path(), "0");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while shown().await != renewed.der {
+        assert!(std::time::Instant::now() < deadline, "it is not shown");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }

@@ -35,6 +35,7 @@ impl Checker<'_> {
             chain: self.path(&chain_file?),
             key: self.path(&key_file?),
             password_file,
+            stapling_file: None,
         };
         self.certificate(
             (&files.chain, chain.as_ref().and_then(at), &chain_path),

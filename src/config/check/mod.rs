@@ -141,6 +141,7 @@ impl Checker<'_> {
         let store = self.store(file, &state_directory);
         let config = Config {
             workers: self.workers(file),
+            watch_certificates: file.watch_certificates.as_ref().is_none_or(|it| it.value),
             limits: self.limits(file),
             cache: self.cache(file, &store),
             store,

@@ -83,9 +83,14 @@ impl Checker<'_> {
         let example = ["/etc/cloakroom/tls/site.pem", "/etc/cloakroom/tls/site.key"];
         let path = server.at.path_of("certificates");
         let given = items(&server.at.value.certificates).iter().enumerate();
-        given
+        let mut pairs: Vec<_> = given
             .filter_map(|(index, pair)| self.key_pair(pair, &format!("{path}[{index}]"), example))
-            .collect()
+            .collect();
+        let tls = server.at.value.tls.as_ref();
+        let staple = tls.and_then(|tls| tls.value.stapling_file.as_ref());
+        let staple = staple.map(|file| self.path(&file.value));
+        pairs.iter_mut().for_each(|pair| pair.stapling_file.clone_from(&staple));
+        pairs
     }
 
     /// The listeners that a server names by their addresses: `0.0.0.0:443`, and `default_server`

@@ -35,7 +35,7 @@ impl Checker<'_> {
         let certificate = tls.certificate.as_ref().and_then(|given| {
             let example = ["/etc/cloakroom/tls/client.pem", "/etc/cloakroom/tls/client.key"];
             let files = self.key_pair(given, &format!("{path}.certificate"), example)?;
-            let CertificateSettings { chain, key, password_file } = files;
+            let CertificateSettings { chain, key, password_file, .. } = files;
             Some(ClientCertificate { chain, key, password_file })
         });
         let verifies = self.verifies(given, path, ca.is_some());

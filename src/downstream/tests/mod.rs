@@ -101,7 +101,10 @@ impl Proxy {
             redirect_to_https: Some(8443),
             socket: listen::SocketSettings::default(),
         };
-        let nobody: listen::ChooseServer = Arc::new(|_, _| None);
+        let nobody = listen::Outside {
+            choose: Arc::new(|_, _| None),
+            secrets: Arc::new(|| vec![zeroize::Zeroizing::new([1; 32])]),
+        };
         let opened =
             listen::open(&[settings], &mut Inherited::default(), &nobody, Clock::System.now())
                 .expect("loopback");

@@ -10,7 +10,7 @@ const CLOSED: &str = "nothing like it is here yet, and without it everybody woul
                       answered with 403 until you guard it by other means";
 
 /// Directives that count where nothing nearer says otherwise; `off` takes them back.
-const INHERITED: [&str; 1] = ["auth_jwt"];
+const INHERITED: [&str; 2] = ["auth_jwt", "ssl_ocsp"];
 
 /// Whether visitors are kept out of a place by what is not taken. It is said of the directive.
 pub fn keeps_out(scope: &Scope<'_>, notes: &mut Notes) -> bool {

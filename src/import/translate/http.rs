@@ -48,6 +48,10 @@ pub fn translate(http: &Directive, tree: &Tree, folders: &Folders<'_>, notes: &m
         servers.push(self::server(server, &scope, &mut listeners, &mut made, notes));
     }
     let mut file = Map::default();
+    if as_nginx && listeners.speak_tls() {
+        // nginx reads its files at HUP, and may not be able to read them later.
+        file.add("watch_certificates", Yaml::on(false));
+    }
     file.add("listeners", listeners.write());
     file.extend(timeouts(&scope));
     let upstreams = made.upstreams.write();
@@ -209,7 +213,7 @@ fn server(
         if !pairs.is_empty() {
             map.add("certificates", Yaml::List(pairs));
         }
-        let own = tls::own(&scope, made.conf);
+        let own = tls::own(&scope, made.conf, notes);
         if !own.is_empty() {
             map.add("tls", Yaml::Map(own));
         }

@@ -88,6 +88,10 @@ impl Listeners {
         self.0.iter().any(|one| one.is_tls && is(one))
     }
 
+    pub fn speak_tls(&self) -> bool {
+        self.0.iter().any(|one| one.is_tls)
+    }
+
     pub fn write(self) -> Yaml {
         Yaml::List(self.0.into_iter().map(Listener::write).collect())
     }

@@ -6,6 +6,13 @@ const ITS_OWN: &str = "it tunes nginx's own memory and processes; nothing here i
 const SOCKETS: &str = "sockets are tuned by the engine itself";
 const FILES: &str = "files are read in pieces by the engine itself";
 const CIPHERS: &str = "TLS is rustls: only modern ciphers and curves, in its own order";
+const EARLY: &str = "what comes with the first packet could be sent again by anybody: it is not taken, \
+                     and clients send it again by themselves";
+const STAPLES: &str =
+    "what an issuer says is shown from ssl_stapling_file alone; nobody is asked for it";
+const OCSP: &str =
+    "no issuer is asked about a client's certificate: give revocation lists by ssl_crl";
+const KEY_LOG: &str = "keys of connections are written nowhere";
 const TEMPORARY: &str = "what waits for a slow client lies in files without a name, in TMPDIR";
 const PACKERS: &str = "packers have memory of their own, and no browser in use needs an exception";
 const BUFFERS: &str = "bodies are streamed with bounded memory; no buffers are configured";
@@ -72,15 +79,18 @@ pub fn of(name: &str) -> (Matter, &'static str) {
         | "open_file_cache_min_uses"
         | "open_file_cache_errors" => (Matter::Meaningless, FILES),
         "ssl_dhparam"
-        | "ssl_prefer_server_ciphers"
-        | "ssl_ecdh_curve"
-        | "ssl_session_tickets"
-        | "ssl_session_cache"
-        | "ssl_session_timeout"
-        | "ssl_conf_command"
-        | "ssl_early_data"
-        | "ssl_dyn_rec_enable" => (Matter::Meaningless, CIPHERS),
-        "ssl_ciphers"
+        | "ssl_dyn_rec_enable"
+        | "ssl_certificate_cache"
+        | "proxy_ssl_certificate_cache"
+        | "grpc_ssl_certificate_cache" => (Matter::Meaningless, CIPHERS),
+        "ssl_early_data" => (Matter::Different, EARLY),
+        "ssl_stapling" | "ssl_stapling_responder" | "ssl_stapling_verify" => {
+            (Matter::Different, STAPLES)
+        }
+        "ssl_ocsp" | "ssl_ocsp_responder" | "ssl_ocsp_cache" => (Matter::Left, OCSP),
+        "ssl_certificate_compression" => (Matter::Different, CIPHERS),
+        "ssl_key_log" | "proxy_ssl_key_log" | "grpc_ssl_key_log" => (Matter::Left, KEY_LOG),
+        "ssl_conf_command"
         | "proxy_ssl_ciphers"
         | "grpc_ssl_ciphers"
         | "proxy_ssl_conf_command"

@@ -4,6 +4,7 @@ use super::listeners::within;
 use super::notes::{Matter, Notes};
 use super::scope::Scope;
 use crate::config::write::{Map, Yaml};
+use crate::import::value::number::size;
 
 /// A server's certificates with their keys.
 pub fn certificates(scope: &Scope<'_>, folder: &str, notes: &mut Notes) -> Vec<Yaml> {
@@ -27,7 +28,7 @@ pub fn certificates(scope: &Scope<'_>, folder: &str, notes: &mut Notes) -> Vec<Y
 }
 
 /// What a server says beside its certificates.
-pub fn own(scope: &Scope<'_>, folder: &str) -> Map {
+pub fn own(scope: &Scope<'_>, folder: &str, notes: &mut Notes) -> Map {
     let mut tls = Map::default();
     if scope.is_on("ssl_reject_handshake") {
         tls.add("reject_handshake", Yaml::on(true));
@@ -48,10 +49,88 @@ pub fn own(scope: &Scope<'_>, folder: &str) -> Map {
             tls.add("verify_depth", Yaml::Plain(depth.to_owned()));
         }
     }
+    let staple = scope.value("ssl_stapling_file").filter(|_| scope.is_on("ssl_stapling"));
+    if let Some(staple) = staple {
+        tls.add("stapling_file", Yaml::text(within(folder, staple)));
+    }
     if let Some(spoken) = versions(scope, "ssl_protocols") {
         tls.add("protocols", spoken);
     }
+    ciphers(&mut tls, scope, notes);
+    resumption(&mut tls, scope, folder);
     tls
+}
+
+/// Suites and groups, as far as they are known here.
+fn ciphers(tls: &mut Map, scope: &Scope<'_>, notes: &mut Notes) {
+    const CIPHERS: [&str; 6] = [
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+    ];
+    const CURVES: [&str; 4] = ["X25519", "prime256v1", "secp384r1", "X25519MLKEM768"];
+    if let Some(directive) = scope.find("ssl_ciphers") {
+        let words = || directive.first().unwrap_or_default().split([':', ',', ' ']);
+        let known: Vec<&str> = words().filter(|word| CIPHERS.contains(word)).collect();
+        // A word like HIGH stands for more than can be named.
+        let is_list = words().all(|word| word.contains('-') && !word.starts_with(['!', '-', '+']));
+        if is_list && !known.is_empty() {
+            tls.add("ciphers", Yaml::texts(known.iter().copied()));
+        }
+        if !is_list || known.len() < words().count() {
+            let text = "the six suites of TLS 1.2 that are known here keep what is sent secret \
+                        forever; no others are spoken";
+            notes.say(Matter::Different, directive, text);
+        }
+    }
+    if let Some(directive) = scope.find("ssl_ecdh_curve") {
+        let words = || directive.first().unwrap_or_default().split(':');
+        let known: Vec<&str> = words().filter(|word| CURVES.contains(word)).collect();
+        if known.len() < words().count() && directive.first() != Some("auto") {
+            let text = format!("groups that are known here: {}", CURVES.join(", "));
+            notes.say(Matter::Different, directive, text);
+        }
+        if !known.is_empty() {
+            tls.add("curves", Yaml::texts(known));
+        }
+    }
+    if scope.is_on("ssl_prefer_server_ciphers") {
+        tls.add("prefer_server_ciphers", Yaml::on(true));
+    }
+}
+
+fn resumption(tls: &mut Map, scope: &Scope<'_>, folder: &str) {
+    /// nginx's own estimate is 4000 sessions a megabyte.
+    const SESSION_BYTES: u64 = 256;
+    let has_tickets = scope.value("ssl_session_tickets") != Some("off");
+    if !has_tickets {
+        tls.add("session_tickets", Yaml::on(false));
+    }
+    let keys = scope.all("ssl_session_ticket_key");
+    let keys = keys.iter().filter_map(|directive| directive.first());
+    let keys: Vec<String> = keys.map(|file| within(folder, file)).collect();
+    if !keys.is_empty() && has_tickets {
+        tls.add("session_ticket_keys", Yaml::texts(keys));
+    }
+    // Who gets a ticket has no use for it.
+    let caches = scope.find("ssl_session_cache").filter(|_| !has_tickets);
+    let kept = caches.iter().flat_map(|directive| &directive.args).filter_map(|word| {
+        let mut parts = word.text.split(':');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("shared"), Some(_), Some(bytes)) => Some(size(bytes)? / SESSION_BYTES),
+            (Some("builtin"), number, None) => number.unwrap_or("20480").parse().ok(),
+            _ => None,
+        }
+    });
+    if let Some(sessions) = kept.max() {
+        tls.add("session_cache", Yaml::Plain(sessions.min(1 << 20).to_string()));
+    }
+    if let Some(time) = scope.time("ssl_session_timeout") {
+        tls.add("session_timeout", Yaml::text(time));
+    }
 }
 
 /// How TLS is spoken to a worker: in nginx nobody is verified, and no name is sent, unless that is said.

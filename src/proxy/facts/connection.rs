@@ -73,6 +73,7 @@ fn of_tls(info: &Info, name: Builtin, out: &mut Vec<u8>) -> Told {
         Builtin::SslCurve => put(out, Some(openssl_curve(tls.curve).as_bytes())),
         Builtin::SslServerName => put(out, tls.server_name.as_deref().map(str::as_bytes)),
         Builtin::SslSessionReused => put(out, Some(if tls.resumed { b"r" } else { b"." })),
+        Builtin::SslAlpnProtocol if !tls.by_alpn => false,
         Builtin::SslAlpnProtocol => put(
             out,
             Some(match tls.protocol {

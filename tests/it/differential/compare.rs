@@ -39,6 +39,11 @@ pub struct Place<'a> {
 }
 
 impl Outcome {
+    /// There was no connection.
+    pub fn refused() -> Self {
+        Self { answers: Vec::new(), end: "no handshake", seen: Vec::new() }
+    }
+
     pub fn new(
         answers: &[Response],
         end: &Broken,

@@ -37,6 +37,10 @@ pub struct Case {
     pub tls: Option<&'static str>,
     /// With this certificate of the client's.
     pub shows: Option<Arc<Identity>>,
+    /// With these versions alone.
+    pub versions: Option<&'static [&'static rustls::SupportedProtocolVersion]>,
+    /// A connection before it, over which a request went, may be resumed.
+    pub again: bool,
     /// Why the two may not be alike.
     pub differs: Option<&'static str>,
 }
@@ -112,7 +116,15 @@ impl Group {
     /// Bytes as they are; what is in them has to make the server close in the end.
     pub fn raw(mut self, bytes: impl AsRef<[u8]>) -> Self {
         let raw = bytes.as_ref().to_vec();
-        self.cases.push(Case { raw, is_elsewhere: false, tls: None, shows: None, differs: None });
+        self.cases.push(Case {
+            raw,
+            is_elsewhere: false,
+            tls: None,
+            shows: None,
+            versions: None,
+            again: false,
+            differs: None,
+        });
         self
     }
 
@@ -126,6 +138,18 @@ impl Group {
     pub fn over_tls(mut self, name: &'static str) -> Self {
         self.last().is_elsewhere = true;
         self.last().tls = Some(name);
+        self
+    }
+
+    /// The last case, over TLS, offers these versions.
+    pub fn by(mut self, versions: &'static [&'static rustls::SupportedProtocolVersion]) -> Self {
+        self.last().versions = Some(versions);
+        self
+    }
+
+    /// The last case, over TLS, is asked twice, and the second answer counts.
+    pub fn twice(mut self) -> Self {
+        self.last().again = true;
         self
     }
 

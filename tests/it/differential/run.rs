@@ -13,6 +13,7 @@ use crate::support::http::{Broken, show};
 use crate::support::nginx::Nginx;
 use crate::support::origin::{Request, Responder};
 use crate::support::proxy::Binary;
+use crate::support::tls::{BOTH, client_config};
 use crate::support::{free_port, loopback};
 
 /// Files were changed at this time.
@@ -98,10 +99,19 @@ impl<'a> Side<'a> {
         if let Some(name) = case.tls {
             dial = dial.tls(name);
         }
+        let versions = case.versions.unwrap_or(BOTH);
         if let Some(identity) = &case.shows {
-            dial = dial.config(identity.client());
+            dial = dial.config(identity.client_of(versions));
+        } else if case.tls.is_some() {
+            dial = dial.config(client_config(&[], versions));
         }
-        let mut connection = dial.connect().await;
+        if case.again {
+            let mut connection = dial.connect().await;
+            exchange(&mut connection, &case.raw).await;
+        }
+        let Ok(mut connection) = dial.try_connect().await else {
+            return Outcome::refused();
+        };
         let (answers, end) = exchange(&mut connection, &case.raw).await;
         let seen = self.workers.seen(before);
         Outcome::new(&answers, &end, &seen, &Place { names: &self.names, ignored: group.ignored })

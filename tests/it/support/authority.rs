@@ -6,13 +6,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
-use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, SupportedProtocolVersion};
 
-use super::tls::{BOTH, anybody};
+use super::tls::anybody;
 
 /// Who issues certificates.
 pub struct Authority {
@@ -102,14 +102,14 @@ impl Identity {
     }
 
     /// A client that shows it, whoever asks.
-    pub fn client(&self) -> Arc<ClientConfig> {
+    pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes());
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
         let provider = aws_lc_rs::default_provider();
         let key = provider.key_provider.load_private_key(key).expect("a key");
         let shown = SingleCertAndKey::from(CertifiedKey::new(chain, key));
-        let config = anybody(BOTH).with_client_cert_resolver(Arc::new(shown));
+        let config = anybody(versions).with_client_cert_resolver(Arc::new(shown));
         Arc::new(config)
     }
 }
