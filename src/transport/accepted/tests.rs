@@ -14,16 +14,20 @@ fn configs(
     version: &'static SupportedProtocolVersion,
     fragment: Option<usize>,
 ) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    crate::listen::tls::install_provider();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).expect("it can");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a certificate");
-    let server = ServerConfig::builder_with_protocol_versions(&[version])
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[version])
+        .expect("it is known")
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("they belong together");
-    let mut client = ClientConfig::builder_with_protocol_versions(&[version])
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("it is known")
         .with_root_certificates(roots)
         .with_no_client_auth();
     client.max_fragment_size = fragment;
