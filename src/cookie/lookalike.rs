@@ -34,7 +34,7 @@ pub fn likeness(pair: &Pair<'_>, ticket_name: &[u8]) -> Likeness {
         return Likeness::Same;
     }
     if is_plain {
-        let planted = reads_exactly(name, ticket_name);
+        let planted = may_read(name, ticket_name) && reads_exactly(name, ticket_name);
         return if planted { Likeness::Lookalike } else { Likeness::Other };
     }
     let planted = reads_as(name, ticket_name)
@@ -56,7 +56,7 @@ pub fn passes_for(pair: &Pair<'_>, pattern: &[u8]) -> bool {
         None => reads_as(name, pattern),
     };
     if is_plain {
-        return reads(name);
+        return may_read(name, pattern.strip_suffix(b"*").unwrap_or(pattern)) && reads(name);
     }
     reads(name)
         || (name.is_empty() && reads(until(value, b'=')))
@@ -70,12 +70,25 @@ pub fn passes_for(pair: &Pair<'_>, pattern: &[u8]) -> bool {
 /// it separates or is decoded in the name. Most cookies are so, and are not looked through for each name
 /// that is guarded.
 pub fn is_plain(raw: &[u8], name: &[u8], value: &[u8]) -> bool {
-    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let separates = |byte: &u8| *byte <= b' ' || matches!(byte, b'=' | b',');
+    // To the end, whatever is found: many bytes are looked at at once then.
+    let is_whole = |value: &[u8]| !value.iter().fold(false, |found, byte| found | separates(byte));
     !name.is_empty()
         && raw.len() == name.len() + 1 + value.len()
-        && name.iter().all(is_letter)
-        && !value.iter().any(separates)
+        && name.iter().all(|byte| is_letter(*byte))
+        && is_whole(value)
+}
+
+/// What every reader reads as it stands, but for its case.
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+/// `false`: no reader takes this plain name for `wanted`, or for one that begins so. Most names differ within
+/// their first bytes.
+fn may_read(name: &[u8], wanted: &[u8]) -> bool {
+    let mut letters = name.iter().zip(wanted).take_while(|(_, wanted)| is_letter(**wanted));
+    letters.all(|(byte, wanted)| byte.eq_ignore_ascii_case(wanted))
 }
 
 /// Where some reader may see a name inside a cookie: in front of every `=`, from whatever follows a
@@ -458,5 +471,33 @@ mod tests {
         check(b"", b"__Host-x", Lookalike);
         check(b"shop.v2", b"t", Other);
         check(b"shop-v1", b"t", Other);
+    }
+
+    /// The short way says no only where the long one does.
+    #[test]
+    fn a_first_look_is_never_wrong() {
+        let names = ["a", "A", "ab", "a_b", "sid", "SID", "__Host-shop", "_", "-", "shop", "a-b"];
+        let wanted = [
+            "a",
+            "a.b",
+            "a b",
+            "%61",
+            "\"a\"",
+            "sid",
+            "__Host-shop",
+            "a%2db",
+            "",
+            "_",
+            ".",
+            "\u{a0}a",
+        ];
+        for name in names.map(str::as_bytes) {
+            for wanted in wanted.map(str::as_bytes) {
+                let may = may_read(name, wanted);
+                assert!(may || !reads_exactly(name, wanted), "{name:?} {wanted:?}");
+                assert!(may || !begins_as(name, wanted), "{name:?} {wanted:?}");
+            }
+        }
+        assert!(!may_read(b"_ga", b"__Host-shop"));
     }
 }

@@ -367,9 +367,9 @@ async fn connections_are_counted() {
     counted("cloakroom_connections_open", 1).await;
     counted("cloakroom_connections_total", 1).await;
 
-    // No TLS at all.
+    // Something like TLS. What is no TLS at all is answered as nginx does (497).
     let mut plain = Dial::to(proxy.address()).connect().await;
-    plain.send(request("GET", "/", HOST, &[], b"")).await;
+    plain.send(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00").await;
     let _alert = plain.rest().await;
     drop(plain);
     counted("cloakroom_tls_handshake_failures_total", 1).await;

@@ -98,13 +98,18 @@ impl Process {
         status
     }
 
-    /// Waits for the child's end.
+    /// Waits for the child's end, and for what it said until then.
     pub fn wait_exit(&mut self) -> ExitStatus {
         let mut status = None;
         self.wait_until("its end", |process| {
             status = process.try_exit();
             status.is_some()
         });
+        // Its last words are read a moment later; who it left behind may hold its output open.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while Arc::strong_count(&self.log) > 1 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
         status.expect("waited for")
     }
 
