@@ -25,6 +25,9 @@ pub(super) use self::syslog::Syslog;
 
 /// Bytes that wait for one sink.
 const WAITING_MAX: usize = 8 * 1024 * 1024;
+/// Lines that come within so long after a write are written together: waking the thread for each of them
+/// would cost more than the rest of a short request.
+const GATHER: Duration = Duration::from_millis(2);
 /// After a write that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A failure that lasts is said so often.
@@ -246,10 +249,11 @@ fn run(shared: &Shared, outputs: Vec<Output>) {
         let ends = shared.ends.load(Ordering::Acquire);
         let reopens = shared.reopens.swap(false, Ordering::AcqRel);
         shared.is_due.store(false, Ordering::Release);
-        let mut next: Option<Instant> = None;
+        let (mut next, mut has_written): (Option<Instant>, bool) = (None, false);
         for (index, writing) in writings.iter_mut().enumerate() {
             let (sink, settings) = (&shared.sinks[index], &shared.settings[index]);
-            let due = writing.step(sink, settings, ends || reopens);
+            let (due, wrote) = writing.step(sink, settings, ends || reopens);
+            has_written |= wrote;
             next = next.into_iter().chain(due).min();
             if reopens {
                 writing.reopen();
@@ -257,6 +261,12 @@ fn run(shared: &Shared, outputs: Vec<Output>) {
         }
         if ends {
             return;
+        }
+        if has_written {
+            // Meanwhile nobody wakes this thread but to reopen or to end.
+            shared.is_due.store(true, Ordering::Release);
+            thread::park_timeout(GATHER);
+            continue;
         }
         if shared.is_due.load(Ordering::Acquire) {
             continue;
@@ -269,23 +279,23 @@ fn run(shared: &Shared, outputs: Vec<Output>) {
 }
 
 impl Writing {
-    /// Writes what is due, all of it where `flushes`. When to come again.
+    /// Writes what is due, all of it where `flushes`. When to come again, and whether something was written.
     fn step(
         &mut self,
         sink: &Mutex<Waiting>,
         settings: &SinkSettings,
         flushes: bool,
-    ) -> Option<Instant> {
+    ) -> (Option<Instant>, bool) {
         let now = Instant::now();
         if let Some(retry_at) = self.retry_at.filter(|at| *at > now && !flushes) {
-            return Some(retry_at);
+            return (Some(retry_at), false);
         }
         let mut lost = 0;
         if self.taken.bytes.is_empty() && !self.output.has_rest() {
             let mut waiting = lock(sink);
             let due = waiting.is_due_at(settings, now);
             if !flushes && due.is_none_or(|due| due > now) {
-                return due;
+                return (due, false);
             }
             lost = std::mem::take(&mut waiting.lost);
             std::mem::swap(&mut *waiting, &mut self.taken);
@@ -300,7 +310,7 @@ impl Writing {
                 self.taken.lines.clear();
                 self.taken.since = None;
                 self.retry_at = None;
-                lock(sink).is_due_at(settings, now)
+                (lock(sink).is_due_at(settings, now), true)
             }
             Err(error) => {
                 if self.said_at.is_none_or(|said| now - said >= SAY_EVERY) {
@@ -308,7 +318,7 @@ impl Writing {
                     self.said_at = Some(now);
                 }
                 self.retry_at = Some(now + RETRY_AFTER);
-                self.retry_at
+                (self.retry_at, false)
             }
         }
     }
