@@ -15,12 +15,13 @@ use crate::proxy::deliver::deliver;
 use crate::proxy::error::RequestError;
 use crate::proxy::guards::limits::{self, Phase};
 use crate::proxy::guards::{self, Asked};
+use crate::proxy::inside::Inside;
 use crate::proxy::nginx_pages::PageStyle;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
 use crate::proxy::settings::{FieldNames, Require, Route, Target as Destination};
 use crate::proxy::shared::{ServerFacts, Shared};
-use crate::proxy::turns::{Follow, Inside, TURNS_MAX, Turns};
+use crate::proxy::turns::{Follow, TURNS_MAX, Turns};
 use crate::proxy::{
     access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
     nginx_pages, own_sessions, pacing, passed, real_ip, request_body, respond, route, sticky,

@@ -1,5 +1,6 @@
 //! What a route says of files, checked.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::files::conditions::ModifiedSince;
@@ -110,5 +111,33 @@ pub struct OwnRedirects {
 impl Default for OwnRedirects {
     fn default() -> Self {
         Self { absolute: true, with_port: true, server_name: false }
+    }
+}
+
+impl FileSettings {
+    /// The media type of a file.
+    pub fn type_of(&self, path: &[u8]) -> &str {
+        self.types.of(path).unwrap_or(&self.default_type)
+    }
+
+    /// The same with what texts are written in.
+    pub fn with_charset<'a>(&self, media_type: &'a str) -> Cow<'a, str> {
+        with_charset(self.charset.as_ref(), media_type)
+    }
+}
+
+impl OwnTexts {
+    /// The type of what is said for a path.
+    pub fn type_of(&self, path: &[u8]) -> Cow<'_, str> {
+        with_charset(self.charset.as_ref(), self.types.of(path).unwrap_or(&self.default_type))
+    }
+}
+
+fn with_charset<'a>(charset: Option<&Charset>, media_type: &'a str) -> Cow<'a, str> {
+    match charset {
+        Some(charset) if charset.types.iter().any(|text| text.eq_ignore_ascii_case(media_type)) => {
+            Cow::Owned(format!("{media_type}; charset={}", charset.name))
+        }
+        _ => Cow::Borrowed(media_type),
     }
 }

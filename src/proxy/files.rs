@@ -23,12 +23,12 @@ use crate::proxy::complaint::{About, Escaped};
 use crate::proxy::compressed;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
-use crate::proxy::file_settings::{Charset, FileSettings, GzipStatic, Lies, OwnTexts};
+use crate::proxy::file_settings::{FileSettings, GzipStatic, Lies};
+use crate::proxy::inside::Inside;
 use crate::proxy::pages::{self, Instead};
 use crate::proxy::response::{Body, Response};
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
-use crate::proxy::turns::Inside;
 use crate::proxy::{document_root, own_redirect, returned};
 use crate::telemetry::error_log::Severity;
 use crate::wire::fields::{Fields, Unwritable};
@@ -333,32 +333,6 @@ impl Asked<'_> {
             return Err(RequestError::Internal);
         };
         Ok(Response { head, body: Body::File(Box::new(FileBody::new(file, pieces, room))) })
-    }
-}
-
-impl FileSettings {
-    fn type_of(&self, path: &[u8]) -> &str {
-        self.types.of(path).unwrap_or(&self.default_type)
-    }
-
-    fn with_charset<'a>(&self, media_type: &'a str) -> Cow<'a, str> {
-        with_charset(self.charset.as_ref(), media_type)
-    }
-}
-
-impl OwnTexts {
-    /// The type of what is said for a path.
-    pub fn type_of(&self, path: &[u8]) -> Cow<'_, str> {
-        with_charset(self.charset.as_ref(), self.types.of(path).unwrap_or(&self.default_type))
-    }
-}
-
-fn with_charset<'a>(charset: Option<&Charset>, media_type: &'a str) -> Cow<'a, str> {
-    match charset {
-        Some(charset) if charset.types.iter().any(|text| text.eq_ignore_ascii_case(media_type)) => {
-            Cow::Owned(format!("{media_type}; charset={}", charset.name))
-        }
-        _ => Cow::Borrowed(media_type),
     }
 }
 

@@ -28,6 +28,7 @@ mod finish;
 mod forward;
 pub mod gate;
 pub mod guards;
+mod inside;
 mod join;
 mod lease;
 pub mod limit;

@@ -6,9 +6,9 @@ use http::StatusCode;
 use crate::downstream::Reply;
 use crate::downstream::refused::outside;
 use crate::proxy::error::RequestError;
+use crate::proxy::inside::Inside;
 use crate::proxy::own_sessions::Json;
 use crate::proxy::returned::Returned;
-use crate::proxy::turns::Inside;
 use crate::wire::fields::{Fields, Unwritable};
 
 /// What the proxy answers in a worker's place.

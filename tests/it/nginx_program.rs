@@ -120,11 +120,17 @@ fn logs_are_opened_anew() {
     prefix.wait("new files", || {
         prefix.path("access.log").exists() && prefix.path("error.log").exists()
     });
-    prefix.get("/");
-    prefix.wait("second line", || prefix.read("access.log").lines().count() == 1);
+    // The master makes them, as nginx's does; until the worker has heard too, lines go where they went.
+    let mut asked = 1;
+    prefix.wait("line in the new file", || {
+        prefix.get("/");
+        asked += 1;
+        !prefix.read("access.log").is_empty()
+    });
     process.signal("QUIT");
     process.wait_exit();
-    assert_eq!(prefix.read("access.old").lines().count(), 1);
+    let lines = |name| prefix.read(name).lines().count();
+    assert_eq!(lines("access.old") + lines("access.log"), asked, "no line is lost");
 }
 
 #[test]

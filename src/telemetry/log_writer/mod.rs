@@ -248,7 +248,8 @@ fn run(shared: &Shared, outputs: Vec<Output>) {
     loop {
         let ends = shared.ends.load(Ordering::Acquire);
         let reopens = shared.reopens.swap(false, Ordering::AcqRel);
-        shared.is_due.store(false, Ordering::Release);
+        // Swapped, not stored: whoever found it set has left a line that is seen below.
+        shared.is_due.swap(false, Ordering::AcqRel);
         let (mut next, mut has_written): (Option<Instant>, bool) = (None, false);
         for (index, writing) in writings.iter_mut().enumerate() {
             let (sink, settings) = (&shared.sinks[index], &shared.settings[index]);
