@@ -21,7 +21,7 @@ class Cluster(Topology):
             server.child.command += [
                 "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
                 "--cluster-node-timeout", str(NODE_TIMEOUT_MS),
-                # As docs/operations.md recommends.
+                # As docs/operations/redis.md recommends.
                 "--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no",
                 "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
             ]

@@ -41,7 +41,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One row of the table. What may go wrong is said here, and in docs/operations.md why."""
+    """One row of the table. What may go wrong is said here, and in docs/operations/outages.md why."""
 
     fault: str
     topology: Callable

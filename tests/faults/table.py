@@ -1,4 +1,4 @@
-"""The table of docs/operations.md: one row for each scenario, between two markers."""
+"""The table of docs/operations/outages.md: one row for each scenario, between two markers."""
 
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 HEADER = """\

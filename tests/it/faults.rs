@@ -23,7 +23,8 @@ fn the_checker_of_histories_tells_good_from_bad() {
 #[test]
 fn the_table_of_faults_has_a_row_for_each() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let document = std::fs::read_to_string(root.join("docs/operations.md")).expect("it is there");
+    let document =
+        std::fs::read_to_string(root.join("docs/operations/outages.md")).expect("it is there");
     let (_, rest) = document.split_once("<!-- faults: begin -->").expect("a marker");
     let (table, _) = rest.split_once("<!-- faults: end -->").expect("a marker");
     let name = |row: &str| {

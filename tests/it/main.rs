@@ -20,6 +20,7 @@ mod cookie_readers;
 mod cross_site;
 mod crowded;
 mod differential;
+mod documents;
 mod double_click;
 mod error_lines;
 mod examples;

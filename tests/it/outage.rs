@@ -286,7 +286,7 @@ async fn a_restarted_proxy_keeps_the_sessions_of_its_state_directory() {
     assert_eq!(whoami(first).await, None);
 }
 
-/// docs/operations.md, "The way to the store".
+/// docs/operations/redis.md, "The way to the store".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_of_the_store_that_changes_costs_no_session_and_no_restart() {
     let (app, redis) = (App::egg(), Redis::start());

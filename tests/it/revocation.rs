@@ -144,9 +144,9 @@ async fn revoking_a_user_ends_her_sessions_and_no_others() {
     assert_eq!(metric(&stage.nodes[0], series).await, Some(1));
 }
 
-/// The line for `ACL SETUSER` on a server in docs/operations.md, from the keys on.
+/// The line for `ACL SETUSER` on a server in docs/operations/redis.md, from the keys on.
 fn documented_rules() -> Vec<String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/redis.md");
     let text = std::fs::read_to_string(path).expect("the documentation is there");
     let line = "ACL SETUSER cloakroom on >… resetkeys ";
     let rules = text.split(line).find(|rules| rules.starts_with("~")).expect("the line");

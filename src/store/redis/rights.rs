@@ -170,14 +170,15 @@ mod tests {
 
     #[test]
     fn the_documentation_has_the_lines() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations/redis.md");
         let text = std::fs::read_to_string(path).expect("the documentation is there");
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for line in [
             format!("ACL SETUSER cloakroom on >… {}", rules("cloakroom")),
             format!("ACL SETUSER cloakroom on >… {}", SENTINEL_RULES.join(" ")),
         ] {
-            assert!(text.contains(&line), "docs/operations.md lacks: {line}");
+            assert!(text.contains(&line), "docs/operations/redis.md lacks: {line}");
         }
     }
 
