@@ -19,14 +19,12 @@ use crate::proxy::modes::Guarded;
 use crate::proxy::open_streams::Watched;
 use crate::proxy::pacing::Pacer;
 use crate::proxy::pass::Pass;
-use crate::proxy::passed::PassedTo;
 use crate::proxy::request_body::WholeBody;
 use crate::proxy::route::query;
-use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
+use crate::proxy::target::{Came, Target};
 use crate::proxy::tried::AllTried;
 use crate::rewrite::Uri;
-use crate::routing::target::RequestTarget;
 use crate::session::binding::Bearer;
 use crate::session::event::{Event, NotMade};
 use crate::session::exchange::{Bond, Presented};
@@ -120,37 +118,6 @@ pub struct Context {
     request_id: OnceLock<[u8; 16]>,
     session_event: OnceLock<&'static str>,
     _in_flight: InFlight,
-}
-
-/// Where a request goes.
-pub struct Target {
-    pub client: Client,
-    /// Lower-case, without port.
-    pub host: String,
-    /// The server, by its index.
-    pub server: usize,
-    pub requested: RequestTarget,
-    /// What workers are asked for, where the route says something else.
-    pub sent: Option<Box<[u8]>>,
-    /// Where a text with variables leads.
-    pub passed: Option<Box<PassedTo>>,
-    /// A file was found below the directory that an alias of a pattern is: the path counts from there.
-    pub is_below: bool,
-    pub route: Arc<Route>,
-}
-
-/// What a client asked for.
-#[derive(Clone)]
-pub struct Came {
-    pub method: Method,
-    pub target: Vec<u8>,
-}
-
-impl Target {
-    /// What workers are asked for.
-    pub fn for_worker<'a>(&'a self, came: &'a [u8]) -> &'a [u8] {
-        self.sent.as_deref().unwrap_or_else(|| self.requested.forwarded(came))
-    }
 }
 
 /// A request under a session policy, as it was admitted.

@@ -13,6 +13,7 @@ use crate::proxy::shared::Shared;
 use crate::proxy::{added, pacing, relay, send_file};
 use crate::upstream::verdict::{Failure, Phase};
 use crate::wire::fields::Fields;
+use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
 
 /// Delivers an answer.
@@ -45,39 +46,24 @@ async fn send(
     ctx: &mut Context,
     patience: Patience<'_>,
 ) -> Result<(), Failure> {
-    let (announce, has_body) = match (outlet.is_coded(), response.framing(&request.method)) {
-        (true, (_, true)) => (Announce::Chunked, true),
-        (true, (_, false)) => (Announce::Nothing, false),
-        (false, framing) => framing,
-    };
+    let Framing { announce, has_body, has_trailers } = framing(request, outlet, &response, ctx);
     let Response { mut head, body } = response;
-    let has_trailers = has_body && added::has_trailers(request, ctx, head.status);
-    let announce = match announce {
-        // Over HTTP/1 trailers stand behind chunks alone.
-        Announce::Length(_) if has_trailers && request.protocol == Protocol::Http11 => {
-            Announce::Chunked
-        }
-        announce => announce,
-    };
     let behind = Behind { shared, request, has_trailers };
     match body {
         Body::Whole(body) | Body::Page(body) => {
             client.leave_body();
-            client.begin(&mut head, announce, has_body).map_err(gone)?;
-            ctx.sent = Some((head, announce));
+            begin(client, ctx, head, announce, has_body)?;
             let body = if has_body { &body[..] } else { &[] };
             send_whole(client, outlet, body, ctx, patience.send, behind).await
         }
         Body::NotSent(_) => {
             client.leave_body();
-            client.begin(&mut head, announce, has_body).map_err(gone)?;
-            ctx.sent = Some((head, announce));
+            begin(client, ctx, head, announce, has_body)?;
             send_whole(client, outlet, &[], ctx, patience.send, behind).await
         }
         Body::File(mut body) => {
             client.leave_body();
-            client.begin(&mut head, announce, has_body).map_err(gone)?;
-            ctx.sent = Some((head, announce));
+            begin(client, ctx, head, announce, has_body)?;
             send_file::run(client, outlet, &mut body, ctx, patience.send, behind).await
         }
         Body::Worker(mut body) => {
@@ -88,8 +74,7 @@ async fn send(
             if ctx.has_whole_body {
                 client.leave_body();
             }
-            client.begin(&mut head, announce, has_body).map_err(gone)?;
-            ctx.sent = Some((head, announce));
+            begin(client, ctx, head, announce, has_body)?;
             let relayed =
                 relay::run(client, outlet, &mut body, ctx, has_body, patience, behind).await;
             ctx.tried.has_length(body.received());
@@ -104,6 +89,43 @@ async fn send(
             Ok(())
         }
     }
+}
+
+/// How a body is sent, and what comes behind it.
+struct Framing {
+    announce: Announce,
+    has_body: bool,
+    has_trailers: bool,
+}
+
+fn framing(request: &Request, outlet: &Outlet, response: &Response, ctx: &Context) -> Framing {
+    let (announce, has_body) = match (outlet.is_coded(), response.framing(&request.method)) {
+        (true, (_, true)) => (Announce::Chunked, true),
+        (true, (_, false)) => (Announce::Nothing, false),
+        (false, framing) => framing,
+    };
+    let has_trailers = has_body && added::has_trailers(request, ctx, response.head.status);
+    let announce = match announce {
+        // Over HTTP/1 trailers stand behind chunks alone.
+        Announce::Length(_) if has_trailers && request.protocol == Protocol::Http11 => {
+            Announce::Chunked
+        }
+        announce => announce,
+    };
+    Framing { announce, has_body, has_trailers }
+}
+
+/// Begins the answer.
+fn begin(
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    mut head: ResponseHead,
+    announce: Announce,
+    has_body: bool,
+) -> Result<(), Failure> {
+    client.begin(&mut head, announce, has_body).map_err(gone)?;
+    ctx.sent = Some((head, announce));
+    Ok(())
 }
 
 /// What follows a body.

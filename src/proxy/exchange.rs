@@ -1,190 +1,34 @@
-//! One exchange: from a request to its answer, and to the line that says what became of it.
+//! The way of a request to its answer, one turn after the other.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::StatusCode;
-
-use crate::downstream::refused::Refusal;
-use crate::downstream::{Client, HeadLimits, Refused, Reply, Request, Service};
-use crate::listen::Info;
-use crate::proxy::asking::Patience;
+use crate::downstream::{Client, Request};
 use crate::proxy::complaint::About;
 use crate::proxy::context::Context;
-use crate::proxy::deliver::deliver;
 use crate::proxy::error::RequestError;
+use crate::proxy::file_settings::FileSettings;
 use crate::proxy::guards::limits::{self, Phase};
 use crate::proxy::guards::{self, Asked};
 use crate::proxy::inside::Inside;
-use crate::proxy::nginx_pages::PageStyle;
-use crate::proxy::pages::{self, Instead};
+use crate::proxy::pages::Instead;
 use crate::proxy::response::{Body, Response};
-use crate::proxy::settings::{FieldNames, Require, Route, Target as Destination};
-use crate::proxy::shared::{ServerFacts, Shared};
+use crate::proxy::service::Proxy;
+use crate::proxy::settings::{Require, Route, Target as Destination};
+use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, TURNS_MAX, Turns};
 use crate::proxy::{
-    access, added, answer_beginning, compressed, endpoint, files, finish, forward, join,
-    nginx_pages, own_sessions, pacing, passed, real_ip, request_body, respond, route, sticky,
-    try_files, worker, worker_answer,
+    access, answer_beginning, files, finish, forward, join, own_sessions, pacing, passed, real_ip,
+    request_body, respond, route, sticky, try_files, worker, worker_answer,
 };
+use crate::session::policy::Policy;
 use crate::telemetry::error_log::Severity;
 use crate::telemetry::labels::RouteKind;
-use crate::upstream::way::Pool;
-use crate::wire::fields::Fields;
-use crate::wire::name::Name;
-
-/// What one worker runtime serves requests with.
-#[derive(Clone)]
-pub struct Proxy {
-    pub shared: Arc<Shared>,
-    pub pool: Arc<Pool>,
-    /// Without a byte of an answer taken by the client (nginx `send_timeout`).
-    pub send_timeout: Duration,
-    /// Without a byte of a request's body (nginx `client_body_timeout`).
-    pub body_timeout: Duration,
-}
-
-impl Service for Proxy {
-    async fn serve(&self, mut request: Request, mut client: Client<'_>) {
-        believed_fields(&self.shared, &mut request, client.info());
-        let mut ctx = Context::new(&self.shared, client.info().clone(), request.begun);
-        let mut turns = Turns::default();
-        let mut response = match respond(self, &request, &mut client, &mut ctx, &mut turns).await {
-            Ok(response) => Some(response),
-            Err(instead) => self.instead(instead, &mut client, &mut ctx),
-        };
-        if let Some(response) = &mut response {
-            turns.finish(response);
-            ctx.pay(&mut response.head.fields);
-            added::run(&self.shared, &request, &client, &mut ctx, response);
-            let route = ctx.target.as_ref().map(|target| &target.route);
-            if let Some(keepalive) = route.and_then(|route| route.keepalive.as_deref()) {
-                client.keep(keepalive, keepalive.keeps(&ctx.connection, &request));
-            }
-            if let Some(delivery) = route.and_then(|route| route.delivery.as_ref()) {
-                client.deliver_by(delivery);
-            }
-            if let Some(style) = self.page_style(&ctx) {
-                nginx_pages::dress(style, &request, response, &ctx);
-            }
-        }
-        let delivered = match response {
-            Some(mut response) => {
-                let mut outlet = compressed::outlet(&self.shared, &request, &mut response, &ctx);
-                pacing::begin(&self.shared, &request, &client, &mut ctx);
-                let patience = self.patience(&ctx);
-                let outlet = &mut outlet;
-                deliver(&self.shared, &request, &mut client, outlet, response, &mut ctx, patience)
-                    .await
-            }
-            None => {
-                client.abort();
-                Ok(())
-            }
-        };
-        finish::run(&self.shared, &request, &client, &mut ctx, delivered).await;
-    }
-
-    fn refuse(&self, info: &Info, refused: &Refused<'_>) -> Reply {
-        let status = refused.refusal.status();
-        let mut reply = pages::refusal(status);
-        let server = self.shared.refusing(info, refused.host());
-        if let Some(style) = server.and_then(|server| server.own.answers.pages) {
-            nginx_pages::refusal(style, status, &mut reply);
-        }
-        finish::refused(&self.shared, info, refused, &reply);
-        reply
-    }
-
-    fn has_page_for(&self, info: &Info, refused: &Refused<'_>) -> bool {
-        let server = self.shared.refusing(info, refused.host());
-        let page =
-            |server: &ServerFacts| server.own.error_pages.find(refused.refusal.status()).is_some();
-        matches!(refused.refusal, Refusal::Flaw(_)) && server.is_some_and(page)
-    }
-
-    fn head_limits(&self, info: &Info, host: Option<&[u8]>) -> HeadLimits {
-        let first =
-            self.shared.servers.first().map_or_else(HeadLimits::default, |it| it.head_limits);
-        if !first.varies {
-            return first;
-        }
-        self.shared.refusing(info, host).map_or(first, |server| server.head_limits)
-    }
-}
-
-/// Drops the fields whose names the server does not believe. Up to the host's own, that is the
-/// listener's server, as in nginx.
-fn believed_fields(shared: &Shared, request: &mut Request, info: &Info) {
-    let before = shared.refusing(info, None).map(|server| server.field_names).unwrap_or_default();
-    if !shared.field_names_vary {
-        if before != FieldNames::Tokens {
-            request.keep_fields(|field| before.takes(field.name));
-        }
-        return;
-    }
-    let named = shared.refusing(info, request.authority());
-    let behind = named.map_or(before, |server| server.field_names);
-    let mut names = before;
-    request.keep_fields(|field| {
-        if field.known == Name::Host {
-            names = behind;
-        }
-        names.takes(field.name)
-    });
-}
-
-impl Proxy {
-    /// How long whom is waited for, and what is held meanwhile.
-    pub fn patience(&self, ctx: &Context) -> Patience<'_> {
-        let route = ctx.target.as_ref().map(|target| &target.route);
-        let delivery = route.and_then(|route| route.delivery.as_deref());
-        Patience {
-            worker: endpoint::timeouts(&self.shared, ctx),
-            send: delivery.and_then(|delivery| delivery.send_timeout).unwrap_or(self.send_timeout),
-            body: self.body_timeout,
-            buffers: &self.shared.buffers,
-        }
-    }
-
-    /// As whom answers are given.
-    fn page_style(&self, ctx: &Context) -> Option<PageStyle> {
-        match &ctx.target {
-            Some(target) => target.route.answers.pages,
-            None => {
-                let named = ctx.server.and_then(|server| self.shared.servers.get(server));
-                let default = || self.shared.default_server(ctx.connection.listener());
-                named.or_else(default)?.own.answers.pages
-            }
-        }
-    }
-
-    /// What is answered in a worker's place; nothing where nobody is there to read it.
-    fn instead(
-        &self,
-        instead: Instead,
-        client: &mut Client<'_>,
-        ctx: &mut Context,
-    ) -> Option<Response> {
-        endpoint::finished(ctx);
-        if let Instead::Error(error) = instead {
-            ctx.error = Some(error);
-        }
-        let reply = instead.reply().unwrap_or_else(|_| pages::error(RequestError::Internal))?;
-        if ends_connection(reply.status) {
-            client.keep_no_longer();
-        }
-        Some(reply.into())
-    }
-}
-
-/// After which errors no connection is kept: what follows on it may not be what it seems.
-fn ends_connection(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 408 | 413 | 414 | 431 | 494 | 500 | 501 | 502 | 504)
-}
 
 /// The way of a request, one turn after the other.
-async fn respond(
+///
+/// # Errors
+/// What is answered in a worker's place.
+pub async fn respond(
     proxy: &Proxy,
     request: &Request,
     client: &mut Client<'_>,
@@ -211,44 +55,6 @@ async fn respond(
     }
 }
 
-/// What came of a request that was made for another one.
-pub struct SubAnswer {
-    pub status: StatusCode,
-    pub fields: Fields,
-}
-
-/// The way of a request that is made for another one, and has no body; nor has its answer. What is to be
-/// remembered of it is noted by `note` before its worker is forgotten.
-///
-/// # Errors
-/// There is no answer.
-pub async fn subrequest<'c>(
-    proxy: &Proxy,
-    request: &Request,
-    client: &mut Client<'c>,
-    ctx: &mut Context,
-    note: impl FnOnce(&Request, &mut Client<'c>, &mut Context),
-) -> Result<SubAnswer, RequestError> {
-    let mut turns = Turns::of_subrequest();
-    let answered = match respond(proxy, request, client, ctx, &mut turns).await {
-        Ok(mut response) => {
-            turns.finish(&mut response);
-            let answer = SubAnswer { status: response.head.status, fields: response.head.fields };
-            if let Body::Worker(body) = response.body {
-                body.discard().await;
-            }
-            Some(answer)
-        }
-        Err(instead) => {
-            let reply = instead.reply().unwrap_or_else(|_| pages::error(RequestError::Internal));
-            reply.map(|reply| SubAnswer { status: reply.status, fields: reply.fields })
-        }
-    };
-    note(request, client, ctx);
-    finish::end_turn(&proxy.shared, request, ctx).await;
-    answered.ok_or(RequestError::Internal)
-}
-
 /// One turn: ARCHITECTURE.md has the picture.
 async fn turn(
     proxy: &Proxy,
@@ -263,20 +69,7 @@ async fn turn(
         false => route::inside(shared, request, client, ctx, turns)?,
     }
     let route = ctx.target.as_ref().ok_or(RequestError::Internal)?.route.clone();
-    access::check(shared, request, ctx, &route)?;
-    if let Some(client) = real_ip::find(route.origins.real_ip.as_ref(), request, ctx)
-        && let Some(target) = &mut ctx.target
-    {
-        target.client = client;
-    }
-    if let Some(limits) = &route.limits {
-        let mut asked = Asked { proxy, shared, request, client, ctx };
-        Box::pin(limits::check(&mut asked, limits, Phase::BeforeSession)).await?;
-    }
-    if !route.guards.is_empty() && !turns.is_subrequest() {
-        let mut asked = Asked { proxy, shared, request, client, ctx };
-        Box::pin(guards::check(&mut asked, &route)).await?;
-    }
+    let_in(proxy, request, client, ctx, &route, turns).await?;
     if forward::ends_here(request)? {
         return Err(Instead::Options);
     }
@@ -294,46 +87,118 @@ async fn turn(
         Box::pin(request_body::read(proxy, request, client, ctx)).await?;
     }
     match (&route.target, &route.session) {
-        (Destination::Files(settings), policy) => {
-            ctx.kind = RouteKind::Files;
-            if let Some(policy) = policy {
-                join::run(shared, request, ctx, &route, policy).await?;
-                by_session(proxy, request, client, ctx, &route).await?;
-            }
-            // In a box: every request has to make room for what is awaited here.
-            if tries_later {
-                try_files::run(shared, request, client, ctx, &route)?;
-            }
-            let for_error = turns.is_for_error();
-            let answer = files::answer(shared, request, client, ctx, (&route, settings), for_error);
-            let mut response = Box::pin(answer).await?;
-            respond::filter(shared, request, &mut response.head, ctx).await?;
-            // Its session is settled; how long the file takes holds nobody up.
-            ctx.end_turn();
-            return Ok(response);
-        }
-        (Destination::OwnSessions, None) | (Destination::Nothing, _) => {
+        (Destination::Nothing, _) | (Destination::OwnSessions, None) => {
             return Err(RequestError::NoRoute.into());
         }
         (Destination::OwnSessions, Some(policy)) => {
-            ctx.kind = RouteKind::Session;
-            let asked = own_sessions::read(request, ctx).map_err(Instead::Json)?;
-            join::run(shared, request, ctx, &route, policy).await?;
-            return Err(Instead::Json(own_sessions::answer(shared, ctx, policy, &asked).await));
+            return Err(from_own_sessions(proxy, request, ctx, &route, policy).await?);
         }
-        (Destination::Upstream(_) | Destination::Passed(_), None) => {
+        (Destination::Files(_), _) => ctx.kind = RouteKind::Files,
+        (_, None) => {
             ctx.kind = RouteKind::Plain;
             join::without_session(shared, request, ctx);
         }
-        (Destination::Upstream(_) | Destination::Passed(_), Some(policy)) => {
-            ctx.kind = RouteKind::Session;
-            join::run(shared, request, ctx, &route, policy).await?;
-            by_session(proxy, request, client, ctx, &route).await?;
-            if tries_later {
-                try_files::run(shared, request, client, ctx, &route)?;
-            }
-        }
+        (_, Some(_)) => ctx.kind = RouteKind::Session,
     }
+    if let Some(policy) = &route.session {
+        join::run(shared, request, ctx, &route, policy).await?;
+        by_session(proxy, request, client, ctx, &route).await?;
+    }
+    if tries_later {
+        try_files::run(shared, request, client, ctx, &route)?;
+    }
+    match &route.target {
+        Destination::Files(settings) => {
+            // In a box: every request has to make room for what is awaited here.
+            Box::pin(from_files(shared, request, client, ctx, (&route, settings), turns)).await
+        }
+        _ => from_worker(proxy, request, client, ctx, &route, turns).await,
+    }
+}
+
+/// Asks whoever may keep a request out before anything of its session is known.
+async fn let_in(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    route: &Route,
+    turns: &Turns,
+) -> Result<(), Instead> {
+    let shared = &proxy.shared;
+    access::check(shared, request, ctx, route)?;
+    if let Some(client) = real_ip::find(route.origins.real_ip.as_ref(), request, ctx)
+        && let Some(target) = &mut ctx.target
+    {
+        target.client = client;
+    }
+    if let Some(limits) = &route.limits {
+        let mut asked = Asked { proxy, shared, request, client, ctx };
+        Box::pin(limits::check(&mut asked, limits, Phase::BeforeSession)).await?;
+    }
+    if !route.guards.is_empty() && !turns.is_subrequest() {
+        let mut asked = Asked { proxy, shared, request, client, ctx };
+        Box::pin(guards::check(&mut asked, route)).await?;
+    }
+    Ok(())
+}
+
+/// Asks the limits that go by the session.
+async fn by_session(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    route: &Route,
+) -> Result<(), Instead> {
+    let Some(limits) = route.limits.as_ref().filter(|limits| limits.by_session) else {
+        return Ok(());
+    };
+    let mut asked = Asked { proxy, shared: &proxy.shared, request, client, ctx };
+    Box::pin(limits::check(&mut asked, limits, Phase::BySession)).await
+}
+
+/// What users are told of their own sessions.
+async fn from_own_sessions(
+    proxy: &Proxy,
+    request: &Request,
+    ctx: &mut Context,
+    route: &Route,
+    policy: &Arc<Policy>,
+) -> Result<Instead, Instead> {
+    ctx.kind = RouteKind::Session;
+    let asked = own_sessions::read(request, ctx).map_err(Instead::Json)?;
+    join::run(&proxy.shared, request, ctx, route, policy).await?;
+    Ok(Instead::Json(own_sessions::answer(&proxy.shared, ctx, policy, &asked).await))
+}
+
+/// A file.
+async fn from_files(
+    shared: &Arc<Shared>,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    of: (&Route, &Arc<FileSettings>),
+    turns: &Turns,
+) -> Result<Response, Instead> {
+    let mut response =
+        files::answer(shared, request, client, ctx, of, turns.is_for_error()).await?;
+    respond::filter(shared, request, &mut response.head, ctx).await?;
+    // Its session is settled; how long the file takes holds nobody up.
+    ctx.end_turn();
+    Ok(response)
+}
+
+/// The answer of a worker, or what it says that shall be answered.
+async fn from_worker(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    route: &Route,
+    turns: &Turns,
+) -> Result<Response, Instead> {
+    let shared = &proxy.shared;
     if let Destination::Passed(url) = &route.target {
         // In a box: few requests are passed on so.
         Box::pin(passed::resolve(shared, request, client, ctx, url)).await?;
@@ -357,21 +222,6 @@ async fn turn(
             Err(instead_of_worker(shared, response, leads?).await)
         }
     }
-}
-
-/// Asks the limits that go by the session.
-async fn by_session(
-    proxy: &Proxy,
-    request: &Request,
-    client: &mut Client<'_>,
-    ctx: &mut Context,
-    route: &Route,
-) -> Result<(), Instead> {
-    let Some(limits) = route.limits.as_ref().filter(|limits| limits.by_session) else {
-        return Ok(());
-    };
-    let mut asked = Asked { proxy, shared: &proxy.shared, request, client, ctx };
-    Box::pin(limits::check(&mut asked, limits, Phase::BySession)).await
 }
 
 /// Another route answers in a worker's place: its own answer ends here.

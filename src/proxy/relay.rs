@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::downstream::{Client, ClientFailure, Incoming};
 use crate::proxy::answering::Answering;
@@ -66,27 +66,13 @@ pub async fn run(
         let now_waits_for = Some((waiting, relay.steps, body.upload.steps()));
         if waited_for != now_waits_for {
             waited_for = now_waits_for;
-            let allowed = match waiting {
-                Waiting::Client | Waiting::Pace => patience.send,
-                // A worker may wait for all of the body before it goes on.
-                Waiting::Body => patience.worker.read.max(patience.body),
-                Waiting::Worker => patience.worker.read,
-            };
-            client.alarm().set(Instant::now() + allowed);
+            client.alarm().set(Instant::now() + waiting.allowed(patience));
         }
         let put_back = body.held();
         if let Some((peer, upload)) = body.way() {
             buffers::note(patience.buffers, ctx, client, (peer, upload), put_back);
         }
-        client.alarm().poll(cx).map(|()| {
-            Err(match waiting {
-                Waiting::Client | Waiting::Pace | Waiting::Body => Failure::ClientStalled,
-                Waiting::Worker => {
-                    body.suspect();
-                    Failure::TimedOut
-                }
-            })
-        })
+        client.alarm().poll(cx).map(|()| Err(waiting.in_vain(body)))
     })
     .await
 }
@@ -121,6 +107,29 @@ enum Waiting {
     /// For the rest of the client's body, and for the worker.
     Body,
     Worker,
+}
+
+impl Waiting {
+    /// How long.
+    fn allowed(self, patience: Patience<'_>) -> Duration {
+        match self {
+            Self::Client | Self::Pace => patience.send,
+            // A worker may wait for all of the body before it goes on.
+            Self::Body => patience.worker.read.max(patience.body),
+            Self::Worker => patience.worker.read,
+        }
+    }
+
+    /// Nothing came.
+    fn in_vain(self, body: &mut Answering) -> Failure {
+        match self {
+            Self::Client | Self::Pace | Self::Body => Failure::ClientStalled,
+            Self::Worker => {
+                body.suspect();
+                Failure::TimedOut
+            }
+        }
+    }
 }
 
 struct Relay {

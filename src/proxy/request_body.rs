@@ -18,7 +18,7 @@ use crate::proxy::buffers;
 use crate::proxy::complaint::About;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
-use crate::proxy::exchange::Proxy;
+use crate::proxy::service::Proxy;
 use crate::proxy::shared::Shared;
 use crate::proxy::spool::Spool;
 use crate::proxy::temp_files::{Kept, TempFiles};
@@ -119,9 +119,7 @@ pub async fn read(
     ctx: &mut Context,
 ) -> Result<(), RequestError> {
     let shared = &proxy.shared;
-    let Some(route) = ctx.target.as_ref().map(|target| target.route.clone()) else {
-        return Err(RequestError::Internal);
-    };
+    let route = ctx.target.as_ref().ok_or(RequestError::Internal)?.route.clone();
     let is_full = shared.buffers.is_full();
     client.let_grow(!is_full);
     let is_in_file_only = route.body.is_in_file_only();

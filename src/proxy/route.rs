@@ -10,12 +10,13 @@ use crate::downstream::{Client, Protocol, Request};
 use crate::headers::forwarded::{self, Connection};
 use crate::listen::info::Tls;
 use crate::proxy::complaint::About;
-use crate::proxy::context::{Context, Target};
+use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::pages::Instead;
 use crate::proxy::real_ip;
 use crate::proxy::settings::{Replaced, Route};
 use crate::proxy::shared::Shared;
+use crate::proxy::target::Target;
 use crate::proxy::turns::Turns;
 use crate::proxy::{certificate, own_redirect, rewriting};
 use crate::routing::host::Host;
@@ -98,12 +99,7 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
         };
         return Err(to_https(&request.method, name, port, requested.forwarded(came)));
     }
-    let tls = connection.tls();
-    let is_other = |tls: &Tls| {
-        let names = tls.names.as_ref().filter(|_| tls.server_name.is_some());
-        names.is_some_and(|names| !names.covers(host.as_str()))
-    };
-    if tls.is_some_and(is_other) {
+    if connection.tls().is_some_and(|tls| is_misdirected(tls, &host)) {
         return Err(RequestError::Misdirected.into());
     }
     let chosen = watched(|| shared.table.server(connection.listener(), &host));
@@ -126,6 +122,12 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
     let (sent, passed, is_below) = (None, None, false);
     ctx.target = Some(Target { client, host, server, requested, sent, passed, is_below, route });
     refused.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Whether the connection's certificate is none of the host's (RFC 9110, section 7.4).
+fn is_misdirected(tls: &Tls, host: &Host) -> bool {
+    let names = tls.names.as_ref().filter(|_| tls.server_name.is_some());
+    names.is_some_and(|names| !names.covers(host.as_str()))
 }
 
 /// Finds the route of a redirect inside, on the server that was asked.

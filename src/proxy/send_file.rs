@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use crate::downstream::Client;
@@ -28,35 +28,73 @@ pub async fn run(
     patience: Duration,
     behind: Behind<'_>,
 ) -> Result<(), Failure> {
-    let mut has_ended = false;
-    // Until the client says that it cannot be.
-    let mut is_sent_unread = !outlet.is_coded();
-    let mut moved: u64 = 0;
+    let is_sent_unread = !outlet.is_coded();
+    let mut sending = Sending { has_ended: false, is_sent_unread, moved: 0 };
     let mut moved_before = None;
     poll_fn(|cx| {
         if ctx.cut().is_some_and(|cut| cut.poll_cut(cx).is_ready()) {
             return Poll::Ready(Err(Failure::Cut));
         }
-        let until = moved + TURN_MAX;
-        while !has_ended {
-            if moved >= until {
+        if sending.go_on(cx, (client, outlet), body, ctx, behind)? == Waiting::ForItsTurn {
+            moved_before = None;
+            return Poll::Pending;
+        }
+        if sending.has_ended && outlet.poll_flush(cx, client)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if moved_before != Some(sending.moved) {
+            moved_before = Some(sending.moved);
+            client.alarm().set(Instant::now() + patience);
+        }
+        client.alarm().poll(cx).map(|()| Err(Failure::ClientStalled))
+    })
+    .await
+}
+
+/// How far a file is.
+struct Sending {
+    has_ended: bool,
+    /// Until the client says that it cannot be.
+    is_sent_unread: bool,
+    /// Bytes.
+    moved: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// Others go first, or more may go later (`limit_rate`).
+    ForItsTurn,
+    ForClientOrDisk,
+}
+
+impl Sending {
+    fn go_on(
+        &mut self,
+        cx: &mut Task<'_>,
+        (client, outlet): (&mut Client<'_>, &mut Outlet),
+        body: &mut FileBody,
+        ctx: &mut Context,
+        behind: Behind<'_>,
+    ) -> Result<Waiting, Failure> {
+        let until = self.moved + TURN_MAX;
+        while !self.has_ended {
+            if self.moved >= until {
                 cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return Ok(Waiting::ForItsTurn);
             }
             let Poll::Ready(room) = pacing::poll_room(cx, client, ctx) else {
-                moved_before = None;
                 let _ = outlet.poll_flush(cx, client)?;
-                return Poll::Pending;
+                return Ok(Waiting::ForItsTurn);
             };
-            if let Some((file, span)) = is_sent_unread.then(|| body.unread()).flatten() {
+            if let Some((file, span)) = self.is_sent_unread.then(|| body.unread()).flatten() {
                 let length = usize::try_from(span.len()).unwrap_or(usize::MAX).min(room);
                 match client.poll_send_file(cx, file, span.begin, length).map_err(gone)? {
                     Poll::Ready(Some(taken)) => {
                         body.sent_unread(taken).map_err(|error| broken(&error))?;
-                        moved += taken as u64;
+                        self.moved += taken as u64;
                         continue;
                     }
-                    Poll::Ready(None) => is_sent_unread = false,
+                    Poll::Ready(None) => self.is_sent_unread = false,
                     Poll::Pending => break,
                 }
             }
@@ -67,16 +105,16 @@ pub async fn run(
                     match outlet.poll_send(cx, client, piece)? {
                         Poll::Ready(taken) => {
                             body.consume(taken);
-                            moved += taken as u64;
+                            self.moved += taken as u64;
                         }
                         Poll::Pending => break,
                     }
                 }
                 Poll::Ready(Ok(false)) => {
                     behind.finish((client, outlet), ctx, None)?;
-                    has_ended = true;
+                    self.has_ended = true;
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                Poll::Ready(Err(error)) => return Err(broken(&error)),
                 Poll::Pending => {
                     // What was collected does not wait for a disk.
                     let _ = outlet.poll_flush(cx, client)?;
@@ -84,16 +122,8 @@ pub async fn run(
                 }
             }
         }
-        if has_ended && outlet.poll_flush(cx, client)?.is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        if moved_before != Some(moved) {
-            moved_before = Some(moved);
-            client.alarm().set(Instant::now() + patience);
-        }
-        client.alarm().poll(cx).map(|()| Err(Failure::ClientStalled))
-    })
-    .await
+        Ok(Waiting::ForClientOrDisk)
+    }
 }
 
 fn broken(error: &io::Error) -> Failure {

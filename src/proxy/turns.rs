@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 
 use crate::downstream::refused::outside;
 use crate::downstream::{BodyLength, Client, Request};
-use crate::proxy::context::{Came, Context};
+use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
 use crate::proxy::error_page::{ErrorPage, Place, Shown};
 use crate::proxy::inside::{Inside, To, accelerated};
@@ -13,7 +13,9 @@ use crate::proxy::pages::Instead;
 use crate::proxy::response::Response;
 use crate::proxy::settings::Route;
 use crate::proxy::shared::Shared;
+use crate::proxy::target::Came;
 use crate::wire::fields::Fields;
+use crate::wire::flaw::RequestFlaw;
 use crate::wire::name::Name;
 
 /// Redirects inside that one request may take (nginx's number).
@@ -199,33 +201,13 @@ impl Turns {
         for field in kept.iter() {
             let _ = self.kept.push(field.name, field.value);
         }
-        let next = match to {
-            To::Named(name) | To::Fallback(name) => {
-                self.named = Some(name);
-                // A body that a worker has taken is not there a second time.
-                let is_whole = is_whole(asked, client, ctx);
-                if !is_whole && !self.is_subrequest {
-                    client.leave_body();
-                }
-                asked.inside(asked.method.clone(), asked.target(), is_whole)
-            }
-            To::Path(target) => {
-                self.named = None;
-                asked.inside(asked.method.clone(), &target, true)
-            }
-            To::Target(target) => {
-                self.named = None;
-                // It goes along, as in nginx, unless it is what is wrong.
-                let is_bad =
-                    shown.is_some_and(|(error, _)| matches!(error.as_u16(), 400 | 408 | 413));
-                let with_body = !is_bad && is_whole(asked, client, ctx);
-                if !with_body && !self.is_subrequest {
-                    client.leave_body();
-                }
-                let method = if asked.method == Method::HEAD { Method::HEAD } else { Method::GET };
-                asked.inside(method, &target, with_body)
-            }
-        };
+        let next = self.request(
+            to,
+            shown.is_some_and(|(error, _)| is_of_request(error)),
+            asked,
+            client,
+            ctx,
+        );
         let mut next = next.map_err(|flaw| {
             tracing::error!(%flaw, "a redirect inside leads to no target");
             RequestError::Internal
@@ -246,6 +228,42 @@ impl Turns {
         }
         ctx.shown = self.status;
         Ok(next)
+    }
+
+    /// The request of the next turn.
+    fn request(
+        &mut self,
+        to: To,
+        is_bad: bool,
+        asked: &Request,
+        client: &mut Client<'_>,
+        ctx: &Context,
+    ) -> Result<Request, RequestFlaw> {
+        match to {
+            To::Named(name) | To::Fallback(name) => {
+                self.named = Some(name);
+                // A body that a worker has taken is not there a second time.
+                let is_whole = is_whole(asked, client, ctx);
+                if !is_whole && !self.is_subrequest {
+                    client.leave_body();
+                }
+                asked.inside(asked.method.clone(), asked.target(), is_whole)
+            }
+            To::Path(target) => {
+                self.named = None;
+                asked.inside(asked.method.clone(), &target, true)
+            }
+            To::Target(target) => {
+                self.named = None;
+                // It goes along, as in nginx, unless it is what is wrong.
+                let with_body = !is_bad && is_whole(asked, client, ctx);
+                if !with_body && !self.is_subrequest {
+                    client.leave_body();
+                }
+                let method = if asked.method == Method::HEAD { Method::HEAD } else { Method::GET };
+                asked.inside(method, &target, with_body)
+            }
+        }
     }
 
     /// Completes the answer of the last turn.
@@ -270,6 +288,11 @@ impl Turns {
             }
         }
     }
+}
+
+/// Whether an error says that the request, or its body, is what is wrong.
+fn is_of_request(error: StatusCode) -> bool {
+    matches!(error.as_u16(), 400 | 408 | 413)
 }
 
 /// Whether all of a request's body is still to be had.

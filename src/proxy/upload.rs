@@ -1,24 +1,21 @@
 //! The request's body of one exchange, on its way to a worker.
 
+mod kept;
+mod source;
+
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use self::kept::Kept;
+use self::source::Source;
 use crate::downstream::{BodyLength, Client, ClientFailure, Incoming};
 use crate::proxy::context::Context as Exchange;
 use crate::proxy::forward;
 use crate::proxy::peer::{Peer, Refused};
 use crate::proxy::request_body::WholeBody;
-use crate::proxy::spool::Spool;
 use crate::session::subject::body::Copied;
 use crate::wire::fields::Fields;
-
-/// Bytes of a body that are held for another try.
-const HELD_MAX: usize = 64 * 1024;
-
-/// Bytes of a body that variables may speak of; there is no value of a larger one (nginx
-/// `client_body_buffer_size`).
-const COPY_MAX: usize = 16 * 1024;
 
 /// A request's body on its way to a worker.
 #[derive(Debug)]
@@ -30,30 +27,12 @@ pub struct Upload {
     /// 0 for no limit.
     bytes_max: u64,
     sent: u64,
-    /// What was sent so far, where it may have to be sent again.
-    held: Option<Vec<u8>>,
+    kept: Kept,
     trailers: Option<Box<Fields>>,
     /// The worker does not take what there is.
     is_behind: bool,
-    /// What came so far, for variables.
-    copy: Option<Vec<u8>>,
     /// Counts what happened, so that whoever watches sees that something did.
     steps: u64,
-}
-
-/// Where it comes from.
-#[derive(Debug)]
-enum Source {
-    /// There is none; the client is not asked for one.
-    Nowhere,
-    /// The client, as it sends it.
-    Client,
-    /// The client has sent it, and it is where it was read.
-    InPlace,
-    /// The client has sent it.
-    Spooled(Box<Spool>),
-    /// It is one of our own.
-    Own(Vec<u8>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +45,17 @@ enum State {
     Over,
     /// The worker takes no more; it may have answered all the same.
     Refused,
+}
+
+impl State {
+    /// How an upload begins.
+    fn at(source: &Source) -> Self {
+        match source {
+            Source::Client => Self::Body,
+            Source::Spooled(_) => Self::Spooled,
+            Source::Nowhere | Source::InPlace | Source::Own(_) => Self::Flushing,
+        }
+    }
 }
 
 /// Why an upload ends early.
@@ -82,15 +72,14 @@ impl Upload {
     pub fn new(body: BodyLength, bytes_max: u64, may_repeat: bool) -> Self {
         let source = if body == BodyLength::Empty { Source::Nowhere } else { Source::Client };
         Self {
-            state: source.begins(),
+            state: State::at(&source),
             source,
             length: body.known(),
             bytes_max,
             sent: 0,
-            held: may_repeat.then(Vec::new),
+            kept: Kept::new(may_repeat),
             trailers: None,
             is_behind: false,
-            copy: None,
             steps: 0,
         }
     }
@@ -113,7 +102,7 @@ impl Upload {
 
     fn of(source: Source, length: u64) -> Self {
         let empty = Self::new(BodyLength::Empty, 0, true);
-        Self { state: source.begins(), source, length: Some(length), ..empty }
+        Self { state: State::at(&source), source, length: Some(length), ..empty }
     }
 
     /// The body, where another worker can have it.
@@ -135,14 +124,13 @@ impl Upload {
 
     /// Keeps a small body for variables.
     pub fn keep_copy(&mut self) {
-        self.copy = Some(Vec::new());
+        self.kept.keep_copy();
     }
 
     /// Tells variables what came so far, where that was kept.
     pub fn note_copy(&self, ctx: &mut Exchange) {
         if self.is_streamed() {
-            let copy = self.copy.as_deref().filter(|copy| !copy.is_empty());
-            ctx.request_body = copy.map(Bytes::copy_from_slice);
+            ctx.request_body = self.kept.copy().map(Bytes::copy_from_slice);
         }
     }
 
@@ -177,16 +165,12 @@ impl Upload {
 
     /// Whether all that was sent so far can be sent again.
     pub fn may_begin_again(&self) -> bool {
-        !self.is_streamed() || self.sent == 0 || self.held.is_some()
+        !self.is_streamed() || self.sent == 0 || self.kept.again().is_some()
     }
 
     /// Bytes that are held for another try.
     pub fn held(&self) -> usize {
-        match &self.source {
-            Source::Spooled(spool) => spool.held(),
-            Source::Own(body) => body.capacity(),
-            _ => self.held.as_ref().map_or(0, Vec::capacity),
-        }
+        self.source.held().unwrap_or_else(|| self.kept.held())
     }
 
     /// Begins again over another connection, with what was sent so far.
@@ -196,12 +180,12 @@ impl Upload {
         peer: &mut Peer,
         copied: Option<&mut Copied>,
     ) {
-        self.state = self.source.begins();
+        self.state = State::at(&self.source);
         let (beginning, is_all) = match &self.source {
             Source::InPlace => (client.whole_body().unwrap_or_default(), true),
             Source::Own(body) => (&body[..], true),
             Source::Nowhere => (&[][..], true),
-            Source::Client => (self.held.as_deref().unwrap_or_default(), false),
+            Source::Client => (self.kept.again().unwrap_or_default(), false),
             Source::Spooled(_) => {
                 self.sent = 0;
                 (&[][..], false)
@@ -249,49 +233,59 @@ impl Upload {
                         self.enter(State::Flushing);
                     }
                 }
-                State::Body => match client.poll_body(cx) {
-                    Poll::Ready(Ok(Incoming::Data(_))) => {
-                        let polled = self.poll_take(cx, client, peer, copied.as_deref_mut());
-                        self.is_behind = polled.is_pending();
-                        let taken = ready!(polled);
-                        self.steps += 1;
-                        self.sent += taken as u64;
-                        if self.bytes_max > 0 && self.sent > self.bytes_max {
-                            return Poll::Ready(Err(UploadFailure::TooLarge));
-                        }
-                    }
-                    // Whoever waits for more would take the next request for it.
-                    Poll::Ready(Ok(Incoming::End))
-                        if self.length.is_some_and(|n| n != self.sent) =>
-                    {
-                        return Poll::Ready(Err(UploadFailure::Client(ClientFailure::Gone)));
-                    }
-                    Poll::Ready(Ok(Incoming::End)) => {
-                        if let Some(copied) = copied.as_deref_mut() {
-                            copied.pass(&[], true);
-                        }
-                        if let Some(mut trailers) = client.take_trailers() {
-                            forward::clean_trailers(&mut trailers);
-                            self.trailers = Some(trailers);
-                        }
-                        match peer.finish(self.trailers.as_deref()) {
-                            Ok(()) => self.enter(State::Flushing),
-                            Err(Refused) => self.enter(State::Refused),
-                        }
-                    }
-                    Poll::Ready(Err(failure)) => {
-                        return Poll::Ready(Err(UploadFailure::Client(failure)));
-                    }
-                    Poll::Pending => {
-                        if let Poll::Ready(Err(Refused)) = peer.poll_flush(cx) {
-                            self.enter(State::Refused);
-                            continue;
-                        }
-                        return Poll::Pending;
-                    }
-                },
+                State::Body => ready!(self.poll_client(cx, client, peer, copied.as_deref_mut()))?,
             }
         }
+    }
+
+    /// Moves what the client has sent.
+    fn poll_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client<'_>,
+        peer: &mut Peer,
+        copied: Option<&mut Copied>,
+    ) -> Poll<Result<(), UploadFailure>> {
+        let came = match client.poll_body(cx) {
+            Poll::Ready(came) => came.map_err(UploadFailure::Client)?,
+            Poll::Pending => {
+                if let Poll::Ready(Err(Refused)) = peer.poll_flush(cx) {
+                    self.enter(State::Refused);
+                    return Poll::Ready(Ok(()));
+                }
+                return Poll::Pending;
+            }
+        };
+        match came {
+            Incoming::Data(_) => {
+                let polled = self.poll_take(cx, client, peer, copied);
+                self.is_behind = polled.is_pending();
+                let taken = ready!(polled);
+                self.steps += 1;
+                self.sent += taken as u64;
+                if self.bytes_max > 0 && self.sent > self.bytes_max {
+                    return Poll::Ready(Err(UploadFailure::TooLarge));
+                }
+            }
+            // Whoever waits for more would take the next request for it.
+            Incoming::End if self.length.is_some_and(|n| n != self.sent) => {
+                return Poll::Ready(Err(UploadFailure::Client(ClientFailure::Gone)));
+            }
+            Incoming::End => {
+                if let Some(copied) = copied {
+                    copied.pass(&[], true);
+                }
+                if let Some(mut trailers) = client.take_trailers() {
+                    forward::clean_trailers(&mut trailers);
+                    self.trailers = Some(trailers);
+                }
+                match peer.finish(self.trailers.as_deref()) {
+                    Ok(()) => self.enter(State::Flushing),
+                    Err(Refused) => self.enter(State::Refused),
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes the client's piece, or a part of it; how much.
@@ -311,14 +305,7 @@ impl Upload {
         if let Some(copied) = copied {
             copied.pass(piece, false);
         }
-        match &mut self.copy {
-            Some(copy) if copy.len() + taken <= COPY_MAX => copy.extend_from_slice(piece),
-            copy => *copy = None,
-        }
-        match &mut self.held {
-            Some(held) if held.len() + taken <= HELD_MAX => held.extend_from_slice(piece),
-            held => *held = None,
-        }
+        self.kept.note(piece);
         client.consume(taken);
         Poll::Ready(taken)
     }
@@ -358,15 +345,5 @@ impl Upload {
     fn enter(&mut self, state: State) {
         self.state = state;
         self.steps += 1;
-    }
-}
-
-impl Source {
-    fn begins(&self) -> State {
-        match self {
-            Self::Client => State::Body,
-            Self::Spooled(_) => State::Spooled,
-            Self::Nowhere | Self::InPlace | Self::Own(_) => State::Flushing,
-        }
     }
 }

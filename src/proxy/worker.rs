@@ -13,10 +13,10 @@ use crate::proxy::asking::{Ask, Asking, Failed, accept};
 use crate::proxy::complaint::About;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
-use crate::proxy::exchange::Proxy;
 use crate::proxy::peer::Worker;
 use crate::proxy::reach::{Fresh, reach};
 use crate::proxy::response::{Body, Response};
+use crate::proxy::service::Proxy;
 use crate::proxy::shared::Shared;
 use crate::proxy::upload::Upload;
 use crate::proxy::{endpoint, forward, request_headers};
@@ -113,20 +113,18 @@ async fn attempts(
     upload: &mut Upload,
 ) -> Result<Answered, RequestError> {
     let shared = &proxy.shared;
-    let is_repeatable = ask.method.is_idempotent();
     let may_grow = !shared.buffers.is_full();
     let mut must_be_fresh = None;
-    let tries = Tries::begin(shared, is_repeatable, ctx);
+    let tries = Tries::begin(shared, ask.method.is_idempotent(), ctx);
     // What the last attempt ended with; another one may do better.
     let mut last = RequestError::BadGateway;
     loop {
         let worker = match reach(proxy, ask.request, client, ctx, must_be_fresh.take()).await {
             Ok(worker) => worker,
+            // Whoever was asked has said so itself.
+            Err(None) if ctx.attempts.count() > 0 => return Err(last),
             Err(None) => {
-                // Whoever was asked has said so itself.
-                if ctx.attempts.count() == 0 {
-                    About { shared, request: ask.request, ctx }.nobody_lives();
-                }
+                About { shared, request: ask.request, ctx }.nobody_lives();
                 return Err(last);
             }
             Err(Some(failed)) => {
@@ -145,11 +143,7 @@ async fn attempts(
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
         if answered.is_ok() {
-            ctx.tried.answered(answer.status.as_u16());
-            upload.note_copy(ctx);
-            if shared.variables.speak_of_workers() {
-                ctx.worker_fields = Some(answer.fields.clone());
-            }
+            note_answer(shared, ctx, &answer, upload);
         }
         let answered = match answered {
             Ok(_) => tries.judge(shared, ctx, &answer, upload).map_or(answered, Err),
@@ -164,13 +158,24 @@ async fn attempts(
                 if !tries.go_on(shared, ctx, retry, failed) || !upload.may_begin_again() {
                     return Err(error);
                 }
-                let is_same =
-                    matches!(retry, Retry::SameEndpointFresh | Retry::SameEndpointUnprocessed);
-                must_be_fresh = is_same.then_some(Fresh { endpoint, since: begun });
+                must_be_fresh = is_same_endpoint(retry).then_some(Fresh { endpoint, since: begun });
                 last = error;
             }
         }
     }
+}
+
+/// Notes what variables say of an answer.
+fn note_answer(shared: &Shared, ctx: &mut Context, answer: &ResponseHead, upload: &Upload) {
+    ctx.tried.answered(answer.status.as_u16());
+    upload.note_copy(ctx);
+    if shared.variables.speak_of_workers() {
+        ctx.worker_fields = Some(answer.fields.clone());
+    }
+}
+
+fn is_same_endpoint(retry: Retry) -> bool {
+    matches!(retry, Retry::SameEndpointFresh | Retry::SameEndpointUnprocessed)
 }
 
 /// Bytes of an answer that may wait in a file while its client is slow; nothing where it is not kept.

@@ -3,14 +3,15 @@
 //!
 //! Session cookies and tickets are masked whoever asks, so that no map carries one into a log.
 
+mod answer;
 mod certificate;
 mod connection;
 mod cookies;
 mod refused;
+mod text;
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::io::Write;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -23,12 +24,10 @@ use crate::access::secure_link::{self, Link};
 use crate::downstream::{Client, Request};
 use crate::files::place::Located;
 use crate::proxy::context::Context;
+use crate::proxy::document_root;
 use crate::proxy::file_settings::Lies;
-use crate::proxy::finish::status;
 use crate::proxy::origins::{Origins, SecureLink};
 use crate::proxy::shared::Shared;
-use crate::proxy::tried::Tried;
-use crate::proxy::{document_root, endpoint};
 use crate::routing::host::Host;
 use crate::routing::target::without_authority;
 use crate::session::outcome::RecordKey;
@@ -39,9 +38,9 @@ use crate::variables::template::Template;
 use crate::variables::{Facts, parts};
 use crate::wire::fields::Fields;
 use crate::wire::name::Name;
-use crate::wire::write::Announce;
 
 pub use self::refused::RefusedFacts;
+use self::text::{put, put_all, put_hex, seconds, show};
 
 /// A request on its way, and the client that asks.
 pub struct RequestFacts<'a, 'c> {
@@ -237,63 +236,6 @@ impl RequestFacts<'_, '_> {
         })
     }
 
-    fn of_answer(&self, name: Builtin, out: &mut Vec<u8>) -> Told {
-        let client = self.client;
-        Some(match name {
-            Builtin::Status => match (client.status(), &self.ctx.sent) {
-                // On its way, as fields that are added are told.
-                (None, Some((head, _))) => show(out, head.status.as_u16()),
-                // Nothing has been said yet, but perhaps of the error that this stands for.
-                (None, None) if !self.ctx.is_over => match self.ctx.shown {
-                    Some(status) => show(out, status.as_u16()),
-                    None => put(out, Some(b"000")),
-                },
-                _ => show(out, status(client)),
-            },
-            Builtin::BytesSent => show(out, client.head_sent() + client.sent_on_wire()),
-            Builtin::BodyBytesSent => show(out, client.sent_on_wire()),
-            Builtin::RequestCompletion => {
-                let is_whole = client.has_finished();
-                put(out, Some(if is_whole { b"OK" } else { b"" }))
-            }
-            Builtin::UpstreamAddr => self.upstream_addr(out),
-            Builtin::UpstreamStatus => self.of_each(out, |tried, out| match tried.status {
-                Some(status) => show(out, status),
-                None => false,
-            }),
-            Builtin::UpstreamConnectTime => {
-                self.of_each(out, |tried, out| took(tried.connected, out))
-            }
-            Builtin::UpstreamHeaderTime => {
-                self.of_each(out, |tried, out| took(tried.answered, out))
-            }
-            Builtin::UpstreamResponseTime => self.of_each(out, |tried, out| took(tried.ended, out)),
-            Builtin::UpstreamResponseLength => {
-                self.of_each(out, |tried, out| show(out, tried.length))
-            }
-            Builtin::ProxyHost | Builtin::ProxyPort => {
-                let Some((target, upstream)) = endpoint::upstream(self.shared, self.ctx) else {
-                    return Some(false);
-                };
-                if let Some(to) = &target.passed {
-                    return Some(match name {
-                        Builtin::ProxyPort => show(out, to.port),
-                        _ => put(out, Some(to.host.as_bytes())),
-                    });
-                }
-                let settings = upstream.group.settings();
-                match name {
-                    Builtin::ProxyPort => match port_of(settings.known_as()) {
-                        Some(port) => put(out, Some(port.as_bytes())),
-                        None => show(out, if settings.tls.is_some() { 443 } else { 80 }),
-                    },
-                    _ => put(out, Some(settings.known_as().as_bytes())),
-                }
-            }
-            _ => return None,
-        })
-    }
-
     fn of_session(&self, name: Builtin, out: &mut Vec<u8>) -> Told {
         let ctx = self.ctx;
         let session = ctx.exchange.as_ref();
@@ -338,25 +280,6 @@ impl RequestFacts<'_, '_> {
         }
     }
 
-    /// Something of each attempt at an endpoint, in nginx's form: `a, b : c`, with `-` for what never
-    /// was.
-    fn of_each(&self, out: &mut Vec<u8>, say: impl Fn(&Tried, &mut Vec<u8>) -> bool) -> bool {
-        let mut has_any = false;
-        for tried in self.ctx.tried.iter() {
-            if std::mem::replace(&mut has_any, true) {
-                out.extend_from_slice(if tried.begins_turn { b" : " } else { b", " });
-            }
-            if !say(tried, out) {
-                out.push(b'-');
-            }
-        }
-        has_any
-    }
-
-    fn upstream_addr(&self, out: &mut Vec<u8>) -> bool {
-        self.of_each(out, |tried, out| put(out, Some(tried.endpoint.text.as_bytes())))
-    }
-
     /// What the route says of who asks, or the server where none is known yet.
     fn place(&self) -> Option<&Origins> {
         self.ctx.target.as_ref().map(|target| &target.route.origins)
@@ -366,21 +289,6 @@ impl RequestFacts<'_, '_> {
         let referers = self.place().and_then(|place| place.referers.as_ref());
         let referer = self.request.fields().get(Name::Referer);
         if referers.is_some_and(|referers| referers.refuse(referer)) { b"1" } else { b"" }
-    }
-
-    /// A field of the answer as it was sent.
-    fn sent(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some((head, announce)) = &self.ctx.sent else { return false };
-        match (name, announce) {
-            (b"content_length", Announce::Length(length)) => show(out, *length),
-            (b"transfer_encoding", Announce::Chunked) => put(out, Some(b"chunked")),
-            (b"content_length" | b"transfer_encoding", _) => false,
-            (b"set_cookie", _) => cookies::set_cookies(self.shared, &head.fields, out),
-            (b"connection", _) if !head.fields.has(Name::Connection) => {
-                put(out, Some(b"keep-alive"))
-            }
-            _ => parts::field(&head.fields, name, out),
-        }
     }
 }
 
@@ -414,38 +322,4 @@ fn session_id(key: RecordKey, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(begin.trim_end_matches('.').as_bytes());
     let hash = Sha256::digest(key.hex_digits());
     put_hex(out, hash.get(..12).unwrap_or_default())
-}
-
-fn put(out: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
-    out.extend_from_slice(value.unwrap_or_default());
-    value.is_some()
-}
-
-fn put_all(out: &mut Vec<u8>, pieces: &[&[u8]]) -> bool {
-    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
-    true
-}
-
-fn put_hex(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| write!(out, "{byte:02x}").is_ok())
-}
-
-fn show(out: &mut Vec<u8>, value: impl std::fmt::Display) -> bool {
-    write!(out, "{value}").is_ok()
-}
-
-/// The port of `app:8080`, `[::1]:8080`.
-fn port_of(host: &str) -> Option<&str> {
-    let (name, port) = host.rsplit_once(':')?;
-    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    (is_port && (!name.contains(':') || name.ends_with(']'))).then_some(port)
-}
-
-fn took(duration: Option<Duration>, out: &mut Vec<u8>) -> bool {
-    duration.is_some_and(|duration| seconds(out, duration))
-}
-
-/// Seconds with three digits.
-fn seconds(out: &mut Vec<u8>, duration: Duration) -> bool {
-    write!(out, "{}.{:03}", duration.as_secs(), duration.subsec_millis()).is_ok()
 }

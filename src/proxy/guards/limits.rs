@@ -190,11 +190,10 @@ async fn by_rate(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Re
     if keys.is_empty() {
         return Ok(());
     }
-    let of_limits: Vec<_> =
-        keys.iter().map(|(zone, key, burst)| (*zone, &key[..], *burst)).collect();
+    let counted: Vec<_> = keys.iter().map(|(zone, key, burst)| (*zone, &key[..], *burst)).collect();
     let zones = &asked.shared.limit_zones;
     let now = asked.shared.clock.now();
-    let admitted = rate::admit(&of_limits, now, |zone, count| {
+    let admitted = rate::admit(&counted, now, |zone, count| {
         if let Some(Zone { counts: Counts::Rate(buckets), .. }) = zones.get(*zone) {
             count(&mut buckets.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -224,12 +223,12 @@ async fn by_rate(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Re
             Ok(())
         }
         Err((index, refused)) => {
+            let name = name(index);
             let text = match refused {
                 Refused::Beyond(excess) => {
-                    let excess = shown(excess);
-                    format!("limiting requests{dry}, excess: {excess} by zone \"{}\"", name(index))
+                    format!("limiting requests{dry}, excess: {} by zone \"{name}\"", shown(excess))
                 }
-                Refused::Full => format!("zone \"{}\" has no room for another key", name(index)),
+                Refused::Full => format!("zone \"{name}\" has no room for another key"),
             };
             level.tell(asked, &text);
             if dry_run {

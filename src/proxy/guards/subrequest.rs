@@ -9,10 +9,14 @@ use super::{Asked, Outcome, Refusal};
 use crate::cookie::response::name_of;
 use crate::downstream::Client;
 use crate::downstream::Request;
-use crate::proxy::context::{Came, Context, Target};
+use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
-use crate::proxy::exchange::{self, Proxy, SubAnswer};
+use crate::proxy::response::Body;
 use crate::proxy::returned::evaluated;
+use crate::proxy::service::Proxy;
+use crate::proxy::target::{Came, Target};
+use crate::proxy::turns::Turns;
+use crate::proxy::{exchange, finish, pages};
 use crate::routing::target::RequestTarget;
 use crate::variables::registry::Assignee;
 use crate::variables::template::Template;
@@ -107,6 +111,41 @@ fn ask<'a>(
                 }
             }
         };
-        exchange::subrequest(proxy, request, client, ctx, set).await
+        subrequest(proxy, request, client, ctx, set).await
     })
+}
+
+/// What came of a request that was made for another one.
+struct SubAnswer {
+    status: StatusCode,
+    fields: Fields,
+}
+
+/// The way of a request that is made for another one, and has no body; nor has its answer. What is to be
+/// remembered of it is noted by `note` before its worker is forgotten.
+async fn subrequest<'c>(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'c>,
+    ctx: &mut Context,
+    note: impl FnOnce(&Request, &mut Client<'c>, &mut Context),
+) -> Result<SubAnswer, RequestError> {
+    let mut turns = Turns::of_subrequest();
+    let answered = match exchange::respond(proxy, request, client, ctx, &mut turns).await {
+        Ok(mut response) => {
+            turns.finish(&mut response);
+            let answer = SubAnswer { status: response.head.status, fields: response.head.fields };
+            if let Body::Worker(body) = response.body {
+                body.discard().await;
+            }
+            Some(answer)
+        }
+        Err(instead) => {
+            let reply = instead.reply().unwrap_or_else(|_| pages::error(RequestError::Internal));
+            reply.map(|reply| SubAnswer { status: reply.status, fields: reply.fields })
+        }
+    };
+    note(request, client, ctx);
+    finish::end_turn(&proxy.shared, request, ctx).await;
+    answered.ok_or(RequestError::Internal)
 }

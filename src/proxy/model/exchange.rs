@@ -131,7 +131,6 @@ pub async fn run(
     seat: SharedSeat,
 ) -> Head {
     let (method, path) = target(request.ask);
-    // Hook request_filter.
     let ticket = match &request.ticket {
         Some(value) => shared.open(value.as_bytes(), &policy, HOST).await.ok(),
         None => None,
@@ -148,35 +147,17 @@ pub async fn run(
     let is_cut = || pass.as_ref().is_some_and(|pass| pass.cut().is_cut());
     let held = bond.held().map(|held| held.key);
     lock(&seat).version = bond.held().map(|held| held.version);
-    lock(&seat).tie = Some(match bond {
-        Bond::Free => Tie::Free,
-        Bond::Live(ref held, _) => Tie::Live(held.key),
-        Bond::Login(ref held) => Tie::Login(held.key),
-        // The model's routes want 503 in an outage.
-        Bond::Silent(_) | Bond::Stale(_) => Tie::Silent,
-    });
-    // Hook upstream_request_filter.
-    let reply = if is_cut() {
-        Err(Broken { forwarded: false })
-    } else {
-        let now = shared.clock.now();
-        let written = bond.record().map(|record| record.jar.written(HOST, "/", now));
-        let written = written.unwrap_or_default();
-        let pairs =
-            written.split("; ").filter(|pair| !pair.is_empty()).map(str::to_owned).collect();
-        let (reply, replied) = oneshot::channel();
-        lock(&seat).job = Some(Job { pairs, reply });
-        replied.await.unwrap_or(Err(Broken { forwarded: true }))
+    lock(&seat).tie = Some(tie(&bond));
+    let answered = match is_cut() {
+        true => Err(Broken { forwarded: false }),
+        false => at_worker(&shared, &bond, &seat).await,
     };
-    // Hook response_filter.
-    let reply = match reply {
+    let reply = match answered {
         Ok(reply) if !is_cut() => reply,
         broken => {
-            // Hook logging, for an exchange that broke off.
             let forwarded = broken.err().is_none_or(|broken| broken.forwarded);
             let is_logout = policy.is_logout(&method, &path);
-            let now = shared.clock.now();
-            let settling = Settle::abort(policy, bond, is_logout, forwarded, now);
+            let settling = Settle::abort(policy, bond, is_logout, forwarded, shared.clock.now());
             let effect = carry_out(&shared, policy, CLIENT, settling).await;
             lock(&seat).events.extend(effect.events);
             return Head::ours();
@@ -194,13 +175,7 @@ pub async fn run(
     {
         pass.cut_streams();
     }
-    let cookie = match &effect.ticket {
-        TicketEffect::Keep => Cookie::Keep,
-        TicketEffect::Expire => received(&expiry_field(policy)),
-        TicketEffect::Set(issue) => {
-            received(&ticket_field(&shared, policy, HOST, *issue).expect("randomness"))
-        }
-    };
+    let cookie = cookie(&shared, policy, &effect.ticket);
     lock(&seat).events.extend(effect.events);
     if effect.withheld || effect.refused {
         return Head::ours();
@@ -208,6 +183,38 @@ pub async fn run(
     // What was cut in the meantime has a head, but no body.
     let grant = if is_cut() { None } else { reply.grant };
     Head { replaced: false, cookie, grant, logged_in }
+}
+
+fn tie(bond: &Bond) -> Tie {
+    match bond {
+        Bond::Free => Tie::Free,
+        Bond::Live(held, _) => Tie::Live(held.key),
+        Bond::Login(held) => Tie::Login(held.key),
+        // The model's routes want 503 in an outage.
+        Bond::Silent(_) | Bond::Stale(_) => Tie::Silent,
+    }
+}
+
+/// Sends the request to the worker, and waits.
+async fn at_worker(shared: &Shared, bond: &Bond, seat: &SharedSeat) -> Result<Reply, Broken> {
+    let now = shared.clock.now();
+    let written = bond.record().map(|record| record.jar.written(HOST, "/", now));
+    let written = written.unwrap_or_default();
+    let pairs = written.split("; ").filter(|pair| !pair.is_empty()).map(str::to_owned).collect();
+    let (reply, replied) = oneshot::channel();
+    lock(seat).job = Some(Job { pairs, reply });
+    replied.await.unwrap_or(Err(Broken { forwarded: true }))
+}
+
+/// What the browser is told of its ticket.
+fn cookie(shared: &Shared, policy: &Policy, ticket: &TicketEffect) -> Cookie {
+    match ticket {
+        TicketEffect::Keep => Cookie::Keep,
+        TicketEffect::Expire => received(&expiry_field(policy)),
+        TicketEffect::Set(issue) => {
+            received(&ticket_field(shared, policy, HOST, *issue).expect("randomness"))
+        }
+    }
 }
 
 /// What `response_filter` reads from an answer.

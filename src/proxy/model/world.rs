@@ -4,12 +4,12 @@
 //! which; after each step all exchanges go on as far as they can.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use self::under_way::{AtWorker, Exchange, Next};
 use super::application::{AppKind, Application, Reply};
 use super::calls::{Call, Calls, Tick, What};
 use super::engine::Engine;
@@ -27,65 +27,6 @@ use crate::store::records::Records;
 
 /// Above every deadline of a store, and below the lease.
 const STORE_DEADLINE: Duration = Duration::from_millis(500);
-
-/// An exchange from the moment that a browser sends its request.
-struct Exchange {
-    browser: usize,
-    ask: Ask,
-    node: usize,
-    ticket: Option<Carried>,
-    sent: Tick,
-    future: Option<Pin<Box<dyn Future<Output = Head> + Send>>>,
-    waker: Arc<Flag>,
-    seat: SharedSeat,
-    tie: Option<Tie>,
-    admitted: Tick,
-    /// When its record was looked up last, and whether that was over.
-    looked_up: Tick,
-    found_over: bool,
-    /// Its node had not heard of all changes of the record then, and nothing told it to ask.
-    behind: bool,
-    has_waited: bool,
-    /// When its login moved the record.
-    moved: Option<Tick>,
-    /// A store call of it failed.
-    failed: bool,
-    /// Its cookies are in the store.
-    stored: bool,
-    fenced: bool,
-    left: Tick,
-    /// Its client is gone.
-    deaf: bool,
-}
-
-/// A request at the worker. Without an exchange that waits, the worker goes on all the same.
-struct AtWorker {
-    turn: Tick,
-    exchange: usize,
-    job: Option<Job>,
-    pairs: Vec<String>,
-    reply: Option<Reply>,
-}
-
-/// Something that can happen next.
-#[derive(Clone, Copy)]
-enum Next {
-    Arrive(usize),
-    Call(usize),
-    Worker(usize),
-    Deliver(usize),
-    /// This node hears of a change.
-    Hear(usize),
-}
-
-#[derive(Default)]
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The whole of a case.
 pub struct World<'a> {
@@ -369,4 +310,5 @@ impl<'a> World<'a> {
 }
 
 mod happenings;
+mod under_way;
 mod watching;
