@@ -118,7 +118,11 @@ impl App {
         note_head_limits(&mut servers);
         let table = Arc::new(table(&config.servers, &servers)?);
         let ring = Arc::new(open_ring(&config, &clock)?);
-        let outside = Outside { choose: choose_server(&table), secrets: ticket_secrets(&ring) };
+        let outside = Outside {
+            choose: choose_server(&table),
+            secrets: ticket_secrets(&ring),
+            ordered: Arc::default(),
+        };
         let opened = {
             let _in = control.enter();
             listen::open(&config.listeners, &mut inherited, &outside, clock.now())

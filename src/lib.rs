@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md has the bird's-eye view; the modules below point down only (a test checks it).
 
 pub mod access;
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod cli;

@@ -31,11 +31,13 @@ pub enum Purpose {
     Record,
     /// A session cookie of the application, in the browser.
     Cookie,
+    /// What belongs to certificates that are ordered: accounts, private keys.
+    Certificate,
 }
 
 impl Purpose {
     /// Every purpose, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::Ticket, Self::Record, Self::Cookie];
+    pub const ALL: [Self; 4] = [Self::Ticket, Self::Record, Self::Cookie, Self::Certificate];
 
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Purpose {
             Self::Ticket => "ticket",
             Self::Record => "record",
             Self::Cookie => "cookie",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -54,6 +57,7 @@ pub struct SealKey {
     ticket: Xaes256Gcm,
     record: Xaes256Gcm,
     cookie: Xaes256Gcm,
+    certificate: Xaes256Gcm,
     tls: Zeroizing<[u8; 32]>,
     opened: Arc<Opened>,
 }
@@ -78,6 +82,7 @@ impl SealKey {
             ticket: expand(b"cloakroom/v1/ticket"),
             record: expand(b"cloakroom/v1/record"),
             cookie: expand(b"cloakroom/v1/cookie"),
+            certificate: expand(b"cloakroom/v1/certificate"),
             tls: bytes(b"cloakroom/v1/tls"),
             opened: Arc::default(),
         }
@@ -113,6 +118,7 @@ impl SealKey {
             Purpose::Ticket => &self.ticket,
             Purpose::Record => &self.record,
             Purpose::Cookie => &self.cookie,
+            Purpose::Certificate => &self.certificate,
         }
     }
 
@@ -289,7 +295,8 @@ mod tests {
             id: KeyId([0; 4]),
             ticket,
             record,
-            cookie: cipher,
+            cookie: cipher.clone(),
+            certificate: cipher,
             tls: Zeroizing::new([0; 32]),
             opened: Arc::default(),
         }
@@ -422,7 +429,7 @@ mod tests {
         assert!(key.open(Purpose::Ticket, &[2; 24], b"", &sealed).is_none(), "not genuine there");
         later.count_on(&key);
         assert!(later.open(Purpose::Record, &[2; 24], b"", &sealed).is_some());
-        assert_eq!(Purpose::ALL.map(|purpose| later.opened(purpose)), [0, 2, 0]);
+        assert_eq!(Purpose::ALL.map(|purpose| later.opened(purpose)), [0, 2, 0, 0]);
         for (at, purpose) in Purpose::ALL.into_iter().enumerate() {
             assert_eq!(purpose as usize, at, "{} is out of order", purpose.name());
         }

@@ -90,7 +90,8 @@ pub struct Loaded {
     pub(super) names: Arc<Names>,
     /// Its subject alternative names that are no DNS names: addresses.
     pub(super) addresses: Vec<std::net::IpAddr>,
-    pub(super) not_after: UnixMillis,
+    /// From when to when it is valid.
+    pub(super) validity: [UnixMillis; 2],
     /// What the operator should know: expired, no names.
     pub(super) warnings: Vec<String>,
 }
@@ -110,6 +111,26 @@ pub fn load(
         (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
     };
     check(files, chain, key, provider, now).map_err(|error| vec![error])
+}
+
+/// Reads a chain and its key, both PEM, that come from no file; errors call them by this name.
+///
+/// # Errors
+/// What is wrong with either.
+pub fn of_pem(
+    name: &str,
+    chain: &str,
+    key: &str,
+    provider: &CryptoProvider,
+    now: UnixMillis,
+) -> Result<Loaded, TlsError> {
+    let path = PathBuf::from(name);
+    let chain = chain_of(chain.as_bytes(), &path)?;
+    let key = private_key::read(key.as_bytes(), None)
+        .map_err(|reason| TlsError::NoKey { path: path.clone(), reason })?;
+    let files =
+        CertificateSettings { chain: path.clone(), key: path, ..CertificateSettings::default() };
+    check(&files, chain, key, provider, now)
 }
 
 fn check(
@@ -156,8 +177,8 @@ fn check(
             validity.not_after
         ));
     }
-    let not_after =
-        UnixMillis(u64::try_from(validity.not_after.timestamp()).unwrap_or(0).saturating_mul(1000));
+    let time = |secs: i64| UnixMillis(u64::try_from(secs).unwrap_or(0).saturating_mul(1000));
+    let validity = [time(validity.not_before.timestamp()), time(validity.not_after.timestamp())];
     let signing = provider
         .key_provider
         .load_private_key(key)
@@ -171,7 +192,7 @@ fn check(
     let mut key = CertifiedKey::new(chain, signing);
     key.ocsp = files.stapling_file.as_deref().map(read).transpose()?;
     let names = Arc::new(names.into_iter().collect());
-    Ok(Loaded { key: Arc::new(key), names, addresses, not_after, warnings })
+    Ok(Loaded { key: Arc::new(key), names, addresses, validity, warnings })
 }
 
 /// An address as a certificate has it: 4 or 16 bytes in network order (RFC 5280 section 4.2.1.6).
@@ -196,8 +217,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let chain = CertificateDer::pem_slice_iter(&text)
+    chain_of(&read(path)?, path)
+}
+
+fn chain_of(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(text)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| not_pem(path, &error))?;
     if chain.is_empty() {

@@ -14,6 +14,7 @@ pub mod certificate;
 pub mod conn;
 pub mod gate;
 pub mod info;
+pub mod ordered;
 pub mod proxy_protocol;
 pub mod registry;
 pub mod self_signed;
@@ -39,6 +40,7 @@ pub use bind::{Bound, Inherited};
 pub use conn::Conn;
 pub use gate::Gate;
 pub use info::Info;
+pub use ordered::{OrderBook, OrderedSettings};
 pub use socket::SocketSettings;
 
 pub use self::tickets::Secrets;
@@ -70,6 +72,8 @@ pub enum Certificates {
     /// Made by Cloakroom itself for these names and kept in this directory (`self_signed: true`):
     /// for a first look and for tests.
     SelfSigned { names: Vec<String>, directory: PathBuf },
+    /// Ordered from an authority for these names.
+    Ordered(OrderedSettings),
 }
 
 /// What a virtual server says of TLS.
@@ -79,6 +83,8 @@ pub struct ServerTls {
     pub server: usize,
     /// Shown whatever names are inside: one for each kind of key.
     pub certificates: Vec<CertificateSettings>,
+    /// Ordered from an authority, in place of them.
+    pub ordered: Option<OrderedSettings>,
     pub own: OwnTls,
 }
 
@@ -147,6 +153,8 @@ pub struct Outside {
     pub choose: ChooseServer,
     /// What keys of session tickets are derived from.
     pub secrets: Secrets,
+    /// Certificates that are ordered.
+    pub ordered: Arc<OrderBook>,
 }
 
 /// Finds the virtual server, by its index, that a client asks for on a listener (SNI).
@@ -328,7 +336,11 @@ pub struct Opened {
 /// Every mistake found.
 pub fn check(settings: &[ListenerSettings], now: UnixMillis) -> Result<(), Vec<OpenError>> {
     let mut errors = Vec::new();
-    let outside = Outside { choose: Arc::new(|_, _| None), secrets: Arc::new(Vec::new) };
+    let outside = Outside {
+        choose: Arc::new(|_, _| None),
+        secrets: Arc::new(Vec::new),
+        ordered: Arc::default(),
+    };
     for ListenerSettings { address, tls, protocols, .. } in settings {
         let Some(wanted) = tls else { continue };
         let doors = tls::Doors { listener: 0, outside: outside.clone() };

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use rcgen::{Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::crypto::CryptoProvider;
 
 use super::CertificateSettings;
@@ -49,7 +49,7 @@ pub fn load(
     // Whatever is wrong with the files that are there, new ones put it right.
     if let Ok(kept) = certificate::load(&files, provider, now)
         && present(&kept) == wanted
-        && kept.not_after > now.plus(RENEW_BEFORE)
+        && kept.validity[1] > now.plus(RENEW_BEFORE)
     {
         return Ok(kept);
     }
@@ -70,11 +70,32 @@ fn present(kept: &Loaded) -> BTreeSet<String> {
     kept.names.iter().map(str::to_owned).chain(addresses).collect()
 }
 
+/// A certificate and its key for these names, in PEM, that are kept nowhere.
+///
+/// # Errors
+/// A name is none.
+pub(super) fn unkept(
+    names: &[String],
+    now: UnixMillis,
+) -> Result<(String, zeroize::Zeroizing<String>), String> {
+    let names = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let (key, chain) = sign(&names, now)?;
+    Ok((chain.pem(), zeroize::Zeroizing::new(key.serialize_pem())))
+}
+
 fn make(
     names: &BTreeSet<String>,
     files: &CertificateSettings,
     now: UnixMillis,
 ) -> Result<(), String> {
+    let (key, chain) = sign(names, now)?;
+    let text = zeroize::Zeroizing::new(key.serialize_pem());
+    write(&files.key, text.as_bytes(), 0o600)
+        .and_then(|()| write(&files.chain, chain.pem().as_bytes(), 0o644))
+        .map_err(|error| error.to_string())
+}
+
+fn sign(names: &BTreeSet<String>, now: UnixMillis) -> Result<(KeyPair, Certificate), String> {
     let unusable = |error: rcgen::Error| format!("the names {names:?} cannot be used: {error}");
     if let Some(name) = names.iter().find(|name| !is_name(name)) {
         return Err(format!("`{name}` is neither a host name nor an address"));
@@ -89,11 +110,7 @@ fn make(
     params.not_after = (begin + LIFE).into();
     let key = KeyPair::generate().map_err(|error| error.to_string())?;
     let chain = params.self_signed(&key).map_err(unusable)?;
-
-    let text = zeroize::Zeroizing::new(key.serialize_pem());
-    write(&files.key, text.as_bytes(), 0o600)
-        .and_then(|()| write(&files.chain, chain.pem().as_bytes(), 0o644))
-        .map_err(|error| error.to_string())
+    Ok((key, chain))
 }
 
 /// Host names, wildcards and addresses; anything else would be a certificate that nothing matches.
@@ -187,7 +204,7 @@ mod tests {
         check(&["a.example"], NOW.plus(LIFE - RENEW_BEFORE - DAY), true);
         check(&["a.example"], NOW.plus(LIFE - RENEW_BEFORE + DAY), false);
         check(&["b.example"], NOW.plus(LIFE), false);
-        assert!(first.not_after > NOW);
+        assert!(first.validity[1] > NOW);
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn settings(tls: Option<TlsSettings>) -> ListenerSettings {
 /// No server has certificates of its own.
 fn nobody() -> Outside {
     let secrets: Secrets = Arc::new(|| vec![zeroize::Zeroizing::new([1; 32])]);
-    Outside { choose: Arc::new(|_, _| None), secrets }
+    Outside { choose: Arc::new(|_, _| None), secrets, ordered: Arc::default() }
 }
 
 fn tls_settings(certificates: Vec<CertificateSettings>, min_version: TlsVersion) -> TlsSettings {

@@ -24,7 +24,10 @@ use sha2::{Digest, Sha256};
 use self::make::Make;
 use super::certificate::{self, ByName, Names, TlsError};
 use super::info::{ClientCertificate, Tls};
-use super::{Certificates, Outside, OwnTls, Protocol, ServerTls, TlsSettings, self_signed};
+use super::ordered::{self, Ordered};
+use super::{
+    Certificates, OrderedSettings, Outside, OwnTls, Protocol, ServerTls, TlsSettings, self_signed,
+};
 use crate::clock::UnixMillis;
 use crate::transport::x509::{Purpose, Trust};
 use crate::transport::{Accepted, Hello, Socket};
@@ -98,9 +101,18 @@ struct Own {
 #[derive(Debug)]
 struct Shown {
     by_name: Option<ByName>,
+    /// The listener's, where it is ordered: it may be another one at any time.
+    ordered: Option<Arc<Ordered>>,
     /// By the index of the server.
-    of_servers: HashMap<usize, Vec<Arc<CertifiedKey>>>,
+    of_servers: HashMap<usize, OfServer>,
     doors: Doors,
+}
+
+/// What one server shows.
+#[derive(Debug)]
+enum OfServer {
+    Files(Vec<Arc<CertifiedKey>>),
+    Ordered(Arc<Ordered>),
 }
 
 impl Shown {
@@ -109,11 +121,14 @@ impl Shown {
     fn names(&self, asked: Option<&str>) -> Option<Arc<Names>> {
         match self.of_server(asked) {
             Some(_) => None,
-            None => self.by_name.as_ref().map(|by_name| by_name.pick(asked).names.clone()),
+            None => match &self.ordered {
+                Some(ordered) => Some(ordered.names()),
+                None => self.by_name.as_ref().map(|by_name| by_name.pick(asked).names.clone()),
+            },
         }
     }
 
-    fn of_server(&self, asked: Option<&str>) -> Option<&Vec<Arc<CertifiedKey>>> {
+    fn of_server(&self, asked: Option<&str>) -> Option<&OfServer> {
         if self.of_servers.is_empty() {
             return None;
         }
@@ -124,8 +139,14 @@ impl Shown {
 impl ResolvesServerCert for Shown {
     /// Of a server's, the first that the client can verify; RSA comes last, as OpenSSL has it.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let Some(own) = self.of_server(hello.server_name()) else {
-            return Some(self.by_name.as_ref()?.pick(hello.server_name()).key.clone());
+        let own = match (self.of_server(hello.server_name()), &self.ordered) {
+            (Some(OfServer::Files(own)), _) => own,
+            (Some(OfServer::Ordered(ordered)), _) | (None, Some(ordered)) => {
+                return Some(ordered.key());
+            }
+            (None, None) => {
+                return Some(self.by_name.as_ref()?.pick(hello.server_name()).key.clone());
+            }
         };
         let fits =
             |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
@@ -167,7 +188,7 @@ impl Store {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let of_listener = match &self.settings.certificates {
             Certificates::Files(files) => files.as_slice(),
-            Certificates::SelfSigned { .. } => &[],
+            Certificates::SelfSigned { .. } | Certificates::Ordered(_) => &[],
         };
         let of_servers = self.settings.of_servers.iter();
         let certificates =
@@ -187,6 +208,25 @@ impl Store {
         certificates.chain(own).chain(clients).map(PathBuf::as_path)
     }
 
+    /// Answers a challenge of an authority (RFC 8737 section 3); the connection has no other use.
+    async fn prove(&self, hello: Hello, asked: Option<&str>) -> io::Error {
+        let proof = match asked {
+            Some(name) => self.doors.outside.ordered.proof(name).await,
+            None => None,
+        };
+        let Some(config) = proof.and_then(|proof| make::proof(proof).ok()) else {
+            return refused(hello, NO_PROTOCOL, "nobody has to prove this name").await;
+        };
+        match hello.accept(Arc::new(config)).await {
+            Ok(mut stream) => {
+                // The authority has seen what it came for.
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+                io::Error::new(io::ErrorKind::ConnectionAborted, "a challenge was answered")
+            }
+            Err(error) => error,
+        }
+    }
+
     /// What is shown to who asks for nobody.
     #[cfg(test)]
     pub(super) fn default_certificate(&self) -> Option<rustls::pki_types::CertificateDer<'static>> {
@@ -199,6 +239,9 @@ impl Store {
         let current = self.current.load_full();
         let hello = Hello::read(socket).await?;
         let asked = hello.server_name();
+        if self.doors.outside.ordered.may_be_asked_for_proof() && hello.offers(ordered::PROTOCOL) {
+            return Err(self.prove(hello, asked.as_deref()).await);
+        }
         let mut server = None;
         let mut config = Some(&current.config);
         if !current.own.is_empty() {
@@ -207,22 +250,28 @@ impl Store {
                 config = own.config.as_ref();
             }
         }
-        let Some(config) = config else { return Err(reject(hello).await) };
+        let Some(config) = config else {
+            let why = "the server that is asked for rejects handshakes";
+            return Err(refused(hello, UNRECOGNIZED_NAME, why).await);
+        };
         let stream = hello.accept(config.clone()).await?;
         let tls = current.settled(stream.agreed(), asked, server);
         Ok((stream, tls))
     }
 }
 
-/// Ends a handshake as nginx does: with the alert `unrecognized_name` (RFC 6066 section 3).
-async fn reject(hello: Hello) -> io::Error {
-    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// Alerts: a record of TLS 1.2 with a fatal one in it.
+type Alert = [u8; 7];
+/// As nginx's (RFC 6066 section 3).
+const UNRECOGNIZED_NAME: Alert = [21, 3, 3, 0, 2, 2, 112];
+/// RFC 7301 section 3.2.
+const NO_PROTOCOL: Alert = [21, 3, 3, 0, 2, 2, 120];
+
+/// Ends a handshake.
+async fn refused(hello: Hello, alert: Alert, why: &'static str) -> io::Error {
     // Who has gone already needs none.
-    let _ = hello.refuse(&ALERT).await;
-    io::Error::new(
-        io::ErrorKind::ConnectionAborted,
-        "the server that is asked for rejects handshakes",
-    )
+    let _ = hello.refuse(&alert).await;
+    io::Error::new(io::ErrorKind::ConnectionAborted, why)
 }
 
 impl Current {
@@ -279,18 +328,31 @@ impl Current {
         let mut loaded = Vec::new();
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
-        let mut of_servers: HashMap<usize, Vec<_>> = HashMap::new();
-        for ServerTls { server, certificates, .. } in &settings.of_servers {
+        let mut of_servers = HashMap::new();
+        let order = |settings: &OrderedSettings| doors.outside.ordered.find(settings, now);
+        for ServerTls { server, certificates, ordered, .. } in &settings.of_servers {
+            let mut keys = Vec::new();
             for one in certificates {
                 match certificate::load(one, &provider, now) {
                     Ok(one) => {
                         warnings.extend(one.warnings);
-                        of_servers.entry(*server).or_default().push(one.key);
+                        keys.push(one.key);
                     }
                     Err(found) => errors.extend(found),
                 }
             }
+            if !keys.is_empty() {
+                of_servers.insert(*server, OfServer::Files(keys));
+            }
+            match ordered.as_ref().map(&order) {
+                Some(Ok(ordered)) => {
+                    of_servers.insert(*server, OfServer::Ordered(ordered));
+                }
+                Some(Err(error)) => errors.push(error),
+                None => {}
+            }
         }
+        let mut ordered = None;
         match &settings.certificates {
             Certificates::Files(files) => {
                 for one in files {
@@ -306,16 +368,21 @@ impl Current {
                     Err(error) => errors.push(error),
                 }
             }
+            Certificates::Ordered(settings) => match order(settings) {
+                Ok(one) => ordered = Some(one),
+                Err(error) => errors.push(error),
+            },
         }
         if !errors.is_empty() {
             return Err(errors);
         }
         warnings.extend(loaded.iter().flat_map(|one| one.warnings.clone()));
-        let by_name = match loaded.is_empty() && !of_servers.is_empty() {
+        let has_others = ordered.is_some() || !of_servers.is_empty();
+        let by_name = match loaded.is_empty() && has_others {
             true => None,
             false => Some(ByName::new(loaded).map_err(|error| vec![error])?),
         };
-        let shown = Arc::new(Shown { by_name, of_servers, doors: doors.clone() });
+        let shown = Arc::new(Shown { by_name, ordered, of_servers, doors: doors.clone() });
         let make = Make { settings, protocols, doors, shown: &shown };
         let mut own = HashMap::new();
         for one in settings.of_servers.iter().filter(|one| one.own != OwnTls::default()) {

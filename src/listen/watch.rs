@@ -112,7 +112,11 @@ mod tests {
             min_version: TlsVersion::Tls12,
             client_certificates: None,
         };
-        let outside = Outside { choose: Arc::new(|_, _| None), secrets: Arc::new(Vec::new) };
+        let outside = Outside {
+            choose: Arc::new(|_, _| None),
+            secrets: Arc::new(Vec::new),
+            ordered: Arc::default(),
+        };
         let doors = Doors { listener: 0, outside };
         let (store, _) = Store::load(&settings, &[Protocol::Http1], doors, NOW).expect("good");
         let store = Arc::new(store);

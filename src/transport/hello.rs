@@ -58,6 +58,12 @@ impl Hello {
         self.beginning.client_hello().server_name().map(str::to_owned)
     }
 
+    /// Whether ALPN offers this protocol (RFC 7301 section 3.1).
+    pub fn offers(&self, protocol: &[u8]) -> bool {
+        let offered = self.beginning.client_hello().alpn();
+        offered.is_some_and(|mut offered| offered.any(|one| one == protocol))
+    }
+
     /// Does the rest of the handshake.
     ///
     /// # Errors

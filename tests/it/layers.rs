@@ -13,6 +13,7 @@ use std::path::Path;
 /// as well.
 const LAYERS: &[(&str, &[&str])] = &[
     ("access", &["routing"]),
+    ("acme", &["listen", "store"]),
     ("clock", &[]),
     ("cookie", &["wire"]),
     ("crypto", &[]),
@@ -31,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("downstream", &["wire", "listen"]),
     ("files", &["wire"]),
     ("admin", &["store", "upstream", "telemetry"]),
-    ("proxy", &["access", "headers", "downstream", "files", "rewrite", "admin"]),
+    ("proxy", &["access", "acme", "headers", "downstream", "files", "rewrite", "admin"]),
     ("config", &["proxy"]),
     ("import", &["config"]),
     ("app", EVERYTHING),
@@ -46,6 +47,7 @@ const EVERYTHING: &[&str] = &["config", "import", "app", "cli", "demo"];
 /// Crates (a trailing `*` matches any rest) and the only folders or files that may name them.
 const HOMES: &[(&str, &[&str])] = &[
     ("hickory_proto", &["upstream/names"]),
+    ("instant_acme", &["acme"]),
     ("h2", &["downstream/http2", "upstream/way/http2"]),
     ("httparse", &["wire"]),
     ("redis", &["store/redis"]),

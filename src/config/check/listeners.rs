@@ -334,6 +334,7 @@ fn of_servers(servers: &[Server], listener: usize) -> Vec<ServerTls> {
         .map(|(server, one)| ServerTls {
             server,
             certificates: one.certificates.clone(),
+            ordered: None,
             own: one.tls.clone(),
         })
         .collect()

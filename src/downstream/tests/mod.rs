@@ -104,6 +104,7 @@ impl Proxy {
         let nobody = listen::Outside {
             choose: Arc::new(|_, _| None),
             secrets: Arc::new(|| vec![zeroize::Zeroizing::new([1; 32])]),
+            ordered: Arc::default(),
         };
         let opened =
             listen::open(&[settings], &mut Inherited::default(), &nobody, Clock::System.now())

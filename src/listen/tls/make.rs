@@ -8,12 +8,14 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     NoServerSessionStorage, ProducesTickets, StoresServerSessions, WebPkiClientVerifier,
 };
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Doors, Own, Shown, provider};
 use crate::listen::certificate::{self, TlsError};
+use crate::listen::ordered;
 use crate::listen::tickets::{Kept, NoTickets, Tickets};
 use crate::listen::{
     ClientCertificates, OwnTls, Protocol, ResumptionSettings, TlsSettings, TlsVersion, TrustFiles,
@@ -135,6 +137,19 @@ impl Make<'_> {
         config.max_early_data_size = 0;
         Ok(config)
     }
+}
+
+/// What answers a challenge: the certificate that an authority asks for, over the protocol that it asks by
+/// (RFC 8737 section 3).
+pub(super) fn proof(key: CertifiedKey) -> Result<ServerConfig, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Setup(error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    config.alpn_protocols = vec![ordered::PROTOCOL.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
 }
 
 /// The provider with the suites and groups that a server chooses.
