@@ -6,10 +6,12 @@
 pub mod ask;
 pub mod check;
 pub mod demo;
+pub mod first_look;
 mod fleet_keys;
 pub mod import;
 pub mod keys;
 pub mod nginx;
+pub mod papers;
 pub mod sessions;
 
 use std::ffi::OsString;
@@ -18,30 +20,53 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use self::first_look::FirstLook;
 use self::keys::Keys;
+use self::papers::{Completions, Manual};
 use self::sessions::Sessions;
 
 /// Where the configuration is looked for.
-pub const CONFIG_FILE: &str = "/etc/cloakroom/config.yaml";
+pub const CONFIG_FILE: &str = "/etc/cloakroom/cloakroom.yaml";
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Serve, until a signal ends it.
-    Run { config: PathBuf },
+    Run {
+        config: PathBuf,
+    },
+    /// The same, as arguments say it.
+    FirstLook(FirstLook),
+    /// Say whether such arguments are good, and perhaps what they come to.
+    CheckFirstLook {
+        look: FirstLook,
+        prints: bool,
+    },
     /// Say whether a configuration is good.
     Check(check::Check),
     /// Work on a key ring, or ask a running process about those of all nodes; it is found by its
     /// configuration.
-    Keys { keys: Keys, config: PathBuf },
+    Keys {
+        keys: Keys,
+        config: PathBuf,
+    },
     /// Ask a running process about sessions; it is found by its configuration.
-    Sessions { sessions: Sessions, config: PathBuf },
+    Sessions {
+        sessions: Sessions,
+        config: PathBuf,
+    },
     /// Translate nginx's configuration.
-    Import { import: import::Import, config: PathBuf, quiet: bool },
+    Import {
+        import: import::Import,
+        config: PathBuf,
+        quiet: bool,
+    },
     /// Show the protocol at work, with an application of its own.
     Demo(Demo),
     /// Print the configuration's JSON Schema.
     Schema,
+    Completions(Completions),
+    Manual(Manual),
     /// Print what [`version`] says.
     Version(Detail),
 }
@@ -75,13 +100,25 @@ pub fn parse() -> Command {
 pub fn parse_from(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Command, clap::Error> {
-    let Arguments { config, test, dump, quiet, version, long_version, command } =
+    let Arguments { config, look, test, dump, quiet, version, long_version, command } =
         Arguments::try_parse_from(arguments)?;
+    if look.is_asked_for() && (config.is_some() || command.is_some()) {
+        return Err(Arguments::command().error(
+            ErrorKind::ArgumentConflict,
+            "--listen, --upstream and --session stand for a file and for `run`: keep them, or `-c` and a command",
+        ));
+    }
+    let config = config.unwrap_or_else(|| PathBuf::from(CONFIG_FILE));
     let Some(command) = command else {
         return Ok(if long_version {
             Command::Version(Detail::Long)
         } else if version {
             Command::Version(Detail::Short)
+        } else if look.is_asked_for() {
+            match test || dump {
+                true => Command::CheckFirstLook { look, prints: dump },
+                false => Command::FirstLook(look),
+            }
         } else if test || dump {
             let style = check::Style::Nginx;
             let check = check::Check { config, style, dump, quiet, deny_warnings: false };
@@ -106,6 +143,8 @@ pub fn parse_from(
         Sub::Sessions(sessions) => Command::Sessions { sessions, config },
         Sub::Import(import) => Command::Import { import, config, quiet },
         Sub::Schema => Command::Schema,
+        Sub::Completions(completions) => Command::Completions(completions),
+        Sub::Man(manual) => Command::Manual(manual),
         Sub::Demo(demo) => Command::Demo(demo),
     })
 }
@@ -128,9 +167,11 @@ pub fn version(detail: Detail) -> String {
 #[derive(Parser)]
 #[command(name = "cloakroom", disable_version_flag = true)]
 struct Arguments {
-    /// The configuration
-    #[arg(short, long, global = true, value_name = "FILE", default_value = CONFIG_FILE)]
-    config: PathBuf,
+    /// The configuration [default: /etc/cloakroom/cloakroom.yaml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    look: FirstLook,
     /// Test the configuration and leave (nginx)
     #[arg(short)]
     test: bool,
@@ -173,6 +214,10 @@ enum Sub {
     Import(import::Import),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+    /// Print what a shell completes this program's arguments by
+    Completions(Completions),
+    /// Print the manual page
+    Man(Manual),
     /// Show the protocol at work, with an application of its own
     Demo(Demo),
 }
@@ -275,6 +320,35 @@ mod tests {
         let all_of_one = "cloakroom sessions revoke --all --users shop";
         check(all_of_one, Err(ErrorKind::ArgumentConflict));
         check("cloakroom sessions revoke --users shop", Err(missing));
+    }
+
+    #[test]
+    fn a_first_look_needs_no_file_and_takes_none() {
+        let look = FirstLook {
+            listen: vec!["8443".to_owned()],
+            upstream: vec!["7001".to_owned(), "7002".to_owned()],
+            session: vec!["EGG_SESS".to_owned()],
+        };
+        let line = "cloakroom --listen 8443 --upstream 7001 --session EGG_SESS --upstream 7002";
+        check(line, Ok(Command::FirstLook(look.clone())));
+        let commas = "cloakroom --listen 8443 --upstream 7001,7002 --session EGG_SESS";
+        check(commas, Ok(Command::FirstLook(look.clone())));
+        let printed = |prints| Ok(Command::CheckFirstLook { look: look.clone(), prints });
+        check(&format!("{line} -t"), printed(false));
+        check(&format!("{line} -T"), printed(true));
+        for other in ["-c a.yaml", "run", "check", "demo"] {
+            check(&format!("{line} {other}"), Err(ErrorKind::ArgumentConflict));
+        }
+    }
+
+    #[test]
+    fn a_package_has_its_papers_from_the_program() {
+        let shell = clap_complete::Shell::Zsh;
+        check("cloakroom completions zsh", Ok(Command::Completions(Completions { shell })));
+        check("cloakroom completions csh", Err(ErrorKind::InvalidValue));
+        check("cloakroom man", Ok(Command::Manual(Manual { directory: None })));
+        let directory = Some(PathBuf::from("a"));
+        check("cloakroom man --directory a", Ok(Command::Manual(Manual { directory })));
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cloakroom::app::App;
+use cloakroom::cli::first_look::FirstLook;
 use cloakroom::cli::{self, Command};
 use cloakroom::clock::Clock;
+use cloakroom::config::environment::Environment;
 use cloakroom::config::{self, Config};
 use cloakroom::telemetry;
 
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
             println!("{:#}", config::json_schema::json_schema());
             Ok(())
         }
+        Command::FirstLook(look) => first_look(&look),
+        Command::CheckFirstLook { look, prints } => return look.test(prints),
+        Command::Completions(completions) => completions.run(),
+        Command::Manual(manual) => manual.run(),
         Command::Demo(demo) => cli::demo::run(demo.port),
         Command::Version(detail) => {
             // nginx writes it there.
@@ -51,6 +57,17 @@ fn main() -> ExitCode {
 
 fn run(file: &Path) -> Result<(), String> {
     config::load(file).map_err(|diagnostics| diagnostics.to_string()).and_then(serve)
+}
+
+fn first_look(look: &FirstLook) -> Result<(), String> {
+    let config = look.config(&Environment::of_process())?;
+    let here =
+        std::env::current_dir().map_err(|error| format!("the current directory: {error}"))?;
+    let said = look.said(&config, &here);
+    telemetry::log::init(&config.log)?;
+    let app = App::build(config, Clock::System).map_err(|error| error.to_string())?;
+    println!("{said}");
+    app.run().map_err(|error| error.to_string())
 }
 
 fn serve(config: Config) -> Result<(), String> {

@@ -56,10 +56,9 @@ fn translate(error: &Error, text: &str) -> Diagnostic {
 fn flaw(error: &Error, first: Option<usize>) -> Flaw {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => flaw(error, first),
-        Error::SerdeUnknownField { field, expected, .. } => Flaw::new(
-            "unknown key",
-            format!("{}known here: {}", did_you_mean(field, expected), expected.join(", ")),
-        ),
+        Error::SerdeUnknownField { field, expected, .. } => {
+            Flaw::new("unknown key", known_keys(&did_you_mean(field, expected), expected))
+        }
         Error::DuplicateMappingKey { .. } => Flaw::new(
             "given twice",
             first.map_or_else(String::new, |line| format!("the first is on line {line}: keep one")),
@@ -81,6 +80,15 @@ fn flaw(error: &Error, first: Option<usize>) -> Flaw {
             "a value that begins with `*` is an alias in YAML: put it in quotes",
         ),
         other => Flaw::new(without_place(&other.to_string()), hint(&other.to_string())),
+    }
+}
+
+/// The key that was meant; and all keys of the place, where somebody would read that many.
+fn known_keys(meant: &str, expected: &[&str]) -> String {
+    const READ_MAX: usize = 20;
+    match expected.len() {
+        ..=READ_MAX => format!("{meant}known here: {}", expected.join(", ")),
+        _ => format!("{meant}`cloakroom schema` lists all keys that are known here"),
     }
 }
 

@@ -69,8 +69,8 @@ pub enum TlsVersion {
 pub enum Certificates {
     /// PEM files; the first is the default where no name fits.
     Files(Vec<CertificateSettings>),
-    /// Made by Cloakroom itself for these names and kept in this directory (`self_signed: true`):
-    /// for a first look and for tests.
+    /// Made by Cloakroom itself for these names and for this machine, and kept in this directory
+    /// (`self_signed: true`): for a first look and for tests. Without names it is good for any.
     SelfSigned { names: Vec<String>, directory: PathBuf },
     /// Ordered from an authority for these names.
     Ordered(OrderedSettings),

@@ -105,6 +105,8 @@ struct Shown {
     ordered: Option<Arc<Ordered>>,
     /// By the index of the server.
     of_servers: HashMap<usize, OfServer>,
+    /// Made by ourselves, where no server has a name: it is shown whatever was asked for.
+    is_for_a_look: bool,
     doors: Doors,
 }
 
@@ -117,8 +119,11 @@ enum OfServer {
 
 impl Shown {
     /// The names of the certificate that is shown to who asks for this one; nothing where it is a server's,
-    /// whatever is in it.
+    /// or for a first look, whatever is in it.
     fn names(&self, asked: Option<&str>) -> Option<Arc<Names>> {
+        if self.is_for_a_look {
+            return None;
+        }
         match self.of_server(asked) {
             Some(_) => None,
             None => match &self.ordered {
@@ -382,7 +387,11 @@ impl Current {
             true => None,
             false => Some(ByName::new(loaded).map_err(|error| vec![error])?),
         };
-        let shown = Arc::new(Shown { by_name, ordered, of_servers, doors: doors.clone() });
+        let is_for_a_look = matches!(&settings.certificates,
+            Certificates::SelfSigned { names, .. } if names.is_empty());
+        let doors_of = doors.clone();
+        let shown = Shown { by_name, ordered, of_servers, is_for_a_look, doors: doors_of };
+        let shown = Arc::new(shown);
         let make = Make { settings, protocols, doors, shown: &shown };
         let mut own = HashMap::new();
         for one in settings.of_servers.iter().filter(|one| one.own != OwnTls::default()) {

@@ -164,6 +164,29 @@ async fn requests_for_names_that_the_certificate_lacks_are_misdirected() {
     assert_eq!(worker.seen().len(), 4 * expectations.len() - 2 * refused);
 }
 
+/// A first look: no server has a name, and the certificate was made for nobody in particular.
+#[tokio::test]
+async fn where_no_server_has_a_name_a_self_signed_certificate_is_good_for_any() {
+    let worker = worker().await;
+    let proxy = |names: &str| {
+        Proxy::start(&format!(
+            "workers: 1\nstate_directory: '{{directory}}'\n\
+             listeners: [{{ address: 127.0.0.1:0, tls: {{ self_signed: true }} }}]\nstore: memory\n\
+             upstreams:\n  app: {{ endpoints: [{{ address: '{}' }}] }}\nservers:\n  \
+             - {names}routes: [{{ path: /, upstream: app }}]\n",
+            worker.address
+        ))
+    };
+    for (names, status) in [("", 200), ("names: [shop.example.com]\n    ", 421)] {
+        let proxy = proxy(names);
+        let dial = Dial::to(proxy.address()).tls("visitor.example");
+        let answer = dial.connect().await.get("visitor.example", "/", &[]).await;
+        assert_eq!(answer.status, status, "{names}");
+        let mut h2 = H2::connect(&dial).await;
+        assert_eq!(h2.get("visitor.example", "/", &[]).await.status, status, "{names}, HTTP/2");
+    }
+}
+
 /// Who names nobody in TLS can't be held to it: probes and old clients by address.
 #[tokio::test]
 async fn clients_without_a_server_name_may_ask_for_any_host() {

@@ -340,14 +340,14 @@ fn of_servers(servers: &[Server], listener: usize) -> Vec<ServerTls> {
         .collect()
 }
 
-/// The names that a certificate of our own is made for.
+/// The names that a certificate of our own is made for, beside those of this machine.
 fn certificate_names(servers: &[Server]) -> Vec<String> {
     let is_host = |name: &&String| {
         !matches!(name.as_str(), "" | "_") && !name.starts_with('~') && !name.ends_with('*')
     };
     let mut names: Vec<String> = Vec::new();
     let given = servers.iter().flat_map(|server| &server.names).filter(is_host);
-    for name in given.map(|name| name.trim_start_matches('.')).chain(["localhost"]) {
+    for name in given.map(|name| name.trim_start_matches('.')) {
         if !names.iter().any(|other| other == name) {
             names.push(name.to_owned());
         }
