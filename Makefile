@@ -2,11 +2,12 @@
 # make test    everything that the tests need, then the tests
 # make check   formatting, lints, links in the documentation
 # make mistakes  deliberate mistakes, each of which the model of the protocol must find
+# make package the Debian package, rpm and root of a container into dist/; make try-package tries the first as root
 # make faults  real faults of real stores: what users notice; ARGS=--write puts it into the documentation
 
 ARGS ?=
 
-.PHONY: demo test check mistakes faults bench-load fmt clean
+.PHONY: demo test check mistakes faults package try-package bench-load fmt clean
 
 # Unoptimised: the demo is for looking, and is there within the time that this build takes.
 demo:
@@ -36,6 +37,12 @@ faults:
 	scripts/setup
 	tests/faults/run $(ARGS)
 
+package:
+	scripts/package $(ARGS)
+
+try-package:
+	scripts/try-package $(ARGS)
+
 # The side-by-side comparison with other proxies; figures in benches/load/README.md.
 bench-load:
 	scripts/setup
@@ -47,4 +54,4 @@ fmt:
 
 clean:
 	cargo clean
-	rm -rf tests/apps/node_modules tests/apps/venv
+	rm -rf dist tests/apps/node_modules tests/apps/venv
