@@ -1,6 +1,6 @@
 //! Arguments → configuration → `App::build` → run.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cloakroom::app::App;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     }
     let outcome = match cli::parse() {
         Command::Check(check) => return check.run(),
-        Command::Run { config } => run(&config),
+        Command::Run { config } => run(config),
         Command::Keys { keys, config } => {
             keys.run(&Clock::System, &config).map(|said| println!("{said}"))
         }
@@ -55,8 +55,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(file: &Path) -> Result<(), String> {
-    config::load(file).map_err(|diagnostics| diagnostics.to_string()).and_then(serve)
+/// Serves a file, which is read again when that is asked for.
+fn run(file: PathBuf) -> Result<(), String> {
+    let read = move || config::load(&file).map_err(|diagnostics| diagnostics.to_string());
+    let config = read()?;
+    build(config)?.reloading_by(Box::new(read)).run().map_err(|error| error.to_string())
 }
 
 fn first_look(look: &FirstLook) -> Result<(), String> {
@@ -64,14 +67,16 @@ fn first_look(look: &FirstLook) -> Result<(), String> {
     let here =
         std::env::current_dir().map_err(|error| format!("the current directory: {error}"))?;
     let said = look.said(&config, &here);
-    telemetry::log::init(&config.log)?;
-    let app = App::build(config, Clock::System).map_err(|error| error.to_string())?;
+    let app = build(config)?;
     println!("{said}");
     app.run().map_err(|error| error.to_string())
 }
 
 fn serve(config: Config) -> Result<(), String> {
+    build(config)?.run().map_err(|error| error.to_string())
+}
+
+fn build(config: Config) -> Result<App, String> {
     telemetry::log::init(&config.log)?;
-    let app = App::build(config, Clock::System).map_err(|error| error.to_string())?;
-    app.run().map_err(|error| error.to_string())
+    App::build(config, Clock::System).map_err(|error| error.to_string())
 }

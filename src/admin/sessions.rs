@@ -3,8 +3,10 @@
 //! Answers are JSON, errors too: `{"error": "a_word", "message": "what it means, and what to do"}`. A
 //! revocation is answered with 200 once the store has acknowledged it (PROTOCOL.md 26), not before.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -35,7 +37,7 @@ pub struct Sessions {
     pub records: Records,
     pub clock: Clock,
     /// The namespaces that the configuration has for users (PROTOCOL.md 27).
-    pub namespaces: Vec<String>,
+    pub namespaces: Arc<ArcSwap<Vec<String>>>,
 }
 
 /// A user in one namespace, or in all.
@@ -181,9 +183,10 @@ fn to_revoke(body: &[u8]) -> Result<Revoke, Problem> {
 
 impl Sessions {
     /// The namespaces that are meant.
-    fn meant(&self, users: Option<&str>) -> Result<Vec<&str>, Problem> {
-        let all = self.namespaces.iter().map(String::as_str);
-        let meant: Vec<_> = all.filter(|name| users.is_none_or(|users| users == *name)).collect();
+    fn meant(&self, users: Option<&str>) -> Result<Vec<String>, Problem> {
+        let all = self.namespaces.load();
+        let is_meant = |name: &&String| users.is_none_or(|users| users == *name);
+        let meant: Vec<_> = all.iter().filter(is_meant).cloned().collect();
         if meant.is_empty() && users.is_some() { Err(Problem::NoSuchUsers) } else { Ok(meant) }
     }
 
@@ -191,9 +194,10 @@ impl Sessions {
         let Wanted { subject, users } = wanted;
         let now = self.clock.now();
         let mut found = Vec::new();
-        for namespace in self.meant(users.as_deref())? {
+        let meant = self.meant(users.as_deref())?;
+        for namespace in &meant {
             let user = User { namespace, name: subject };
-            found.push((Some(namespace), self.records.list_user(user, now).await));
+            found.push((Some(namespace.as_str()), self.records.list_user(user, now).await));
         }
         if users.is_none() {
             found.push((None, self.records.list_bare(subject, now).await));
@@ -228,7 +232,7 @@ impl Sessions {
 
     async fn revoke_user(&self, wanted: &Wanted, now: UnixMillis) -> Result<Removed, Problem> {
         for namespace in self.meant(wanted.users.as_deref())? {
-            let user = User { namespace, name: &wanted.subject };
+            let user = User { namespace: &namespace, name: &wanted.subject };
             if self.records.revoke_user(user, None, now).await == Removed::Unavailable {
                 return Ok(Removed::Unavailable);
             }

@@ -1,71 +1,59 @@
 //! The control runtime: starts the workers, passes orders on, watches over what runs.
 
+use std::io;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::{App, BuildError};
+use super::in_force::{AtWork, InForce};
+use super::running::{self, Ask};
+use super::{App, BuildError, signals};
 use crate::admin;
-use crate::clock::Clock;
-use crate::downstream::Worker;
-use crate::listen::watch::Watch;
-use crate::listen::{self, Listener, Shutdown};
+use crate::downstream::{Services, Worker};
+use crate::listen::{self, Change, Listener, Shutdown};
 use crate::proxy::mass_logout;
 use crate::proxy::open_streams::look_after;
-use crate::proxy::prober;
 use crate::proxy::service::Proxy;
-use crate::proxy::shared::{Shared, Upstream};
+use crate::proxy::shared::Lasting;
 use crate::store::health::Health;
 use crate::store::key_watch::{KeyWatch, Progress};
 use crate::store::node_keys::Standing;
 use crate::store::{CLOCK_SKEW_MAX_MS, SharedStore, era};
 use crate::telemetry::audit::{self, StoreState};
-use crate::upstream::names::follow::{self, Followed};
-use crate::upstream::way::Pool;
 
-/// Idle connections to workers that each runtime keeps, over all upstreams.
-const KEEPALIVE: usize = 512;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 impl App {
-    /// Serves until told otherwise.
-    pub(super) fn obey(self, ordered: watch::Receiver<Shutdown>) -> Result<(), BuildError> {
-        let Self {
-            control,
-            listeners,
-            certificates,
-            watch_certificates,
-            admin,
-            store,
-            keys,
-            shared,
-            ways,
-            workers,
-            limits,
-            gate,
-            drain_timeout,
-            serving,
-        } = self;
+    /// Serves until told otherwise: by signals, or by who `asks`.
+    pub(super) fn obey(
+        self,
+        ordered: watch::Receiver<Shutdown>,
+        signals: Option<(Vec<Signal>, watch::Sender<Shutdown>)>,
+        asked: Option<mpsc::UnboundedReceiver<Ask>>,
+    ) -> Result<(), BuildError> {
+        let Self { control, admin, keys, in_force, workers, serving, .. } = self;
+        let in_force = Arc::new(in_force);
         control.block_on(async move {
             let (command, commanded) = watch::channel(Shutdown::Running);
             let (ended, mut ends) = mpsc::unbounded_channel();
             let is_ready = Arc::new(AtomicBool::new(false));
+            let (lasting, store) = (in_force.lasting.clone(), in_force.store.clone());
             store.start().await;
-            shared.records.read_era().await;
-            tokio::spawn(era::follow(shared.records.clone()));
+            lasting.records.read_era().await;
+            tokio::spawn(era::follow(lasting.records.clone()));
             // Once before anybody is told that this node is ready.
             let mut progress = Progress::default();
             keys.look(&mut progress).await;
             let watch = keys.clone();
             let watching = tokio::spawn(async move { watch.run(progress).await });
             if let Some(listener) = admin {
-                let state = admin_state(&shared, &store, &keys, &is_ready);
+                let state = admin_state(&lasting, &store, &keys, &is_ready);
                 tokio::spawn(async move {
                     if let Err(error) = admin::serve(listener, state, std::future::pending()).await
                     {
@@ -73,60 +61,32 @@ impl App {
                     }
                 });
             }
-            if watch_certificates {
-                tokio::spawn(renewed(certificates, shared.clock.clone()));
-            }
-            tokio::spawn(watch_store(shared.clone(), store.clone()));
-            tokio::spawn(mass_logout::sweep(shared.clone()));
-            tokio::spawn(look_after(shared.clone()));
-            follow::begin(followed(&shared), &shared.clock).await;
-            prober::begin(&shared, &ways);
+            tokio::spawn(renewed(in_force.clone()));
+            tokio::spawn(watch_store(lasting.clone(), store.clone()));
+            tokio::spawn(mass_logout::sweep(in_force.shared.clone()));
+            tokio::spawn(look_after(in_force.shared.clone()));
+            in_force.tend().await;
             for number in 0..workers {
-                let sockets = listeners.iter().map(Listener::try_clone).collect::<Result<_, _>>();
-                let sockets: Vec<Listener> = sockets.map_err(BuildError::one)?;
-                let context = listen::Context::new(limits, gate.clone());
-                let pool = Arc::new(Pool::new(ways.clone(), KEEPALIVE));
-                let service = Proxy {
-                    shared: shared.clone(),
-                    pool: pool.clone(),
-                    send_timeout: limits.send_timeout,
-                    body_timeout: limits.body_timeout,
-                };
-                let worker = Worker::new(service, context);
-                let (store, commanded) = (store.clone(), commanded.clone());
-                let ended = ended.clone();
-                std::thread::Builder::new()
-                    .name(format!("worker-{number}"))
-                    .spawn(move || {
-                        let work = || work(worker, pool, sockets, &store, commanded);
-                        let outcome = std::panic::catch_unwind(AssertUnwindSafe(work))
-                            .unwrap_or_else(|_| Err(std::io::Error::other("it panicked")));
-                        // Nobody listens any more once the app has stopped.
-                        let _ = ended.send(outcome);
-                    })
-                    .map_err(BuildError::one)?;
+                begin_worker(number, &in_force, &commanded, &ended).await?;
             }
             drop(ended);
             drop(commanded);
-            for listener in &listeners {
-                tracing::info!(address = %listener.address(), "listening");
+            in_force.tell_listening().await;
+            if let Some((heard, orders)) = signals {
+                tokio::spawn(signals::obey(heard, orders, in_force.clone()));
             }
-            let files: Vec<_> =
-                listeners.iter().filter_map(Listener::file).map(Path::to_owned).collect();
-            // The workers hold sockets of their own: closing theirs closes the listener.
-            drop(listeners);
+            if let Some(asked) = asked {
+                tokio::spawn(running::answer(asked, in_force.clone()));
+            }
             is_ready.store(true, Ordering::Release);
             serving.map_or(Ok(()), |serving| serving()).map_err(BuildError::one)?;
             notify(&[sd_notify::NotifyState::Ready]);
-            let outcome =
-                control_loop(ordered, &command, &mut ends, &is_ready, drain_timeout).await;
+            let outcome = control_loop(ordered, &command, &mut ends, &is_ready, &in_force).await;
+            in_force.close_listeners().await;
             command.send_replace(Shutdown::Stopped);
             while ends.recv().await.is_some() {}
-            for file in files {
-                let _ = std::fs::remove_file(file);
-            }
             // Every request has left its line.
-            shared.log_writer.finish();
+            in_force.finish_logs().await;
             watching.abort();
             keys.withdraw().await;
             outcome
@@ -134,18 +94,33 @@ impl App {
     }
 }
 
-/// The names of upstreams that are looked up again and again.
-fn followed(shared: &Shared) -> Vec<Followed> {
-    let of_upstream = |upstream: &Upstream| {
-        let group = upstream.group.clone();
-        let by = group.settings().resolved_by?;
-        let resolver = shared.resolvers.get(by.resolver)?.clone();
-        let names = 0..group.settings().names.len();
-        Some(
-            names.map(move |name| Followed::new(group.clone(), name, resolver.clone(), by.timeout)),
-        )
-    };
-    shared.upstreams.iter().filter_map(of_upstream).flatten().collect()
+/// Starts a worker runtime on a thread of its own. How it ends is told.
+async fn begin_worker(
+    number: usize,
+    in_force: &InForce,
+    commanded: &watch::Receiver<Shutdown>,
+    ended: &mpsc::UnboundedSender<io::Result<()>>,
+) -> Result<(), BuildError> {
+    let (service, limits, sockets) = in_force.service().await;
+    let sockets = sockets.map_err(BuildError::one)?;
+    let context = listen::Context::new(limits, in_force.gate.clone());
+    let limits = context.limits.clone();
+    let worker = Worker::new(service, context);
+    let (services, (changes, changed)) = (worker.services(), mpsc::unbounded_channel());
+    let (store, commanded) = (in_force.store.clone(), commanded.clone());
+    let (ended, swept) = (ended.clone(), services.clone());
+    std::thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || {
+            let work = || work(worker, swept, sockets, &store, (changed, commanded));
+            let outcome = std::panic::catch_unwind(AssertUnwindSafe(work))
+                .unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+            // Nobody listens any more once the app has stopped.
+            let _ = ended.send(outcome);
+        })
+        .map_err(BuildError::one)?;
+    in_force.joined(AtWork { services, limits, changes }).await;
+    Ok(())
 }
 
 /// Waits for orders, passes them on, and watches over the workers.
@@ -154,7 +129,7 @@ async fn control_loop(
     command: &watch::Sender<Shutdown>,
     ends: &mut mpsc::UnboundedReceiver<std::io::Result<()>>,
     is_ready: &AtomicBool,
-    drain_timeout: Duration,
+    in_force: &InForce,
 ) -> Result<(), BuildError> {
     tokio::select! {
         order = ordered.wait_for(|order| *order != Shutdown::Running) => {
@@ -173,6 +148,7 @@ async fn control_loop(
     is_ready.store(false, Ordering::Release);
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("draining");
+    in_force.close_listeners().await;
     command.send_replace(Shutdown::Draining);
     let drained = async { while ends.recv().await.is_some() {} };
     tokio::select! {
@@ -180,7 +156,7 @@ async fn control_loop(
         _ = ordered.wait_for(|order| *order == Shutdown::Stopped) => {
             tracing::warn!("told to stop while draining");
         }
-        () = tokio::time::sleep(drain_timeout) => {
+        () = tokio::time::sleep(in_force.drain_timeout()) => {
             tracing::warn!("the drain took too long; what is left is cut");
         }
     }
@@ -189,31 +165,31 @@ async fn control_loop(
 
 fn work(
     worker: Worker<Proxy>,
-    pool: Arc<Pool>,
+    services: Arc<Services<Proxy>>,
     listeners: Vec<Listener>,
     store: &SharedStore,
-    commanded: watch::Receiver<Shutdown>,
-) -> std::io::Result<()> {
+    (changes, commanded): (mpsc::UnboundedReceiver<Change>, watch::Receiver<Shutdown>),
+) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         store.start().await;
-        tokio::spawn(sweep(pool));
-        worker.run(listeners, commanded).await
+        tokio::spawn(sweep(services));
+        worker.run(listeners, changes, commanded).await
     })
 }
 
 /// Closes connections to workers that nobody has used for too long.
-async fn sweep(pool: Arc<Pool>) {
+async fn sweep(services: Arc<Services<Proxy>>) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        pool.sweep(Instant::now());
+        services.begin().pool.sweep(Instant::now());
     }
 }
 
 /// Writes an outage of the store, and its end, to the audit trail.
-async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
+async fn watch_store(lasting: Arc<Lasting>, store: SharedStore) {
     let mut health = store.health();
     loop {
         let state = match *health.borrow_and_update() {
@@ -222,7 +198,7 @@ async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
             Health::Down => Some((StoreState::Down, "it does not answer")),
         };
         if let Some((state, reason)) = state {
-            audit::store(&shared.metrics, state, "sessions", &reason);
+            audit::store(&lasting.metrics, state, "sessions", &reason);
         }
         if health.changed().await.is_err() {
             return;
@@ -231,24 +207,21 @@ async fn watch_store(shared: Arc<Shared>, store: SharedStore) {
 }
 
 /// Looks for certificates that were renewed, away from this thread, for a disk may be slow.
-async fn renewed(certificates: Arc<Mutex<Watch>>, clock: Clock) {
+async fn renewed(in_force: Arc<InForce>) {
     const EVERY: Duration = Duration::from_secs(2);
-    if certificates.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-        return;
-    }
     loop {
         tokio::time::sleep(EVERY).await;
-        let (certificates, now) = (certificates.clone(), clock.now());
-        let look = move || {
-            certificates.lock().unwrap_or_else(PoisonError::into_inner).look(now);
-        };
+        if !in_force.watches_certificates() {
+            continue;
+        }
+        let in_force = in_force.clone();
         // It fails where the process ends.
-        let _ = tokio::task::spawn_blocking(look).await;
+        let _ = tokio::task::spawn_blocking(move || in_force.look_at_certificates()).await;
     }
 }
 
 fn admin_state(
-    shared: &Arc<Shared>,
+    lasting: &Lasting,
     store: &SharedStore,
     keys: &Arc<KeyWatch>,
     is_ready: &Arc<AtomicBool>,
@@ -286,12 +259,12 @@ fn admin_state(
         admin::Readiness { ready, reasons }
     };
     let sessions = Some(admin::Sessions {
-        records: shared.records.clone(),
-        clock: shared.clock.clone(),
-        namespaces: shared.namespaces.clone(),
+        records: lasting.records.clone(),
+        clock: lasting.clock.clone(),
+        namespaces: lasting.namespaces.clone(),
     });
     admin::PagesState {
-        metrics: shared.metrics.clone(),
+        metrics: lasting.metrics.clone(),
         readiness: Arc::new(readiness),
         keys: Some(keys.clone()),
         sessions,

@@ -4,12 +4,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::BuildError;
+use super::in_force::InForce;
+use crate::config::Config;
 use crate::listen::Shutdown;
-use crate::proxy::shared::Shared;
 use crate::telemetry::metrics::Metrics;
+
+/// Asks for another configuration, or for all that is read anew without one.
+pub(super) struct Ask {
+    config: Option<Box<Config>>,
+    answer: std::sync::mpsc::Sender<Reloaded>,
+}
+
+/// Keys of what stays what it was, and where the listeners are now; or what is wrong.
+type Reloaded = Result<(Vec<&'static str>, Vec<SocketAddr>), String>;
 
 /// An app that runs on a thread of its own.
 pub struct Running {
@@ -17,8 +27,8 @@ pub struct Running {
     pub(super) thread: Option<JoinHandle<Result<(), BuildError>>>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) admin: Option<SocketAddr>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) reload: super::Reload,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) asks: mpsc::UnboundedSender<Ask>,
 }
 
 impl Running {
@@ -34,12 +44,29 @@ impl Running {
 
     /// What the app counts.
     pub fn metrics(&self) -> &Metrics {
-        &self.shared.metrics
+        &self.metrics
     }
 
     /// Does what HUP does.
     pub fn reload(&self) {
-        self.reload.run();
+        // What is wrong has been said.
+        let _ = self.ask(None);
+    }
+
+    /// Puts another configuration in force. Returns keys of what stays what it was, and where the
+    /// listeners are now.
+    ///
+    /// # Errors
+    /// What is wrong with it: nothing has changed.
+    pub fn reload_with(&self, config: Config) -> Reloaded {
+        self.ask(Some(Box::new(config)))
+    }
+
+    fn ask(&self, config: Option<Box<Config>>) -> Reloaded {
+        let (answer, answered) = std::sync::mpsc::channel();
+        let ended = |_| "it has ended".to_owned();
+        self.asks.send(Ask { config, answer }).map_err(|_| ended(()))?;
+        answered.recv().map_err(|_| ended(()))?
     }
 
     /// Lets requests finish and waits for the end.
@@ -73,5 +100,18 @@ impl Drop for Running {
         if let Err(error) = self.end(Shutdown::Stopped) {
             tracing::error!(%error, "the app ended badly");
         }
+    }
+}
+
+/// Does what is asked for, for as long as anybody may ask.
+pub(super) async fn answer(mut asked: mpsc::UnboundedReceiver<Ask>, in_force: Arc<InForce>) {
+    while let Some(Ask { config, answer }) = asked.recv().await {
+        let reloaded = match config {
+            Some(config) => in_force.put_in_force(*config).await,
+            None => in_force.reload().await,
+        };
+        let addresses = in_force.addresses().await;
+        // Whoever asked may have gone.
+        let _ = answer.send(reloaded.map(|stays| (stays, addresses)));
     }
 }

@@ -1,9 +1,13 @@
 //! Signals, with nginx's meaning where there is one.
 
+use std::sync::Arc;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use super::in_force::InForce;
 use crate::listen::Shutdown;
+use crate::telemetry::error_log;
 
 /// The signals that mean something.
 const SIGNALS: [fn() -> SignalKind; 6] = [
@@ -26,13 +30,11 @@ pub(super) fn hear() -> std::io::Result<Vec<Signal>> {
     SIGNALS.iter().map(|kind| signal(kind())).collect()
 }
 
-/// Turns signals into orders: QUIT drains, TERM and INT stop at once, HUP calls `reload`, USR1
-/// `reopen`.
+/// Turns signals into orders: QUIT drains, TERM and INT stop at once, HUP reloads, USR1 opens logs anew.
 pub(super) async fn obey(
     mut heard: Vec<Signal>,
     orders: watch::Sender<Shutdown>,
-    reload: impl Fn() + Send,
-    reopen: impl Fn() + Send,
+    in_force: Arc<InForce>,
 ) {
     let [quit, terminate, interrupt, hangup, user1, user2] = &mut heard[..] else {
         unreachable!("one stream for each of SIGNALS")
@@ -42,12 +44,30 @@ pub(super) async fn obey(
             _ = quit.recv() => order(&orders, Shutdown::Draining),
             _ = terminate.recv() => order(&orders, Shutdown::Stopped),
             _ = interrupt.recv() => order(&orders, Shutdown::Stopped),
-            _ = hangup.recv() => reload(),
+            _ = hangup.recv() => {
+                tokio::spawn(reload(in_force.clone()));
+            }
             _ = user1.recv() => {
                 tracing::info!("reopening logs");
-                reopen();
+                error_log::reopen();
+                in_force.reopen_logs().await;
             }
             _ = user2.recv() => tracing::warn!("USR2 ignored: upgrade is not built yet"),
+        }
+    }
+}
+
+/// Reloads, and says what came of it.
+async fn reload(in_force: Arc<InForce>) {
+    match in_force.reload().await {
+        Ok(stays) => {
+            for key in stays {
+                tracing::warn!(key, "this stays what it was until the process is started again");
+            }
+            tracing::info!("reloaded");
+        }
+        Err(error) => {
+            tracing::error!("the configuration was not read again, the old one stays: {error}");
         }
     }
 }

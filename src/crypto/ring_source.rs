@@ -1,8 +1,8 @@
 //! The key ring that every part shares, and reading it again (PROTOCOL.md 4).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The ring in use and the file that it came from.
 #[derive(Debug)]
 pub struct RingSource {
-    /// `None`: it came from no file and ends with the process.
-    path: Option<PathBuf>,
+    /// None: it came from no file and ends with the process.
+    path: OnceLock<PathBuf>,
     current: ArcSwap<Keyring>,
     /// When a missing key last made somebody read.
     reread_at: Mutex<Option<UnixMillis>>,
@@ -49,9 +49,33 @@ impl RingSource {
         Self::with(None, ring)
     }
 
+    /// Gives a ring that came from no file one: a ring that is there counts, else this one is put there.
+    ///
+    /// # Errors
+    /// The file can't be read or written, or is no key ring.
+    pub fn keep_at(&self, path: &Path) -> Result<(), KeyringError> {
+        if self.path.get().is_some() {
+            return Ok(());
+        }
+        if !path.exists() {
+            if let Some(directory) = path.parent() {
+                std::fs::create_dir_all(directory).map_err(|source| KeyringError::File {
+                    action: "create",
+                    path: directory.to_owned(),
+                    source,
+                })?;
+            }
+            self.current.load().save_new(path)?;
+        }
+        Keyring::load(path)?;
+        // Nobody else sets it: reloads come one after the other.
+        let _ = self.path.set(path.to_owned());
+        self.read()
+    }
+
     fn with(path: Option<PathBuf>, ring: Keyring) -> Self {
         Self {
-            path,
+            path: path.map(OnceLock::from).unwrap_or_default(),
             current: ArcSwap::from_pointee(ring),
             reread_at: Mutex::new(None),
             under_way: watch::Sender::new(None),
@@ -121,7 +145,7 @@ impl RingSource {
     }
 
     fn read(&self) -> Result<(), KeyringError> {
-        let Some(path) = &self.path else { return Ok(()) };
+        let Some(path) = self.path.get() else { return Ok(()) };
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         self.reads.fetch_add(1, Ordering::Relaxed);
         let mut ring = Keyring::load(path)?;
@@ -184,7 +208,7 @@ mod tests {
     async fn a_ring_is_read_again_at_most_once_a_second() {
         let (_directory, mut ring, source) = source();
         let added = ring.rotate(NOW).unwrap();
-        ring.replace(source.path.as_ref().unwrap()).unwrap();
+        ring.replace(source.path.get().unwrap()).unwrap();
         assert!(source.current().opening(added).is_none());
         source.reread(NOW).await;
         assert!(source.current().opening(added).is_some());
@@ -254,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn a_broken_file_changes_nothing() {
         let (_directory, ring, source) = source();
-        std::fs::write(source.path.as_ref().unwrap(), "{").unwrap();
+        std::fs::write(source.path.get().unwrap(), "{").unwrap();
         source.reread(NOW).await;
         assert!(source.reload().is_err());
         assert_eq!(source.current().sealing().id(), ring.sealing().id(), "the old ring stays");
@@ -273,7 +297,7 @@ mod tests {
         assert!(open().is_some());
         let fresh = ring.rotate(NOW).unwrap();
         ring.promote(fresh).unwrap();
-        ring.replace(source.path.as_ref().unwrap()).unwrap();
+        ring.replace(source.path.get().unwrap()).unwrap();
         source.reload().unwrap();
         assert!(open().is_some());
         let opened: Vec<_> =

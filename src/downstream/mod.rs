@@ -16,6 +16,7 @@
 //! | `preface` | tells HTTP/2 from HTTP/1 where no TLS does |
 //! | `alarm` | deadlines that arm a timer once in a while, not once a request |
 //! | `refused` | heads that make no request |
+//! | `services` | which service it is, while it may be replaced |
 
 pub mod alarm;
 pub mod client;
@@ -27,6 +28,7 @@ pub mod keepalive;
 mod preface;
 pub mod refused;
 pub mod request;
+mod services;
 
 #[cfg(test)]
 mod tests;
@@ -36,15 +38,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::listen::{self, Conn, Context, Info, Listener, Shutdown};
+use crate::listen::{self, Change, Conn, Context, Info, Listener, Shutdown};
 use crate::wire::fields::Fields;
 
 pub use self::client::{Client, ClientFailure, Incoming};
 pub use self::head_limits::HeadLimits;
 pub use self::refused::Refused;
 pub use self::request::{BodyLength, Protocol, Request};
+pub use self::services::Services;
 
 /// What is done with requests.
 pub trait Service: Send + Sync + 'static {
@@ -67,6 +70,11 @@ pub trait Service: Send + Sync + 'static {
     fn head_limits(&self, _: &Info, _host: Option<&[u8]>) -> HeadLimits {
         HeadLimits::default()
     }
+
+    /// Whether a connection that began under another service may go on with this one.
+    fn takes_over(&self, _: &Info) -> bool {
+        true
+    }
 }
 
 /// A whole answer that is not a worker's.
@@ -82,13 +90,18 @@ pub struct Reply {
 /// One worker runtime's way from connections to the service.
 #[derive(Debug)]
 pub struct Worker<S> {
-    service: Arc<S>,
+    services: Arc<Services<S>>,
     context: Context,
 }
 
 impl<S: Service> Worker<S> {
     pub fn new(service: S, context: Context) -> Self {
-        Self { service: Arc::new(service), context }
+        Self { services: Arc::new(Services::new(service)), context }
+    }
+
+    /// Where its service is replaced.
+    pub fn services(&self) -> Arc<Services<S>> {
+        self.services.clone()
     }
 
     /// Serves until told otherwise; to be called on the worker's own runtime.
@@ -101,27 +114,30 @@ impl<S: Service> Worker<S> {
     pub async fn run(
         self,
         listeners: Vec<Listener>,
+        changes: mpsc::UnboundedReceiver<Change>,
         shutdown: watch::Receiver<Shutdown>,
     ) -> io::Result<()> {
         let context = self.context.clone();
         let worker = Arc::new(self);
-        let serve = move |conn: Box<Conn>| {
-            let worker = worker.clone();
-            async move {
-                let Self { service, context } = &*worker;
-                let conn = match conn.info().may_speak_http2() {
-                    // Boxed, so that its state is given back when it is clear.
-                    true => Box::pin(preface::look(conn)).await,
-                    false => conn,
-                };
-                match conn.protocol() {
-                    listen::Protocol::Http1 => http1::serve(conn, context, &**service).await,
-                    listen::Protocol::Http2 => {
-                        Box::pin(http2::serve(conn, context, service)).await;
-                    }
-                }
-            }
+        let begin = move || {
+            let (worker, service) = (worker.clone(), worker.services.begin());
+            move |conn| Self::serve(worker.clone(), service.clone(), conn)
         };
-        listen::run(listeners, context, serve, shutdown).await
+        listen::run(listeners, context, begin, (changes, shutdown)).await
+    }
+
+    /// Serves a connection that begins with this service.
+    async fn serve(worker: Arc<Self>, service: Arc<S>, conn: Box<Conn>) {
+        let Self { services, context } = &*worker;
+        let conn = match conn.info().may_speak_http2() {
+            // Boxed, so that its state is given back when it is clear.
+            true => Box::pin(preface::look(conn)).await,
+            false => conn,
+        };
+        let services = (service, &**services);
+        match conn.protocol() {
+            listen::Protocol::Http1 => http1::serve(conn, context, services).await,
+            listen::Protocol::Http2 => Box::pin(http2::serve(conn, context, services)).await,
+        }
     }
 }

@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::bind::ListeningSocket;
+use super::doors::{Change, Doors, Leave};
 use super::gate::{Full, Gate, Permit};
 use super::info::{Ends, Info};
 use super::proxy_protocol::{self, Broken};
 use super::registry::{Registration, Registry};
-use super::{Address, Conn, Limits, Listener, Shutdown, tls};
+use super::{Address, Conn, Limits, Listener, Protocol, Shutdown, tls};
 use crate::transport::Socket;
 
 /// After a failed accept, usually because no more files may be open, as nginx does.
@@ -30,7 +31,8 @@ const SWEEP: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// What the connections of one worker share.
 #[derive(Clone, Debug)]
 pub struct Context {
-    pub limits: Limits,
+    /// What they are at the moment.
+    pub limits: Arc<ArcSwap<Limits>>,
     /// One for all workers.
     pub gate: Arc<Gate>,
     /// One for each worker.
@@ -40,56 +42,36 @@ pub struct Context {
 impl Context {
     /// A worker with no connections yet.
     pub fn new(limits: Limits, gate: Arc<Gate>) -> Self {
-        Self { limits, gate, registry: Registry::new() }
+        Self { limits: Arc::new(ArcSwap::from_pointee(limits)), gate, registry: Registry::new() }
     }
 }
 
 /// Serves until told otherwise. Each connection becomes a task of the current runtime that does the
-/// TLS handshake and then what `serve` says; the connection ends when it is dropped.
+/// TLS handshake and then what `begin` has said when its listener was opened; the connection ends when it
+/// is dropped.
+///
+/// What comes by `changes` takes the place of the listeners that there are.
 ///
 /// Draining closes the listeners, after a last look at who is waiting to be accepted, and returns
 /// when the last connection has ended. Stopping cuts them all and returns at once.
 ///
 /// # Errors
 /// A listener that the runtime cannot take. Nothing is served then.
-pub async fn run<S, F>(
+pub async fn run<B, S, F>(
     listeners: Vec<Listener>,
     context: Context,
-    serve: S,
-    mut shutdown: watch::Receiver<Shutdown>,
+    begin: B,
+    (mut changes, mut shutdown): (mpsc::UnboundedReceiver<Change>, watch::Receiver<Shutdown>),
 ) -> io::Result<()>
 where
+    B: Fn() -> S,
     S: Fn(Box<Conn>) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut sockets = Vec::new();
-    for listener in listeners {
-        sockets.push((Waiting::new(listener.socket.try_clone()?)?, listener));
-    }
-    let mut accepting = JoinSet::new();
-    for (listener, (socket, settings)) in sockets.into_iter().enumerate() {
-        let (context, serve) = (context.clone(), serve.clone());
-        let Listener { address, tls, redirect_to_https, proxy_protocol, speaks_http2, .. } =
-            settings;
-        let unix = match address {
-            Address::Unix(path) => Some(Arc::from(path)),
-            Address::Tcp(_) => None,
-        };
-        let door = Door {
-            listener,
-            tls,
-            redirect_to_https,
-            proxy_protocol,
-            speaks_http2,
-            unix,
-            context,
-            serve,
-        };
-        accepting.spawn(door.accept(socket));
-    }
-
+    let mut doors = Doors::new(context.clone(), begin);
+    doors.open(listeners)?;
     let Context { limits, registry, .. } = &context;
-    let mut tick = tokio::time::interval(interval(limits));
+    let mut tick = tokio::time::interval(interval(&limits.load()));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = *shutdown.borrow_and_update();
     let mut draining = false;
@@ -99,8 +81,8 @@ where
             Shutdown::Draining if draining => {}
             Shutdown::Draining => {
                 draining = true;
-                registry.drain(limits, Instant::now());
-                while accepting.join_next().await.is_some() {}
+                registry.drain(&limits.load(), Instant::now());
+                doors.closed().await;
             }
             Shutdown::Stopped => {
                 registry.abort();
@@ -111,7 +93,14 @@ where
             biased;
             next = next(&mut shutdown) => told = next,
             () = registry.emptied(), if draining => return Ok(()),
-            _ = tick.tick() => registry.sweep(limits, Instant::now()),
+            Some(Change { listeners, done }) = changes.recv(), if !draining => {
+                let changed = doors.open(listeners);
+                tick = tokio::time::interval(interval(&limits.load()));
+                tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                // Whoever asked may have gone.
+                let _ = done.send(changed);
+            }
+            _ = tick.tick() => registry.sweep(&limits.load(), Instant::now()),
         }
     }
 }
@@ -136,8 +125,10 @@ fn interval(limits: &Limits) -> Duration {
 
 /// A listener at work.
 #[derive(Clone)]
-struct Door<S> {
+pub(super) struct Door<S> {
+    /// Its number.
     listener: usize,
+    /// Plain HTTP where there is none.
     tls: Option<Arc<tls::Store>>,
     redirect_to_https: Option<u16>,
     proxy_protocol: bool,
@@ -149,13 +140,13 @@ struct Door<S> {
 }
 
 /// A socket that connections wait at.
-enum Waiting {
+pub(super) enum Waiting {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Waiting {
-    fn new(socket: ListeningSocket) -> io::Result<Self> {
+    pub(super) fn new(socket: ListeningSocket) -> io::Result<Self> {
         Ok(match socket {
             ListeningSocket::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
@@ -210,12 +201,34 @@ where
     S: Fn(Box<Conn>) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    async fn accept(self, socket: Waiting) {
+    pub(super) fn new(listener: &Listener, context: Context, serve: S) -> Self {
+        let Listener { number, settings, address, tls, .. } = listener;
+        let unix = match address {
+            Address::Unix(path) => Some(Arc::from(path.as_path())),
+            Address::Tcp(_) => None,
+        };
+        Self {
+            listener: *number,
+            tls: tls.clone(),
+            redirect_to_https: settings.redirect_to_https,
+            proxy_protocol: settings.proxy_protocol,
+            speaks_http2: settings.protocols.contains(&Protocol::Http2),
+            unix,
+            context,
+            serve,
+        }
+    }
+
+    pub(super) async fn accept(self, socket: Waiting, mut leaving: oneshot::Receiver<Leave>) {
         let mut draining = self.context.registry.draining();
         loop {
             tokio::select! {
                 biased;
                 () = begun(&mut draining) => break,
+                leave = &mut leaving => match leave {
+                    Ok(Leave::Over) => return,
+                    Ok(Leave::Closed) | Err(_) => break,
+                },
                 accepted = socket.accept() => match accepted {
                     Ok((stream, peer)) => self.admit(stream, peer),
                     Err(error) if is_the_peers(&error) => {
@@ -279,6 +292,7 @@ where
             unix: self.unix.clone(),
         };
         let Context { limits, registry, .. } = &self.context;
+        let limits = limits.load();
         let info = Info::new(ends, limits.keepalive_requests, Instant::now());
         let place = registry.register(info, permit);
         let (store, serve) = (self.tls.clone(), self.serve.clone());

@@ -103,9 +103,9 @@ impl Conn {
         self.place.shared()
     }
 
-    /// Whether the worker drains: the answer that is on its way is the last one.
+    /// Whether the worker drains, or this connection ends: the answer that is on its way is the last one.
     pub fn is_draining(&self) -> bool {
-        self.place.is_draining()
+        self.place.is_draining() || self.place.ends_soon()
     }
 
     /// What ALPN chose.

@@ -11,7 +11,7 @@ pub struct Gate {
     limit: AtomicUsize,
     open: AtomicUsize,
     /// Of them how many one client may have; 0 for any number.
-    share: usize,
+    share: AtomicUsize,
     /// How many each client has, where there is a limit.
     clients: Mutex<HashMap<IpAddr, usize>>,
     accepted: AtomicU64,
@@ -59,7 +59,7 @@ impl Gate {
     /// A gate that lets so many in at a time, of each client `share`; 0 for any number.
     pub fn new(limit: usize, share: usize) -> Arc<Self> {
         Arc::new(Self {
-            share,
+            share: AtomicUsize::new(share),
             clients: Mutex::default(),
             limit: AtomicUsize::new(limit),
             open: AtomicUsize::new(0),
@@ -71,9 +71,11 @@ impl Gate {
         })
     }
 
-    /// Changes the limit, at reload. Connections above it stay.
-    pub fn set_limit(&self, limit: usize) {
+    /// Changes the limits, at reload. Connections above them stay; those that came while clients had no
+    /// limit of their own don't count in it.
+    pub fn set_limits(&self, limit: usize, share: usize) {
         self.limit.store(limit, Relaxed);
+        self.share.store(share, Relaxed);
     }
 
     /// A place.
@@ -106,13 +108,14 @@ impl Gate {
     }
 
     fn take_share(&self, client: IpAddr) -> Result<Option<IpAddr>, Full> {
-        if self.share == 0 {
+        let share = self.share.load(Relaxed);
+        if share == 0 {
             return Ok(None);
         }
         let client = network(client);
         let mut clients = self.clients();
         let open = clients.entry(client).or_default();
-        if *open >= self.share {
+        if *open >= share {
             return Err(Full::Client);
         }
         *open += 1;
@@ -214,7 +217,7 @@ mod tests {
     fn lowered_limit_lets_those_inside_stay() {
         let gate = Gate::new(2, 0);
         let _places = (gate.enter(ONE), gate.enter(ONE));
-        gate.set_limit(1);
+        gate.set_limits(1, 0);
         assert_eq!(gate.enter(ONE).expect_err("one more"), Full::Everybody);
         assert_eq!(gate.counts().open, 2);
     }

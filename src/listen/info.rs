@@ -149,6 +149,8 @@ pub struct Info {
     /// How long a head may take, and how long its peer may take nothing of an answer, as `rest`.
     head_time: AtomicU32,
     send_time: AtomicU32,
+    /// The present request is its last one.
+    ends_soon: AtomicBool,
     /// Asks an HTTP/2 connection to finish (GOAWAY).
     finish: OnceLock<watch::Sender<bool>>,
 }
@@ -175,6 +177,7 @@ impl Info {
             rest: AtomicU64::new(0),
             head_time: AtomicU32::new(0),
             send_time: AtomicU32::new(0),
+            ends_soon: AtomicBool::new(false),
             finish: OnceLock::new(),
         })
     }
@@ -204,7 +207,7 @@ impl Info {
         self.ends.local
     }
 
-    /// The listener that it came by, by its index among all.
+    /// The listener that it came by, by its number, which no other listener of this process has.
     pub fn listener(&self) -> usize {
         self.ends.listener
     }
@@ -280,6 +283,17 @@ impl Info {
     /// not end by that is cut some seconds later.
     pub fn close(&self) {
         self.obey(Order::Close);
+    }
+
+    /// Has it end with the requests that it has: the last answer says so.
+    pub fn end_soon(&self) {
+        self.ends_soon.store(true, Relaxed);
+        self.finish();
+    }
+
+    /// Whether that was said.
+    pub fn ends_soon(&self) -> bool {
+        self.ends_soon.load(Relaxed)
     }
 
     /// Whether an HTTP/2 connection was asked to finish, and asks it from now on.

@@ -12,6 +12,7 @@ pub mod address;
 pub mod bind;
 pub mod certificate;
 pub mod conn;
+mod doors;
 pub mod gate;
 pub mod info;
 pub mod ordered;
@@ -28,6 +29,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustls::{CipherSuite, NamedGroup};
@@ -38,6 +40,7 @@ pub use accept::{Context, run};
 pub use address::Address;
 pub use bind::{Bound, Inherited};
 pub use conn::Conn;
+pub use doors::Change;
 pub use gate::Gate;
 pub use info::Info;
 pub use ordered::{OrderBook, OrderedSettings};
@@ -262,21 +265,25 @@ pub enum Shutdown {
 /// A bound listener with everything its connections need.
 #[derive(Debug)]
 pub struct Listener {
+    /// Of this process. One whose settings change becomes another one, on the same socket.
+    number: usize,
+    settings: Arc<ListenerSettings>,
     socket: bind::ListeningSocket,
     address: Address,
     /// It was bound here.
     is_own: bool,
     tls: Option<Arc<tls::Store>>,
-    redirect_to_https: Option<u16>,
-    proxy_protocol: bool,
-    /// Without TLS: a connection that begins with HTTP/2's preface speaks it (RFC 9113 section 3.3).
-    speaks_http2: bool,
 }
 
 impl Listener {
     /// The address it really has: the port that was chosen where 0 was configured.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Its number, which its connections have.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// The file of a unix socket that goes with it.
@@ -298,15 +305,40 @@ impl Listener {
     /// The system's, usually that too many files are open.
     pub fn try_clone(&self) -> std::io::Result<Self> {
         Ok(Self {
+            number: self.number,
+            settings: self.settings.clone(),
             socket: self.socket.try_clone()?,
             address: self.address.clone(),
             is_own: self.is_own,
             tls: self.tls.clone(),
-            redirect_to_https: self.redirect_to_https,
-            proxy_protocol: self.proxy_protocol,
-            speaks_http2: self.speaks_http2,
         })
     }
+
+    /// One with these settings on the socket of this one.
+    fn with(
+        &self,
+        settings: &ListenerSettings,
+        tls: Option<Arc<tls::Store>>,
+    ) -> std::io::Result<Self> {
+        let is_same = *self.settings == *settings;
+        Ok(Self {
+            number: if is_same { self.number } else { new_number() },
+            settings: Arc::new(settings.clone()),
+            tls,
+            ..self.try_clone()?
+        })
+    }
+
+    fn new(bound: Bound, settings: &ListenerSettings, tls: Option<Arc<tls::Store>>) -> Self {
+        let Bound { socket, address, is_own } = bound;
+        let settings = Arc::new(settings.clone());
+        Self { number: new_number(), settings, socket, address, is_own, tls }
+    }
+}
+
+fn new_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    NEXT.fetch_add(1, Relaxed)
 }
 
 /// Why the listeners could not be opened.
@@ -353,13 +385,14 @@ pub fn check(settings: &[ListenerSettings], now: UnixMillis) -> Result<(), Vec<O
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Loads every certificate and binds every socket. `choose` is asked at each handshake of a listener where
-/// servers have certificates of their own.
+/// Loads every certificate and binds every socket that none of the listeners `before` has. `choose` is
+/// asked at each handshake of a listener where servers have certificates of their own.
 ///
 /// # Errors
 /// Every mistake found, not only the first.
 pub fn open(
     settings: &[ListenerSettings],
+    before: &[Listener],
     inherited: &mut Inherited,
     outside: &Outside,
     now: UnixMillis,
@@ -367,6 +400,7 @@ pub fn open(
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
     let mut listeners = Vec::new();
+    let mut before: Vec<&Listener> = before.iter().collect();
     for (listener, one) in settings.iter().enumerate() {
         let tls = match &one.tls {
             Some(wanted) => {
@@ -390,16 +424,21 @@ pub fn open(
             }
             None => None,
         };
-        match bind::bind(&one.address, &one.socket, inherited) {
-            Ok(Bound { socket, address, is_own }) => listeners.push(Listener {
-                socket,
-                address,
-                is_own,
-                tls,
-                redirect_to_https: one.redirect_to_https,
-                proxy_protocol: one.proxy_protocol,
-                speaks_http2: one.protocols.contains(&Protocol::Http2),
-            }),
+        let known = before.iter().position(|known| known.settings.address == one.address);
+        let opened = match known.map(|known| before.remove(known)) {
+            Some(known) => {
+                if known.settings.socket != one.socket {
+                    let text = "what is asked of its socket counts after a restart";
+                    warnings.push(format!("listener {}: {text}", one.address));
+                }
+                let failed = |source| bind::BindError { address: one.address.clone(), source };
+                known.with(one, tls).map_err(failed)
+            }
+            None => bind::bind(&one.address, &one.socket, inherited)
+                .map(|bound| Listener::new(bound, one, tls)),
+        };
+        match opened {
+            Ok(listener) => listeners.push(listener),
             Err(error) => errors.push(error.into()),
         }
     }

@@ -87,11 +87,19 @@ impl Registry {
         self.sweep(limits, now);
     }
 
+    /// Ends the connections of a listener that is no more, as in a drain.
+    pub(super) fn retire(&self, listener: usize) {
+        let slab = self.lock();
+        let its = slab.slots.iter().flatten().filter(|info| info.listener() == listener);
+        its.for_each(|info| info.end_soon());
+    }
+
     /// Gives every overdue connection its order.
     pub(super) fn sweep(&self, limits: &Limits, now: Instant) {
         let draining = *self.draining.borrow();
         // Waking a task inside the lock is fine: it runs after the sweep, on this thread.
         for info in self.lock().slots.iter().flatten() {
+            let draining = draining || info.ends_soon();
             if draining {
                 info.finish();
             }

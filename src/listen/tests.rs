@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -61,23 +61,29 @@ fn serve(settings: ListenerSettings, limits: Limits) -> Served {
     tls::install_provider();
     // Certificates made here are checked by clients, which have the system's clock.
     let Opened { mut listeners, .. } =
-        open(&[settings], &mut Inherited::default(), &nobody(), Clock::System.now())
+        open(&[settings], &[], &mut Inherited::default(), &nobody(), Clock::System.now())
             .expect("loopback");
     let listener = listeners.remove(0);
     let address = listener.address().tcp().expect("it is TCP");
     let tls = listener.tls().cloned();
     let gate = Gate::new(limits.connections, limits.connections_per_client);
     let (shutdown, told) = watch::channel(Shutdown::Running);
-    let answer = |mut conn: Box<Conn>| async move {
-        if !conn.readable().await {
-            return conn.close().await;
+    let answer = || {
+        |mut conn: Box<Conn>| async move {
+            if !conn.readable().await {
+                return conn.close().await;
+            }
+            conn.info().request_head_complete(Instant::now());
+            let _ = conn.write_all(b"ok").await;
+            conn.linger(Linger::default()).await;
         }
-        conn.info().request_head_complete(Instant::now());
-        let _ = conn.write_all(b"ok").await;
-        conn.linger(Linger::default()).await;
     };
-    let worker =
-        tokio::spawn(run(vec![listener], Context::new(limits, gate.clone()), answer, told));
+    let worker = tokio::spawn(run(
+        vec![listener],
+        Context::new(limits, gate.clone()),
+        answer,
+        (unchanged(), told),
+    ));
     Served { address, tls, gate, shutdown, worker }
 }
 
@@ -347,7 +353,7 @@ async fn stop_returns_at_once_and_cuts_what_is_left() {
 #[tokio::test]
 async fn two_workers_share_a_listener_and_a_limit() {
     let Opened { mut listeners, .. } =
-        open(&[settings(None)], &mut Inherited::default(), &nobody(), NOW).expect("loopback");
+        open(&[settings(None)], &[], &mut Inherited::default(), &nobody(), NOW).expect("loopback");
     let listener = listeners.remove(0);
     let address = listener.address().tcp().expect("it is TCP");
     let gate = Gate::new(100, 0);
@@ -355,12 +361,14 @@ async fn two_workers_share_a_listener_and_a_limit() {
     let workers: Vec<_> = [listener.try_clone().expect("a file descriptor"), listener]
         .into_iter()
         .map(|listener| {
-            let answer = |mut conn: Box<Conn>| async move {
-                let _ = conn.write_all(b"ok").await;
-                conn.linger(Linger::default()).await;
+            let answer = || {
+                |mut conn: Box<Conn>| async move {
+                    let _ = conn.write_all(b"ok").await;
+                    conn.linger(Linger::default()).await;
+                }
             };
             let context = Context::new(Limits::default(), gate.clone());
-            tokio::spawn(run(vec![listener], context, answer, told.clone()))
+            tokio::spawn(run(vec![listener], context, answer, (unchanged(), told.clone())))
         })
         .collect();
     for _ in 0..20 {
@@ -376,11 +384,16 @@ async fn two_workers_share_a_listener_and_a_limit() {
     }
 }
 
+/// The listeners stay what they are.
+fn unchanged() -> mpsc::UnboundedReceiver<Change> {
+    mpsc::unbounded_channel().1
+}
+
 #[tokio::test]
 async fn who_waits_for_bytes_holds_no_buffer() {
     const ROOM: usize = 64 * 1024;
     let Opened { mut listeners, .. } =
-        open(&[settings(None)], &mut Inherited::default(), &nobody(), NOW).expect("loopback");
+        open(&[settings(None)], &[], &mut Inherited::default(), &nobody(), NOW).expect("loopback");
     let listener = listeners.remove(0);
     let address = listener.address().tcp().expect("it is TCP");
     let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
@@ -404,7 +417,7 @@ async fn who_waits_for_bytes_holds_no_buffer() {
         }
     };
     let context = Context::new(Limits::default(), Gate::new(100, 0));
-    tokio::spawn(run(vec![listener], context, hold, ordered));
+    tokio::spawn(run(vec![listener], context, move || hold.clone(), (unchanged(), ordered)));
     let mut stream = TcpStream::connect(address).await.expect("listening");
     assert_eq!(hears.recv().await, Some(0), "it waits for the first bytes");
     stream.write_all(b"bytes").await.expect("taken");
@@ -425,7 +438,7 @@ async fn every_mistake_of_every_listener_is_reported() {
     };
     let tls = settings(Some(tls_settings(vec![nowhere("a"), nowhere("b")], TlsVersion::Tls12)));
     let errors =
-        open(&[plain, tls], &mut Inherited::default(), &nobody(), NOW).expect_err("all wrong");
+        open(&[plain, tls], &[], &mut Inherited::default(), &nobody(), NOW).expect_err("all wrong");
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 5, "{texts:?}");
     assert!(texts[0].contains("already in use"), "{}", texts[0]);

@@ -21,7 +21,7 @@ const FREE: usize = 24 * 1024;
 #[derive(Debug)]
 pub struct Buffers {
     bytes: AtomicUsize,
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
     /// What waits in files.
     disk: Arc<Disk>,
     /// Bodies that were refused: one line says so in a while.
@@ -40,10 +40,16 @@ impl Buffers {
     pub fn new(bytes_max: usize, spooled_max: u64) -> Arc<Self> {
         Arc::new(Self {
             bytes: AtomicUsize::new(0),
-            bytes_max,
+            bytes_max: AtomicUsize::new(bytes_max),
             disk: Disk::new(spooled_max),
             refusals: Throttle::default(),
         })
+    }
+
+    /// Changes how much that may be.
+    pub fn set_limits(&self, bytes_max: usize, spooled_max: u64) {
+        self.bytes_max.store(bytes_max, Relaxed);
+        self.disk.set_limit(spooled_max);
     }
 
     /// What waits in files.
@@ -58,7 +64,7 @@ impl Buffers {
 
     /// Whether as much is held as may be.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= self.bytes_max
+        self.bytes() >= self.bytes_max.load(Relaxed)
     }
 
     /// Whether there is no room for this body. Short ones need none.
@@ -68,7 +74,7 @@ impl Buffers {
             return false;
         }
         if let Some(others) = self.refusals.admit() {
-            let (held, limit) = (self.bytes(), self.bytes_max);
+            let (held, limit) = (self.bytes(), self.bytes_max.load(Relaxed));
             tracing::warn!(
                 held,
                 limit,

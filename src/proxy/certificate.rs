@@ -27,7 +27,7 @@ pub fn check(
     // As in nginx, a name that no server has is as good as none.
     let name = tls.server_name.as_deref().filter(|name| {
         Host::parse(name.as_bytes())
-            .is_ok_and(|name| shared.table.is_named(connection.listener(), &name))
+            .is_ok_and(|name| shared.table.is_named(shared.listener(connection), &name))
     });
     if name.is_some_and(|name| name != host.as_str()) {
         return Err(RequestError::Misdirected);

@@ -202,7 +202,7 @@ impl Asked<'_> {
     /// A directory is asked for as if it were a file.
     fn with_slash(&self) -> Result<Response, RequestError> {
         let path = [self.path, b"/"].concat();
-        let name = self.shared.table.name_without_host(self.ctx.connection.listener());
+        let name = self.shared.table.name_without_host(self.shared.listener(&self.ctx.connection));
         let form = self.files.redirects;
         let location = own_redirect::location(form, self.ctx, name, &path, self.query());
         let mut reply = pages::redirect(StatusCode::MOVED_PERMANENTLY, &location)?;

@@ -74,7 +74,7 @@ fn add(
     if fields.get(Name::Host).is_none_or(<[u8]>::is_empty) {
         // HTTP/1.0: who speaks HTTP/1.1 names a host (RFC 9112 section 3.2). The server's name, as
         // nginx's `$host`, or where it listens.
-        match shared.table.name_without_host(ctx.connection.listener()) {
+        match shared.table.name_without_host(shared.listener(&ctx.connection)) {
             Some(name) => fields.set(b"Host", name.as_bytes())?,
             None => fields.set_displayed(b"Host", ctx.connection.local())?,
         }

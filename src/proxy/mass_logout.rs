@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -34,12 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TRIES: u32 = 8;
 
 /// One guard for each policy that has one.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Guards {
     /// By name. There are few, and most requests look one up.
-    policies: Vec<(String, Mutex<PolicyWatch>)>,
+    policies: Vec<(String, Arc<Mutex<PolicyWatch>>)>,
     /// Something is to be seen to, or at once.
-    wake: Notify,
+    wake: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -62,16 +63,17 @@ pub struct Aside {
 }
 
 impl Guards {
-    /// A guard for each policy that asks for one.
-    pub fn new(policies: &[Arc<Policy>], metrics: &Metrics) -> Self {
-        let guarded = policies.iter().filter(|policy| policy.on_app_delete == OnAppDelete::Guard);
-        let policies = guarded
-            .map(|policy| {
+    /// A guard for each policy that asks for one, beside those that there are: what they have parked is
+    /// seen to whatever becomes of their policies.
+    pub fn new(policies: &[Arc<Policy>], before: &Self, metrics: &Metrics) -> Self {
+        let mut guards = before.clone();
+        for policy in policies.iter().filter(|it| it.on_app_delete == OnAppDelete::Guard) {
+            if guards.of(&policy.name).is_none() {
                 metrics.mass_logout(&policy.name, false);
-                (policy.name.clone(), Mutex::default())
-            })
-            .collect();
-        Self { policies, wake: Notify::new() }
+                guards.policies.push((policy.name.clone(), Arc::default()));
+            }
+        }
+        guards
     }
 
     /// Says how the deletions of an answer that should have none are taken. Each such answer is to
@@ -143,7 +145,7 @@ impl Guards {
     }
 
     fn of(&self, policy: &str) -> Option<&Mutex<PolicyWatch>> {
-        self.policies.iter().find(|(name, _)| name == policy).map(|(_, state)| state)
+        self.policies.iter().find(|(name, _)| name == policy).map(|(_, state)| &**state)
     }
 
     /// Waits until there may be something to see to.
@@ -189,9 +191,12 @@ fn lock(state: &Mutex<PolicyWatch>) -> MutexGuard<'_, PolicyWatch> {
 }
 
 /// Sees to what is parked, for as long as the process runs.
-pub async fn sweep(shared: Arc<Shared>) {
+pub async fn sweep(current: Arc<ArcSwap<Shared>>) {
     loop {
-        shared.guards.pause().await;
+        // Whoever waits holds no more of a configuration than that.
+        let guards = current.load().guards.clone();
+        guards.pause().await;
+        let shared = current.load_full();
         let mut due = shared.guards.due(&shared.metrics, shared.clock.now()).into_iter();
         loop {
             let mut some: JoinSet<()> = due

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -119,11 +120,12 @@ impl Drop for Watched {
 }
 
 /// Looks after open streams until the runtime ends.
-pub async fn look_after(shared: Arc<Shared>) {
+pub async fn look_after(current: Arc<ArcSwap<Shared>>) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let shared = current.load_full();
         shared.metrics.streams_open(shared.streams.len());
         look(&shared).await;
     }

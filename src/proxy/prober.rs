@@ -12,10 +12,9 @@ use http::Method;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::clock::UnixMillis;
+use crate::clock::{Clock, UnixMillis};
 use crate::downstream::{BodyLength, Incoming};
 use crate::proxy::peer::{Http1, Peer};
-use crate::proxy::shared::Shared;
 use crate::upstream::check::{
     BODY_MAX, CheckSettings, HttpProbe, Probe, grpc_question, judge_grpc,
 };
@@ -30,29 +29,14 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Endpoints of one upstream that are asked at a time.
 const AT_ONCE: usize = 64;
 
-/// Begins to ask the endpoints of every upstream that wants it, for as long as this runtime lives.
-pub fn begin(shared: &Arc<Shared>, ways: &Arc<Ways>) {
-    for (upstream, of) in shared.upstreams.iter().enumerate() {
-        if let Some(settings) = &of.group.settings().check {
-            let settings = settings.clone();
-            tokio::spawn(watch(
-                shared.clone(),
-                Arc::new(Pool::new(ways.clone(), 0)),
-                upstream,
-                settings,
-            ));
-        }
-    }
-}
-
-/// Asks the endpoints of one upstream, each when it is due.
-async fn watch(shared: Arc<Shared>, pool: Arc<Pool>, upstream: usize, settings: CheckSettings) {
-    let settings = Arc::new(settings);
-    let group = shared.upstreams[upstream].group.clone();
+/// Asks the endpoints of a group, each when it is due. The only upstream of `ways` leads there.
+pub async fn watch(group: Arc<Group>, ways: Ways, clock: Clock) {
+    let Some(settings) = group.settings().check.clone().map(Arc::new) else { return };
+    let (pool, upstream) = (Arc::new(Pool::new(Arc::new(ways), 0)), 0);
     let mut due: HashMap<usize, UnixMillis> = HashMap::new();
     let mut asked = JoinSet::new();
     loop {
-        let now = shared.clock.now();
+        let now = clock.now();
         let endpoints = group.endpoints();
         due.retain(|id, _| endpoints.iter().any(|endpoint| endpoint.id == *id));
         for endpoint in endpoints {
@@ -70,7 +54,7 @@ async fn watch(shared: Arc<Shared>, pool: Arc<Pool>, upstream: usize, settings: 
         }
         tokio::select! {
             Some(Ok((endpoint, outcome))) = asked.join_next() => {
-                let now = shared.clock.now();
+                let now = clock.now();
                 let pause = settings.interval + settings.jitter.mul_f64(rand::random());
                 due.insert(endpoint.id, now.plus(pause));
                 note(&group, &endpoint, outcome, now);

@@ -94,7 +94,7 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
         ctx.kind = RouteKind::Redirect;
         // HTTP/1.0 may name no host: the server's own, then, as nginx's `$host`.
         let name = match host.as_str() {
-            "" => shared.table.name_without_host(connection.listener()).unwrap_or_default(),
+            "" => shared.table.name_without_host(shared.listener(connection)).unwrap_or_default(),
             name => name,
         };
         return Err(to_https(&request.method, name, port, requested.forwarded(came)));
@@ -102,7 +102,7 @@ fn asked(shared: &Shared, request: &Request, ctx: &mut Context) -> Result<(), In
     if connection.tls().is_some_and(|tls| is_misdirected(tls, &host)) {
         return Err(RequestError::Misdirected.into());
     }
-    let chosen = watched(|| shared.table.server(connection.listener(), &host));
+    let chosen = watched(|| shared.table.server(shared.listener(connection), &host));
     let Chosen { server, pattern } = chosen.map_err(|GaveUp| RequestError::Internal)?;
     ctx.server = Some(server);
     let facts = shared.servers.get(server).ok_or(RequestError::Internal)?;

@@ -103,6 +103,10 @@ impl Service for Proxy {
         }
         self.shared.refusing(info, host).map_or(first, |server| server.head_limits)
     }
+
+    fn takes_over(&self, connection: &Info) -> bool {
+        self.shared.takes_over(connection)
+    }
 }
 
 /// Drops the fields whose names the server does not believe. Up to the host's own, that is the
@@ -145,7 +149,7 @@ impl Proxy {
             Some(target) => target.route.answers.pages,
             None => {
                 let named = ctx.server.and_then(|server| self.shared.servers.get(server));
-                let default = || self.shared.default_server(ctx.connection.listener());
+                let default = || self.shared.default_server(self.shared.listener(&ctx.connection));
                 named.or_else(default)?.own.answers.pages
             }
         }

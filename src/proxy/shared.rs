@@ -1,8 +1,10 @@
 //! What lives once per process and every worker reads.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use crate::clock::{Clock, UnixMillis};
@@ -10,7 +12,7 @@ use crate::cookie;
 use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
 use crate::downstream::HeadLimits;
-use crate::listen::{Info, VerifyClients};
+use crate::listen::{Info, OrderBook, VerifyClients};
 use crate::proxy::buffers::Buffers;
 use crate::proxy::gate::Gates;
 use crate::proxy::guards::basic::Passwords;
@@ -63,21 +65,9 @@ pub struct Upstream {
     pub failovers: Throttle,
 }
 
-/// Everything that requests share.
-pub struct Shared {
+/// What requests share whatever the configuration is: it outlives a reload.
+pub struct Lasting {
     pub clock: Clock,
-    pub table: Arc<Table<Arc<Route>>>,
-    pub upstreams: Vec<Upstream>,
-    /// Who is asked for names while the process runs.
-    pub resolvers: Vec<Arc<Resolver>>,
-    /// Ticket names of all policies: none of them reaches a worker.
-    pub tickets: Vec<String>,
-    pub cookies: cookie::enforce::CookieSettings,
-    pub trusted: Vec<IpNet>,
-    /// Sessions are served over plain HTTP too.
-    pub insecure_cookies: bool,
-    /// What policies with records have in `users`, each once (PROTOCOL.md 27).
-    pub namespaces: Vec<String>,
     /// How long a login waits, once its record is suspended, for what other nodes had in flight; zero
     /// where there are no others.
     pub elsewhere: Duration,
@@ -92,18 +82,40 @@ pub struct Shared {
     pub streams: Arc<OpenStreams>,
     pub limiter: Limiter,
     pub passwords: Passwords,
-    pub limit_zones: Vec<Zone>,
-    pub guards: Guards,
     pub metrics: Arc<Metrics>,
     pub findings: Findings,
     /// Requests that the store did not answer for: one line says so, the counter how many.
     pub outages: Throttle,
     /// Logins whose answers have bodies that say nothing: one line says so in a while.
     pub unread_logins: Throttle,
+    /// Certificates that are ordered.
+    pub ordered: Arc<OrderBook>,
     /// What exchanges hold of bodies under way.
     pub buffers: Arc<Buffers>,
+    /// What policies with records have in `users` at the moment, each once (PROTOCOL.md 27).
+    pub namespaces: Arc<ArcSwap<Vec<String>>>,
+}
+
+/// A configuration at work, which all workers read. A reload makes another one; requests keep the one that
+/// they began with.
+pub struct Shared {
+    pub lasting: Arc<Lasting>,
+    /// The numbers of its listeners, by their index.
+    pub listeners: Vec<usize>,
+    pub table: Arc<Table<Arc<Route>>>,
+    pub upstreams: Vec<Upstream>,
+    /// Who is asked for names while the process runs.
+    pub resolvers: Vec<Arc<Resolver>>,
+    /// Ticket names of all policies: none of them reaches a worker.
+    pub tickets: Vec<String>,
+    pub cookies: cookie::enforce::CookieSettings,
+    pub trusted: Vec<IpNet>,
+    /// Sessions are served over plain HTTP too.
+    pub insecure_cookies: bool,
+    pub limit_zones: Vec<Zone>,
+    pub guards: Guards,
     pub access_log: bool,
-    pub log_writer: LogWriter,
+    pub log_writer: Arc<LogWriter>,
     pub variables: Variables,
     /// All session policies: what their cookies hold is masked in variables.
     pub policies: Vec<Arc<Policy>>,
@@ -128,7 +140,29 @@ pub struct ServerFacts {
     pub clients: Option<VerifyClients>,
 }
 
+impl Deref for Shared {
+    type Target = Lasting;
+
+    fn deref(&self) -> &Lasting {
+        &self.lasting
+    }
+}
+
 impl Shared {
+    /// The listener that a connection came by, by its index; none that there is, where it came before a
+    /// reload.
+    pub fn listener(&self, connection: &Info) -> usize {
+        let is_it = |number: &usize| *number == connection.listener();
+        self.listeners.iter().position(is_it).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a connection of an earlier configuration goes on under this one: its listener is what it
+    /// was, and no server has agreed to anything with it while hands were shaken.
+    pub fn takes_over(&self, connection: &Info) -> bool {
+        let has_server = connection.tls().is_some_and(|tls| tls.server.is_some());
+        self.listener(connection) != usize::MAX && !has_server
+    }
+
     /// The server that answers on a listener where nobody says which one is asked.
     pub fn default_server(&self, listener: usize) -> Option<&ServerFacts> {
         self.servers.get(self.table.default_server(listener)?)
@@ -145,9 +179,9 @@ impl Shared {
         let host = host.or_else(asked).and_then(|host| Host::parse(host).ok());
         match host {
             Some(host) if !host.as_str().is_empty() => {
-                Some(self.table.server(info.listener(), &host).server)
+                Some(self.table.server(self.listener(info), &host).server)
             }
-            _ => self.table.default_server(info.listener()),
+            _ => self.table.default_server(self.listener(info)),
         }
     }
 

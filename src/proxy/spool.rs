@@ -20,7 +20,7 @@ const READ_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Disk {
     bytes: AtomicU64,
-    bytes_max: u64,
+    bytes_max: AtomicU64,
 }
 
 /// A body, or a part of one.
@@ -45,7 +45,12 @@ pub struct Spool {
 
 impl Disk {
     pub fn new(bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicU64::new(0), bytes_max })
+        Arc::new(Self { bytes: AtomicU64::new(0), bytes_max: AtomicU64::new(bytes_max) })
+    }
+
+    /// Changes how many there may be.
+    pub fn set_limit(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Relaxed);
     }
 
     /// Bytes that are in files now.
@@ -118,7 +123,7 @@ impl Spool {
 
     fn write(&mut self, piece: &[u8]) -> io::Result<bool> {
         let length = piece.len() as u64;
-        let is_too_much = self.disk.bytes() + length > self.disk.bytes_max;
+        let is_too_much = self.disk.bytes() + length > self.disk.bytes_max.load(Relaxed);
         if length > self.written_max - self.written || is_too_much {
             return Ok(false);
         }

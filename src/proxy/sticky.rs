@@ -2,7 +2,7 @@
 //! what was learnt from answers. Sessions under `balance: session` need none of it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
@@ -50,7 +50,7 @@ pub struct StickyCookie {
 pub struct Sticky {
     settings: StickySettings,
     /// Sessions by a hash of what names them.
-    learnt: Mutex<HashMap<[u8; 16], Learnt>>,
+    learnt: Arc<Mutex<HashMap<[u8; 16], Learnt>>>,
 }
 
 struct Learnt {
@@ -60,8 +60,10 @@ struct Learnt {
 }
 
 impl Sticky {
-    pub fn new(settings: StickySettings) -> Self {
-        Self { settings, learnt: Mutex::default() }
+    /// One that knows what the one before it has learnt of the same endpoints.
+    pub fn new(settings: StickySettings, before: Option<&Self>) -> Self {
+        let learnt = before.map(|before| before.learnt.clone());
+        Self { settings, learnt: learnt.unwrap_or_default() }
     }
 
     /// What the endpoint is called that a request wants.
@@ -252,7 +254,7 @@ mod tests {
     fn sessions_are_bounded_and_end() {
         let timeout = Duration::from_secs(600);
         let kind = StickyKind::Learn { create: Vec::new(), timeout, sessions_max: 100 };
-        let sticky = Sticky::new(StickySettings { lookup: Vec::new(), kind });
+        let sticky = Sticky::new(StickySettings { lookup: Vec::new(), kind }, None);
         for number in 0..1000 {
             sticky.learn(format!("s{number}").as_bytes(), true, "a", UnixMillis(number));
             assert!(sticky.lock().len() <= 100);

@@ -89,15 +89,16 @@ impl TicketCache {
         ring: &Keyring,
     ) -> Option<Opened> {
         // Who finds it taken opens the ticket himself.
-        let place = self.place(text).try_lock().ok()?;
-        let known = place.as_ref()?;
+        let mut place = self.place(text).try_lock().ok()?;
+        let known = place.as_mut()?;
         let is_same = known.text.is(text)
             && known.ring == number
-            && Arc::ptr_eq(&known.policy, policy)
-            && known.site == site;
+            && known.site == site
+            && is_same_scope(&known.policy, policy);
         if !is_same {
             return None;
         }
+        known.policy = policy.clone();
         // The key is needed as much as if it had been used.
         ring.opening(known.sealed_by)?.count(Purpose::Ticket);
         Some(known.opened.clone())
@@ -115,6 +116,11 @@ impl TicketCache {
     fn place(&self, text: &Text) -> &Mutex<Option<Box<Known>>> {
         &self.places[text.number() % self.places.len()]
     }
+}
+
+/// After a reload a policy may be another value that says the same of its tickets.
+fn is_same_scope(known: &Arc<Policy>, policy: &Arc<Policy>) -> bool {
+    Arc::ptr_eq(known, policy) || known.name == policy.name && known.cookie == policy.cookie
 }
 
 impl Default for TicketCache {

@@ -9,6 +9,7 @@
 //! the store has lost it (`remembered_ends`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
@@ -39,7 +40,8 @@ pub struct Records {
     ends: Arc<RememberedEnds>,
     repair: Arc<Repair>,
     cache: Option<Arc<Cache>>,
-    epochs_kept: Duration,
+    /// Milliseconds.
+    epochs_kept: Arc<AtomicU64>,
     /// Records that this node has no key for: one line says so.
     lacking: Arc<Throttle>,
 }
@@ -49,17 +51,28 @@ impl Records {
     /// policy of the configuration gives a session: all of them share subjects, and so epochs
     /// (rule 27).
     pub fn new(store: SharedStore, ring: Arc<RingSource>, longest: Duration) -> Self {
-        let epochs_kept = longest.saturating_add(EPOCH_SLACK);
-        Self {
+        let records = Self {
             store,
             ring,
             era: Arc::default(),
             ends: Arc::default(),
             repair: Arc::default(),
             cache: None,
-            epochs_kept,
+            epochs_kept: Arc::default(),
             lacking: Arc::default(),
-        }
+        };
+        records.keep_epochs(longest);
+        records
+    }
+
+    /// Says anew how long any policy gives a session at most.
+    pub fn keep_epochs(&self, longest: Duration) {
+        let kept = longest.saturating_add(EPOCH_SLACK);
+        self.epochs_kept.store(u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn epochs_kept(&self) -> Duration {
+        Duration::from_millis(self.epochs_kept.load(Relaxed))
     }
 
     /// Keeps what is read, where the engine tells of changes.
@@ -117,7 +130,7 @@ impl Records {
         let removed = self.store.remove(key).await;
         if removed == Removed::Removed {
             // No record is good for longer than an epoch is kept.
-            self.ends.removed(key, now.plus(self.epochs_kept), now);
+            self.ends.removed(key, now.plus(self.epochs_kept()), now);
         }
         removed
     }

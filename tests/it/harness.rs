@@ -282,6 +282,13 @@ impl Running for Pretended {
 
     fn reload(&self) {}
 
+    fn reload_with(
+        &self,
+        _: &str,
+    ) -> Result<(Vec<&'static str>, Vec<std::net::SocketAddr>), String> {
+        Ok((Vec::new(), Vec::new()))
+    }
+
     fn drain(self: Box<Self>) {
         self.stop();
     }

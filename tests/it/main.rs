@@ -59,6 +59,7 @@ mod path_readers;
 mod polled;
 mod proxying;
 mod redirects_inside;
+mod reload;
 mod remember;
 mod renewal;
 mod request_headers;

@@ -22,7 +22,7 @@ use super::client::Client;
 use super::delivery::{Delivery, Linger, Lingers};
 use super::keepalive::KeepAlive;
 use super::refused::{Refusal, Refused};
-use super::{Reply, Request, Service};
+use super::{Reply, Request, Service, Services};
 use crate::listen::{self, Conn, Info};
 use crate::wire::Version;
 use crate::wire::framing::Framing;
@@ -61,7 +61,11 @@ pub struct Http1 {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, service: &S) {
+pub async fn serve<S: Service>(
+    conn: Box<Conn>,
+    context: &listen::Context,
+    (mut service, services): (Arc<S>, &Services<S>),
+) {
     conn.info().head_within(service.head_limits(conn.info(), None).timeout);
     let mut http1 = Http1::new(conn);
     let mut is_first = true;
@@ -79,10 +83,12 @@ pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, servi
             }
         }
         is_first = false;
-        let read = head::read(&mut http1.conn, context.limits.header_bytes, service).await;
+        services.renew(&mut service, http1.conn.info());
+        let header_bytes = context.limits.load().header_bytes;
+        let read = head::read(&mut http1.conn, header_bytes, &*service).await;
         let serving = match read {
-            Ok(head) => begin(&mut http1, head, service),
-            Err(Some(refusal)) => return Box::pin(http1.refuse(refusal, service)).await,
+            Ok(head) => begin(&mut http1, head, &*service),
+            Err(Some(refusal)) => return Box::pin(http1.refuse(refusal, &*service)).await,
             Err(None) => break,
         };
         serving.await;

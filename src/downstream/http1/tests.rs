@@ -48,11 +48,15 @@ async fn idle_connection_holds_no_buffer_no_timer_and_no_trailers() {
             LONG,
             |origin, listeners, context, shutdown| {
                 let origin = Arc::new(origin);
-                let serve = move |conn| {
+                let begin = move || {
                     let (origin, told) = (origin.clone(), told.clone());
-                    async move { serve_once(conn, &*origin, told).await }
+                    move |conn| {
+                        let (origin, told) = (origin.clone(), told.clone());
+                        async move { serve_once(conn, &*origin, told).await }
+                    }
                 };
-                tokio::spawn(listen::run(listeners, context, serve, shutdown))
+                let changes = mpsc::unbounded_channel().1;
+                tokio::spawn(listen::run(listeners, context, begin, (changes, shutdown)))
             },
         );
         match transport {

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::client::Client;
 use super::refused::{Refusal, Refused};
-use super::{Reply, Service};
+use super::{Reply, Service, Services};
 use crate::listen::{self, Conn, Info};
 use crate::wire::response::ResponseHead;
 use crate::wire::write::Announce;
@@ -43,9 +43,13 @@ const HEAD_FACTOR: usize = 4;
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves a connection until it ends.
-pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, service: &Arc<S>) {
+pub async fn serve<S: Service>(
+    conn: Box<Conn>,
+    context: &listen::Context,
+    (service, services): (Arc<S>, &Services<S>),
+) {
     let info = conn.info().clone();
-    let mut limits = context.limits;
+    let mut limits = **context.limits.load();
     if let Some(buffers) = service.head_limits(&info, None).buffers {
         limits.header_bytes = buffers.size.saturating_mul(buffers.number);
     }
@@ -65,20 +69,23 @@ pub async fn serve<S: Service>(conn: Box<Conn>, context: &listen::Context, servi
     let mut serving = Serving {
         connection,
         info,
+        service,
         open: Arc::default(),
         limits,
         finishing_since: None,
         idle_since: None,
     };
-    if let Err(error) = serving.run(service).await {
+    if let Err(error) = serving.run(services).await {
         tracing::debug!(%error, "an HTTP/2 connection ended badly");
     }
 }
 
 /// A connection at work.
-struct Serving {
+struct Serving<S> {
     connection: Connection<Box<Conn>, Bytes>,
     info: Arc<Info>,
+    /// What served its last request.
+    service: Arc<S>,
     open: Arc<Open>,
     limits: listen::Limits,
     finishing_since: Option<Instant>,
@@ -111,9 +118,12 @@ impl Drop for Place {
     }
 }
 
-impl Serving {
-    async fn run<S: Service>(&mut self, service: &Arc<S>) -> Result<(), h2::Error> {
+impl<S: Service> Serving<S> {
+    async fn run(&mut self, services: &Services<S>) -> Result<(), h2::Error> {
         let mut finishing = self.info.finishing();
+        if self.info.ends_soon() {
+            self.finish();
+        }
         loop {
             let due = self.due();
             let overdue = async {
@@ -125,7 +135,7 @@ impl Serving {
             tokio::select! {
                 biased;
                 accepted = self.connection.accept() => match accepted {
-                    Some(accepted) => self.begin(accepted?, service),
+                    Some(accepted) => self.begin(accepted?, services),
                     None => return Ok(()),
                 },
                 () = self.open.none.notified() => {
@@ -162,10 +172,10 @@ impl Serving {
         self.connection.graceful_shutdown();
     }
 
-    fn begin<S: Service>(
+    fn begin(
         &mut self,
         (request, respond): (http::Request<RecvStream>, SendResponse<Bytes>),
-        service: &Arc<S>,
+        services: &Services<S>,
     ) {
         let now = Instant::now();
         if self.finishing_since.is_some_and(|since| now - since > GOODBYE) {
@@ -175,8 +185,9 @@ impl Serving {
         }
         self.idle_since = None;
         self.info.request_head_complete(now);
+        services.renew(&mut self.service, &self.info);
         let place = Place::take(&self.open);
-        let (service, info) = (service.clone(), self.info.clone());
+        let (service, info) = (self.service.clone(), self.info.clone());
         let (head, body) = request.into_parts();
         let mut stream = Http2::new(info, body, respond);
         match head::read(head, stream.body_is_over(), self.limits.header_bytes, now) {

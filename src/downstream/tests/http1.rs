@@ -266,7 +266,8 @@ async fn half_closed_upgrade_still_hears_the_rest() {
 
 #[test]
 fn connection_that_waits_holds_nothing_of_a_request() {
-    fn size<F: Future>(_: impl FnOnce(Box<Conn>, &'static Context, &'static Origin) -> F) -> usize {
+    type Serving = (Arc<Origin>, &'static Services<Origin>);
+    fn size<F: Future>(_: impl FnOnce(Box<Conn>, &'static Context, Serving) -> F) -> usize {
         size_of::<F>()
     }
     let waiting = size(super::super::http1::serve::<Origin>);

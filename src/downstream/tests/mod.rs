@@ -60,7 +60,11 @@ impl Proxy {
         patience: Duration,
     ) -> Self {
         Self::start_by(transport, limits, patience, |origin, listeners, context, told| {
-            tokio::spawn(Worker::new(origin, context).run(listeners, told))
+            tokio::spawn(Worker::new(origin, context).run(
+                listeners,
+                mpsc::unbounded_channel().1,
+                told,
+            ))
         })
     }
 
@@ -107,7 +111,7 @@ impl Proxy {
             ordered: Arc::default(),
         };
         let opened =
-            listen::open(&[settings], &mut Inherited::default(), &nobody, Clock::System.now())
+            listen::open(&[settings], &[], &mut Inherited::default(), &nobody, Clock::System.now())
                 .expect("loopback");
         let trusted = client_config(certificates.path());
         let address = opened.listeners[0].address().tcp().expect("it is TCP");

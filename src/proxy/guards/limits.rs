@@ -34,8 +34,10 @@ pub struct ZoneSettings {
 pub struct Zone {
     name: String,
     key: Template,
+    rate: Option<Rate>,
+    bytes_max: usize,
     by_session: bool,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
 enum Counts {
@@ -99,15 +101,25 @@ pub struct Limited {
 const PASSED: &str = "PASSED";
 
 impl Zone {
-    pub fn new(settings: &ZoneSettings) -> Self {
-        let counts = match settings.rate {
-            Some(rate) => Counts::Rate(Mutex::new(Buckets::new(rate, settings.bytes_max))),
-            None => Counts::UnderWay(Counters::new(settings.bytes_max)),
+    /// A zone, which goes on counting where one of those before it counted the same.
+    pub fn new(settings: &ZoneSettings, before: &[Self]) -> Self {
+        let ZoneSettings { name, key, rate, bytes_max } = settings;
+        let is_same = |one: &&Self| {
+            one.name == *name && one.key == *key && one.rate == *rate && one.bytes_max == *bytes_max
+        };
+        let counts = match (before.iter().find(is_same), rate) {
+            (Some(known), _) => known.counts.clone(),
+            (None, Some(rate)) => {
+                Arc::new(Counts::Rate(Mutex::new(Buckets::new(*rate, *bytes_max))))
+            }
+            (None, None) => Arc::new(Counts::UnderWay(Counters::new(*bytes_max))),
         };
         Self {
-            name: settings.name.clone(),
-            key: settings.key.clone(),
-            by_session: is_by_session(&settings.key),
+            name: name.clone(),
+            key: key.clone(),
+            rate: *rate,
+            bytes_max: *bytes_max,
+            by_session: is_by_session(key),
             counts,
         }
     }
@@ -194,7 +206,7 @@ async fn by_rate(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Re
     let zones = &asked.shared.limit_zones;
     let now = asked.shared.clock.now();
     let admitted = rate::admit(&counted, now, |zone, count| {
-        if let Some(Zone { counts: Counts::Rate(buckets), .. }) = zones.get(*zone) {
+        if let Some(Counts::Rate(buckets)) = zones.get(*zone).map(|zone| &*zone.counts) {
             count(&mut buckets.lock().unwrap_or_else(PoisonError::into_inner));
         }
     });
@@ -247,11 +259,8 @@ fn by_connections(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> R
     let mut under_way = Vec::new();
     for (zone, max) in &limits.connections {
         let Some(key) = key(asked, *zone, phase, connections::KEY_BYTES_MAX) else { continue };
-        let Some(Zone { name, counts: Counts::UnderWay(counters), .. }) =
-            asked.shared.limit_zones.get(*zone)
-        else {
-            continue;
-        };
+        let Some(Zone { name, counts, .. }) = asked.shared.limit_zones.get(*zone) else { continue };
+        let Counts::UnderWay(counters) = &**counts else { continue };
         asked.ctx.limited.connections.get_or_insert(PASSED);
         match counters.count(&key, *max) {
             Ok(counted) => under_way.push(counted),

@@ -12,7 +12,7 @@ use crate::proxy::buffers::Buffers;
 use crate::proxy::limit::Limiter;
 use crate::proxy::mass_logout::Guards;
 use crate::proxy::replaced_seals::ReplacedSeals;
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Lasting, Shared};
 use crate::proxy::successions::Successions;
 use crate::proxy::ticket_cache::TicketCache;
 use crate::proxy::touches::Touches;
@@ -26,7 +26,6 @@ use crate::store::records::Records;
 use crate::store::throttle::Throttle;
 use crate::store::{SharedStore, cache};
 use crate::telemetry::findings::Findings;
-use crate::telemetry::log_writer::LogWriter;
 use crate::telemetry::metrics::Metrics;
 use crate::variables::registry::Variables;
 
@@ -70,16 +69,8 @@ impl Node {
         let line = Line::new(calls, node, &is_down);
         let server =
             ServerEntry { names: vec![HOST.to_owned()], listeners: None, routes: Vec::new() };
-        let shared = Shared {
-            resolvers: Vec::new(),
+        let lasting = Lasting {
             clock: fleet.clock.clone(),
-            table: Arc::new(Table::build(vec![server]).expect("a good name")),
-            upstreams: Vec::new(),
-            tickets: vec![TICKET.to_owned()],
-            cookies: enforce::CookieSettings::default(),
-            trusted: Vec::new(),
-            insecure_cookies: false,
-            namespaces: Vec::new(),
             elsewhere: std::time::Duration::ZERO,
             ring: fleet.ring.clone(),
             opened: TicketCache::default(),
@@ -92,15 +83,28 @@ impl Node {
             streams: Arc::default(),
             limiter: Limiter::default(),
             passwords: crate::proxy::guards::basic::Passwords::default(),
-            limit_zones: Vec::new(),
-            guards: Guards::new(&[], &fleet.metrics),
             metrics: fleet.metrics.clone(),
             findings: Findings::default(),
             outages: Throttle::default(),
             unread_logins: Throttle::default(),
+            ordered: Arc::default(),
             buffers: Buffers::new(usize::MAX, u64::MAX),
+            namespaces: Arc::default(),
+        };
+        let shared = Shared {
+            lasting: Arc::new(lasting),
+            listeners: Vec::new(),
+            resolvers: Vec::new(),
+            table: Arc::new(Table::build(vec![server]).expect("a good name")),
+            upstreams: Vec::new(),
+            tickets: vec![TICKET.to_owned()],
+            cookies: enforce::CookieSettings::default(),
+            trusted: Vec::new(),
+            insecure_cookies: false,
+            limit_zones: Vec::new(),
+            guards: Guards::default(),
             access_log: false,
-            log_writer: LogWriter::default(),
+            log_writer: Arc::default(),
             variables: Variables::default(),
             policies: Vec::new(),
             servers: Vec::new(),

@@ -229,7 +229,7 @@ impl Records {
             Belief::Replaced(over) => self.ends.replaced(over, record.ends_at, now),
             Belief::Lost(lost) => {
                 let read = (key, stored.version);
-                self.repair.write_again(&*self.store, read, lost, self.epochs_kept).await;
+                self.repair.write_again(&*self.store, read, lost, self.epochs_kept()).await;
             }
             Belief::Good => self.ends.see(key, &record, now),
             Belief::Over => {}

@@ -52,10 +52,10 @@ impl Records {
     /// The epoch of a subject's tag, made where there is none; for a new record of the subject.
     pub async fn epoch(&self, tag: [u8; 8], now: UnixMillis) -> Lookup<Epoch> {
         let Some(proposal) = random_epoch() else { return Lookup::Unavailable };
-        match self.store.epoch(tag, proposal, self.epochs_kept).await {
+        match self.store.epoch(tag, proposal, self.epochs_kept()).await {
             Lookup::Found(epoch) if self.ends.is_replaced(epoch, now) => {
                 tracing::warn!("the store has lost a revocation of a subject; written again");
-                match self.store.revoke(tag, proposal, self.epochs_kept).await {
+                match self.store.revoke(tag, proposal, self.epochs_kept()).await {
                     Lookup::Found(_) => Lookup::Found(proposal),
                     Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => Lookup::Unavailable,
                 }
@@ -109,9 +109,9 @@ impl Records {
     async fn revoke_tags(&self, tags: &[[u8; 8]], now: UnixMillis) -> Removed {
         for tag in tags {
             let Some(replacement) = random_epoch() else { return Removed::Unavailable };
-            match self.store.revoke(*tag, replacement, self.epochs_kept).await {
+            match self.store.revoke(*tag, replacement, self.epochs_kept()).await {
                 Lookup::Found(Some(over)) => {
-                    self.ends.replaced(over, now.plus(self.epochs_kept), now);
+                    self.ends.replaced(over, now.plus(self.epochs_kept()), now);
                 }
                 Lookup::Found(None) => {}
                 Lookup::NotFound | Lookup::Revoked | Lookup::Unavailable => {
@@ -141,11 +141,11 @@ impl Records {
             let Some(sealed) = self.seal(key, version + 1, &record) else {
                 return Others::Unavailable;
             };
-            let (keep, epoch_keep) = (keep(&record, now), self.epochs_kept);
+            let (keep, epoch_keep) = (keep(&record, now), self.epochs_kept());
             let carry = Carry { expected: version, over, epoch, sealed: &sealed, keep, epoch_keep };
             match self.store.carry(key, carry).await {
                 Carried::Carried(others) => {
-                    self.ends.replaced(over, now.plus(self.epochs_kept), now);
+                    self.ends.replaced(over, now.plus(self.epochs_kept()), now);
                     return Others::Ended(others);
                 }
                 // Somebody else has written it, or asked for the same.

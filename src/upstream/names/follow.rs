@@ -79,19 +79,14 @@ impl Followed {
     }
 }
 
-/// Looks all names up for the first time, and again whenever that is due, for as long as this runtime
-/// lives. Returns with the first answers, or without those that take too long.
-pub async fn begin(followed: Vec<Followed>, clock: &Clock) {
-    let (looking, mut first) = mpsc::channel::<()>(1);
-    for one in followed {
-        tokio::spawn(follow(one, clock.clone(), looking.clone()));
-    }
-    drop(looking);
+/// Waits for the first answers to all that hold one end of this, or for no longer than the start may take.
+pub async fn first(mut first: mpsc::Receiver<()>) {
     // Nothing is sent: it ends when nobody is left who looks for the first time.
     let _ = timeout(FIRST_WITHIN, first.recv()).await;
 }
 
-async fn follow(mut followed: Followed, clock: Clock, first: mpsc::Sender<()>) {
+/// Looks a name up, and again whenever that is due. `first` is let go of with the first answer.
+pub async fn follow(mut followed: Followed, clock: Clock, first: mpsc::Sender<()>) {
     followed.look(&clock).await;
     drop(first);
     let mut ticks = interval(EVERY);

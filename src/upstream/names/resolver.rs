@@ -72,6 +72,11 @@ pub struct Host {
 }
 
 impl Resolver {
+    /// What it was made from.
+    pub fn settings(&self) -> &ResolverSettings {
+        &self.settings
+    }
+
     pub fn new(settings: ResolverSettings, clock: Clock) -> Self {
         let servers = Servers::new(settings.servers.clone());
         let room = Arc::new(Semaphore::new(AT_ONCE));

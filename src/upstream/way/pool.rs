@@ -22,19 +22,31 @@ use crate::upstream::{Address, Protocol};
 /// settings have it; another index panics.
 pub struct Pool {
     ways: Arc<Ways>,
+    /// Where the connections of each upstream lie.
+    places: Vec<usize>,
     keepalive: usize,
-    kept: Mutex<Kept>,
+    /// Also of pools before and after this one.
+    kept: Arc<Mutex<Kept>>,
     http2: Connections,
 }
 
+#[derive(Default)]
 struct Kept {
-    /// By upstream and endpoint; the longest idle first.
-    idle: Vec<ByEndpoint<VecDeque<Idle>>>,
-    /// How many there are.
+    slots: Vec<Slot>,
+    /// How many connections there are.
     count: usize,
     /// Apart from each other: room for a request's head is too little to read an answer into.
     inputs: Stash,
     outputs: Stash,
+}
+
+/// The connections of one upstream.
+struct Slot {
+    /// Pools that use it; none where it is free.
+    pools: usize,
+    idle_max: Duration,
+    /// By endpoint; the longest idle first.
+    idle: ByEndpoint<VecDeque<Idle>>,
 }
 
 struct Idle {
@@ -46,10 +58,28 @@ struct Idle {
 impl Pool {
     /// Keeps up to `keepalive` idle connections, over all endpoints.
     pub fn new(ways: Arc<Ways>, keepalive: usize) -> Self {
-        let idle = (0..ways.count()).map(|_| ByEndpoint::default()).collect();
-        let kept = Kept { idle, count: 0, inputs: Stash::default(), outputs: Stash::default() };
-        let http2 = Connections::new(ways.clone());
-        Self { ways, keepalive, kept: Mutex::new(kept), http2 }
+        let none = Self {
+            ways: Arc::default(),
+            places: Vec::new(),
+            keepalive,
+            kept: Arc::default(),
+            http2: Connections::default(),
+        };
+        none.succeeding(ways)
+    }
+
+    /// A pool of other ways. What both have keeps its connections, whichever pool has them at the moment.
+    #[must_use]
+    pub fn succeeding(&self, ways: Arc<Ways>) -> Self {
+        let mut kept = self.lock();
+        let place = |upstream: usize| match self.ways.position(&ways, upstream) {
+            Some(known) => kept.share(self.places[known]),
+            None => kept.open(ways.upstream(upstream).timeouts.keepalive),
+        };
+        let places = (0..ways.count()).map(place).collect();
+        drop(kept);
+        let (kept, http2) = (self.kept.clone(), self.http2.succeeding(ways.clone()));
+        Self { ways, places, keepalive: self.keepalive, kept, http2 }
     }
 
     /// Whether an upstream's endpoints speak HTTP/2: then [`stream`](Self::stream) leads there, else
@@ -68,7 +98,8 @@ impl Pool {
         now: Instant,
     ) -> Stream {
         let is_https = self.ways.upstream(upstream).is_https();
-        Stream::new(self.http2.place(upstream, endpoint, since, now), is_https)
+        let place = (upstream, self.places[upstream]);
+        Stream::new(self.http2.place(place, endpoint, since, now), is_https)
     }
 
     /// A kept connection to an endpoint, told by its id, that is still good. Others are dropped on the way: closed by the worker,
@@ -77,7 +108,7 @@ impl Pool {
         let idle_max = self.ways.upstream(upstream).timeouts.keepalive;
         let mut kept = self.lock();
         loop {
-            let mut idle = kept.idle[upstream].get(endpoint)?.pop_back()?;
+            let mut idle = kept.slots[self.places[upstream]].idle.get(endpoint)?.pop_back()?;
             kept.count -= 1;
             if idle.is_good(idle_max, now) {
                 return Some(kept.link(idle.io, idle.age));
@@ -131,7 +162,8 @@ impl Pool {
         if kept.count == self.keepalive {
             kept.evict();
         }
-        let idle = kept.idle[upstream].get_or(endpoint, VecDeque::new);
+        let slot = &mut kept.slots[self.places[upstream]];
+        let idle = slot.idle.get_or(endpoint, VecDeque::new);
         idle.push_back(Idle { io, since: now, age });
         kept.count += 1;
     }
@@ -143,11 +175,10 @@ impl Pool {
         kept.inputs.sweep();
         kept.outputs.sweep();
         let mut dropped = 0;
-        for (upstream, endpoints) in kept.idle.iter_mut().enumerate() {
-            let idle_max = self.ways.upstream(upstream).timeouts.keepalive;
-            endpoints.retain(|idle| {
+        for slot in &mut kept.slots {
+            slot.idle.retain(|idle| {
                 let before = idle.len();
-                idle.retain_mut(|idle| idle.is_good(idle_max, now));
+                idle.retain_mut(|idle| idle.is_good(slot.idle_max, now));
                 dropped += before - idle.len();
                 !idle.is_empty()
             });
@@ -188,7 +219,50 @@ impl fmt::Debug for Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let freed = self.lock().give_up(&self.places);
+        freed.into_iter().for_each(|place| self.http2.forget(place));
+    }
+}
+
 impl Kept {
+    /// A place for another upstream.
+    fn open(&mut self, idle_max: Duration) -> usize {
+        let slot = Slot { pools: 1, idle_max, idle: ByEndpoint::default() };
+        match self.slots.iter().position(|slot| slot.pools == 0) {
+            Some(free) => {
+                self.slots[free] = slot;
+                free
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    /// A place that another pool has, too.
+    fn share(&mut self, place: usize) -> usize {
+        self.slots[place].pools += 1;
+        place
+    }
+
+    /// Gives places up, and says which of them nobody has any more.
+    fn give_up(&mut self, places: &[usize]) -> Vec<usize> {
+        let mut freed = Vec::new();
+        for &place in places {
+            let slot = &mut self.slots[place];
+            slot.pools -= 1;
+            if slot.pools == 0 {
+                let idle = std::mem::take(&mut slot.idle);
+                self.count -= idle.into_values().map(|idle| idle.len()).sum::<usize>();
+                freed.push(place);
+            }
+        }
+        freed
+    }
+
     fn link(&mut self, io: Io, age: Age) -> Link {
         Link::new(io, self.inputs.take(), self.outputs.take(), age)
     }
@@ -196,9 +270,9 @@ impl Kept {
     /// Drops the longest idle one.
     fn evict(&mut self) {
         let longest = self
-            .idle
+            .slots
             .iter_mut()
-            .flat_map(ByEndpoint::iter_mut)
+            .flat_map(|slot| slot.idle.iter_mut())
             .filter(|idle| !idle.is_empty())
             .min_by_key(|idle| idle.front().map(|front| front.since));
         if let Some(mut idle) = longest.and_then(VecDeque::pop_front) {

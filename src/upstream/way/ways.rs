@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +28,9 @@ use crate::upstream::{
 const TARGETS_MAX: usize = 4096;
 
 /// The ways to the endpoints of every upstream, in the order of the settings.
+#[derive(Default)]
 pub struct Ways {
-    upstreams: Vec<Way>,
+    upstreams: Vec<Arc<Way>>,
 }
 
 /// The ways to the endpoints of one upstream.
@@ -36,6 +38,8 @@ pub(super) struct Way {
     pub(super) timeouts: Timeouts,
     pub(super) protocol: Protocol,
     tls: Option<Client>,
+    /// The files that were read for it, as they were.
+    read: Vec<(PathBuf, State)>,
     #[cfg(test)]
     pub(super) known: Vec<Endpoint>,
     /// By the endpoints' ids.
@@ -95,15 +99,47 @@ impl Ways {
     /// # Errors
     /// The first upstream that cannot be reached, whatever its workers do.
     pub fn new(upstreams: &[UpstreamSettings]) -> Result<Self, WayError> {
+        Self::default().succeeding(upstreams, |_| None)
+    }
+
+    /// The ways of another configuration. `same` says which of these leads to the same endpoints: it stays,
+    /// unless a file of it has changed.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn succeeding(
+        &self,
+        upstreams: &[UpstreamSettings],
+        same: impl Fn(usize) -> Option<usize>,
+    ) -> Result<Self, WayError> {
         let mut system = None;
-        let upstreams = upstreams
-            .iter()
-            .map(|settings| {
-                Way::new(settings, &mut system)
-                    .map_err(|flaw| WayError { upstream: settings.name.clone(), flaw })
-            })
-            .collect::<Result<_, _>>()?;
+        let way = |(index, settings): (usize, &UpstreamSettings)| {
+            let known = same(index).and_then(|known| self.upstreams.get(known));
+            if let Some(known) = known.filter(|known| known.is_current()) {
+                return Ok(known.clone());
+            }
+            let way = Way::new(settings, &mut system);
+            way.map(Arc::new).map_err(|flaw| WayError { upstream: settings.name.clone(), flaw })
+        };
+        let upstreams = upstreams.iter().enumerate().map(way).collect::<Result<_, _>>()?;
         Ok(Self { upstreams })
+    }
+
+    /// The way to one upstream alone.
+    #[must_use]
+    pub fn only(&self, upstream: usize) -> Self {
+        Self { upstreams: vec![self.upstreams[upstream].clone()] }
+    }
+
+    /// Whether a way of others is among these.
+    pub fn has(&self, others: &Self, upstream: usize) -> bool {
+        self.position(others, upstream).is_some()
+    }
+
+    /// Which of these is a way of others.
+    pub(super) fn position(&self, others: &Self, upstream: usize) -> Option<usize> {
+        let is_it = |known: &Arc<Way>| Arc::ptr_eq(known, &others.upstreams[upstream]);
+        self.upstreams.iter().position(is_it)
     }
 
     pub(super) fn upstream(&self, index: usize) -> &Way {
@@ -131,7 +167,10 @@ impl Way {
             }
         }
         let (timeouts, protocol) = (settings.timeouts, settings.protocol);
+        let files = settings.tls.as_ref().map(files).unwrap_or_default();
+        let read = files.into_iter().map(|file| (file.clone(), state(file))).collect();
         Ok(Self {
+            read,
             timeouts,
             protocol,
             tls,
@@ -142,6 +181,11 @@ impl Way {
                 .collect(),
             targets: Mutex::default(),
         })
+    }
+
+    /// Whether its files are what they were when they were read.
+    fn is_current(&self) -> bool {
+        self.read.iter().all(|(file, read)| state(file) == *read)
     }
 
     pub(super) fn is_https(&self) -> bool {
@@ -173,6 +217,27 @@ impl Tls {
         }
         Self { connector: Arc::new(config).into(), name: name.clone() }
     }
+}
+
+/// What tells one content of a file from the next.
+type State = Option<(u64, u64, u64, i64, i64)>;
+
+fn state(file: &PathBuf) -> State {
+    let about = std::fs::metadata(file).ok()?;
+    Some((about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
+}
+
+/// What is read for the handshakes of an upstream.
+fn files(settings: &TlsSettings) -> Vec<&PathBuf> {
+    let lists = match &settings.verifies {
+        Verifies::AsOpenSsl { lists, .. } => lists.as_ref(),
+        Verifies::Strictly | Verifies::Nothing => None,
+    };
+    let own = settings
+        .certificate
+        .iter()
+        .flat_map(|files| [&files.chain, &files.key].into_iter().chain(&files.password_file));
+    settings.ca.iter().chain(lists).chain(own).collect()
 }
 
 fn client(

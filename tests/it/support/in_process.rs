@@ -8,6 +8,7 @@ use std::time::Duration;
 use cloakroom::app::{self, App};
 use cloakroom::clock::Clock;
 use cloakroom::config::environment::Environment;
+use cloakroom::config::{self, Config};
 
 use super::proxy::{Proxy, Running};
 
@@ -57,6 +58,10 @@ impl Running for app::Running {
         app::Running::reload(self);
     }
 
+    fn reload_with(&self, yaml: &str) -> Result<(Vec<&'static str>, Vec<SocketAddr>), String> {
+        app::Running::reload_with(self, parsed(yaml)?)
+    }
+
     fn drain(self: Box<Self>) {
         app::Running::drain(*self).expect("the proxy ends well");
     }
@@ -66,9 +71,12 @@ impl Running for app::Running {
     }
 }
 
+fn parsed(yaml: &str) -> Result<Config, String> {
+    config::parse(yaml, "cloakroom.yaml", &Environment::of_process())
+        .map_err(|problem| problem.to_string())
+}
+
 fn boot(yaml: &str, clock: Clock) -> Result<Box<dyn Running>, String> {
-    let config = cloakroom::config::parse(yaml, "cloakroom.yaml", &Environment::of_process())
-        .map_err(|problem| problem.to_string())?;
-    let app = App::build(config, clock).map_err(|problem| problem.to_string())?;
+    let app = App::build(parsed(yaml)?, clock).map_err(|problem| problem.to_string())?;
     Ok(Box::new(app.start().map_err(|problem| problem.to_string())?))
 }

@@ -18,6 +18,9 @@ pub trait Running: Send {
     fn admin_address(&self) -> Option<String>;
     /// Does what HUP does.
     fn reload(&self);
+    /// Does what HUP does with another file: says what stays as it was, and where it listens now. An error
+    /// is the text that a user would see.
+    fn reload_with(&self, yaml: &str) -> Result<(Vec<&'static str>, Vec<SocketAddr>), String>;
     /// Takes no new connections, lets what is under way finish, and returns when all is done.
     fn drain(self: Box<Self>);
     /// Stops at once.
@@ -81,6 +84,18 @@ impl Proxy {
     /// Does what HUP does.
     pub fn reload(&self) {
         self.running.as_ref().expect("it runs until it is dropped").reload();
+    }
+
+    /// Puts another configuration in force. What stays as it was is returned.
+    ///
+    /// # Errors
+    /// What a user would see.
+    pub fn reload_with(&mut self, yaml: &str) -> Result<Vec<&'static str>, String> {
+        let yaml = fill(yaml, self.directory.path());
+        let running = self.running.as_ref().expect("it runs until it is dropped");
+        let (stays, addresses) = running.reload_with(&yaml)?;
+        self.addresses = addresses;
+        Ok(stays)
     }
 
     /// Drains and waits for it, on a thread: requests under way can go on meanwhile.
