@@ -8,12 +8,16 @@ mod fixed;
 mod generation;
 mod in_force;
 mod lasting;
+mod notify;
+mod pid_file;
 mod running;
 mod signals;
 mod tended;
+mod upgrade;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -22,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::listen::succession::Predecessor;
 use crate::listen::{self, Inherited, Shutdown};
 use crate::store;
 use crate::store::key_watch::KeyWatch;
@@ -31,6 +36,7 @@ use self::in_force::InForce;
 use self::lasting::{lasting, open_ring};
 
 pub use self::in_force::Source;
+pub use self::pid_file::Report;
 pub use self::running::Running;
 
 /// Why an app could not be built: everything that was found, one line each.
@@ -72,7 +78,15 @@ impl App {
     /// Everything that keeps it from running: a port that is taken, a key ring or certificate that
     /// can't be read, a store that can't be opened.
     pub fn build(config: Config, clock: Clock) -> Result<Self, BuildError> {
-        Self::build_with(config, clock, Inherited::from_environment())
+        let handed = Predecessor::of_this_process()
+            .map_err(|error| BuildError::one(format!("the sockets of the old binary: {error}")))?;
+        let (predecessor, inherited) = match handed {
+            Some((predecessor, inherited)) => (Some(predecessor), inherited),
+            None => (None, Inherited::from_environment()),
+        };
+        let mut app = Self::build_with(config, clock, inherited)?;
+        app.in_force.predecessor = predecessor;
+        Ok(app)
     }
 
     /// The same, with sockets that are bound already.
@@ -101,16 +115,20 @@ impl App {
         let gate = lasting::gate(&config.limits, &lasting.metrics);
         let keys = lasting::keys(&store, &lasting);
         let admin = match &config.admin {
-            Some(settings) => Some(admin::bind(settings).map_err(BuildError::one)?),
+            Some(settings) => Some(open_admin(settings, &mut inherited)?),
             None => None,
         };
         let generation = Generation::make(&config, &lasting, None, &mut inherited)?;
         let addresses = generation.listeners.iter().filter_map(|one| one.address().tcp()).collect();
+        let mut in_force = InForce::new(&config, generation, lasting, store, gate);
+        if let Some(admin) = &admin {
+            in_force.set_admin(admin.as_fd());
+        }
         Ok(Self {
             control,
             admin,
             keys,
-            in_force: InForce::new(&config, generation, lasting, store, gate),
+            in_force,
             workers: config.workers.max(1),
             addresses,
             serving: None,
@@ -175,5 +193,20 @@ impl App {
             .name("control".to_owned())
             .spawn(move || self.obey(ordered, None, Some(asked)))?;
         Ok(Running { orders, thread: Some(thread), addresses, admin, metrics, asks })
+    }
+}
+
+/// The admin listener, on the socket of the process whose place this one takes, where there is one.
+fn open_admin(
+    settings: &admin::AdminSettings,
+    inherited: &mut Inherited,
+) -> Result<admin::Listener, BuildError> {
+    let address = match &settings.address {
+        admin::Address::Inet(address) => listen::Address::Tcp(*address),
+        admin::Address::Unix(path) => listen::Address::Unix(path.clone()),
+    };
+    match inherited.take_exactly(&address) {
+        Some(socket) => Ok(admin::Listener::take(settings, socket.into())),
+        None => admin::bind(settings).map_err(BuildError::one),
     }
 }

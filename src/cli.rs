@@ -13,6 +13,7 @@ pub mod keys;
 pub mod nginx;
 pub mod papers;
 pub mod sessions;
+pub mod switches;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,6 +28,13 @@ use self::sessions::Sessions;
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/cloakroom/cloakroom.yaml";
+
+/// What [`switches`] takes before anything is parsed here.
+const SWITCHES: &str = "Before any command, as nginx has them:
+  -s <SIGNAL>      Tell the running process: stop, quit, reopen, reload
+  -p <PREFIX>      What relative paths of the command line count from
+  -e <FILE>        The error log, where the configuration names none
+  -g <DIRECTIVES>  daemon on|off; master_process on|off; pid PATH; error_log PATH;";
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,9 +96,9 @@ pub enum Detail {
     Long,
 }
 
-/// Reads the process's arguments. Prints help and usage mistakes, and ends the process then.
-pub fn parse() -> Command {
-    parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+/// Reads the words of a command line. Prints help and usage mistakes, and ends the process then.
+pub fn parse(words: Vec<OsString>) -> Command {
+    parse_from(words).unwrap_or_else(|error| error.exit())
 }
 
 /// Reads arguments; the first is the program's own name.
@@ -165,7 +173,7 @@ pub fn version(detail: Detail) -> String {
 
 /// A session-aware reverse proxy: session cookies of the application stay behind the counter.
 #[derive(Parser)]
-#[command(name = "cloakroom", disable_version_flag = true)]
+#[command(name = "cloakroom", disable_version_flag = true, after_help = SWITCHES)]
 struct Arguments {
     /// The configuration [default: /etc/cloakroom/cloakroom.yaml]
     #[arg(short, long, global = true, value_name = "FILE")]

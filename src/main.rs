@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use cloakroom::app::App;
 use cloakroom::cli::first_look::FirstLook;
+use cloakroom::cli::nginx::daemon;
+use cloakroom::cli::switches::Switches;
 use cloakroom::cli::{self, Command};
 use cloakroom::clock::Clock;
 use cloakroom::config::environment::Environment;
@@ -18,9 +20,28 @@ fn main() -> ExitCode {
     if let Some(code) = cli::nginx::run() {
         return code;
     }
-    let outcome = match cli::parse() {
-        Command::Check(check) => return check.run(),
-        Command::Run { config } => run(config),
+    let (switches, words) = match Switches::take(std::env::args_os()) {
+        Ok(taken) => taken,
+        Err(wrong) => {
+            eprintln!("cloakroom: {wrong}");
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = match cli::parse(words) {
+        Command::Check(mut check) => {
+            check.config = switches.path(check.config);
+            return check.run();
+        }
+        Command::Run { config } => match switches.order {
+            Some(order) => switches
+                .send(order, &switches.path(config))
+                .map(|said| said.iter().for_each(|line| eprintln!("cloakroom: {line}"))),
+            None if daemon::is_wanted(switches.daemon) => match daemon::start() {
+                Ok(code) => return code,
+                Err(error) => Err(format!("daemon: {error}")),
+            },
+            None => run(switches.path(config), switches),
+        },
         Command::Keys { keys, config } => {
             keys.run(&Clock::System, &config).map(|said| println!("{said}"))
         }
@@ -56,10 +77,16 @@ fn main() -> ExitCode {
 }
 
 /// Serves a file, which is read again when that is asked for.
-fn run(file: PathBuf) -> Result<(), String> {
-    let read = move || config::load(&file).map_err(|diagnostics| diagnostics.to_string());
+fn run(file: PathBuf, switches: Switches) -> Result<(), String> {
+    let leaves = switches.daemon && daemon::is_copy();
+    let read = move || switches.load(&file);
     let config = read()?;
-    build(config)?.reloading_by(Box::new(read)).run().map_err(|error| error.to_string())
+    let serving = move || match leaves {
+        true => daemon::leave().map_err(|error| format!("daemon: {error}")),
+        false => Ok(()),
+    };
+    let app = build(config)?.reloading_by(Box::new(read));
+    app.run_and_tell(serving).map_err(|error| error.to_string())
 }
 
 fn first_look(look: &FirstLook) -> Result<(), String> {

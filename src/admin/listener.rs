@@ -3,6 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -21,11 +22,43 @@ pub enum Listener {
 }
 
 impl Listener {
+    /// A socket that another process has bound at the address of these settings.
+    pub fn take(settings: &AdminSettings, socket: OwnedFd) -> Self {
+        match &settings.address {
+            Address::Inet(_) => {
+                Self::Tcp { listener: TcpListener::from(socket), names: settings.names.clone() }
+            }
+            Address::Unix(_) => Self::Unix(UnixListener::from(socket)),
+        }
+    }
+
+    /// A second handle on the same socket.
+    ///
+    /// # Errors
+    /// The system's, usually that too many files are open.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp { listener, names } => {
+                Self::Tcp { listener: listener.try_clone()?, names: names.clone() }
+            }
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
+
     /// The TCP address that was bound, with the port that the system chose for port 0.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp { listener, .. } => listener.local_addr().ok(),
             Self::Unix(_) => None,
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp { listener, .. } => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }

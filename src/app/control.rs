@@ -2,8 +2,8 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::in_force::{AtWork, InForce};
+use super::notify::{notify, watchdog};
 use super::running::{self, Ask};
 use super::{App, BuildError, signals};
 use crate::admin;
@@ -54,12 +55,7 @@ impl App {
             let watching = tokio::spawn(async move { watch.run(progress).await });
             if let Some(listener) = admin {
                 let state = admin_state(&lasting, &store, &keys, &is_ready);
-                tokio::spawn(async move {
-                    if let Err(error) = admin::serve(listener, state, std::future::pending()).await
-                    {
-                        tracing::error!(%error, "the admin listener failed");
-                    }
-                });
+                tokio::spawn(serve_admin(listener, state, in_force.clone()));
             }
             tokio::spawn(renewed(in_force.clone()));
             tokio::spawn(watch_store(lasting.clone(), store.clone()));
@@ -79,18 +75,39 @@ impl App {
                 tokio::spawn(running::answer(asked, in_force.clone()));
             }
             is_ready.store(true, Ordering::Release);
+            in_force.pid.write().map_err(BuildError::one)?;
+            if let Some(predecessor) = &in_force.predecessor {
+                predecessor.relieve();
+            }
             serving.map_or(Ok(()), |serving| serving()).map_err(BuildError::one)?;
             notify(&[sd_notify::NotifyState::Ready]);
+            tokio::spawn(watchdog(in_force.clone()));
             let outcome = control_loop(ordered, &command, &mut ends, &is_ready, &in_force).await;
             in_force.close_listeners().await;
             command.send_replace(Shutdown::Stopped);
             while ends.recv().await.is_some() {}
             // Every request has left its line.
             in_force.finish_logs().await;
+            in_force.pid.remove();
             watching.abort();
             keys.withdraw().await;
             outcome
         })
+    }
+}
+
+/// Answers operators, unless another process does in this one's place.
+async fn serve_admin(listener: admin::Listener, state: admin::PagesState, in_force: Arc<InForce>) {
+    loop {
+        let own = listener.try_clone();
+        let served = match own {
+            Ok(own) => admin::serve(own, state.clone(), in_force.comes_to(true)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            return tracing::error!(%error, "the admin listener failed");
+        }
+        in_force.comes_to(false).await;
     }
 }
 
@@ -108,7 +125,8 @@ async fn begin_worker(
     let worker = Worker::new(service, context);
     let (services, (changes, changed)) = (worker.services(), mpsc::unbounded_channel());
     let (store, commanded) = (in_force.store.clone(), commanded.clone());
-    let (ended, swept) = (ended.clone(), services.clone());
+    let beat = Arc::new(Mutex::new(Instant::now()));
+    let (ended, swept) = (ended.clone(), (services.clone(), beat.clone()));
     std::thread::Builder::new()
         .name(format!("worker-{number}"))
         .spawn(move || {
@@ -119,7 +137,7 @@ async fn begin_worker(
             let _ = ended.send(outcome);
         })
         .map_err(BuildError::one)?;
-    in_force.joined(AtWork { services, limits, changes }).await;
+    in_force.joined(AtWork { services, limits, changes, beat }).await;
     Ok(())
 }
 
@@ -165,7 +183,7 @@ async fn control_loop(
 
 fn work(
     worker: Worker<Proxy>,
-    services: Arc<Services<Proxy>>,
+    (services, beat): (Arc<Services<Proxy>>, Arc<Mutex<Instant>>),
     listeners: Vec<Listener>,
     store: &SharedStore,
     (changes, commanded): (mpsc::UnboundedReceiver<Change>, watch::Receiver<Shutdown>),
@@ -173,17 +191,18 @@ fn work(
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         store.start().await;
-        tokio::spawn(sweep(services));
+        tokio::spawn(sweep(services, beat));
         worker.run(listeners, changes, commanded).await
     })
 }
 
 /// Closes connections to workers that nobody has used for too long.
-async fn sweep(services: Arc<Services<Proxy>>) {
+async fn sweep(services: Arc<Services<Proxy>>, beat: Arc<Mutex<Instant>>) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        *beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         services.begin().pool.sweep(Instant::now());
     }
 }
@@ -268,11 +287,5 @@ fn admin_state(
         readiness: Arc::new(readiness),
         keys: Some(keys.clone()),
         sessions,
-    }
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
     }
 }

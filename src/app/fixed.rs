@@ -16,6 +16,7 @@ pub(super) struct Fixed {
     store: StoreSettings,
     cache: CacheSettings,
     keyring: PathBuf,
+    pid: Option<PathBuf>,
     admin: Option<AdminSettings>,
     log: LogSettings,
 }
@@ -28,6 +29,7 @@ impl Fixed {
             store: config.store.clone(),
             cache: config.cache,
             keyring: config.keyring.clone(),
+            pid: config.pid.clone(),
             admin: config.admin.clone(),
             // Access lines are a part of what changes.
             log: LogSettings { access: false, ..config.log.clone() },
@@ -36,7 +38,7 @@ impl Fixed {
 
     /// The keys of those that another configuration has otherwise.
     pub fn differ(&self, other: &Self) -> Vec<&'static str> {
-        let Self { workers, state_directory, store, cache, keyring, admin, log } = self;
+        let Self { workers, state_directory, store, cache, keyring, pid, admin, log } = self;
         let log = |other: &LogSettings| (log.level == other.level, log.format == other.format);
         let (has_level, has_format) = log(&other.log);
         [
@@ -45,6 +47,7 @@ impl Fixed {
             ("store", *store == other.store),
             ("cache", *cache == other.cache),
             ("keyring", *keyring == other.keyring),
+            ("pid", *pid == other.pid),
             ("admin", *admin == other.admin),
             ("log.level", has_level),
             ("log.format", has_format),

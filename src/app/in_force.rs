@@ -5,19 +5,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 use super::fixed::Fixed;
 use super::generation::{self, Generation};
+use super::pid_file::PidFile;
 use super::tended::Tended;
 use crate::config::Config;
 use crate::downstream::Services;
+use crate::listen::succession::Predecessor;
 use crate::listen::watch::Watch;
 use crate::listen::{self, Change, Gate, Inherited, Listener};
 use crate::proxy::service::Proxy;
@@ -44,6 +47,13 @@ pub(super) struct InForce {
     drain_millis: AtomicU64,
     fixed: Fixed,
     source: Option<Source>,
+    pub pid: PidFile,
+    /// Whose place this process takes.
+    pub predecessor: Option<Predecessor>,
+    /// The admin listener's socket.
+    admin: Option<OwnedFd>,
+    /// Another process takes this one's place.
+    succeeded: watch::Sender<bool>,
     /// Held by whoever changes something.
     state: Arc<tokio::sync::Mutex<State>>,
 }
@@ -51,6 +61,8 @@ pub(super) struct InForce {
 struct State {
     generation: Generation,
     workers: Vec<AtWork>,
+    /// Nothing is accepted for the moment.
+    rests: bool,
     tended: Tended,
     /// Logs of earlier configurations, to which requests that are under way may still write.
     retired: Vec<Arc<LogWriter>>,
@@ -61,6 +73,8 @@ pub(super) struct AtWork {
     pub services: Arc<Services<Proxy>>,
     pub limits: Arc<ArcSwap<listen::Limits>>,
     pub changes: mpsc::UnboundedSender<Change>,
+    /// When it last did something.
+    pub beat: Arc<Mutex<Instant>>,
 }
 
 impl InForce {
@@ -81,9 +95,14 @@ impl InForce {
             drain_millis: AtomicU64::new(0),
             fixed: Fixed::of(config),
             source: None,
+            pid: PidFile::new(config.pid.clone()),
+            predecessor: None,
+            admin: None,
+            succeeded: watch::Sender::new(false),
             state: Arc::new(tokio::sync::Mutex::new(State {
                 generation,
                 workers: Vec::new(),
+                rests: false,
                 tended: Tended::default(),
                 retired: Vec::new(),
             })),
@@ -95,6 +114,84 @@ impl InForce {
     /// Says where the configuration is read again.
     pub fn set_source(&mut self, source: Source) {
         self.source = Some(source);
+    }
+
+    /// Says which socket the admin listener has.
+    pub fn set_admin(&mut self, socket: BorrowedFd<'_>) {
+        self.admin = socket.try_clone_to_owned().ok();
+    }
+
+    /// Begins to be succeeded, unless it is already.
+    pub fn begins_succession(&self) -> bool {
+        self.succeeded.send_if_modified(|succeeded| !std::mem::replace(succeeded, true))
+    }
+
+    pub fn goes_on_alone(&self) {
+        self.succeeded.send_replace(false);
+    }
+
+    pub fn is_succeeded(&self) -> bool {
+        *self.succeeded.borrow()
+    }
+
+    /// Waits until it is succeeded, or until it is not any more.
+    pub async fn comes_to(&self, succeeded: bool) {
+        let mut is_succeeded = self.succeeded.subscribe();
+        // It ends with this.
+        let _ = is_succeeded.wait_for(|is| *is == succeeded).await;
+    }
+
+    /// All sockets, for another process; each with whether it was bound by us.
+    ///
+    /// # Errors
+    /// The system's, usually that too many files are open.
+    pub async fn sockets(&self) -> io::Result<Vec<(OwnedFd, bool)>> {
+        let state = self.state.lock().await;
+        let admin = self.admin.iter().map(|socket| Ok((socket.try_clone()?, false)));
+        state.generation.listeners.iter().map(Listener::handle).chain(admin).collect()
+    }
+
+    /// Accepts nothing for the moment: another process does. Connections end with the requests that they
+    /// have.
+    pub async fn rest(&self) {
+        let state = &mut *self.state.lock().await;
+        state.rests = true;
+        for worker in &state.workers {
+            // A worker that drains has no listeners any more.
+            let _ =
+                worker.changes.send(Change { listeners: Vec::new(), done: oneshot::channel().0 });
+        }
+    }
+
+    /// Accepts again, where it did not.
+    pub async fn accept_again(&self) {
+        let state = &mut *self.state.lock().await;
+        if !std::mem::take(&mut state.rests) {
+            return;
+        }
+        for worker in &state.workers {
+            let listeners = state.generation.listeners.iter().map(Listener::try_clone);
+            match listeners.collect() {
+                Ok(listeners) => {
+                    let _ = worker.changes.send(Change { listeners, done: oneshot::channel().0 });
+                }
+                Err(error) => tracing::error!(%error, "a worker does not accept"),
+            }
+        }
+    }
+
+    /// Whether every worker runtime has done something within this time.
+    pub async fn is_alive(&self, within: Duration) -> bool {
+        let state = self.state.lock().await;
+        let is_alive = |worker: &AtWork| {
+            worker.beat.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < within
+        };
+        state.workers.iter().all(is_alive)
+    }
+
+    /// Whether nobody else has the sockets: files go with them then.
+    fn removes_files(&self) -> bool {
+        !self.is_succeeded() && !self.predecessor.as_ref().is_some_and(Predecessor::is_there)
     }
 
     pub fn watches_certificates(&self) -> bool {
@@ -134,7 +231,8 @@ impl InForce {
     /// Lets go of the sockets: whoever waits at them is served by the workers, who have their own.
     pub async fn close_listeners(&self) {
         let mut state = self.state.lock().await;
-        state.generation.listeners.drain(..).for_each(|listener| remove_file(&listener));
+        let removes = self.removes_files();
+        state.generation.listeners.drain(..).filter(|_| removes).for_each(|it| remove_file(&it));
     }
 
     /// Says where connections are taken.
@@ -273,7 +371,8 @@ impl InForce {
         let certificates = Watch::new(&generation.listeners);
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
         let before = std::mem::replace(&mut state.generation, generation);
-        state.forget(before);
+        state.rests = false;
+        state.forget(before, self.removes_files());
         self.read_ring();
         let store = self.store.clone();
         tokio::spawn(async move { store.reload().await });
@@ -296,12 +395,13 @@ impl InForce {
 
 impl State {
     /// Lets go of what only the configuration before had.
-    fn forget(&mut self, before: Generation) {
+    fn forget(&mut self, before: Generation, removes_files: bool) {
         let is_bound = |file: &PathBuf| {
             self.generation.listeners.iter().any(|listener| listener.file() == Some(file))
         };
         for listener in &before.listeners {
-            if listener.file().is_some_and(|file| !is_bound(&file.to_owned())) {
+            let is_over = listener.file().is_some_and(|file| !is_bound(&file.to_owned()));
+            if is_over && removes_files {
                 remove_file(listener);
             }
         }

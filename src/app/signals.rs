@@ -6,17 +6,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::in_force::InForce;
+use super::notify::notify;
+use super::upgrade;
 use crate::listen::Shutdown;
 use crate::telemetry::error_log;
 
 /// The signals that mean something.
-const SIGNALS: [fn() -> SignalKind; 6] = [
+const SIGNALS: [fn() -> SignalKind; 7] = [
     SignalKind::quit,
     SignalKind::terminate,
     SignalKind::interrupt,
     SignalKind::hangup,
     SignalKind::user_defined1,
     SignalKind::user_defined2,
+    SignalKind::window_change,
 ];
 
 /// A file would grow beyond what the process may write (SIGXFSZ): whoever writes is told that anyway.
@@ -30,13 +33,14 @@ pub(super) fn hear() -> std::io::Result<Vec<Signal>> {
     SIGNALS.iter().map(|kind| signal(kind())).collect()
 }
 
-/// Turns signals into orders: QUIT drains, TERM and INT stop at once, HUP reloads, USR1 opens logs anew.
+/// Turns signals into orders: QUIT drains, TERM and INT stop at once, HUP reloads, USR1 opens logs anew,
+/// USR2 starts the new binary, and WINCH leaves it to that to accept.
 pub(super) async fn obey(
     mut heard: Vec<Signal>,
     orders: watch::Sender<Shutdown>,
     in_force: Arc<InForce>,
 ) {
-    let [quit, terminate, interrupt, hangup, user1, user2] = &mut heard[..] else {
+    let [quit, terminate, interrupt, hangup, user1, user2, window] = &mut heard[..] else {
         unreachable!("one stream for each of SIGNALS")
     };
     loop {
@@ -52,14 +56,27 @@ pub(super) async fn obey(
                 error_log::reopen();
                 in_force.reopen_logs().await;
             }
-            _ = user2.recv() => tracing::warn!("USR2 ignored: upgrade is not built yet"),
+            _ = user2.recv() => {
+                tokio::spawn(upgrade::run(in_force.clone()));
+            }
+            // A terminal sends it, too.
+            _ = window.recv() => if in_force.is_succeeded() {
+                tracing::info!("nothing is accepted any more");
+                in_force.rest().await;
+            },
         }
     }
 }
 
 /// Reloads, and says what came of it.
 async fn reload(in_force: Arc<InForce>) {
-    match in_force.reload().await {
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        notify(&[sd_notify::NotifyState::Reloading, now]);
+    }
+    let outcome = in_force.reload().await;
+    in_force.pid.report(&outcome);
+    notify(&[sd_notify::NotifyState::Ready]);
+    match outcome {
         Ok(stays) => {
             for key in stays {
                 tracing::warn!(key, "this stays what it was until the process is started again");

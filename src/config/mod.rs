@@ -70,6 +70,8 @@ pub struct Config {
     pub limit_zones: Vec<proxy::guards::limits::ZoneSettings>,
     /// How long a drain may take before what is left is cut.
     pub drain_timeout: std::time::Duration,
+    /// Where the process writes its number.
+    pub pid: Option<PathBuf>,
     /// What is accepted but not built yet, and what the operator should know, said at start.
     pub notices: Vec<String>,
     /// The same findings with their snippets: warnings and notices, never errors.

@@ -39,6 +39,7 @@ pub struct File {
     pub limit_zones: Option<Named<LimitZone>>,
     pub log_formats: Option<Named<ShortOr<LogFormat>>>,
     pub drain_timeout: Text,
+    pub pid: Text,
 }
 
 /// `maps.*`

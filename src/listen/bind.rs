@@ -45,6 +45,15 @@ impl ListeningSocket {
     }
 }
 
+impl From<ListeningSocket> for OwnedFd {
+    fn from(socket: ListeningSocket) -> Self {
+        match socket {
+            ListeningSocket::Tcp(socket) => socket.into(),
+            ListeningSocket::Unix(socket) => socket.into(),
+        }
+    }
+}
+
 impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -67,6 +76,20 @@ impl Bound {
     fn inherited(socket: TcpListener) -> io::Result<Self> {
         let address = socket.local_addr()?.into();
         Ok(Self { socket: ListeningSocket::Tcp(socket), address, is_own: false })
+    }
+
+    /// A socket that another process has bound.
+    fn handed(socket: OwnedFd, is_own: bool) -> io::Result<Self> {
+        let address = Socket::from(socket.try_clone()?).local_addr()?;
+        match (address.as_socket(), address.as_pathname()) {
+            (Some(_), _) => Ok(Self { is_own, ..Self::inherited(TcpListener::from(socket))? }),
+            (None, Some(path)) => Ok(Self {
+                socket: ListeningSocket::Unix(UnixListener::from(socket)),
+                address: Address::Unix(path.to_owned()),
+                is_own,
+            }),
+            (None, None) => Err(io::Error::other("a socket of no known family")),
+        }
     }
 
     /// Takes the file of a unix socket away that was bound here.
@@ -121,7 +144,7 @@ impl BindError {
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<Bound>,
-    /// Descriptors that are no TCP listeners.
+    /// Descriptors that are no listeners.
     misfits: Vec<String>,
 }
 
@@ -132,14 +155,17 @@ impl Inherited {
         let mut passed = ListenFd::from_env();
         let mut inherited = Self::default();
         for index in 0..passed.len() {
-            match passed
-                .take_tcp_listener(index)
-                .and_then(|socket| socket.map(Bound::inherited).transpose())
-            {
-                Ok(Some(socket)) => inherited.sockets.push(socket),
-                Ok(None) => {}
-                Err(error) => inherited.misfits.push(format!(
-                    "inherited socket {} is not used, it is no TCP listener: {error}",
+            // A socket that is no such listener stays there.
+            let tcp = passed.take_tcp_listener(index).ok().flatten().map(OwnedFd::from);
+            let unix = || passed.take_unix_listener(index).ok().flatten().map(OwnedFd::from);
+            let bound = tcp.or_else(unix).map(|socket| Bound::handed(socket, false));
+            match bound {
+                Some(Ok(socket)) => inherited.sockets.push(socket),
+                Some(Err(error)) => inherited
+                    .misfits
+                    .push(format!("inherited socket {} is not used: {error}", index + 3)),
+                None => inherited.misfits.push(format!(
+                    "inherited socket {} is not used, it is no listener of TCP or a unix socket",
                     index + 3
                 )),
             }
@@ -158,20 +184,23 @@ impl Inherited {
     /// # Errors
     /// One of them is none.
     pub fn from_descriptors(sockets: impl IntoIterator<Item = OwnedFd>) -> io::Result<Self> {
-        let bound = |socket: OwnedFd| {
-            let address = Socket::from(socket.try_clone()?).local_addr()?;
-            match (address.as_socket(), address.as_pathname()) {
-                (Some(_), _) => Bound::inherited(TcpListener::from(socket)),
-                (None, Some(path)) => Ok(Bound {
-                    socket: ListeningSocket::Unix(UnixListener::from(socket)),
-                    address: Address::Unix(path.to_owned()),
-                    is_own: false,
-                }),
-                (None, None) => Err(io::Error::other("a socket of no known family")),
-            }
-        };
+        Self::handed_over(sockets.into_iter().map(|socket| (socket, false)))
+    }
+
+    /// The same, each with whether its file goes with it, once nobody else has it.
+    ///
+    /// # Errors
+    /// One of them is none.
+    pub fn handed_over(sockets: impl IntoIterator<Item = (OwnedFd, bool)>) -> io::Result<Self> {
+        let bound = |(socket, is_own)| Bound::handed(socket, is_own);
         let sockets = sockets.into_iter().map(bound).collect::<io::Result<_>>()?;
         Ok(Self { sockets, misfits: Vec::new() })
+    }
+
+    /// Takes the socket of exactly this address.
+    pub fn take_exactly(&mut self, address: &Address) -> Option<ListeningSocket> {
+        let place = self.sockets.iter().position(|one| one.address == *address)?;
+        Some(self.sockets.remove(place).socket)
     }
 
     /// The socket for this address: the same one, or, where any interface is meant, the other

@@ -14,12 +14,14 @@ pub mod certificate;
 pub mod conn;
 mod doors;
 pub mod gate;
+pub mod handing;
 pub mod info;
 pub mod ordered;
 pub mod proxy_protocol;
 pub mod registry;
 pub mod self_signed;
 pub mod socket;
+pub mod succession;
 pub mod tickets;
 pub mod tls;
 pub mod watch;
@@ -27,6 +29,7 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -297,6 +300,14 @@ impl Listener {
     /// Its certificates, to be swapped at reload.
     pub fn tls(&self) -> Option<&Arc<tls::Store>> {
         self.tls.as_ref()
+    }
+
+    /// Its socket for another process, and whether it was bound by us.
+    ///
+    /// # Errors
+    /// The system's, usually that too many files are open.
+    pub fn handle(&self) -> std::io::Result<(OwnedFd, bool)> {
+        Ok((self.socket.as_fd().try_clone_to_owned()?, self.is_own))
     }
 
     /// A second handle on the same socket, for another worker.

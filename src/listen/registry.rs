@@ -18,6 +18,8 @@ const SLOW_HEAD: Duration = Duration::from_secs(1);
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 /// The same, and how long a fresh connection may stay silent, once the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// Whoever has had an answer lately may be sending the next request: it is served, and told to be the last.
+const NEXT_GRACE: Duration = Duration::from_millis(250);
 
 /// The live connections of one worker.
 #[derive(Debug)]
@@ -229,7 +231,8 @@ fn due(
         // Browsers open connections ahead of need: an answer to nothing would confuse them.
         State::New => (age >= limits.header_timeout || (draining && age >= DRAIN_GRACE))
             .then_some(Order::Close),
-        State::Idle => (draining || age >= limits.keepalive_timeout).then_some(Order::Close),
+        State::Idle => (age >= limits.keepalive_timeout || (draining && age >= NEXT_GRACE))
+            .then_some(Order::Close),
         State::Header => (age >= limits.header_timeout).then_some(Order::Expire),
         State::Busy => None,
         State::Closing => {
@@ -276,7 +279,8 @@ mod tests {
 
     #[test]
     fn drain_closes_what_is_idle_and_lets_requests_finish() {
-        check(State::Idle, 0.0, true, Some(Order::Close));
+        check(State::Idle, 0.2, true, None);
+        check(State::Idle, 0.25, true, Some(Order::Close));
         check(State::New, 0.5, true, None);
         check(State::New, 1.0, true, Some(Order::Close));
         check(State::Header, 1.0, true, None);

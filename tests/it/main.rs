@@ -77,6 +77,7 @@ mod streams;
 mod subjects;
 mod theft;
 mod tls;
+mod upgrade;
 mod upstream_h2;
 mod upstream_tls;
 mod users;

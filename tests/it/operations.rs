@@ -197,11 +197,9 @@ async fn signals_with_another_meaning_do_no_harm() {
     let mut origin = Origin::start().await;
     let binary = Binary::serve(&yaml(&origin, ""), &[]);
     let (mut client, exchange) = under_way(&binary, &mut origin).await;
-    for (signal, word) in [
-        ("HUP", "the key ring was read again"),
-        ("USR1", "reopening logs"),
-        ("USR2", "USR2 ignored"),
-    ] {
+    for (signal, word) in
+        [("HUP", "the key ring was read again"), ("USR1", "reopening logs"), ("WINCH", "")]
+    {
         binary.process.signal(signal);
         within("a word about it", async {
             while !binary.process.log().contains(word) {
@@ -233,12 +231,48 @@ async fn the_service_manager_is_told() {
         command.env("NOTIFY_SOCKET", &path);
     });
     assert_eq!(told(), "READY=1");
+    binary.process.signal("HUP");
+    let reloading = told();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(told(), "READY=1");
     let (mut client, exchange) = under_way(&binary, &mut origin).await;
     binary.process.signal("QUIT");
     assert_eq!(told(), "STOPPING=1");
     exchange.respond(response("200 OK", &[], b"")).await;
     client.response().await.expect(200);
     assert_eq!(binary.process.wait_exit().code(), Some(0), "{}", binary.process.log());
+}
+
+#[tokio::test]
+async fn the_watchdog_is_told_and_who_takes_the_place_is_named() {
+    let origin = Origin::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notify.sock");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let told = || {
+        let mut buffer = [0; 256];
+        let count = socket.recv(&mut buffer).expect("a word in time");
+        text(&buffer[..count]).trim().to_owned()
+    };
+    let binary = Binary::serve_with(&yaml(&origin, "pid: pid\n"), |command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000");
+    });
+    assert_eq!(told(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(told(), "WATCHDOG=1");
+    }
+    binary.process.signal("USR2");
+    let named = within("the new process", async {
+        loop {
+            if let Some(named) = told().strip_prefix("MAINPID=") {
+                return named.to_owned();
+            }
+        }
+    });
+    let named = named.await;
+    let written = std::fs::read_to_string(binary.directory().join("pid")).expect("it is there");
+    assert_eq!(written.trim(), named);
 }
 
 /// sd_listen_fds(3): the socket is there before the process is, and no connection is lost.

@@ -12,13 +12,19 @@ use rustix::process::setsid;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::handing;
+use crate::listen::succession;
 
 /// How the copy knows what it is.
-const MARK: &str = "CLOAKROOM_BACKGROUND";
+pub const MARK: &str = "CLOAKROOM_BACKGROUND";
 
 /// Whether this is the copy.
 pub fn is_copy() -> bool {
     std::env::var_os(MARK).is_some()
+}
+
+/// Whether a copy is to be started: where that is wanted, neither by it nor by who takes another one's place.
+pub fn is_wanted(daemon: bool) -> bool {
+    daemon && !is_copy() && !succession::succeeds()
 }
 
 /// Starts the copy, and waits until it serves.

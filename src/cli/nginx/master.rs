@@ -26,6 +26,7 @@ use super::privileges;
 use super::signals::{Signals, Told};
 use super::speaker::Speaker;
 use super::{WORKER, daemon, open_speaker, read_file};
+use crate::listen::succession::{self, Predecessor};
 use crate::listen::{Bound, Inherited, bind};
 use crate::telemetry::error_log::{Severity, system_error};
 
@@ -47,14 +48,26 @@ pub fn run(options: Options, speaker: Speaker, read: Read) -> Result<(), ()> {
     let runtime =
         runtime.map_err(|error| speaker.say(Severity::Emerg, &format!("a runtime: {error}")))?;
     let pid = read.globals.pid.clone();
+    let handed = Predecessor::of_this_process();
+    let handed = handed
+        .map_err(|error| speaker.say(Severity::Emerg, &format!("inherited sockets: {error}")))?;
+    let (predecessor, inherited) = match handed {
+        Some((predecessor, inherited)) => (Some(predecessor), inherited),
+        None => (None, Inherited::from_environment()),
+    };
     let mut master = Master {
         options,
         speaker,
+        inherited,
+        predecessor,
+        successors: JoinSet::new(),
+        successor: None,
         sockets: Vec::new(),
         workers: JoinSet::new(),
         running: Vec::new(),
         current: None,
         pid,
+        is_daemon: read.globals.daemon,
         ending: None,
     };
     runtime.block_on(async {
@@ -69,6 +82,13 @@ pub fn run(options: Options, speaker: Speaker, read: Read) -> Result<(), ()> {
 struct Master {
     options: Options,
     speaker: Speaker,
+    /// What was bound before this process began, until it has its own.
+    inherited: Inherited,
+    /// Whose place this process takes.
+    predecessor: Option<Predecessor>,
+    /// Who takes this one's place, and how it ends.
+    successors: JoinSet<(u32, io::Result<ExitStatus>)>,
+    successor: Option<u32>,
     sockets: Vec<Bound>,
     /// All that have not ended: each ends with its status.
     workers: JoinSet<(u32, io::Result<ExitStatus>)>,
@@ -76,6 +96,7 @@ struct Master {
     /// The one that takes new connections.
     current: Option<Worker>,
     pid: PathBuf,
+    is_daemon: bool,
     ending: Option<Told>,
 }
 
@@ -101,6 +122,11 @@ impl Master {
             self.fail(&error);
             return Err(());
         }
+        // What nobody listens on any more is closed.
+        self.inherited = Inherited::default();
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.relieve();
+        }
         if goes_away && let Err(error) = daemon::leave() {
             self.fail(&format!("daemon() failed {}", system_error(&error)));
             return Err(());
@@ -117,7 +143,7 @@ impl Master {
             if self.sockets.iter().any(is_there) || bound.iter().any(is_there) {
                 continue;
             }
-            let one = bind::bind(&listener.address, &listener.socket, &mut Inherited::default());
+            let one = bind::bind(&listener.address, &listener.socket, &mut self.inherited);
             bound.push(one.map_err(|error| self.fail(&error.in_nginx_words()))?);
         }
         self.sockets.extend(bound);
@@ -126,11 +152,12 @@ impl Master {
 
     /// Closes what the current worker does not listen on.
     fn give_up(&mut self) {
+        let removes = self.removes_files();
         let Some(worker) = &self.current else { return };
         let listeners = &worker.read.config.listeners;
         self.sockets.retain(|one| {
             let is_kept = listeners.iter().any(|other| other.address == one.address);
-            if !is_kept {
+            if !is_kept && removes {
                 one.remove_file();
             }
             is_kept
@@ -139,7 +166,13 @@ impl Master {
 
     /// Closes everything.
     fn close(&mut self) {
-        self.sockets.drain(..).for_each(|one| one.remove_file());
+        let removes = self.removes_files();
+        self.sockets.drain(..).filter(|_| removes).for_each(|one| one.remove_file());
+    }
+
+    /// Whether nobody else has the sockets: files go with them then.
+    fn removes_files(&self) -> bool {
+        self.successor.is_none() && !self.predecessor.as_ref().is_some_and(Predecessor::is_there)
     }
 
     /// Starts a worker, and waits until it serves.
@@ -194,6 +227,9 @@ impl Master {
         loop {
             tokio::select! {
                 told = signals.next() => self.told(told).await,
+                Some(Ok((id, status))) = self.successors.join_next() => {
+                    self.stays(id, status).await;
+                }
                 Some(ended) = self.workers.join_next() => {
                     if let Ok((id, status)) = ended {
                         self.ended(id, status).await;
@@ -202,7 +238,10 @@ impl Master {
             }
             if self.ending.is_some() && self.running.is_empty() {
                 self.note("exit");
-                let _ = fs::remove_file(&self.pid);
+                let _ = match self.successor {
+                    None => fs::remove_file(&self.pid),
+                    Some(_) => fs::remove_file(succession::old(&self.pid)),
+                };
                 return;
             }
         }
@@ -224,15 +263,65 @@ impl Master {
                 self.make_logs();
                 self.tell_all(Signal::USR1);
             }
-            Told::Upgrade => {
-                self.speaker.say(Severity::Warn, "a binary is not upgraded while it runs: restart");
-            }
+            Told::Upgrade => self.upgrade(),
+            // A terminal sends it, too.
             Told::Drain => {
-                if let Some(worker) = self.current.take() {
+                let is_apart = self.successor.is_some() || self.is_daemon;
+                if is_apart && let Some(worker) = self.current.take() {
                     tell(worker.id, Signal::QUIT);
                     self.keep(worker);
                 }
             }
+        }
+    }
+
+    /// Starts the new binary with all sockets. It takes the name of the pid file.
+    fn upgrade(&mut self) {
+        if self.successor.is_some() || self.ending.is_some() {
+            return;
+        }
+        self.note("changing binary");
+        let aside = succession::old(&self.pid);
+        if let Err(error) = fs::rename(&self.pid, &aside) {
+            self.fail(&format!("rename() failed {}", system_error(&error)));
+            return;
+        }
+        match self.start_successor() {
+            Ok(id) => {
+                self.note(&format!("start new binary process {id}"));
+                self.successor = Some(id);
+            }
+            Err(error) => {
+                self.fail(&format!("execve() failed {}", system_error(&error)));
+                let _ = fs::rename(&aside, &self.pid);
+            }
+        }
+    }
+
+    fn start_successor(&mut self) -> io::Result<u32> {
+        let sockets = self.sockets.iter();
+        let sockets = sockets.map(|one| Ok((one.socket.as_fd().try_clone_to_owned()?, one.is_own)));
+        let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+        let (command, line) = succession::command(&[daemon::MARK])?;
+        let mut child = Command::from(command).spawn()?;
+        let id = child.id().unwrap_or_default();
+        self.successors.spawn(async move { (id, child.wait().await) });
+        // Where it ends before, that is told by its end.
+        std::thread::spawn(move || {
+            let given = succession::give(&line, &sockets);
+            given.and_then(|()| handing::hear_serving(&line))
+        });
+        Ok(id)
+    }
+
+    /// The new binary has ended: this one goes on alone.
+    async fn stays(&mut self, id: u32, status: io::Result<ExitStatus>) {
+        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        self.speaker.say(Severity::Alert, &format!("new binary process {id} ended: {how}"));
+        self.successor = None;
+        let _ = fs::rename(succession::old(&self.pid), &self.pid);
+        if self.current.is_none() && self.ending.is_none() {
+            self.reload().await;
         }
     }
 

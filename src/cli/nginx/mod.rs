@@ -12,12 +12,12 @@
 //! | `handing` | what a master gives its workers |
 //! | `worker`, `privileges` | who serves, and as whom |
 
-mod daemon;
+pub mod daemon;
 mod file;
 mod globals;
 mod handing;
 mod master;
-mod options;
+pub mod options;
 mod orders;
 mod privileges;
 mod signals;
@@ -102,7 +102,7 @@ fn started(words: Vec<OsString>) -> ExitCode {
 }
 
 fn serve(options: Options, first: &Speaker, read: Read) -> ExitCode {
-    if read.globals.daemon && !daemon::is_copy() {
+    if daemon::is_wanted(read.globals.daemon) {
         return daemon::start().unwrap_or_else(|error| {
             first.say(Severity::Emerg, &format!("daemon() failed ({error})"));
             ExitCode::FAILURE

@@ -15,6 +15,11 @@ pub enum Order {
 }
 
 impl Order {
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, order)| *order)
+    }
+
     const ALL: [(&'static str, Self); 4] = [
         ("stop", Self::Stop),
         ("quit", Self::Quit),
@@ -83,10 +88,9 @@ impl Options {
                 'g' => return value("parameter").map(|text| self.directives = text),
                 's' => {
                     let name = value("parameter")?;
-                    let known = Order::ALL.iter().find(|(known, _)| *known == name);
-                    let (_, order) =
-                        known.ok_or_else(|| format!("invalid option: \"-s {name}\""))?;
-                    self.order = Some(*order);
+                    let order = Order::named(&name);
+                    let order = order.ok_or_else(|| format!("invalid option: \"-s {name}\""))?;
+                    self.order = Some(order);
                     return Ok(());
                 }
                 _ => return Err(format!("invalid option: \"{letter}\"")),

@@ -284,6 +284,19 @@ impl Checker<'_> {
         }
     }
 
+    pub(super) fn pid(&mut self, file: &File) -> Option<PathBuf> {
+        let given = file.pid.as_ref()?;
+        if given.value.is_empty() {
+            self.error(
+                at(given),
+                "pid",
+                Flaw::new("is empty", "name a file, or leave the key out"),
+            );
+            return None;
+        }
+        Some(self.path(&given.value))
+    }
+
     pub(super) fn drain_timeout(&mut self, file: &File) -> Duration {
         self.or(&file.drain_timeout, "drain_timeout", DRAIN_TIMEOUT, |text| {
             duration(text, Zero::Allowed)

@@ -150,6 +150,7 @@ impl Checker<'_> {
             admin: self.admin(file, &listeners),
             log: self.log(file),
             drain_timeout: self.drain_timeout(file),
+            pid: self.pid(file),
             variables: self.finish_variables(),
             limit_zones: std::mem::take(&mut self.limit_zones),
             resolvers: std::mem::take(&mut self.resolvers),

@@ -74,9 +74,6 @@ pub async fn serve<S: Service>(
         if http1.conn.input().is_empty() {
             if !is_first {
                 http1.rest();
-                if http1.conn.is_draining() {
-                    break;
-                }
             }
             if !http1.conn.readable().await {
                 break;
