@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -26,11 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 22..=128;
 
 /// What is known of challenges on this node.
+#[derive(Default)]
 pub struct Challenges {
-    /// By the place of the certificate among all.
-    known: Mutex<HashMap<usize, Vec<Proof>>>,
+    /// By the record of the certificate.
+    known: Mutex<HashMap<[u8; 16], Vec<Proof>>>,
     /// Names that are proved over TLS.
-    over_tls: Vec<String>,
+    over_tls: ArcSwap<Vec<String>>,
     /// Somebody asks for what is not known.
     wanted: Notify,
     /// Readings that have begun, and those that are over.
@@ -39,21 +41,10 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// `names` with how each is proved.
-    pub fn new<'a>(names: impl IntoIterator<Item = (&'a str, ChallengeKind)>) -> Self {
+    /// Says which names there are, and how each is proved.
+    pub fn set_names<'a>(&self, names: impl IntoIterator<Item = (&'a str, ChallengeKind)>) {
         let over_tls = names.into_iter().filter(|(_, kind)| *kind == ChallengeKind::TlsAlpn01);
-        Self {
-            known: Mutex::default(),
-            over_tls: over_tls.map(|(name, _)| name.to_owned()).collect(),
-            wanted: Notify::new(),
-            begun: AtomicU64::new(0),
-            over: watch::channel(0).0,
-        }
-    }
-
-    /// Whether any name is proved over TLS.
-    pub fn are_over_tls(&self) -> bool {
-        !self.over_tls.is_empty()
+        self.over_tls.store(Arc::new(over_tls.map(|(name, _)| name.to_owned()).collect()));
     }
 
     /// What is to be answered for a token over HTTP (RFC 8555 section 8.3); none where it is not ours.
@@ -73,7 +64,7 @@ impl Challenges {
     }
 
     /// Notes the answers that belong to a certificate now.
-    pub fn set(&self, certificate: usize, proofs: &[Proof]) {
+    pub fn set(&self, certificate: [u8; 16], proofs: &[Proof]) {
         let mut known = self.known();
         match proofs.is_empty() {
             true => known.remove(&certificate),
@@ -107,7 +98,7 @@ impl Challenges {
         Some(found.key_authorization.clone())
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<usize, Vec<Proof>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<[u8; 16], Vec<Proof>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,7 +116,7 @@ impl Prover for Challenges {
         name: &'a str,
     ) -> Pin<Box<dyn Future<Output = Option<[u8; 32]>> + Send + 'a>> {
         Box::pin(async move {
-            if !self.over_tls.iter().any(|ours| ours.eq_ignore_ascii_case(name)) {
+            if !self.over_tls.load().iter().any(|ours| ours.eq_ignore_ascii_case(name)) {
                 return None;
             }
             self.read_again().await;
@@ -137,8 +128,6 @@ impl Prover for Challenges {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::time::sleep;
 
     use super::*;
@@ -154,8 +143,12 @@ mod tests {
     const TOKEN: &str = "evaGxfADs6pSRb2LAv9IZf";
 
     fn challenges() -> Arc<Challenges> {
-        let names = [("a.example", ChallengeKind::Http01), ("b.example", ChallengeKind::TlsAlpn01)];
-        Arc::new(Challenges::new(names))
+        let challenges = Challenges::default();
+        challenges.set_names([
+            ("a.example", ChallengeKind::Http01),
+            ("b.example", ChallengeKind::TlsAlpn01),
+        ]);
+        Arc::new(challenges)
     }
 
     /// A node that reads, each time, what is in the store; how often.
@@ -166,7 +159,7 @@ mod tests {
             loop {
                 let reading = challenges.wanted().await;
                 counted.fetch_add(1, Ordering::SeqCst);
-                challenges.set(0, &proofs);
+                challenges.set([0; 16], &proofs);
                 challenges.were_read(reading);
                 sleep(READ_EVERY).await;
             }
@@ -212,9 +205,9 @@ mod tests {
     async fn nobody_waits_for_ever() {
         let challenges = challenges();
         assert_eq!(challenges.key_authorization(TOKEN).await, None, "nobody reads");
-        challenges.set(3, &[proof("a.example", TOKEN)]);
+        challenges.set([3; 16], &[proof("a.example", TOKEN)]);
         assert!(challenges.key_authorization(TOKEN).await.is_some());
-        challenges.set(3, &[]);
+        challenges.set([3; 16], &[]);
         assert!(challenges.known().is_empty());
     }
 }

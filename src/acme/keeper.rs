@@ -42,8 +42,6 @@ pub struct Parts {
 
 /// Looks after a certificate.
 pub struct Keeper {
-    /// Among all.
-    place: usize,
     pub(super) settings: OrderSettings,
     pub(super) key: RecordKey,
     pub(super) account: RecordKey,
@@ -57,14 +55,14 @@ pub struct Keeper {
 #[derive(Default)]
 struct Seen {
     chain: Option<String>,
-    standing: Standing,
+    standing: CertificateStanding,
     told_at: UnixMillis,
     is_unreadable: bool,
 }
 
 /// How a certificate stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct CertificateStanding {
     pub names: Vec<String>,
     /// None: there is none yet, and one of our own is shown.
     pub not_after: Option<UnixMillis>,
@@ -76,7 +74,7 @@ pub struct Standing {
 
 impl Keeper {
     /// Shows what there is a copy of.
-    pub fn new(place: usize, settings: OrderSettings, parts: Parts) -> Self {
+    pub fn new(settings: OrderSettings, parts: Parts) -> Self {
         let certificate = &settings.certificate;
         let mut names: Vec<&str> = certificate.names.iter().map(String::as_str).collect();
         names.sort_unstable();
@@ -85,15 +83,8 @@ impl Keeper {
         let directory = certificate.directory.as_bytes();
         let key = parts.vault.key(&[b"certificate", directory, names.as_bytes(), kind.as_bytes()]);
         let account = account_key(&parts.vault, &settings.authority);
-        let keeper = Self {
-            place,
-            settings,
-            key,
-            account,
-            node: rand::random(),
-            parts,
-            seen: Mutex::default(),
-        };
+        let keeper =
+            Self { settings, key, account, node: rand::random(), parts, seen: Mutex::default() };
         keeper.seen().standing.names.clone_from(&keeper.settings.certificate.names);
         if let Some(held) = keeper.parts.vault.copy_of::<State>(key) {
             keeper.show(&held.value);
@@ -101,11 +92,20 @@ impl Keeper {
         keeper
     }
 
+    pub fn settings(&self) -> &OrderSettings {
+        &self.settings
+    }
+
+    /// Answers no challenges any more.
+    pub fn forget(&self) {
+        self.parts.challenges.set(self.key.id, &[]);
+    }
+
     pub fn slot(&self) -> &Arc<Ordered> {
         &self.parts.slot
     }
 
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> CertificateStanding {
         self.seen().standing.clone()
     }
 
@@ -188,7 +188,7 @@ impl Keeper {
     pub(super) fn show(&self, state: &State) {
         let now = self.parts.clock.now();
         let proofs = state.order.as_ref().map_or(&[][..], |order| &order.proofs);
-        self.parts.challenges.set(self.place, proofs);
+        self.parts.challenges.set(self.key.id, proofs);
         let mut seen = self.seen();
         seen.standing.failures = state.failures;
         seen.standing.complaint.clone_from(&state.complaint);

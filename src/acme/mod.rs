@@ -16,13 +16,18 @@ pub mod trouble;
 pub mod vault;
 mod work;
 
+use std::convert::Infallible;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::AbortHandle;
 
 use self::authority::{Acme, SharedAuthority};
 pub use self::challenges::Challenges;
 use self::challenges::READ_EVERY;
-use self::keeper::{Keeper, Standing};
+use self::keeper::{CertificateStanding, Keeper, Parts};
 use self::vault::Vault;
 use crate::clock::Clock;
 use crate::listen::ordered::{OrderBook, Ordered, OrderedSettings, Prover};
@@ -74,28 +79,88 @@ impl ChallengeKind {
     }
 }
 
-/// All certificates that are ordered.
-pub struct Orders {
-    keepers: Vec<Arc<Keeper>>,
+/// What certificates are ordered with, whatever the configuration is: it outlives a reload.
+pub struct Desk {
+    vault: Arc<Vault>,
     challenges: Arc<Challenges>,
+    clock: Clock,
+    /// Of the configuration in force.
+    keepers: Mutex<Vec<Arc<Keeper>>>,
+    has_any: AtomicBool,
+}
+
+impl Desk {
+    pub fn new(vault: Vault, clock: Clock) -> Self {
+        Self {
+            vault: Arc::new(vault),
+            challenges: Arc::default(),
+            clock,
+            keepers: Mutex::default(),
+            has_any: AtomicBool::new(false),
+        }
+    }
+
+    /// What proves names, where any are to be proved.
+    pub fn challenges(&self) -> Option<&Challenges> {
+        self.has_any.load(Relaxed).then_some(&*self.challenges)
+    }
+
+    /// How each certificate stands.
+    pub fn standings(&self) -> Vec<CertificateStanding> {
+        self.keepers().iter().map(|keeper| keeper.standing()).collect()
+    }
+
+    /// Reads the records for those who ask for what is not known; never returns.
+    pub async fn follow(&self) -> Infallible {
+        loop {
+            let reading = self.challenges.wanted().await;
+            for keeper in self.keepers() {
+                keeper.read().await;
+            }
+            self.challenges.were_read(reading);
+            tokio::time::sleep(READ_EVERY).await;
+        }
+    }
+
+    fn keepers(&self) -> Vec<Arc<Keeper>> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+/// All certificates that a configuration orders.
+pub struct Orders(Vec<Arc<Kept>>);
+
+/// A certificate that is looked after for as long as a configuration orders it.
+struct Kept {
+    keeper: Arc<Keeper>,
+    task: Mutex<Option<AbortHandle>>,
 }
 
 impl Orders {
-    /// Nothing is asked of anybody yet; what there is a copy of is shown already.
+    /// Nothing is asked of anybody yet; what there is a copy of is shown already. What was ordered alike
+    /// `before` goes on.
     ///
     /// # Errors
     /// A name is none, or the file with an authority's authorities cannot be used.
-    pub fn new(all: &[OrderSettings], vault: Vault, clock: &Clock) -> Result<Self, String> {
-        let names = all.iter().flat_map(|one| {
-            one.certificate.names.iter().map(|name| (name.as_str(), one.challenge))
-        });
-        let challenges = Arc::new(Challenges::new(names));
-        let vault = Arc::new(vault);
+    pub fn new(all: &[OrderSettings], desk: &Desk, before: Option<&Self>) -> Result<Self, String> {
+        let before = before.map(|before| &before.0[..]).unwrap_or_default();
         let mut authorities: Vec<(&AuthoritySettings, SharedAuthority)> = Vec::new();
-        let mut keepers = Vec::new();
-        for (place, one) in all.iter().enumerate() {
-            let known = authorities.iter().find(|(settings, _)| *settings == &one.authority);
-            let authority = match known {
+        let mut kept = Vec::new();
+        for one in all {
+            let certificate = &one.certificate;
+            let known = before.iter().find(|known| known.keeper.slot().settings() == certificate);
+            if let Some(same) = known.filter(|known| known.keeper.settings() == one) {
+                kept.push(same.clone());
+                continue;
+            }
+            let asked = authorities.iter().find(|(settings, _)| *settings == &one.authority);
+            let authority = match asked {
                 Some((_, authority)) => authority.clone(),
                 None => {
                     let made: SharedAuthority = Arc::new(Acme::new(one.authority.clone())?);
@@ -103,58 +168,77 @@ impl Orders {
                     made
                 }
             };
-            let slot = Ordered::new(one.certificate.clone(), clock.now());
-            let slot = Arc::new(slot.map_err(|error| error.to_string())?);
-            let (vault, challenges) = (vault.clone(), challenges.clone());
-            let parts = keeper::Parts { vault, authority, slot, challenges, clock: clock.clone() };
-            keepers.push(Arc::new(Keeper::new(place, one.clone(), parts)));
+            let slot = match known {
+                Some(known) => known.keeper.slot().clone(),
+                None => slot(certificate, before, &desk.clock)?,
+            };
+            let (vault, challenges) = (desk.vault.clone(), desk.challenges.clone());
+            let parts = Parts { vault, authority, slot, challenges, clock: desk.clock.clone() };
+            let keeper = Arc::new(Keeper::new(one.clone(), parts));
+            kept.push(Arc::new(Kept { keeper, task: Mutex::default() }));
         }
-        Ok(Self { keepers, challenges })
+        Ok(Self(kept))
     }
 
     /// What handshakes show.
-    pub fn book(&self) -> OrderBook {
-        let slots = self.keepers.iter().map(|keeper| keeper.slot().clone());
-        let prover = self.challenges.clone();
-        let prover = self.challenges.are_over_tls().then_some(prover as Arc<dyn Prover>);
-        OrderBook::new(slots, prover)
+    pub fn book(&self, desk: &Desk) -> OrderBook {
+        let over_tls =
+            |kept: &Arc<Kept>| kept.keeper.settings().challenge == ChallengeKind::TlsAlpn01;
+        let prover = desk.challenges.clone();
+        let prover = self.0.iter().any(over_tls).then_some(prover as Arc<dyn Prover>);
+        OrderBook::new(self.0.iter().map(|kept| kept.keeper.slot().clone()), prover)
     }
 
-    /// What proves names, where any are to be proved.
-    pub fn challenges(&self) -> Option<Arc<Challenges>> {
-        (!self.keepers.is_empty()).then(|| self.challenges.clone())
-    }
-
-    /// How each of them stands.
-    pub fn standings(&self) -> Vec<Standing> {
-        self.keepers.iter().map(|keeper| keeper.standing()).collect()
-    }
-
-    /// Looks after all of them, on the runtime that this is called on.
-    pub fn begin(&self) {
-        if self.keepers.is_empty() {
-            return;
-        }
-        for keeper in &self.keepers {
-            let keeper = keeper.clone();
-            tokio::spawn(async move { keeper.run().await });
-        }
-        let (challenges, keepers) = (self.challenges.clone(), self.keepers.clone());
-        tokio::spawn(async move {
-            loop {
-                let reading = challenges.wanted().await;
-                for keeper in &keepers {
-                    keeper.read().await;
-                }
-                challenges.were_read(reading);
-                tokio::time::sleep(READ_EVERY).await;
-            }
+    /// Looks after all of them, on the runtime that this is called on, and after no others.
+    pub fn begin(&self, desk: &Desk) {
+        let keepers: Vec<_> = self.0.iter().map(|kept| kept.keeper.clone()).collect();
+        let names = keepers.iter().flat_map(|keeper| {
+            let OrderSettings { certificate, challenge, .. } = keeper.settings();
+            certificate.names.iter().map(|name| (name.as_str(), *challenge))
         });
+        desk.challenges.set_names(names);
+        desk.has_any.store(!keepers.is_empty(), Relaxed);
+        *desk.keepers.lock().unwrap_or_else(PoisonError::into_inner) = keepers;
+        for kept in &self.0 {
+            let mut task = kept.task.lock().unwrap_or_else(PoisonError::into_inner);
+            task.get_or_insert_with(|| {
+                let keeper = kept.keeper.clone();
+                tokio::spawn(async move { keeper.run().await }).abort_handle()
+            });
+        }
     }
 }
 
-impl std::fmt::Debug for Orders {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Orders").field("certificates", &self.keepers.len()).finish_non_exhaustive()
+/// What handshakes are to show until the certificate is there: one before that is for some of its names, or
+/// one of our own.
+fn slot(
+    certificate: &OrderedSettings,
+    before: &[Arc<Kept>],
+    clock: &Clock,
+) -> Result<Arc<Ordered>, String> {
+    let count = |kept: &&Arc<Kept>| kept.keeper.slot().covers(&certificate.names);
+    let best = before.iter().max_by_key(count).filter(|best| count(best) > 0);
+    Ok(Arc::new(match best {
+        Some(best) => Ordered::in_place_of(best.keeper.slot(), certificate.clone()),
+        None => {
+            let own = Ordered::new(certificate.clone(), clock.now());
+            own.map_err(|error| error.to_string())?
+        }
+    }))
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = task {
+            task.abort();
+            self.keeper.forget();
+        }
+    }
+}
+
+impl fmt::Debug for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Orders").field("certificates", &self.0.len()).finish_non_exhaustive()
     }
 }

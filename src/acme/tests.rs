@@ -223,7 +223,7 @@ impl Scene {
             ca: None,
         };
         let challenge = ChallengeKind::Http01;
-        let challenges = Arc::new(Challenges::new([(name, challenge)]));
+        let challenges = Arc::<Challenges>::default();
         let slot = Ordered::new(certificate.clone(), clock.now()).expect("a name");
         let store = Watched::over(&self.memory);
         let parts = Parts {
@@ -234,7 +234,7 @@ impl Scene {
             clock,
         };
         let settings = OrderSettings { certificate, authority, challenge };
-        let keeper = Arc::new(Keeper::new(0, settings, parts));
+        let keeper = Arc::new(Keeper::new(settings, parts));
         Node { keeper, challenges, store, _directory: directory }
     }
 

@@ -61,6 +61,8 @@ impl App {
             tokio::spawn(watch_store(lasting.clone(), store.clone()));
             tokio::spawn(mass_logout::sweep(in_force.shared.clone()));
             tokio::spawn(look_after(in_force.shared.clone()));
+            let desk = lasting.desk.clone();
+            tokio::spawn(async move { desk.follow().await });
             in_force.tend().await;
             for number in 0..workers {
                 begin_worker(number, &in_force, &commanded, &ended).await?;

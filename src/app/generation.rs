@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::BuildError;
+use crate::acme::Orders;
 use crate::config::Config;
 use crate::crypto::ring_source::RingSource;
 use crate::listen::{self, Inherited, Listener, Opened, Outside};
@@ -27,6 +28,7 @@ pub(super) struct Generation {
     pub ways: Arc<Ways>,
     pub listeners: Vec<Listener>,
     pub limits: listen::Limits,
+    pub orders: Orders,
     sinks: Vec<SinkSettings>,
 }
 
@@ -64,9 +66,15 @@ impl Generation {
                 Arc::new(opened.map_err(BuildError::one)?)
             }
         };
+        let orders = Orders::new(&config.orders, &lasting.desk, before.map(|it| &it.orders));
+        let orders = orders.map_err(BuildError::one)?;
+        let outside = Outside {
+            choose: choose_server(&table),
+            secrets: ticket_secrets(&lasting.ring),
+            ordered: Arc::new(orders.book(&lasting.desk)),
+        };
         // Last, since sockets are bound here: whatever fails leaves none behind.
-        let Opened { listeners, warnings } =
-            open(config, &table, &lasting.ring, before, inherited, lasting)?;
+        let Opened { listeners, warnings } = open(config, &outside, before, inherited, lasting)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let zones = known.map(|known| &known.limit_zones[..]).unwrap_or_default();
         let guards = known.map(|known| known.guards.clone()).unwrap_or_default();
@@ -91,7 +99,7 @@ impl Generation {
             servers,
         };
         let (limits, sinks) = (config.limits, config.log_sinks.clone());
-        Ok(Self { shared: Arc::new(shared), ways, listeners, limits, sinks })
+        Ok(Self { shared: Arc::new(shared), ways, listeners, limits, orders, sinks })
     }
 }
 
@@ -149,20 +157,14 @@ fn upstream(config: &Config, lasting: &Lasting, index: usize, same: Option<&Upst
 
 fn open(
     config: &Config,
-    table: &Arc<Table<Arc<Route>>>,
-    ring: &Arc<RingSource>,
+    outside: &Outside,
     before: Option<&Generation>,
     inherited: &mut Inherited,
     lasting: &Lasting,
 ) -> Result<Opened, BuildError> {
-    let outside = Outside {
-        choose: choose_server(table),
-        secrets: ticket_secrets(ring),
-        ordered: lasting.ordered.clone(),
-    };
     let before = before.map(|before| &before.listeners[..]).unwrap_or_default();
     let now = lasting.clock.now();
-    listen::open(&config.listeners, before, inherited, &outside, now)
+    listen::open(&config.listeners, before, inherited, outside, now)
         .map_err(|errors| BuildError(errors.iter().map(ToString::to_string).collect()))
 }
 

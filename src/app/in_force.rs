@@ -226,6 +226,7 @@ impl InForce {
     pub async fn tend(&self) {
         let State { generation, tended, .. } = &mut *self.state.lock().await;
         tended.begin(generation).await;
+        generation.orders.begin(&self.lasting.desk);
     }
 
     /// Lets go of the sockets: whoever waits at them is served by the workers, who have their own.
@@ -327,7 +328,7 @@ impl InForce {
     }
 
     fn make(&self, config: &Config, before: &Generation) -> Result<Generation, String> {
-        if !config.sessions.is_empty() {
+        if !config.sessions.is_empty() || !config.orders.is_empty() {
             self.lasting
                 .ring
                 .keep_at(&config.keyring)
@@ -372,6 +373,7 @@ impl InForce {
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
         let before = std::mem::replace(&mut state.generation, generation);
         state.rests = false;
+        state.generation.orders.begin(&self.lasting.desk);
         state.forget(before, self.removes_files());
         self.read_ring();
         let store = self.store.clone();

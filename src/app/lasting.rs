@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::BuildError;
 use super::generation::namespaces;
-use crate::clock::Clock;
+use crate::acme::Desk;
+use crate::acme::keeper::CertificateStanding;
+use crate::acme::vault::Vault;
+use crate::clock::{Clock, UnixMillis};
 use crate::config::Config;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::ring_source::RingSource;
@@ -25,7 +28,9 @@ use crate::store::records::Records;
 use crate::store::throttle::Throttle;
 use crate::store::{SharedStore, StoreSettings};
 use crate::telemetry::findings::Findings;
-use crate::telemetry::metrics::{CacheCounts, Connections, FleetKeys, Metrics, StoreCounts};
+use crate::telemetry::metrics::{
+    CacheCounts, Connections, FleetKeys, Metrics, Ordered, StoreCounts,
+};
 
 /// Makes it.
 pub(super) fn lasting(
@@ -45,6 +50,11 @@ pub(super) fn lasting(
         clock_ahead_ms: counted.clock_ahead_ms().unwrap_or(0),
         cache: cache_counts(cached.cache_stats()),
     });
+    let copies = config.state_directory.join("acme");
+    let vault = Vault::new(store.clone(), ring.clone(), copies);
+    let desk = Arc::new(Desk::new(vault, clock.clone()));
+    let (watched, now) = (desk.clone(), clock.clone());
+    metrics.watch_orders(move || ordered(&watched, now.now()));
     let buffers = Buffers::new(config.limits.buffered_bytes, config.limits.spooled_bytes);
     let counted = buffers.clone();
     metrics.watch_buffers(move || counted.bytes() as u64);
@@ -69,7 +79,7 @@ pub(super) fn lasting(
         findings: Findings::default(),
         outages: Throttle::default(),
         unread_logins: Throttle::default(),
-        ordered: Arc::default(),
+        desk,
         buffers,
         namespaces: Arc::new(arc_swap::ArcSwap::from_pointee(namespaces(config))),
     }
@@ -97,7 +107,7 @@ pub(super) fn open_ring(config: &Config, clock: &Clock) -> Result<RingSource, Bu
     let path = &config.keyring;
     if config.may_make_keyring() && !path.exists() {
         let ring = Keyring::generate(clock.now()).map_err(BuildError::one)?;
-        if config.sessions.is_empty() {
+        if config.sessions.is_empty() && config.orders.is_empty() {
             return Ok(RingSource::unsaved(ring));
         }
         if let Some(directory) = path.parent() {
@@ -126,6 +136,17 @@ fn fleet_keys(watch: &KeyWatch) -> FleetKeys {
         lacks: matches!(standing, Standing::Lacks(_)),
         seals_with_another: standing != Standing::Agrees,
     }
+}
+
+/// The same of certificates that are ordered.
+fn ordered(desk: &Desk, now: UnixMillis) -> Vec<Ordered> {
+    const DAY_SECS: u64 = 24 * 3600;
+    let one = |standing: CertificateStanding| Ordered {
+        domain: standing.names.into_iter().next().unwrap_or_default(),
+        days_left: standing.not_after.map_or(0, |end| end.since(now).as_secs() / DAY_SECS),
+        failures: standing.failures,
+    };
+    desk.standings().into_iter().map(one).collect()
 }
 
 /// The same of the gate's.

@@ -43,6 +43,8 @@ pub struct Config {
     pub listeners: Vec<listen::ListenerSettings>,
     /// Certificates of listeners and servers are read again once they change.
     pub watch_certificates: bool,
+    /// Certificates that are ordered.
+    pub orders: Vec<crate::acme::OrderSettings>,
     pub limits: listen::Limits,
     /// Where a default keyring, certificate and SQLite file live.
     pub state_directory: PathBuf,

@@ -169,6 +169,29 @@ pub struct ListenerTls {
     pub self_signed: Given<bool>,
     pub min_version: Text,
     pub client_certificates: Given<ClientCertificates>,
+    pub acme: Given<Acme>,
+}
+
+/// `listeners[].tls.acme`, `servers[].tls.acme`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acme {
+    pub directory: Text,
+    pub contact: List<String>,
+    pub accept_terms_of_service: Given<bool>,
+    pub domains: List<String>,
+    pub challenge: Text,
+    pub key_type: Text,
+    pub ca: Text,
+    pub eab: Given<Eab>,
+}
+
+/// `listeners[].tls.acme.eab`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Eab {
+    pub key_id: Text,
+    pub key_file: Text,
 }
 
 /// `listeners[].tls.client_certificates`
@@ -207,6 +230,7 @@ pub struct ServerTls {
     pub session_ticket_keys: List<String>,
     pub session_cache: Given<u32>,
     pub session_timeout: Text,
+    pub acme: Given<Acme>,
 }
 
 /// `limits`

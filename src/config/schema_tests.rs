@@ -90,8 +90,11 @@ fn the_reference_names_every_key() {
     assert!(missing.is_empty(), "config/reference.yaml lacks {missing:#?}");
 }
 
-/// Keys that are inherited are described once, at routes.
+/// Keys that are inherited are described once, at routes; what may be ordered once, at listeners.
 fn described_at(key: &str) -> String {
+    if let Some(below) = key.strip_prefix("servers[].tls.acme") {
+        return format!("listeners[].tls.acme{below}");
+    }
     let below = key.strip_prefix("defaults.").or_else(|| key.strip_prefix("servers[]."));
     let is_inherited =
         |below: &&str| Inherited::NAMES.contains(&below.split(['.', '[']).next().unwrap());

@@ -22,7 +22,11 @@ pub(super) fn certificate() -> (String, String) {
 fn read(text: &str) -> Result<Config, Diagnostics> {
     let (chain, key) = certificate();
     let users = ("/etc/cloakroom/users", "ann:{SHA}x\n".to_owned(), 0o640);
-    let mut environment = Given::default().with(users.0, users.1, users.2);
+    let mut environment = Given::default().with(users.0, users.1, users.2).with(
+        "/etc/cloakroom/eab.key",
+        "Zm9v\n",
+        0o600,
+    );
     for name in ["shop", "blog", "any", "client", "workers"] {
         let file = |kind: &str| format!("/etc/cloakroom/tls/{name}.{kind}");
         environment = environment.with(&file("pem"), chain.clone(), 0o644).with(

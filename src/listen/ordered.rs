@@ -63,6 +63,17 @@ impl Ordered {
         Ok(Self { settings, shown: ArcSwap::from_pointee(own) })
     }
 
+    /// With what is shown in place of another one: better for some of the names than for none.
+    pub fn in_place_of(before: &Self, settings: OrderedSettings) -> Self {
+        Self { settings, shown: ArcSwap::new(before.shown.load_full()) }
+    }
+
+    /// How many of these names it is for.
+    pub fn covers(&self, names: &[String]) -> usize {
+        let shown = self.shown.load();
+        names.iter().filter(|name| shown.names.covers(name)).count()
+    }
+
     pub fn settings(&self) -> &OrderedSettings {
         &self.settings
     }
@@ -234,6 +245,9 @@ mod tests {
         assert!(from < NOW && NOW < to);
         ordered.put(&chain, &key, NOW).expect("a good pair");
         assert!(!Arc::ptr_eq(&ordered.key(), &own));
+        let next = Ordered::in_place_of(&ordered, settings(&["c.example", "d.example"]));
+        assert_eq!(next.covers(&next.settings.names), 1);
+        assert!(Arc::ptr_eq(&next.key(), &ordered.key()), "until its own is there");
         Ordered::new(settings(&["a b"]), NOW).expect_err("no name");
     }
 

@@ -17,8 +17,8 @@ use crate::proxy::settings::{Require, Route, Target as Destination};
 use crate::proxy::shared::Shared;
 use crate::proxy::turns::{Follow, TURNS_MAX, Turns};
 use crate::proxy::{
-    access, answer_beginning, files, finish, forward, join, own_sessions, pacing, passed, real_ip,
-    request_body, respond, route, sticky, try_files, worker, worker_answer,
+    access, answer_beginning, challenge, files, finish, forward, join, own_sessions, pacing,
+    passed, real_ip, request_body, respond, route, sticky, try_files, worker, worker_answer,
 };
 use crate::session::policy::Policy;
 use crate::telemetry::error_log::Severity;
@@ -35,6 +35,11 @@ pub async fn respond(
     ctx: &mut Context,
     turns: &mut Turns,
 ) -> Result<Response, Instead> {
+    if let Some((challenges, token)) = challenge::token(&proxy.shared, request)
+        && let Some(answer) = Box::pin(challenge::answer(challenges, token)).await
+    {
+        return Ok(answer);
+    }
     let mut inside: Option<Box<Request>> = None;
     loop {
         let asked = inside.as_deref().unwrap_or(request);

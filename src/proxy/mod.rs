@@ -10,6 +10,7 @@ mod answering;
 mod asking;
 pub mod buffers;
 mod certificate;
+mod challenge;
 mod coding;
 mod complaint;
 mod compressed;

@@ -9,7 +9,7 @@ use crate::downstream::delivery::Delivery;
 use crate::downstream::keepalive::KeepAlive;
 use crate::headers::compression::Compression;
 use crate::headers::cross_site::{CrossSite, Exceptions};
-use crate::listen::{CertificateSettings, OwnTls};
+use crate::listen::{CertificateSettings, OrderedSettings, OwnTls};
 use crate::proxy::added::AnswerSettings;
 use crate::proxy::error_page::ErrorPages;
 use crate::proxy::file_settings::{FileSettings, Lies, OwnTexts, TryFiles};
@@ -310,6 +310,8 @@ pub struct Server {
     pub listeners: Option<Vec<Listens>>,
     /// Shown to who asks for it by TLS, in place of the listener's.
     pub certificates: Vec<CertificateSettings>,
+    /// One that is ordered, in place of them.
+    pub ordered: Option<OrderedSettings>,
     /// What it says of TLS beside them.
     pub tls: OwnTls,
     /// Which fields of requests count, where it is a listener's default.

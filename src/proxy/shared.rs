@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
+use crate::acme::Desk;
 use crate::clock::{Clock, UnixMillis};
 use crate::cookie;
 use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
 use crate::downstream::HeadLimits;
-use crate::listen::{Info, OrderBook, VerifyClients};
+use crate::listen::{Info, VerifyClients};
 use crate::proxy::buffers::Buffers;
 use crate::proxy::gate::Gates;
 use crate::proxy::guards::basic::Passwords;
@@ -88,8 +89,8 @@ pub struct Lasting {
     pub outages: Throttle,
     /// Logins whose answers have bodies that say nothing: one line says so in a while.
     pub unread_logins: Throttle,
-    /// Certificates that are ordered.
-    pub ordered: Arc<OrderBook>,
+    /// What certificates are ordered with.
+    pub desk: Arc<Desk>,
     /// What exchanges hold of bodies under way.
     pub buffers: Arc<Buffers>,
     /// What policies with records have in `users` at the moment, each once (PROTOCOL.md 27).

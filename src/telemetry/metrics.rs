@@ -23,7 +23,7 @@ pub use self::store::{CacheCounts, StoreCounts};
 pub use self::upstream::UpstreamMetrics;
 use self::upstream::Upstreams;
 use self::watched::Watched;
-pub use self::watched::{Connections, FleetKeys};
+pub use self::watched::{Connections, FleetKeys, Ordered};
 
 /// Seconds; from a cached static page to a report that takes a minute.
 const REQUEST_BUCKETS: &[f64] =
@@ -227,6 +227,11 @@ impl Metrics {
     /// Says where to ask how this node's keys stand to those of others.
     pub fn watch_fleet(&self, read: impl Fn() -> FleetKeys + Send + 'static) {
         self.watched.fleet(read);
+    }
+
+    /// Says where to ask for certificates that are ordered.
+    pub fn watch_orders(&self, read: impl Fn() -> Vec<Ordered> + Send + 'static) {
+        self.watched.orders(read);
     }
 
     /// Says where to ask for what the store and its cache count for themselves.

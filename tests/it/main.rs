@@ -4,6 +4,7 @@ mod support;
 
 mod access;
 mod access_log;
+mod acme;
 mod affinity;
 mod answers;
 mod at_a_glance;

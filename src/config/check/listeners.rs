@@ -13,8 +13,8 @@ use crate::listen::{
 };
 use crate::proxy::settings::Server;
 
-use super::cursor::{RouteAt, routes};
-use super::{Checker, at, items, on};
+use super::cursor::{At, RouteAt, routes};
+use super::{Checker, acme, at, items, on};
 
 /// What `redirect_to_https` says.
 #[derive(Clone, Copy)]
@@ -23,6 +23,16 @@ enum Redirect {
     /// To the port of the TLS listener.
     ToOurs,
     To(u16),
+}
+
+/// What a listener has to do with servers.
+struct OnListener<'a> {
+    /// Those that say something of TLS.
+    servers: Vec<ServerTls>,
+    /// All names of all servers, for a certificate of our own.
+    names: &'a [String],
+    /// Those of servers here that have no certificate of their own.
+    to_order: Vec<String>,
 }
 
 impl Checker<'_> {
@@ -46,9 +56,12 @@ impl Checker<'_> {
         let mut listeners: Vec<(ListenerSettings, usize)> = Vec::new();
         for (index, listener) in given.iter().enumerate() {
             let path = format!("listeners[{index}]");
-            let of_servers = of_servers(servers, index);
-            let Some(settings) = self.listener(listener, &path, of_servers, &names, &ports, state)
-            else {
+            let own = OnListener {
+                servers: of_servers(servers, index),
+                names: &names,
+                to_order: acme::names_on(servers, index),
+            };
+            let Some(settings) = self.listener(listener, &path, own, &ports, state) else {
                 continue;
             };
             let address = settings.address.clone();
@@ -78,8 +91,7 @@ impl Checker<'_> {
         &mut self,
         given: &Spanned<Listener>,
         path: &str,
-        of_servers: Vec<ServerTls>,
-        names: &[String],
+        own: OnListener<'_>,
         tls_ports: &[u16],
         state: &Path,
     ) -> Option<ListenerSettings> {
@@ -94,7 +106,7 @@ impl Checker<'_> {
         let tls = listener
             .tls
             .as_ref()
-            .map(|tls| self.listener_tls(tls, &format!("{path}.tls"), of_servers, names, state));
+            .map(|tls| self.listener_tls(tls, &format!("{path}.tls"), own, state));
         let protocols = self.protocols(listener, &format!("{path}.protocols"));
         let redirect_to_https =
             self.redirect(&listener.redirect_to_https, tls.is_some(), tls_ports, path);
@@ -115,8 +127,7 @@ impl Checker<'_> {
         &mut self,
         given: &Spanned<ListenerTls>,
         path: &str,
-        of_servers: Vec<ServerTls>,
-        names: &[String],
+        own: OnListener<'_>,
         state: &Path,
     ) -> TlsSettings {
         const VERSIONS: [(&str, TlsVersion); 2] =
@@ -128,12 +139,20 @@ impl Checker<'_> {
             let example = ["/etc/cloakroom/tls/site.pem", "/etc/cloakroom/tls/site.key"];
             files.extend(self.key_pair(certificate, &path, example));
         }
+        let OnListener { servers: of_servers, names, to_order } = own;
         let self_signed = tls.self_signed.as_ref().filter(|switch| switch.value);
+        let at_tls = At::new(path, given);
+        let ordered = at_tls.key("acme", &tls.acme).map(|acme| {
+            let files = (!items(&tls.certificates).is_empty()).then_some("certificates");
+            let beside = files.or(self_signed.map(|_| "self_signed"));
+            self.acme(&acme, &to_order, beside)
+        });
         match self_signed {
+            None if tls.acme.is_some() => {}
             None if items(&tls.certificates).is_empty() && !of_servers.is_empty() => {}
             None if items(&tls.certificates).is_empty() => self.error(at(given), path, Flaw::new(
                 "has no certificate",
-                "add `certificates: [{ chain: …, key: … }]`, or `self_signed: true` for a first look",
+                "add `certificates: [{ chain: …, key: … }]` or `acme: { … }`, or `self_signed: true` for a first look",
             )),
             Some(switch) if !items(&tls.certificates).is_empty() => self.error(
                 at(switch),
@@ -146,7 +165,9 @@ impl Checker<'_> {
             )),
             None => {}
         }
-        let certificates = if self_signed.is_some() {
+        let certificates = if let Some(Some(ordered)) = ordered {
+            Certificates::Ordered(ordered)
+        } else if self_signed.is_some() {
             Certificates::SelfSigned { names: names.to_vec(), directory: state.to_owned() }
         } else {
             Certificates::Files(files)
@@ -328,13 +349,15 @@ fn of_servers(servers: &[Server], listener: usize) -> Vec<ServerTls> {
         named.is_none_or(|named| named.iter().any(|one| one.listener == listener))
     };
     let servers = servers.iter().enumerate();
-    let says = |one: &Server| !one.certificates.is_empty() || one.tls != OwnTls::default();
+    let says = |one: &Server| {
+        !one.certificates.is_empty() || one.ordered.is_some() || one.tls != OwnTls::default()
+    };
     servers
         .filter(|(_, one)| says(one) && listens(one))
         .map(|(server, one)| ServerTls {
             server,
             certificates: one.certificates.clone(),
-            ordered: None,
+            ordered: one.ordered.clone(),
             own: one.tls.clone(),
         })
         .collect()

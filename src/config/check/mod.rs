@@ -4,6 +4,7 @@
 //! is thrown away if there was any error.
 
 mod access_logs;
+mod acme;
 mod answers;
 mod binding;
 mod cache;
@@ -57,6 +58,7 @@ use std::sync::Arc;
 use serde_saphyr::Spanned;
 
 use crate::access::real_ip::RealIp;
+use crate::acme::OrderSettings;
 use crate::proxy::guards::limits::ZoneSettings;
 use crate::telemetry::log_format::LogFormat;
 use crate::telemetry::log_writer::SinkSettings;
@@ -90,6 +92,8 @@ pub fn check(file: &File, base: &Path, environment: &Environment) -> (Config, Ve
         direct: 0,
         uses_direct: false,
         resolvers: Vec::new(),
+        has_plain_listener: false,
+        orders: Vec::new(),
     };
     let config = checker.config(file);
     (config, checker.found)
@@ -116,11 +120,17 @@ struct Checker<'a> {
     uses_direct: bool,
     /// Who is asked for names, each once.
     resolvers: Vec<ResolverSettings>,
+    /// Some listener speaks plain HTTP.
+    has_plain_listener: bool,
+    /// Certificates to order, each once.
+    orders: Vec<OrderSettings>,
 }
 
 impl Checker<'_> {
     fn config(&mut self, file: &File) -> Config {
         let insecure_cookies = self.insecure_cookies(file);
+        self.has_plain_listener =
+            items(&file.listeners).iter().any(|listener| listener.value.tls.is_none());
         let state_directory = self.state_directory(file);
         let (mut upstreams, mut hash_keys, mut sticky) = self.upstreams(file);
         self.direct = upstreams.len();
@@ -155,6 +165,7 @@ impl Checker<'_> {
             limit_zones: std::mem::take(&mut self.limit_zones),
             resolvers: std::mem::take(&mut self.resolvers),
             log_sinks: std::mem::take(&mut self.sinks),
+            orders: std::mem::take(&mut self.orders),
             notices: Vec::new(),
             warnings: super::diagnostic::Diagnostics::default(),
             listeners,

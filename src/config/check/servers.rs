@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 use crate::config::diagnostic::Place;
 use crate::config::schema::{File, key};
 use crate::config::value::{Flaw, name};
-use crate::listen::CertificateSettings;
+use crate::listen::{CertificateSettings, OrderedSettings};
 use crate::proxy::settings::{self, Denied, FieldNames, Require};
 use crate::routing::location;
 use crate::routing::pattern::Case;
@@ -55,6 +55,7 @@ impl Checker<'_> {
             let patterns = names.iter().map(|name| self.pattern(&server, name)).collect();
             let certificates = self.server_certificates(&server);
             let tls = self.server_tls(&server);
+            let ordered = self.server_order(&server, &names);
             let given = server.at.value;
             let field_names =
                 match (on(&given.ignore_invalid_headers), on(&given.underscores_in_headers)) {
@@ -67,6 +68,7 @@ impl Checker<'_> {
                 names,
                 listeners,
                 certificates,
+                ordered,
                 tls,
                 field_names,
                 head_limits,
@@ -91,6 +93,13 @@ impl Checker<'_> {
         let staple = staple.map(|file| self.path(&file.value));
         pairs.iter_mut().for_each(|pair| pair.stapling_file.clone_from(&staple));
         pairs
+    }
+
+    fn server_order(&mut self, server: &ServerAt<'_>, names: &[String]) -> Option<OrderedSettings> {
+        let tls = server.at.key("tls", &server.at.value.tls)?;
+        let acme = tls.key("acme", &tls.value.acme)?;
+        let beside = server.at.value.certificates.is_some().then_some("certificates");
+        self.acme(&acme, names, beside)
     }
 
     /// The listeners that a server names by their addresses: `0.0.0.0:443`, and `default_server`

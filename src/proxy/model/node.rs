@@ -1,10 +1,13 @@
 //! A node: what `App::build` shares between the workers of one process, over the common store.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::calls::{Calls, Line};
+use crate::acme::Desk;
+use crate::acme::vault::Vault;
 use crate::clock::Clock;
 use crate::cookie::enforce;
 use crate::crypto::ring_source::RingSource;
@@ -66,7 +69,8 @@ impl Node {
     /// Starts the process.
     pub fn start(fleet: &Fleet, calls: &Arc<Calls>, node: usize) -> Self {
         let is_down = Arc::new(AtomicBool::new(false));
-        let line = Line::new(calls, node, &is_down);
+        let line: SharedStore = Arc::new(Line::new(calls, node, &is_down));
+        let vault = Vault::new(line.clone(), fleet.ring.clone(), PathBuf::new());
         let server =
             ServerEntry { names: vec![HOST.to_owned()], listeners: None, routes: Vec::new() };
         let lasting = Lasting {
@@ -75,7 +79,7 @@ impl Node {
             ring: fleet.ring.clone(),
             opened: TicketCache::default(),
             replaced_seals: ReplacedSeals::default(),
-            records: fleet.records(Arc::new(line)).with_cache(CACHE),
+            records: fleet.records(line).with_cache(CACHE),
             gates: Arc::default(),
             successions: Successions::default(),
             merges: Arc::default(),
@@ -87,7 +91,7 @@ impl Node {
             findings: Findings::default(),
             outages: Throttle::default(),
             unread_logins: Throttle::default(),
-            ordered: Arc::default(),
+            desk: Arc::new(Desk::new(vault, fleet.clock.clone())),
             buffers: Buffers::new(usize::MAX, u64::MAX),
             namespaces: Arc::default(),
         };

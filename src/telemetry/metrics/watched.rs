@@ -36,8 +36,21 @@ pub struct FleetKeys {
     pub seals_with_another: bool,
 }
 
+/// A certificate that is ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// The first of its names.
+    pub domain: String,
+    /// 0: there is none yet.
+    pub days_left: u64,
+    /// In a row.
+    pub failures: u32,
+}
+
 #[derive(Debug)]
 pub(super) struct Watched {
+    days_left: IntGaugeVec,
+    order_failures: IntGaugeVec,
     connections: IntCounter,
     connections_open: IntGauge,
     connections_refused: IntCounter,
@@ -60,6 +73,7 @@ struct Sources {
     store: Option<Box<dyn Fn() -> StoreCounts + Send>>,
     ring: Option<Arc<RingSource>>,
     fleet: Option<Box<dyn Fn() -> FleetKeys + Send>>,
+    orders: Option<Box<dyn Fn() -> Vec<Ordered> + Send>>,
 }
 
 impl fmt::Debug for Sources {
@@ -70,7 +84,18 @@ impl fmt::Debug for Sources {
 
 impl Watched {
     pub(super) fn new(r: &Registry) -> Self {
+        let by_domain = |name: &str, help: &str| {
+            register(r, IntGaugeVec::new(Opts::new(name, help), &["domain"]))
+        };
         Self {
+            days_left: by_domain(
+                "cloakroom_acme_days_left",
+                "Days that a certificate that is ordered is good for; 0: there is none.",
+            ),
+            order_failures: by_domain(
+                "cloakroom_acme_failures",
+                "How often in a row it could not be ordered, or renewed.",
+            ),
             connections: counter(r, "cloakroom_connections_total", "Connections accepted."),
             connections_open: gauge(r, "cloakroom_connections_open", "Connections that are open."),
             connections_refused: counter(
@@ -149,6 +174,9 @@ impl Watched {
         if let Some(read) = &sources.fleet {
             self.read_fleet(read());
         }
+        if let Some(read) = &sources.orders {
+            self.read_orders(read());
+        }
         exposed()
     }
 
@@ -172,6 +200,10 @@ impl Watched {
         self.with(|sources| sources.fleet = Some(Box::new(read)));
     }
 
+    pub(super) fn orders(&self, read: impl Fn() -> Vec<Ordered> + Send + 'static) {
+        self.with(|sources| sources.orders = Some(Box::new(read)));
+    }
+
     fn with(&self, change: impl FnOnce(&mut Sources)) {
         change(&mut self.sources.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -190,6 +222,17 @@ impl Watched {
             }
         }
         raise(&self.keyring_reads, source.reads());
+    }
+
+    fn read_orders(&self, orders: Vec<Ordered>) {
+        // A reload may have taken some away.
+        self.days_left.reset();
+        self.order_failures.reset();
+        for Ordered { domain, days_left, failures } in orders {
+            let days_left = i64::try_from(days_left).unwrap_or(i64::MAX);
+            self.days_left.with_label_values(&[&domain]).set(days_left);
+            self.order_failures.with_label_values(&[&domain]).set(failures.into());
+        }
     }
 
     fn read_fleet(&self, keys: FleetKeys) {
@@ -236,6 +279,22 @@ mod tests {
                 ],
             );
         }
+    }
+
+    #[test]
+    fn certificates_are_asked_for_when_somebody_reads() {
+        let metrics = Metrics::new();
+        let domain = "a.example".to_owned();
+        metrics.watch_orders(move || {
+            vec![Ordered { domain: domain.clone(), days_left: 59, failures: 2 }]
+        });
+        check(
+            &metrics,
+            &[
+                "cloakroom_acme_days_left{domain=\"a.example\"} 59",
+                "cloakroom_acme_failures{domain=\"a.example\"} 2",
+            ],
+        );
     }
 
     #[test]

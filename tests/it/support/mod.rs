@@ -23,6 +23,7 @@ pub mod jar;
 pub mod master;
 pub mod nginx;
 pub mod origin;
+pub mod pebble;
 pub mod process;
 pub mod proxy;
 pub mod redis;
