@@ -389,6 +389,27 @@ mod tests {
         }
     }
 
+    /// RFC 9773 section 4.1: the authority's key identifier and the serial number, each in base64url.
+    #[test]
+    fn a_certificate_is_named_by_its_issuer_and_its_number() {
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyIdMethod, KeyPair};
+        let key = || KeyPair::generate().expect("entropy");
+        let mut issuer = CertificateParams::default();
+        issuer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        issuer.key_identifier_method = KeyIdMethod::PreSpecified(vec![0xc0, 0xff, 0xee]);
+        let issuer = Issuer::new(issuer, key());
+        let mut params = CertificateParams::new(["a.example".to_owned()]).expect("a name");
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0xca, 0xfe]));
+        let named = |params: &CertificateParams| {
+            let chain = params.signed_by(&key(), &issuer).expect("signed").pem();
+            identifier(&chain).map(|identifier| identifier.to_string())
+        };
+        assert_eq!(named(&params), None, "nobody says who has issued it");
+        params.use_authority_key_identifier_extension = true;
+        // A number that begins with a set bit has a zero before it in DER.
+        assert_eq!(named(&params).as_deref(), Some("wP_u.AMr-"));
+    }
+
     #[test]
     fn what_is_no_chain_has_no_identifier() {
         for text in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
