@@ -52,6 +52,8 @@ pub(super) struct InForce {
     pub predecessor: Option<Predecessor>,
     /// The admin listener's socket.
     admin: Option<OwnedFd>,
+    /// It drains, or has ended.
+    ends: AtomicBool,
     /// Another process takes this one's place.
     succeeded: watch::Sender<bool>,
     /// Held by whoever changes something.
@@ -98,6 +100,7 @@ impl InForce {
             pid: PidFile::new(config.pid.clone()),
             predecessor: None,
             admin: None,
+            ends: AtomicBool::new(false),
             succeeded: watch::Sender::new(false),
             state: Arc::new(tokio::sync::Mutex::new(State {
                 generation,
@@ -132,6 +135,10 @@ impl InForce {
 
     pub fn is_succeeded(&self) -> bool {
         *self.succeeded.borrow()
+    }
+
+    pub fn ends(&self) -> bool {
+        self.ends.load(Relaxed)
     }
 
     /// Waits until it is succeeded, or until it is not any more.
@@ -231,6 +238,7 @@ impl InForce {
 
     /// Lets go of the sockets: whoever waits at them is served by the workers, who have their own.
     pub async fn close_listeners(&self) {
+        self.ends.store(true, Relaxed);
         let mut state = self.state.lock().await;
         let removes = self.removes_files();
         state.generation.listeners.drain(..).filter(|_| removes).for_each(|it| remove_file(&it));

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,6 @@ use crate::listen::succession;
 #[derive(Debug, Default)]
 pub(super) struct PidFile {
     path: Option<PathBuf>,
-    /// Another process has its name.
-    is_aside: AtomicBool,
     reloads: AtomicU64,
 }
 
@@ -64,15 +62,15 @@ impl PidFile {
     pub fn step_aside(&self) {
         if let Some(path) = &self.path {
             tell(fs::rename(path, succession::old(path)), path);
-            self.is_aside.store(true, Relaxed);
         }
     }
 
     /// Takes the name back.
     pub fn step_back(&self) {
-        if let Some(path) = &self.path {
-            tell(fs::rename(succession::old(path), path), path);
-            self.is_aside.store(false, Relaxed);
+        let Some(path) = &self.path else { return };
+        let old = succession::old(path);
+        if succession::is_own(&old) {
+            tell(fs::rename(old, path), path);
         }
     }
 
@@ -92,11 +90,11 @@ impl PidFile {
     /// Takes the file away.
     pub fn remove(&self) {
         let Some(path) = &self.path else { return };
-        let is_aside = self.is_aside.load(Relaxed);
-        let _ = fs::remove_file(if is_aside { succession::old(path) } else { path.clone() });
-        if !is_aside {
+        if succession::is_own(path) {
+            // There may have been no reload.
             let _ = fs::remove_file(Report::path(path));
         }
+        succession::remove_own(path);
     }
 }
 

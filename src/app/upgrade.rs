@@ -20,7 +20,7 @@ const OURS: [&str; 5] =
 
 /// Starts the new binary, and watches over it.
 pub(super) async fn run(in_force: Arc<InForce>) {
-    if !in_force.begins_succession() {
+    if in_force.ends() || !in_force.begins_succession() {
         tracing::warn!("the new binary has been started already");
         return;
     }
@@ -31,6 +31,9 @@ pub(super) async fn run(in_force: Arc<InForce>) {
             notify(&[sd_notify::NotifyState::MainPid(id)]);
             tracing::info!(process = id, "the new binary serves; QUIT ends this one");
             let ended = child.wait().await;
+            if in_force.ends() {
+                return;
+            }
             tracing::error!(
                 process = id,
                 ?ended,

@@ -110,6 +110,21 @@ fn program(name: &OsStr) -> io::Result<PathBuf> {
     }
 }
 
+/// Whether a file has the number of this process: others may have taken its name meanwhile.
+pub fn is_own(pid: &Path) -> bool {
+    let text = std::fs::read_to_string(pid).unwrap_or_default();
+    text.trim() == std::process::id().to_string()
+}
+
+/// Takes the file with the number of this process away, under whichever name it is.
+pub fn remove_own(pid: &Path) {
+    let names = [pid.to_owned(), old(pid)];
+    for name in names.iter().filter(|name| is_own(name)) {
+        // Somebody else may have.
+        let _ = std::fs::remove_file(name);
+    }
+}
+
 /// What the file of an old process's number is called while a new one has its name (`PID.oldbin`).
 pub fn old(pid: &Path) -> PathBuf {
     let mut name = OsString::from(pid);

@@ -202,6 +202,30 @@ async fn reloads_and_upgrades_under_load_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_process_that_still_has_sockets_is_in_no_later_one_s_way() {
+    let origin = application().await;
+    let mut binary = Binary::serve(&yaml(origin, ""), &[]);
+    let file = binary.directory().join("pid");
+    let first = pid_other_than(file.clone(), 0).await;
+    let mut load = Load::begin(binary.port, 2, 1).await;
+    kill("USR2", first);
+    let second = pid_other_than(file.clone(), first).await;
+    kill("QUIT", first);
+    load.goes_on(20).await;
+    kill("USR2", second);
+    let third = pid_other_than(file.clone(), second).await;
+    kill("QUIT", second);
+    ended(second).await;
+    load.ping().await;
+    assert_eq!(pid(&binary, "pid"), Some(third));
+    load.sockets.clear();
+    assert_eq!(binary.process.wait_exit().code(), Some(0), "{}", binary.process.log());
+    assert_eq!(pid(&binary, "pid"), Some(third), "it is another one's");
+    load.goes_on(20).await;
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_binary_that_does_not_serve_leaves_everything_to_the_old_one() {
     let origin = application().await;
     let binary = Binary::serve(&yaml(origin, ""), &[]);

@@ -238,10 +238,7 @@ impl Master {
             }
             if self.ending.is_some() && self.running.is_empty() {
                 self.note("exit");
-                let _ = match self.successor {
-                    None => fs::remove_file(&self.pid),
-                    Some(_) => fs::remove_file(succession::old(&self.pid)),
-                };
+                succession::remove_own(&self.pid);
                 return;
             }
         }
@@ -319,8 +316,11 @@ impl Master {
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         self.speaker.say(Severity::Alert, &format!("new binary process {id} ended: {how}"));
         self.successor = None;
+        if self.ending.is_some() {
+            return;
+        }
         let _ = fs::rename(succession::old(&self.pid), &self.pid);
-        if self.current.is_none() && self.ending.is_none() {
+        if self.current.is_none() {
             self.reload().await;
         }
     }
