@@ -112,7 +112,7 @@ impl App {
             .block_on(store::open(&config.store, &options, clock.clone()))
             .map_err(BuildError::one)?;
         let lasting = Arc::new(lasting(&config, clock, ring, &store));
-        let gate = lasting::gate(&config.limits, &lasting.metrics);
+        let gate = lasting.gate.clone();
         let keys = lasting::keys(&store, &lasting);
         let admin = match &config.admin {
             Some(settings) => Some(open_admin(settings, &mut inherited)?),

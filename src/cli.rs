@@ -12,6 +12,7 @@ pub mod import;
 pub mod keys;
 pub mod nginx;
 pub mod papers;
+mod probe;
 pub mod sessions;
 pub mod switches;
 

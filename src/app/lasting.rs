@@ -69,6 +69,7 @@ pub(super) fn lasting(
         replaced_seals: ReplacedSeals::default(),
         records,
         gates: Arc::default(),
+        gate: gate(&config.limits, &metrics),
         successions: Successions::default(),
         merges: Arc::default(),
         touches: Arc::new(Touches::new(rand::random())),
@@ -86,7 +87,7 @@ pub(super) fn lasting(
 }
 
 /// The gate for connections, which metrics know.
-pub(super) fn gate(limits: &listen::Limits, metrics: &Metrics) -> Arc<listen::Gate> {
+fn gate(limits: &listen::Limits, metrics: &Metrics) -> Arc<listen::Gate> {
     let gate = listen::Gate::new(limits.connections, limits.connections_per_client);
     let counted = gate.clone();
     metrics.watch_connections(move || connections(counted.counts()));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::CONFIG_FILE;
+use super::{CONFIG_FILE, probe};
 use crate::config::environment::Environment;
 use crate::config::{self, Config};
 use crate::import::translate::{Folders, Matter, Translation, translate};
@@ -30,6 +30,9 @@ pub struct Import {
     /// Fail where anything of the file is left out
     #[arg(long)]
     pub strict: bool,
+    /// Ask this page of a worker, and propose a session policy, in comments, for the cookies that it sets
+    #[arg(long, value_name = "URL", conflicts_with = "run")]
+    pub probe: Option<String>,
     /// Serve the file at once, without writing anything
     #[arg(long)]
     pub run: bool,
@@ -38,7 +41,11 @@ pub struct Import {
 impl Import {
     /// Translates the file, and writes the translation. Notes and mistakes go to standard error.
     pub fn write(&self, config: &Path, quiet: bool) -> ExitCode {
-        let done = self.translation(config, quiet).and_then(|(_, translation)| {
+        let done = self.translation(config, quiet).and_then(|(_, mut translation)| {
+            if let Some(url) = &self.probe {
+                translation.yaml.push('\n');
+                translation.yaml.push_str(&probe::proposal(url)?);
+            }
             let written = match &self.output {
                 Some(path) => std::fs::write(path, &translation.yaml),
                 None => std::io::stdout().lock().write_all(translation.yaml.as_bytes()),

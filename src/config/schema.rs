@@ -430,6 +430,7 @@ pub struct Upstream {
     pub next_upstream_tries: Given<u32>,
     pub next_upstream_timeout: Text,
     pub balance: Text,
+    pub queue: Text,
     pub sticky: Text,
     pub protocol: Text,
     pub endpoints: List<Endpoint>,

@@ -15,6 +15,7 @@ pub mod location;
 mod lua;
 mod mistake;
 mod own;
+pub mod propose;
 mod read;
 pub mod text;
 pub mod translate;

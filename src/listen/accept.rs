@@ -42,7 +42,9 @@ pub struct Context {
 impl Context {
     /// A worker with no connections yet.
     pub fn new(limits: Limits, gate: Arc<Gate>) -> Self {
-        Self { limits: Arc::new(ArcSwap::from_pointee(limits)), gate, registry: Registry::new() }
+        let registry = Registry::new();
+        gate.watch(&registry);
+        Self { limits: Arc::new(ArcSwap::from_pointee(limits)), gate, registry }
     }
 }
 

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::info::State;
+use super::registry::Registry;
 
 /// The limit on connections, and counters; one per process.
 #[derive(Debug)]
@@ -19,6 +22,19 @@ pub struct Gate {
     handshakes_failed: AtomicU64,
     header_timeouts: AtomicU64,
     headers_too_large: AtomicU64,
+    /// One of each worker.
+    registries: Mutex<Vec<Weak<Registry>>>,
+}
+
+/// How many connections do what (nginx `stub_status`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doings {
+    /// A request's head is on its way.
+    pub reading: usize,
+    /// A request is being served.
+    pub writing: usize,
+    /// Nothing was asked yet, or nothing is asked any more.
+    pub waiting: usize,
 }
 
 /// A moment's counts, for metrics.
@@ -68,7 +84,30 @@ impl Gate {
             handshakes_failed: AtomicU64::new(0),
             header_timeouts: AtomicU64::new(0),
             headers_too_large: AtomicU64::new(0),
+            registries: Mutex::default(),
         })
+    }
+
+    /// Counts the connections of another worker, too.
+    pub(super) fn watch(&self, registry: &Arc<Registry>) {
+        let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        registries.retain(|registry| registry.strong_count() > 0);
+        registries.push(Arc::downgrade(registry));
+    }
+
+    /// What all connections do. Each is looked at: nobody counts them meanwhile.
+    pub fn doings(&self) -> Doings {
+        let registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut doings = Doings::default();
+        for registry in registries.iter().filter_map(Weak::upgrade) {
+            registry.for_each(|state| match state {
+                State::Header => doings.reading += 1,
+                State::Busy => doings.writing += 1,
+                State::New | State::Idle => doings.waiting += 1,
+                State::Handshake | State::Closing => {}
+            });
+        }
+        doings
     }
 
     /// Changes the limits, at reload. Connections above them stay; those that came while clients had no

@@ -77,6 +77,11 @@ impl Registry {
         slab.slots.len() - slab.free.len()
     }
 
+    /// Looks at what each connection does.
+    pub(super) fn for_each(&self, mut look: impl FnMut(State)) {
+        self.lock().slots.iter().flatten().for_each(|info| look(info.state()));
+    }
+
     /// Changes to `true` when the drain begins. The receiver has seen nothing yet.
     pub fn draining(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()

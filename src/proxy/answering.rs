@@ -11,7 +11,7 @@ use crate::downstream::Incoming;
 use crate::proxy::peer::{Broken, Peer, Worker};
 use crate::proxy::spool::{Disk, Spool};
 use crate::proxy::upload::Upload;
-use crate::upstream::way::Pool;
+use crate::upstream::way::{Moved, Pool};
 use crate::wire::fields::Fields;
 use crate::wire::framing::Framing;
 
@@ -37,6 +37,8 @@ pub struct Answering {
     has_ended: bool,
     trailers: Option<Box<Fields>>,
     received: u64,
+    /// What had gone both ways when the worker was given back.
+    moved: Moved,
 }
 
 impl Answering {
@@ -53,6 +55,7 @@ impl Answering {
             has_ended: false,
             trailers: None,
             received: 0,
+            moved: Moved::default(),
         }
     }
 
@@ -165,6 +168,11 @@ impl Answering {
         self.received
     }
 
+    /// Bytes that went to the worker and came from it, heads included.
+    pub fn moved(&self) -> Moved {
+        self.worker.as_ref().map_or(self.moved, |worker| worker.peer.moved())
+    }
+
     pub fn consume(&mut self, bytes: usize) {
         self.received += bytes as u64;
         if !self.put_back.is_empty() {
@@ -219,6 +227,7 @@ impl Answering {
     /// Gives the connection back, where another request may use it.
     pub fn release(&mut self) {
         if let Some(worker) = self.worker.take() {
+            self.moved = worker.peer.moved();
             worker.release(&self.pool, self.upload.is_taken());
         }
     }

@@ -30,12 +30,17 @@ struct Coder {
     /// The body has ended, and this is what follows it.
     end: Option<Option<Fields>>,
     has_finished: bool,
+    /// All of it was packed.
+    is_packed: bool,
     /// Something was taken that the client cannot read yet.
     is_behind: bool,
     /// Whether a pause of the worker's is passed on, and what came before it does not wait.
     is_live: bool,
     /// Bytes coded in this turn.
     turn: usize,
+    /// Bytes that came, and that came of them.
+    taken: u64,
+    made: u64,
 }
 
 enum Packer {
@@ -67,15 +72,24 @@ impl Outlet {
             begin: 0,
             end: None,
             has_finished: false,
+            is_packed: false,
             is_behind: false,
             is_live,
             turn: 0,
+            taken: 0,
+            made: 0,
         };
         Ok(Self { coder: Some(Box::new(coder)), is_coded: true })
     }
 
     pub fn is_coded(&self) -> bool {
         self.is_coded
+    }
+
+    /// How many bytes were packed, and into how many; nothing where none were, or not all.
+    pub fn packed(&self) -> Option<(u64, u64)> {
+        let coder = self.coder.as_ref().filter(|coder| coder.is_packed)?;
+        Some((coder.taken, coder.made))
     }
 
     /// Takes bytes of the body; how many.
@@ -146,6 +160,7 @@ impl Coder {
         packer.write(piece)?;
         self.is_behind = true;
         self.turn += piece.len();
+        self.taken += piece.len() as u64;
         self.take_coded();
         Poll::Ready(Ok(piece.len()))
     }
@@ -188,13 +203,18 @@ impl Coder {
 
     fn take_coded(&mut self) {
         if let Some(packer) = &mut self.packer {
-            self.coded.append(packer.coded());
+            let coded = packer.coded();
+            self.made += coded.len() as u64;
+            self.coded.append(coded);
         }
     }
 
     fn finish(&mut self) -> Result<(), Failure> {
         let Some(packer) = self.packer.take() else { return Ok(()) };
-        self.coded.append(&mut packer.finish()?);
+        self.is_packed = !packer.is_packed();
+        let mut rest = packer.finish()?;
+        self.made += rest.len() as u64;
+        self.coded.append(&mut rest);
         Ok(())
     }
 }

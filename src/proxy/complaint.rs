@@ -2,7 +2,9 @@
 //!
 //! Values of cookies stand in none of its parts. Control characters of what a peer sent are escaped.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::io;
 
 use tracing::field::display;
 
@@ -30,9 +32,10 @@ pub struct About<'a> {
 macro_rules! say {
     ($severity:expr, $($fields:tt)*) => {
         match $severity {
-            Severity::Emerg | Severity::Alert | Severity::Crit => {
-                tracing::error!(severity = "crit", $($fields)*);
+            Severity::Emerg | Severity::Alert => {
+                tracing::error!(severity = "alert", $($fields)*);
             }
+            Severity::Crit => tracing::error!(severity = "crit", $($fields)*),
             Severity::Error => tracing::error!($($fields)*),
             Severity::Warn => tracing::warn!($($fields)*),
             Severity::Notice => tracing::info!($($fields)*),
@@ -71,8 +74,9 @@ impl About<'_> {
 
     /// Says that an endpoint, or nobody, did what was asked.
     pub fn failed(&self, failed: Failed) {
-        let Some((severity, what, doing)) = upstream_failure(failed) else { return };
         let endpoint = self.ctx.tried.iter().last().map(|tried| tried.endpoint.text.clone());
+        let whom = endpoint.as_deref().unwrap_or_default();
+        let Some((severity, what, doing)) = upstream_failure(failed, whom) else { return };
         let asked = endpoint.map(|endpoint| Asked { about: self, whom: endpoint });
         self.say_of(severity, format_args!("{what} while {doing}"), asked);
     }
@@ -87,8 +91,11 @@ impl About<'_> {
     }
 }
 
-/// nginx's words for a failure, and what was being done.
-fn upstream_failure(failed: Failed) -> Option<(Severity, &'static str, &'static str)> {
+/// Level, what happened, and what was being done.
+type Said = (Severity, Cow<'static, str>, &'static str);
+
+/// nginx's words for a failure at an endpoint.
+fn upstream_failure(failed: Failed, whom: &str) -> Option<Said> {
     let Failed { phase, failure } = failed;
     let doing = match (phase, failure) {
         (_, Failure::Tls) => "SSL handshaking to upstream",
@@ -99,13 +106,17 @@ fn upstream_failure(failed: Failed) -> Option<(Severity, &'static str, &'static 
         (Phase::Tunnel, _) => "proxying upgraded connection",
     };
     let (severity, what) = match failure {
-        Failure::Refused => (Severity::Error, "connect() failed (111: Connection refused)"),
+        Failure::Refused(number) | Failure::OutOfDescriptors(number) if number != 0 => {
+            let (severity, what) = not_connected(number, whom);
+            return Some((severity, what.into(), doing));
+        }
+        Failure::Refused(_) => (Severity::Error, "upstream prematurely closed connection"),
         Failure::TimedOut if phase == Phase::Tunnel => {
             (Severity::Info, "upstream timed out (110: Connection timed out)")
         }
         Failure::TimedOut => (Severity::Error, "upstream timed out (110: Connection timed out)"),
         Failure::Tls => (Severity::Error, "SSL_do_handshake() failed"),
-        Failure::OutOfDescriptors => (Severity::Crit, "socket() failed (24: Too many open files)"),
+        Failure::OutOfDescriptors(_) => (Severity::Alert, "socket() failed"),
         Failure::Closed | Failure::ClosedReused if phase != Phase::Tunnel => {
             (Severity::Error, "upstream prematurely closed connection")
         }
@@ -129,7 +140,26 @@ fn upstream_failure(failed: Failed) -> Option<(Severity, &'static str, &'static 
         | Failure::Internal
         | Failure::Cut => return None,
     };
-    Some((severity, what, doing))
+    Some((severity, what.into(), doing))
+}
+
+/// What the system says of a connection that did not come about. nginx names the address where it says so at
+/// once, and takes it for worse where that is neither the network's fault nor the worker's.
+fn not_connected(number: i32, whom: &str) -> (Severity, String) {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const AT_ONCE: [i32; 7] = [1, 13, 22, 97, 99, 100, 101];
+    const USUAL: [i32; 7] = [11, 100, 101, 104, 111, 112, 113];
+    let text = io::Error::from_raw_os_error(number).to_string();
+    let reason = text.rsplit_once(" (os error").map_or(text.as_str(), |(reason, _)| reason);
+    let severity = if USUAL.contains(&number) { Severity::Error } else { Severity::Crit };
+    match number {
+        ENFILE | EMFILE => (Severity::Alert, format!("socket() failed ({number}: {reason})")),
+        _ if whom.starts_with("unix:") || AT_ONCE.contains(&number) => {
+            (severity, format!("connect() to {whom} failed ({number}: {reason})"))
+        }
+        _ => (Severity::Error, format!("connect() failed ({number}: {reason})")),
+    }
 }
 
 /// Says what is wrong with a head that makes no request.
@@ -266,16 +296,62 @@ mod tests {
 
     #[test]
     fn failures_have_nginx_s_words() {
-        let said = |phase, failure| upstream_failure(Failed { phase, failure });
+        let said_of = |phase, failure, whom| upstream_failure(Failed { phase, failure }, whom);
+        let said = |phase, failure| said_of(phase, failure, "10.0.0.1:80");
         let connecting = "connecting to upstream";
         assert_eq!(
-            said(Phase::Connect, Failure::Refused),
-            Some((Severity::Error, "connect() failed (111: Connection refused)", connecting))
+            said(Phase::Connect, Failure::Refused(111)),
+            Some((
+                Severity::Error,
+                "connect() failed (111: Connection refused)".into(),
+                connecting
+            ))
         );
+        for (failure, whom, severity, expected) in [
+            (
+                Failure::Refused(113),
+                "a:80",
+                Severity::Error,
+                "connect() failed (113: No route to host)",
+            ),
+            (
+                Failure::Refused(101),
+                "a:80",
+                Severity::Error,
+                "connect() to a:80 failed (101: Network is unreachable)",
+            ),
+            (
+                Failure::Refused(2),
+                "unix:/a",
+                Severity::Crit,
+                "connect() to unix:/a failed (2: No such file or directory)",
+            ),
+            (
+                Failure::OutOfDescriptors(99),
+                "a:80",
+                Severity::Crit,
+                "connect() to a:80 failed (99: Cannot assign requested address)",
+            ),
+            (
+                Failure::OutOfDescriptors(24),
+                "a:80",
+                Severity::Alert,
+                "socket() failed (24: Too many open files)",
+            ),
+            (
+                Failure::Refused(0),
+                "a:80",
+                Severity::Error,
+                "upstream prematurely closed connection",
+            ),
+        ] {
+            let said = said_of(Phase::Connect, failure, whom);
+            assert_eq!(said, Some((severity, expected.into(), connecting)));
+        }
         let reading = "reading response header from upstream";
         assert_eq!(
             said(Phase::AwaitHead, Failure::Closed),
-            Some((Severity::Error, "upstream prematurely closed connection", reading))
+            Some((Severity::Error, "upstream prematurely closed connection".into(), reading))
         );
         assert_eq!(said(Phase::Tunnel, Failure::Closed), None);
         assert_eq!(said(Phase::AwaitHead, Failure::BadStatus), None);

@@ -101,6 +101,8 @@ pub struct Context {
     pub worker_trailers: Option<Fields>,
     /// The trailers of the answer, where they are our own.
     pub sent_trailers: Option<Box<Fields>>,
+    /// Bytes of the answer's body that were packed, and into how many.
+    pub packed: Option<(u64, u64)>,
     /// Variables that were set or computed for it.
     pub values: Values,
     /// The URI, where a script has looked at it.
@@ -217,6 +219,7 @@ impl Context {
             worker_fields: None,
             worker_trailers: None,
             sent_trailers: None,
+            packed: None,
             values: Values::default(),
             uri: None,
             redirects: 0,

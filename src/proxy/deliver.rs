@@ -30,6 +30,7 @@ pub async fn deliver(
     patience: Patience<'_>,
 ) -> Result<(), Failed> {
     let delivered = send(shared, request, client, outlet, response, ctx, patience).await;
+    ctx.packed = outlet.packed();
     if delivered.is_err() {
         client.abort();
     }
@@ -78,6 +79,7 @@ async fn send(
             let relayed =
                 relay::run(client, outlet, &mut body, ctx, has_body, patience, behind).await;
             ctx.tried.has_length(body.received());
+            ctx.tried.has_moved(body.moved());
             body.upload.note_copy(ctx);
             body.release();
             relayed

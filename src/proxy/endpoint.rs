@@ -18,6 +18,7 @@ use crate::session::order::is_stream_wanted;
 use crate::telemetry::labels::UpstreamFailure;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::group::{Group, Hint, Pick};
+use crate::upstream::pace::Until;
 use crate::upstream::verdict::{Blame, Failure, Phase, verdict};
 use crate::upstream::{NextUpstream, Protocol, Timeouts};
 
@@ -49,7 +50,7 @@ pub fn select(
     let group = group_of(target, upstream);
     let Pick { endpoint, .. } = group.select(hint, &ctx.attempts.before, shared.clock.now())?;
     upstream.metrics.attempted();
-    let active = group.started(&endpoint);
+    let active = group.started(&endpoint, shared.clock.now());
     if ctx.attempts.before.is_empty() {
         mark_stream(shared, request, ctx);
     }
@@ -70,7 +71,7 @@ pub fn again(
     let index = upstream_index(ctx)?;
     let (target, upstream) = upstream(shared, ctx)?;
     upstream.metrics.attempted();
-    let active = group_of(target, upstream).started(&endpoint);
+    let active = group_of(target, upstream).started(&endpoint, shared.clock.now());
     ctx.attempts.active = Some(active);
     ctx.attempts.begun = Some(now);
     Some((index, endpoint))
@@ -169,12 +170,36 @@ pub fn finished(ctx: &mut Context) {
     }
 }
 
+/// The head of the answer is there.
+pub fn answered(shared: &Shared, ctx: &Context) {
+    took(shared, ctx, Until::Head);
+}
+
 /// The endpoint answered, to the end.
 pub fn succeeded(shared: &Shared, ctx: &Context) {
     if let (Some((target, upstream)), Some(endpoint)) = (upstream(shared, ctx), ctx.attempts.last())
     {
         group_of(target, upstream).succeeded(endpoint, shared.clock.now());
+        took(shared, ctx, Until::LastByte);
     }
+}
+
+fn took(shared: &Shared, ctx: &Context, until: Until) {
+    if let (Some((_, upstream)), Some(endpoint), Some(begun)) =
+        (upstream(shared, ctx), ctx.attempts.last(), ctx.attempts.begun)
+    {
+        upstream.group.took(endpoint, until, begun.elapsed());
+    }
+}
+
+/// The queue that a request goes into where no endpoint has room, as long as none was asked.
+pub fn queue(shared: &Shared, ctx: &Context) -> Option<Arc<Group>> {
+    if ctx.attempts.count() > 0 {
+        return None;
+    }
+    let (target, upstream) = upstream(shared, ctx)?;
+    let group = group_of(target, upstream);
+    group.queue().is_some().then(|| group.clone())
 }
 
 /// Something went wrong, which may have been the endpoint's fault.

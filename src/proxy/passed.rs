@@ -105,10 +105,10 @@ async fn addresses(
     host: &str,
     port: u16,
 ) -> Result<Vec<Address>, Failure> {
-    let resolver = shared.resolvers.get(by.resolver).ok_or(Failure::Refused)?;
+    let resolver = shared.resolvers.get(by.resolver).ok_or(Failure::Refused(0))?;
     let found = resolver.addresses(host, by.timeout).await.found.map_err(|why| {
         tracing::error!("{host} could not be resolved ({why})");
-        Failure::Refused
+        Failure::Refused(0)
     })?;
     let mut addresses: Vec<Address> = found
         .iter()

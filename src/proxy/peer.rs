@@ -15,7 +15,7 @@ use crate::downstream::{BodyLength, Incoming};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::verdict::Failure;
 use crate::upstream::way::http2::{Head, Stream, Unsendable};
-use crate::upstream::way::{Link, Pool};
+use crate::upstream::way::{Link, Moved, Pool};
 use crate::wire::fields::Fields;
 use crate::wire::framing::Framing;
 use crate::wire::name::Name;
@@ -36,6 +36,10 @@ pub struct Worker {
 
 /// Who answers.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all speak HTTP/1: a box would cost each request"
+)]
 pub enum Peer {
     Http1(Http1),
     Http2(Box<Stream>),
@@ -234,6 +238,14 @@ impl Peer {
         match self {
             Self::Http1(http1) => http1.take_trailers(),
             Self::Http2(stream) => stream.take_trailers(),
+        }
+    }
+
+    /// What has gone both ways.
+    pub fn moved(&self) -> Moved {
+        match self {
+            Self::Http1(http1) => http1.link.moved(),
+            Self::Http2(stream) => stream.moved(),
         }
     }
 

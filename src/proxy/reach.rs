@@ -13,6 +13,7 @@ use crate::proxy::endpoint;
 use crate::proxy::peer::{Http1, Peer, Worker};
 use crate::proxy::service::Proxy;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::group::Group;
 use crate::upstream::verdict::{Failure, Phase};
 use crate::upstream::way::http2::Stream;
 
@@ -41,7 +42,10 @@ pub async fn reach(
     let (shared, pool, now) = (&proxy.shared, &proxy.pool, Instant::now());
     let (upstream, endpoint) = match &again {
         Some(Fresh { endpoint, .. }) => endpoint::again(shared, ctx, endpoint.clone(), now),
-        None => endpoint::select(shared, request, client, ctx, now),
+        None => match endpoint::queue(shared, ctx) {
+            None => endpoint::select(shared, request, client, ctx, now),
+            Some(group) => Box::pin(queued(proxy, request, client, ctx, &group)).await?,
+        },
     }
     .ok_or(None)?;
     let is_kept = !endpoint::is_direct(ctx);
@@ -84,6 +88,50 @@ pub async fn reach(
     Ok(Worker { peer: peer.map_err(failed)?, upstream, endpoint, is_kept })
 }
 
+/// An endpoint that has room, once there is one and whoever came before has had his turn.
+///
+/// # Errors
+/// Nobody waits any more.
+async fn queued(
+    proxy: &Proxy,
+    request: &Request,
+    client: &mut Client<'_>,
+    ctx: &mut Context,
+    group: &Group,
+) -> Result<Option<(usize, Arc<Endpoint>)>, Option<Failed>> {
+    let shared = &proxy.shared;
+    let Some(queue) = group.queue() else { return Ok(None) };
+    if !queue.is_waited_for()
+        && let Some(found) = endpoint::select(shared, request, client, ctx, Instant::now())
+    {
+        return Ok(Some(found));
+    }
+    let Some(_place) = queue.enter() else {
+        tracing::error!(upstream = group.settings().name, "the queue of an upstream is full");
+        return Ok(None);
+    };
+    let begun = Instant::now();
+    let mut is_over = pin!(tokio::time::sleep(queue.settings.timeout));
+    loop {
+        let freed = async {
+            tokio::select! {
+                () = queue.freed() => Ok(true),
+                () = &mut is_over => Ok(false),
+            }
+        };
+        let failed = |failure| Some(Failed { phase: Phase::Connect, failure });
+        if !wait(freed, request, client, ctx).await.map_err(failed)? {
+            tracing::error!(upstream = group.settings().name, "no endpoint had room in time");
+            return Ok(None);
+        }
+        let now = Instant::now();
+        if let Some(found) = endpoint::select(shared, request, client, ctx, now) {
+            ctx.tried.has_waited(now.saturating_duration_since(begun));
+            return Ok(Some(found));
+        }
+    }
+}
+
 /// Waits for the connection that a stream will be on.
 async fn ready(
     open: impl Fn() -> Stream,
@@ -100,7 +148,7 @@ async fn ready(
         drop(stream);
         stream = open();
     }
-    Err(Failure::Refused)
+    Err(Failure::Refused(0))
 }
 
 /// Waits for a connection, the client and what may cut the exchange.

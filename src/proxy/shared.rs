@@ -13,7 +13,7 @@ use crate::cookie;
 use crate::cookie::finding::Finding;
 use crate::crypto::ring_source::RingSource;
 use crate::downstream::HeadLimits;
-use crate::listen::{Info, VerifyClients};
+use crate::listen::{Gate, Info, VerifyClients};
 use crate::proxy::buffers::Buffers;
 use crate::proxy::gate::Gates;
 use crate::proxy::guards::basic::Passwords;
@@ -77,6 +77,8 @@ pub struct Lasting {
     pub replaced_seals: ReplacedSeals,
     pub records: Records,
     pub gates: Arc<Gates>,
+    /// Connections of clients.
+    pub gate: Arc<Gate>,
     pub successions: Successions,
     pub merges: Arc<Merges>,
     pub touches: Arc<Touches>,

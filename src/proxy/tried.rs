@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::way::Moved;
 
 /// One attempt.
 #[derive(Clone, Debug)]
 pub struct Tried {
     pub endpoint: Arc<Endpoint>,
     begun: Instant,
+    /// In the queue of its upstream, before.
+    pub waited: Option<Duration>,
     pub connected: Option<Duration>,
     pub answered: Option<Duration>,
     pub ended: Option<Duration>,
     pub status: Option<u16>,
     /// Bytes of the answer's body.
     pub length: u64,
+    /// Heads included.
+    pub moved: Moved,
     /// It is the first one since a redirect inside.
     pub begins_turn: bool,
 }
@@ -36,11 +41,13 @@ impl AllTried {
         self.last = Some(Tried {
             endpoint,
             begun,
+            waited: None,
             connected: None,
             answered: None,
             ended: None,
             status: None,
             length: 0,
+            moved: Moved::default(),
             begins_turn,
         });
     }
@@ -74,6 +81,20 @@ impl AllTried {
     pub fn has_length(&mut self, length: u64) {
         if let Some(last) = &mut self.last {
             last.length = length;
+        }
+    }
+
+    /// It has waited so long before.
+    pub fn has_waited(&mut self, time: Duration) {
+        if let Some(last) = &mut self.last {
+            last.waited = Some(time);
+        }
+    }
+
+    /// What has gone both ways.
+    pub fn has_moved(&mut self, moved: Moved) {
+        if let Some(last) = &mut self.last {
+            last.moved = moved;
         }
     }
 

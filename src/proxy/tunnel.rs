@@ -46,6 +46,7 @@ pub async fn run(
         client.alarm().poll(cx)
     })
     .await;
+    ctx.tried.has_moved(body.moved());
     let _ = client.finish(None);
 }
 

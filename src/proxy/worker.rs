@@ -142,6 +142,7 @@ async fn attempts(
         asking.worker.peer.let_grow(may_grow);
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
+        ctx.tried.has_moved(worker.peer.moved());
         if answered.is_ok() {
             note_answer(shared, ctx, &answer, upload);
         }
@@ -168,6 +169,7 @@ async fn attempts(
 /// Notes what variables say of an answer.
 fn note_answer(shared: &Shared, ctx: &mut Context, answer: &ResponseHead, upload: &Upload) {
     ctx.tried.answered(answer.status.as_u16());
+    endpoint::answered(shared, ctx);
     upload.note_copy(ctx);
     if shared.variables.speak_of_workers() {
         ctx.worker_fields = Some(answer.fields.clone());

@@ -1,5 +1,6 @@
 //! Runs scripts.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
 
@@ -28,6 +29,7 @@ impl Script {
             is_new: false,
             inside: None,
             limit_rate: None,
+            status: None,
         };
         let ended = engine.steps(&self.steps);
         let Engine { searches, is_internal, is_new, inside, limit_rate, .. } = engine;
@@ -78,6 +80,8 @@ pub(super) struct Engine<'e, 'a> {
     pub is_new: bool,
     inside: Option<usize>,
     limit_rate: Option<Bytes>,
+    /// That of the answer whose text is made.
+    status: Option<u16>,
 }
 
 impl Engine<'_, '_> {
@@ -122,6 +126,7 @@ impl Engine<'_, '_> {
     fn answer(&mut self, status: u16, text: Option<&Template>) -> Answer {
         let mut value = Vec::new();
         if let Some(text) = text {
+            self.status = Some(status);
             self.append(text, Quote::Nothing, &mut value);
         }
         let content = match (status, text) {
@@ -153,7 +158,7 @@ impl Engine<'_, '_> {
             return out.extend_from_slice(constant);
         }
         if template.computes_beside_groups() {
-            let facts = Overlaid { facts: self.around.facts, uri: self.uri };
+            let facts = Overlaid { facts: self.around.facts, uri: self.uri, status: self.status };
             let (variables, values) = (self.around.variables, &mut *self.around.values);
             template.compute(&mut Evaluation { variables, facts: &facts, values });
         }
@@ -169,7 +174,8 @@ impl Engine<'_, '_> {
                     }
                 }
                 Part::Variable(variable) => {
-                    let facts = Overlaid { facts: self.around.facts, uri: self.uri };
+                    let facts =
+                        Overlaid { facts: self.around.facts, uri: self.uri, status: self.status };
                     let variables = self.around.variables;
                     let values: &mut Values = self.around.values;
                     Evaluation { variables, facts: &facts, values }.append(*variable, out);
@@ -179,10 +185,24 @@ impl Engine<'_, '_> {
     }
 }
 
-/// What there is to say about a request whose URI was changed.
+impl Overlaid<'_> {
+    /// That of the error that is answered for; else that of the answer itself.
+    fn status(&self, out: &mut Vec<u8>) -> bool {
+        let begin = out.len();
+        let is_there = self.facts.builtin(Builtin::Status, out);
+        let Some(status) = self.status.filter(|_| out.get(begin..) == Some(b"000")) else {
+            return is_there;
+        };
+        out.truncate(begin);
+        write!(out, "{status:03}").is_ok()
+    }
+}
+
+/// What there is to say about a request whose URI was changed, and about the answer that is made.
 struct Overlaid<'a> {
     facts: &'a dyn Facts,
     uri: &'a Uri,
+    status: Option<u16>,
 }
 
 impl Facts for Overlaid<'_> {
@@ -193,6 +213,7 @@ impl Facts for Overlaid<'_> {
             Builtin::Args | Builtin::QueryString => out.extend_from_slice(args),
             Builtin::IsArgs if args.is_empty() => {}
             Builtin::IsArgs => out.push(b'?'),
+            Builtin::Status => return self.status(out),
             other => return self.facts.builtin(other, out),
         }
         true

@@ -1,6 +1,7 @@
 //! Locations: paths with nginx's modifiers.
 
-use super::path::{BadPath, NormalPath};
+use super::normalise::{Source, decode};
+use super::path::BadPath;
 use super::pattern::{BadPattern, Case, Pattern};
 
 /// How a route is chosen.
@@ -40,8 +41,6 @@ impl Location {
     /// A path or pattern that is none.
     pub fn parse(written: &str) -> Result<Self, BadLocation> {
         let (modifier, rest) = split(written);
-        let path =
-            |text: &str| Ok::<Box<[u8]>, BadPath>(NormalPath::from_config(text)?.as_bytes().into());
         Ok(match modifier {
             "=" => Self::Exact(path(rest)?),
             "^~" => Self::Prefix { text: path(rest)?, is_last: true },
@@ -98,6 +97,21 @@ impl Location {
     }
 }
 
+/// A path as it is compared, byte for byte as in nginx, with paths that were decoded: `?` and `#` stand for
+/// themselves, and what is resolved in requests (`//`, `/./`) is met only where it is not.
+///
+/// # Errors
+/// It is no path, or has an escape that is none.
+pub fn path(text: &str) -> Result<Box<[u8]>, BadPath> {
+    if !text.starts_with('/') {
+        return Err(BadPath::Form);
+    }
+    if text.contains(char::is_control) {
+        return Err(BadPath::Control);
+    }
+    Ok(decode(text.as_bytes(), Source::Request)?.into())
+}
+
 /// The modifier, which may be empty, and the rest.
 pub fn split(written: &str) -> (&str, &str) {
     for modifier in ["=", "^~", "~*", "~"] {
@@ -131,8 +145,23 @@ mod tests {
             let parse = |text| Location::parse(text).expect("a location");
             assert_eq!(parse(inner).fits_in(&parse(outer)), expected, "{outer} {inner}");
         }
-        for bad in ["@", "x", "~ (", "= x", "^~", ""] {
+        for bad in ["@", "x", "~ (", "= x", "^~", "", "/a%", "/a\u{7}"] {
             Location::parse(bad).expect_err(bad);
+        }
+    }
+
+    #[test]
+    fn a_path_is_compared_as_it_is_written() {
+        for (written, decoded, expected) in [
+            ("/a//b", "/a//b", true),
+            ("/a//b", "/a/b", false),
+            ("/a?b", "/a?bc", true),
+            ("/a#", "/a#/x", true),
+            ("= /100%25", "/100%", true),
+            ("/a/../b", "/b", false),
+        ] {
+            let location = Location::parse(written).expect("a location");
+            assert_eq!(location.matches(decoded.as_bytes()), expected, "{written} {decoded}");
         }
     }
 }

@@ -599,7 +599,7 @@ mod tests {
     #[test]
     fn mistakes_are_reported_all_at_once() {
         let mistakes = Table::build(vec![
-            server(&["a.example", "A.example"], &[("x", false), ("/a", false), ("//a", false)]),
+            server(&["a.example", "A.example"], &[("x", false), ("/a", false), ("/a", false)]),
             server(&["A.Example", "*.*", "~(a", "b:80", "*.a.*", "a b", "*"], &[("/;x", true)]),
             server(&["_", "*.example"], &[]),
             server(&["_", "*.EXAMPLE"], &[("/a", true), ("/a", false)]),
@@ -617,7 +617,7 @@ mod tests {
             "servers[3].names: `_` already belongs to servers[2]",
             "servers[3].names: `*.EXAMPLE` already belongs to servers[2]",
             "servers[0].routes[0].path: `x`: it is not a path",
-            "servers[0].routes[2].path: `//a` is there twice",
+            "servers[0].routes[2].path: `/a` is there twice",
             "servers[1].routes[0].path: `/;x`: it contains `;`",
             "servers[3].routes[1].path: `/a` is there twice",
         ];

@@ -6,11 +6,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::balance::{at_weight, by_address};
 use super::endpoint::Endpoint;
 use super::hash::by_key;
 use super::members::{Eligible, Member, Members};
+use super::pace::Until;
+use super::queue::Queue;
 use super::{Balance, EndpointSettings, UpstreamSettings};
 use crate::clock::UnixMillis;
 
@@ -20,6 +23,7 @@ pub struct Group {
     settings: UpstreamSettings,
     random: AtomicU64,
     members: Mutex<Members>,
+    queue: Option<Queue>,
 }
 
 /// What a request brings along that may decide on its endpoint.
@@ -59,7 +63,13 @@ impl Group {
     pub fn new(settings: UpstreamSettings) -> Self {
         let members = Mutex::new(Members::new(&settings));
         let random = AtomicU64::new(RandomState::new().build_hasher().finish());
-        Self { settings, random, members }
+        let queue = settings.queue.map(Queue::new);
+        Self { settings, random, members, queue }
+    }
+
+    /// Where requests wait, if they do.
+    pub fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
     }
 
     /// Endpoints that no upstream has: of one request.
@@ -76,6 +86,7 @@ impl Group {
     /// known of them.
     pub fn replace(&self, name: usize, found: Vec<EndpointSettings>) {
         self.lock().replace(name, found);
+        self.queue.iter().for_each(Queue::free_all);
     }
 
     /// Chooses an endpoint that was not `tried` for this request yet: a backup where no other one is
@@ -106,7 +117,8 @@ impl Group {
                 let is_it = |endpoint: &Endpoint| endpoint.text == address;
                 members.list.iter().position(|member| is_it(&member.endpoint) && may_stay(member))
             });
-            let Some(place) = kept.or_else(|| self.balance(hint, &mut members, eligible)) else {
+            let Some(place) = kept.or_else(|| self.balance(hint, &mut members, eligible, now))
+            else {
                 continue;
             };
             let chosen = &mut members.list[place];
@@ -127,10 +139,19 @@ impl Group {
     }
 
     /// The place of the endpoint that is chosen.
-    fn balance(&self, hint: Hint<'_>, members: &mut Members, is: Eligible<'_>) -> Option<usize> {
+    fn balance(
+        &self,
+        hint: Hint<'_>,
+        members: &mut Members,
+        is: Eligible<'_>,
+        now: UnixMillis,
+    ) -> Option<usize> {
         let hit = match self.settings.balance {
             Balance::RoundRobin | Balance::Session => None,
             Balance::LeastConn => return least_busy(members, is),
+            Balance::LeastTime { with_those_under_way, .. } => {
+                return fastest(members, is, with_those_under_way.then_some(now));
+            }
             Balance::IpHash => {
                 by_address(hint.client, &members.weights, |place| is(&members.list[place]))
             }
@@ -173,11 +194,22 @@ impl Group {
 
     /// Counts a request to an endpoint as under way until the returned value is dropped.
     #[must_use = "the request counts as long as this lives"]
-    pub fn started(self: &Arc<Self>, endpoint: &Endpoint) -> Active {
+    pub fn started(self: &Arc<Self>, endpoint: &Endpoint, now: UnixMillis) -> Active {
         if let Some(member) = self.lock().get(endpoint.id) {
             member.active += 1;
+            member.pace.begins(now);
         }
-        Active { group: Arc::clone(self), id: endpoint.id }
+        Active { group: Arc::clone(self), id: endpoint.id, begun: now }
+    }
+
+    /// So much of an answer took so long.
+    pub fn took(&self, endpoint: &Endpoint, what: Until, time: Duration) {
+        let Balance::LeastTime { until, .. } = self.settings.balance else { return };
+        if until == what
+            && let Some(member) = self.lock().get(endpoint.id)
+        {
+            member.pace.took(time);
+        }
     }
 
     /// An endpoint did not answer, or not as it should. Says whether that took it out.
@@ -200,7 +232,11 @@ impl Group {
 
     /// An endpoint was asked how it is. Says whether that changes its state.
     pub fn checked(&self, endpoint: &Endpoint, is_good: bool, now: UnixMillis) -> bool {
-        self.lock().checked(endpoint.id, is_good, now)
+        let has_changed = self.lock().checked(endpoint.id, is_good, now);
+        if has_changed {
+            self.queue.iter().for_each(Queue::free_all);
+        }
+        has_changed
     }
 
     /// Those that there are at the moment.
@@ -257,18 +293,45 @@ fn least_busy(members: &mut Members, is: Eligible<'_>) -> Option<usize> {
     members.take_turns(&|member| is(member) && member.load().compare(least).is_eq())
 }
 
+/// Those that answer soonest for their weights, and for what they have to do, take turns. One of which
+/// nothing is known is taken to be like the others.
+fn fastest(members: &mut Members, is: Eligible<'_>, now: Option<UnixMillis>) -> Option<usize> {
+    let time = |member: &Member| match now {
+        Some(now) => member.pace.with_those_under_way(member.active, now),
+        None => member.pace.average(),
+    };
+    let known: Vec<Duration> = members.list.iter().filter_map(time).collect();
+    let count = u32::try_from(known.len()).unwrap_or(u32::MAX);
+    let usual = known.iter().sum::<Duration>().checked_div(count).unwrap_or_default();
+    // A thousandth of a millisecond at least: who answers at once is still told by how busy it is.
+    let cost = |member: &Member| {
+        let micros = time(member).unwrap_or(usual).as_micros().max(1);
+        (micros.saturating_mul(member.active as u128 + 1), member.load().weight.unsigned_abs())
+    };
+    let compare = |one: (u128, u64), other: (u128, u64)| {
+        let cross = |cost: u128, weight: u64| cost.saturating_mul(u128::from(weight));
+        cross(one.0, other.1).cmp(&cross(other.0, one.1))
+    };
+    let eligible = members.list.iter().filter(|member| is(member));
+    let least = eligible.map(cost).min_by(|one, other| compare(*one, *other))?;
+    members.take_turns(&|member| is(member) && compare(cost(member), least).is_eq())
+}
+
 /// A request under way.
 #[derive(Debug)]
 pub struct Active {
     group: Arc<Group>,
     id: usize,
+    begun: UnixMillis,
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
         if let Some(member) = self.group.lock().get(self.id) {
             member.active = member.active.saturating_sub(1);
+            member.pace.ends(self.begun);
         }
+        self.group.queue.iter().for_each(Queue::free);
     }
 }
 
@@ -288,6 +351,7 @@ mod tests {
             name: "shop".to_owned(),
             host: None,
             balance,
+            queue: None,
             protocol: Protocol::Http1,
             endpoints: endpoints.collect(),
             names: Vec::new(),
@@ -407,17 +471,44 @@ mod tests {
     #[test]
     fn the_least_busy_endpoint_is_chosen() {
         let group = group(Balance::LeastConn, &[1, 2, 1]);
-        let _first = group.started(&of(&group, 0));
-        let second = group.started(&of(&group, 1));
-        let third = group.started(&of(&group, 2));
+        let _first = group.started(&of(&group, 0), T0);
+        let second = group.started(&of(&group, 1), T0);
+        let third = group.started(&of(&group, 2), T0);
         check(&group, &[], T0, &[1, 1]);
-        let fourth = group.started(&of(&group, 1));
+        let fourth = group.started(&of(&group, 1), T0);
         drop(third);
         check(&group, &[], T0, &[2]);
         assert_eq!(group.status(T0)[1].active, 2);
         drop((second, fourth));
         assert_eq!(group.status(T0)[1].active, 0);
         check(&group, &[1, 2], T0, &[0]);
+    }
+
+    #[test]
+    fn the_fastest_endpoint_is_chosen_unless_it_is_busy() {
+        let by_time = |with_those_under_way| {
+            let balance = Balance::LeastTime { until: Until::Head, with_those_under_way };
+            let group = group(balance, &[1, 1, 1]);
+            check(&group, &[], T0, &[0, 1, 2]);
+            for (id, millis) in [(0, 40), (1, 30), (2, 100)] {
+                group.took(&of(&group, id), Until::Head, Duration::from_millis(millis));
+                group.took(&of(&group, id), Until::LastByte, Duration::from_millis(1));
+            }
+            group
+        };
+        let group = by_time(false);
+        check(&group, &[], T0, &[1, 1]);
+        let first = group.started(&of(&group, 1), T0);
+        check(&group, &[], after(9), &[0, 0]);
+        let second = group.started(&of(&group, 0), T0);
+        check(&group, &[], after(9), &[1]);
+        drop((first, second));
+        check(&group, &[], T0, &[1]);
+        let group = by_time(true);
+        let _first = group.started(&of(&group, 1), T0);
+        let _second = group.started(&of(&group, 0), T0);
+        check(&group, &[], T0, &[1]);
+        check(&group, &[], after(9), &[2]);
     }
 
     #[test]
@@ -442,11 +533,11 @@ mod tests {
             ..of(&group(Balance::RoundRobin, &[1]), 0).settings.clone()
         };
         let group = Arc::new(Group::direct(vec![named]));
-        let (gone, active) = (of(&group, 0), group.started(&of(&group, 0)));
+        let (gone, active) = (of(&group, 0), group.started(&of(&group, 0), T0));
         group.replace(0, vec![EndpointSettings::new(Address::Inet(([127, 0, 0, 1], 9).into()))]);
         assert!(!group.failed(&gone, T0));
         group.succeeded(&gone, T0);
-        drop((active, group.started(&gone)));
+        drop((active, group.started(&gone, T0)));
         check(&group, &[], T0, &[1]);
         assert_eq!(group.status(T0)[0].active, 0);
     }

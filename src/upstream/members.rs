@@ -7,6 +7,7 @@ use super::check::{CheckSettings, Checked};
 use super::endpoint::Endpoint;
 use super::hash::Ring;
 use super::health::Health;
+use super::pace::Pace;
 use super::{Balance, EndpointSettings, UpstreamSettings};
 use crate::clock::UnixMillis;
 
@@ -36,6 +37,7 @@ pub(super) struct Member {
     /// What active checks say, where there are any.
     checked: Option<Checked>,
     pub(super) active: usize,
+    pub(super) pace: Pace,
 }
 
 /// Whether an endpoint may be chosen.
@@ -113,6 +115,7 @@ impl Members {
                 health: Health::default(),
                 checked: self.check.as_ref().map(Checked::new),
                 active: 0,
+                pace: Pace::default(),
             });
             self.next_id += 1;
         }

@@ -9,6 +9,8 @@ mod hash;
 pub mod health;
 mod members;
 pub mod names;
+pub mod pace;
+pub mod queue;
 pub mod verdict;
 pub mod way;
 
@@ -17,6 +19,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::health::Limits;
+use self::pace::Until;
+use self::queue::QueueSettings;
 
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub enum Balance {
     Hash { consistent: bool },
     /// At random by weight; where `two`, the less busy one of two.
     Random { two: bool },
+    /// The fastest one for its weight and for what it has to do; those under way may count, too.
+    LeastTime { until: Until, with_those_under_way: bool },
 }
 
 /// Where an endpoint listens.
@@ -232,6 +238,7 @@ impl UpstreamSettings {
             name: "(direct)".to_owned(),
             host: None,
             balance: Balance::RoundRobin,
+            queue: None,
             protocol: Protocol::Http1,
             next: NextUpstream::default(),
             endpoints: Vec::new(),
@@ -274,6 +281,8 @@ pub struct UpstreamSettings {
     /// What its endpoints are known as (nginx `$proxy_host`); `None`: its name.
     pub host: Option<String>,
     pub balance: Balance,
+    /// Requests wait where no endpoint has room for another one.
+    pub queue: Option<QueueSettings>,
     pub protocol: Protocol,
     pub endpoints: Vec<EndpointSettings>,
     pub names: Vec<NameSettings>,

@@ -25,13 +25,14 @@ pub enum Phase {
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Nobody listens there, or there is no way there.
-    Refused,
+    /// Nobody listens there, or there is no way there: the system's number of the error, 0 where it has
+    /// none.
+    Refused(i32),
     /// The worker took too long to accept, to take our bytes or to send its own.
     TimedOut,
     Tls,
-    /// Ours, not the worker's: descriptors, local ports, memory.
-    OutOfDescriptors,
+    /// Ours, not the worker's: descriptors, local ports, memory. With the system's number.
+    OutOfDescriptors(i32),
     /// Ours as well: what was kept cannot be read, what came cannot be coded.
     Internal,
     /// A kept connection was closed before a byte of the answer.
@@ -128,7 +129,7 @@ pub const fn verdict(phase: Phase, failure: Failure) -> Verdict {
     match failure {
         // The session's end, or ours, whatever else was going on.
         Failure::Cut => nobody(Retry::No, Status::Cut),
-        Failure::OutOfDescriptors | Failure::Internal => nobody(Retry::No, Status::Internal),
+        Failure::OutOfDescriptors(_) | Failure::Internal => nobody(Retry::No, Status::Internal),
         Failure::ClientGone => match phase {
             Connect | SendHead | SendBody | AwaitHead | ReadBody => {
                 nobody(Retry::No, Status::ClientGone)
@@ -162,7 +163,7 @@ pub const fn verdict(phase: Phase, failure: Failure) -> Verdict {
             ReadBody => endpoint(Retry::No, Status::UpstreamTimeout),
             Tunnel => ENDED,
         },
-        Failure::Refused | Failure::Tls | Failure::Closed | Failure::Flaw => match phase {
+        Failure::Refused(_) | Failure::Tls | Failure::Closed | Failure::Flaw => match phase {
             Connect => endpoint(Retry::AnotherEndpoint, Status::BadGateway),
             SendHead | SendBody | AwaitHead => endpoint(Retry::Elsewhere, Status::BadGateway),
             ReadBody => endpoint(Retry::No, Status::BadGateway),
@@ -194,13 +195,13 @@ impl NextUpstream {
             Failure::Flaw => self.invalid_header,
             // They are asked about by their statuses.
             Failure::BadStatus | Failure::Declined => true,
-            Failure::Refused
+            Failure::Refused(_)
             | Failure::Tls
             | Failure::Closed
             | Failure::ClosedReused
             | Failure::Unprocessed
             | Failure::UnprocessedReused => self.error,
-            Failure::OutOfDescriptors
+            Failure::OutOfDescriptors(_)
             | Failure::Internal
             | Failure::ClientGone
             | Failure::ClientStalled
@@ -260,10 +261,10 @@ mod tests {
     /// (`a`nother endpoint, `e`lsewhere if idempotent, `f`resh connection, fresh for any method: `u`, or none, `-`), status.
     const TABLE: [(Failure, [&str; 6]); 16] = [
         //                  Connect   SendHead  SendBody  AwaitHead ReadBody  Tunnel
-        (Refused, ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
+        (Refused(111), ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
         (TimedOut, ["Ea 504", "Ee 504", "Ee 504", "Ee 504", "E- 504", "-- end"]),
         (Tls, ["Ea 502", "Ee 502", "Ee 502", "Ee 502", "E- 502", "-- end"]),
-        (OutOfDescriptors, ["-- 500", "-- 500", "-- 500", "-- 500", "-- 500", "-- 500"]),
+        (OutOfDescriptors(24), ["-- 500", "-- 500", "-- 500", "-- 500", "-- 500", "-- 500"]),
         (Internal, ["-- 500", "-- 500", "-- 500", "-- 500", "-- 500", "-- 500"]),
         (ClosedReused, ["-f 502", "-f 502", "-f 502", "-f 502", "E- 502", "-- end"]),
         (UnprocessedReused, ["-u 502", "-u 502", "-u 502", "-u 502", "E- 502", "-- end"]),

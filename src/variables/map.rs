@@ -50,6 +50,14 @@ impl Map {
         self
     }
 
+    /// What it is made of.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Template> {
+        let Keys { exact, leading, trailing, patterns, .. } = &self.keys;
+        let texts = exact.values().chain(leading.values()).chain(trailing.values());
+        let patterns = patterns.iter().map(|(_, text)| text);
+        texts.chain(patterns).chain([&self.of, &self.default])
+    }
+
     pub(super) fn is_volatile(&self) -> bool {
         self.is_volatile
     }

@@ -84,6 +84,7 @@ builtins! {
     UpstreamStatus "upstream_status",
     UpstreamConnectTime "upstream_connect_time",
     UpstreamHeaderTime "upstream_header_time",
+    UpstreamQueueTime "upstream_queue_time",
     UpstreamResponseTime "upstream_response_time",
     UpstreamResponseLength "upstream_response_length",
     UpstreamBytesReceived "upstream_bytes_received",
@@ -163,7 +164,6 @@ const NOTHING: &[&str] = &[
     "upstream_cache_last_modified",
     "upstream_cache_status",
     "upstream_last_server_name",
-    "upstream_queue_time",
 ];
 
 /// Variables that share a beginning, whose rest names what is meant.

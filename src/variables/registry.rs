@@ -3,7 +3,7 @@
 //! While a configuration is read, names are mentioned and defined in any order. When all of it has
 //! been read, a name that nobody defined and that is not built in is a mistake of whoever used it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use thiserror::Error;
 
@@ -11,6 +11,7 @@ use super::geo::Geo;
 use super::map::Map;
 use super::name::{Builtin, Family};
 use super::split_clients::SplitClients;
+use super::template::Template;
 
 /// What a name in a text stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +135,23 @@ impl Registry {
         }
     }
 
+    /// Whether a text goes by one of these, be it by way of others.
+    pub fn goes_by(&self, text: &Template, wanted: &[Builtin]) -> bool {
+        let mut seen = HashSet::new();
+        let mut waiting: Vec<Variable> = text.variables().collect();
+        while let Some(variable) = waiting.pop() {
+            match variable {
+                Variable::Builtin(builtin) if wanted.contains(&builtin) => return true,
+                Variable::Slot(slot) if seen.insert(slot) => {
+                    let definition = self.definitions.get(slot.index()).and_then(Option::as_ref);
+                    waiting.extend(definition.into_iter().flat_map(Definition::variables));
+                }
+                Variable::Builtin(_) | Variable::Slot(_) => {}
+            }
+        }
+        false
+    }
+
     /// All variables. One that nobody defined has no value.
     pub fn finish(self) -> Variables {
         let mut definitions = self.definitions;
@@ -197,6 +215,18 @@ impl Variables {
     }
 }
 
+impl Definition {
+    /// Those that it is made of.
+    fn variables(&self) -> Vec<Variable> {
+        match self {
+            Self::Map(map) => map.texts().flat_map(Template::variables).collect(),
+            Self::Geo(geo) => geo.of.into_iter().collect(),
+            Self::Split(split) => split.of().variables().collect(),
+            Self::Assigned | Self::Captured | Self::Member(..) => Vec::new(),
+        }
+    }
+}
+
 impl Slot {
     pub(super) fn index(self) -> usize {
         self.0 as usize
@@ -206,6 +236,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variables::map::Keys;
 
     #[test]
     fn a_name_may_be_used_before_it_is_defined() {
@@ -230,6 +261,23 @@ mod tests {
         assert!(registry.assign("uri").is_err());
         assert_eq!(registry.assign("args"), Ok(Assignee::Builtin(Builtin::Args)));
         assert!(matches!(registry.assign("mine"), Ok(Assignee::Slot(_))));
+    }
+
+    #[test]
+    fn a_text_goes_by_what_its_variables_are_made_of() {
+        let mut registry = Registry::default();
+        let compile =
+            |registry: &mut Registry, text| Template::compile(text, registry).expect("a text");
+        let of = compile(&mut registry, "x$session_id");
+        let default = compile(&mut registry, "$circle");
+        let map = Map::new(of, Keys::new(false), default);
+        registry.define("circle", Definition::Map(Box::new(map))).expect("a free name");
+        for (text, expected) in
+            [("$circle", true), ("a$session_id", true), ("$host$later", false), ("", false)]
+        {
+            let text = compile(&mut registry, text);
+            assert_eq!(registry.goes_by(&text, &[Builtin::SessionId]), expected, "{text:?}");
+        }
     }
 
     #[test]

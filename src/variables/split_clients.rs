@@ -33,6 +33,11 @@ pub enum BadShare {
 const WHOLE: u32 = 10_000;
 
 impl SplitClients {
+    /// What is divided by.
+    pub(super) fn of(&self) -> &Template {
+        &self.of
+    }
+
     /// Divides by shares like `0.5%`, and `*` for the rest, in their order.
     ///
     /// # Errors

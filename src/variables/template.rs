@@ -112,6 +112,14 @@ impl Template {
         }
     }
 
+    /// Those that stand in it.
+    pub(super) fn variables(&self) -> impl Iterator<Item = Variable> {
+        self.parts().iter().filter_map(|part| match part {
+            Part::Variable(variable) => Some(*variable),
+            Part::Text(_) | Part::Capture(_) => None,
+        })
+    }
+
     /// Whether it uses groups of the last pattern.
     pub fn has_captures(&self) -> bool {
         self.parts().iter().any(|part| matches!(part, Part::Capture(_)))

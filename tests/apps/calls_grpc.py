@@ -9,6 +9,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from concurrent import futures
 
 import grpc
@@ -43,11 +44,24 @@ def refuse(request, context):
     context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room: 100 %")
 
 
+gone = []
+
+
 def sleep(request, context):
     ended = threading.Event()
     context.add_callback(ended.set)
-    ended.wait(20)
+    if ended.wait(20):
+        gone.append(request)
     return b"late"
+
+
+def sleep_on(request, context):
+    yield b"asleep"
+    yield sleep(request, context)
+
+
+def count(request, context):
+    return b"%d" % len(gone)
 
 
 def serve():
@@ -58,6 +72,8 @@ def serve():
         "Talk": grpc.stream_stream_rpc_method_handler(talk),
         "Refuse": grpc.unary_unary_rpc_method_handler(refuse),
         "Sleep": grpc.unary_unary_rpc_method_handler(sleep),
+        "SleepOn": grpc.unary_stream_rpc_method_handler(sleep_on),
+        "Count": grpc.unary_unary_rpc_method_handler(count),
     }
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -92,6 +108,22 @@ def failure(channel, method, timeout):
         return [error.code().name, error.details()]
 
 
+def cancel(channel, before):
+    """Calls off a call that nobody has answered, and one in the middle of its answers; the server hears of both."""
+    waits = channel.unary_unary(f"/{SERVICE}/Sleep").future(b"x", timeout=20)
+    begun = channel.unary_stream(f"/{SERVICE}/SleepOn")(b"x", timeout=20)
+    first = next(begun).decode()
+    waits.cancel()
+    begun.cancel()
+    count = channel.unary_unary(f"/{SERVICE}/Count")
+    for _ in range(200):
+        heard = int(count(b"", timeout=20)) - before
+        if heard == 2:
+            break
+        time.sleep(0.05)
+    return [waits.code().name, first, begun.code().name, heard]
+
+
 def call(address, host, ca):
     with open(ca, "rb") as file:
         credentials = grpc.ssl_channel_credentials(file.read())
@@ -101,6 +133,8 @@ def call(address, host, ca):
         answer, sent = unary.with_call(b"abc", metadata=(("x-client", "me"),), timeout=20)
         gather = channel.stream_unary(f"/{SERVICE}/Gather")
         spread = channel.unary_stream(f"/{SERVICE}/Spread")
+        deadline = failure(channel, "Sleep", 0.3)[0]
+        cancelled = cancel(channel, 1)
         large = gather(iter([b"x" * LARGE]), timeout=20)
         print(json.dumps({
             "unary": answer.decode(),
@@ -111,7 +145,8 @@ def call(address, host, ca):
             "talk": talk_slowly(channel),
             "refuse": failure(channel, "Refuse", 20),
             "missing": failure(channel, "Missing", 20)[0],
-            "deadline": failure(channel, "Sleep", 0.3)[0],
+            "deadline": deadline,
+            "cancelled": cancelled,
             "large": large == b"x" * LARGE,
             "many": sum(unary(b"ab", timeout=20) == b"ba" for _ in range(300)),
         }), flush=True)

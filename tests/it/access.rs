@@ -207,6 +207,46 @@ async fn sessions_are_limited_once_they_are_known() {
     client.get("a.example", "/", &[]).await.expect(200);
 }
 
+/// A `map` of the session is known no sooner than the session is.
+#[tokio::test]
+async fn sessions_are_limited_by_what_is_made_of_them_too() {
+    let app = Responder::start(|_| response("200 OK", &[("Set-Cookie", "s=1")], b"")).await;
+    let top = "insecure_cookies: true\nstore: memory\nsessions: { one: { app_cookies: [s] } }\n\
+               maps: { $of: { of: $session_id, default: '$session_id', values: { '': '' } } }\n\
+               limit_zones: { mapped: { key: 'x$of', rate: 1r/m }, none: { key: $of, rate: 1r/m } }";
+    let routes = "  - { path: /, upstream: app, session: one, limit_req: { zone: mapped, burst: 1, nodelay: true } }\n  \
+                  - { path: /none/, upstream: app, session: one, limit_req: none }\n";
+    let proxy = Proxy::start(&file(app.address, top, routes));
+    let mut client = Dial::to(proxy.address()).connect().await;
+    let begun = client.get("a.example", "/", &[]).await.expect(200);
+    let ticket = begun.set_cookies().pop().expect("a ticket");
+    let ticket = ticket.split(';').next().expect("a pair").to_owned();
+    let cookie = [("Cookie", ticket.as_str())];
+    for expected in [200, 200, 503] {
+        client.get("a.example", "/", &cookie).await.expect(expected);
+    }
+    client.get("a.example", "/", &[]).await.expect(200);
+    client.get("a.example", "/none/", &cookie).await.expect(200);
+    client.get("a.example", "/none/", &cookie).await.expect(503);
+    client.get("a.example", "/none/", &[]).await.expect(200);
+}
+
+/// Nobody knows whom a request counts for whose key took too long to be found.
+#[tokio::test]
+async fn a_key_whose_pattern_gives_up_lets_nobody_in() {
+    let app = Responder::start(|_| response("200 OK", &[("Set-Cookie", "s=1")], b"")).await;
+    let top = "insecure_cookies: true\nstore: memory\nsessions: { one: { app_cookies: [s] } }\n\
+               maps: { $of: { of: '$arg_a', default: '$session_id', values: { '~^(?:(a+)(?!b))+\\1c$': bad } } }\n\
+               limit_zones: { mapped: { key: $of, rate: 9r/s } }";
+    let routes = "  - { path: /, upstream: app, session: one, limit_req: { zone: mapped, burst: 9, nodelay: true } }\n";
+    let proxy = Proxy::start(&file(app.address, top, routes));
+    let mut client = Dial::to(proxy.address()).connect().await;
+    client.get("a.example", "/?a=x", &[]).await.expect(200);
+    let slow = format!("/?a={}!c", "a".repeat(2000));
+    client.get("a.example", &slow, &[]).await.expect(500);
+    assert_eq!(app.seen().len(), 1);
+}
+
 #[tokio::test]
 async fn an_answer_goes_as_fast_as_its_route_says() {
     let body = vec![b'x'; 3000];

@@ -26,6 +26,9 @@ server {
     location / { }
     location /closed/ { proxy_pass http://{closed}; }
     location /uri/ { proxy_pass http://{closed}/other/; }
+    location /no-socket/ { proxy_pass http://unix:{dir}/none.sock; }
+    location /dead-socket/ { proxy_pass http://unix:{dir}/dead.sock; }
+    location /no-way/ { proxy_pass http://127.255.255.255:81; }
     location /gone/ { proxy_pass http://gone; }
     location /breaks/ { proxy_pass http://{origin}; proxy_next_upstream off; }
     location /slow/ { proxy_pass http://{origin}; proxy_read_timeout 1s; }
@@ -50,6 +53,9 @@ fn asked() -> Vec<String> {
         get("/folder/", ""),
         get("/closed/x?y=z", ""),
         get("/uri/x", ""),
+        get("/no-socket/x", ""),
+        get("/dead-socket/x", ""),
+        get("/no-way/x", ""),
         get("/gone/x", ""),
         get("/breaks/x", ""),
         get("/slow/x", ""),
@@ -125,6 +131,8 @@ fn folder() -> tempfile::TempDir {
     std::fs::create_dir_all(folder.path().join("root/folder")).expect("it can be made");
     std::fs::create_dir_all(folder.path().join("root/basic")).expect("it can be made");
     std::fs::write(folder.path().join("users"), "alice:{PLAIN}right\n").expect("it can be written");
+    let dead = folder.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(dead).expect("a socket that nobody listens on"));
     folder
 }
 

@@ -56,6 +56,7 @@ async fn all_four_kinds_of_calls_pass() {
         "refuse": ["RESOURCE_EXHAUSTED", "no room: 100 %"],
         "missing": "UNIMPLEMENTED",
         "deadline": "DEADLINE_EXCEEDED",
+        "cancelled": ["CANCELLED", "asleep", "CANCELLED", 2],
         "large": true,
         "many": 300,
     });

@@ -73,6 +73,37 @@ async fn a_translation_is_written_with_what_it_leaves_out() {
     assert_eq!(strict.status.code(), Some(1));
 }
 
+/// A policy is proposed, and never in force.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_s_cookies_are_asked_for_a_policy() {
+    let cookies = [
+        ("Set-Cookie", "_shop_session=a8d1cbd4208562c4f3ba571f583d0895; path=/; HttpOnly"),
+        ("Set-Cookie", "csrftoken=0123456789abcdef; path=/"),
+    ];
+    let app = Responder::start(move |_| response("200 OK", &cookies, b"page")).await;
+    let directory = tempfile::tempdir().expect("a folder");
+    let file = directory.path().join("nginx.conf");
+    let out = directory.path().join("cloakroom.yaml");
+    let conf = format!(
+        "events {{}}\nhttp {{ server {{ listen 127.0.0.1:8080; location / {{ proxy_pass http://{}; }} }} }}\n",
+        app.address
+    );
+    std::fs::write(&file, conf).expect("a file");
+    let (file, out) = (file.display().to_string(), out.display().to_string());
+    let url = format!("http://{}/login?a", app.address);
+    let said = Binary::run(&["import", &file, "-o", &out, "--probe", &url]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert_eq!(app.last().target, "/login?a");
+    let yaml = std::fs::read_to_string(&out).expect("it is written");
+    assert!(yaml.contains("\n#    app_cookies: [\"_shop_session\"]\n"), "{yaml}");
+    assert!(yaml.contains("by their looks: csrftoken."), "{yaml}");
+    assert!(!yaml.lines().any(|line| line.starts_with("sessions")), "{yaml}");
+    let checked = Binary::run(&["check", "-c", &out]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let nobody = Binary::run(&["import", &file, "--probe", "https://127.0.0.1/"]);
+    assert_eq!(nobody.status.code(), Some(1));
+}
+
 #[tokio::test]
 async fn a_mistake_is_told_as_nginx_tells_it() {
     let directory = tempfile::tempdir().expect("a folder");

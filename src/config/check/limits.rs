@@ -8,7 +8,7 @@ use crate::access::rate::{Burst, Rate};
 use crate::config::schema::{File, Key, LimitConn, LimitReq, LimitZone, Several, ShortOr, key};
 use crate::config::value::unit::size;
 use crate::config::value::{Flaw, choice, did_you_mean};
-use crate::proxy::guards::limits::{Answers, Level, Limits, ZoneSettings, is_by_session};
+use crate::proxy::guards::limits::{Answers, Level, Limits, OF_SESSION, ZoneSettings};
 use crate::proxy::pacing::PaceSettings;
 use crate::variables::template::Template;
 
@@ -51,9 +51,11 @@ impl Checker<'_> {
                 false => Err(Flaw::new(format!("`{text}` is too small"), "32KiB at least")),
             }
         });
+        let key = key.unwrap_or_else(|| Template::literal(""));
         ZoneSettings {
             name: name.to_owned(),
-            key: key.unwrap_or_else(|| Template::literal("")),
+            by_session: self.registry.goes_by(&key, &OF_SESSION),
+            key,
             rate,
             bytes_max: usize::try_from(bytes.unwrap_or(ZONE_BYTES)).unwrap_or(usize::MAX),
         }
@@ -104,7 +106,7 @@ impl Checker<'_> {
         }
         let zones = rates.iter().map(|(zone, _)| zone);
         let mut zones = zones.chain(connections.iter().map(|(zone, _)| zone));
-        let by_session = zones.any(|zone| is_by_session(&self.limit_zones[*zone].key));
+        let by_session = zones.any(|zone| self.limit_zones[*zone].by_session);
         Some(Arc::new(Limits { rates, of_rates, connections, of_connections, by_session }))
     }
 

@@ -6,7 +6,6 @@ use crate::headers::identity;
 use crate::proxy::request_headers::{SetHeader, WorkerRequest};
 use crate::proxy::settings::Replaced;
 use crate::routing::location;
-use crate::routing::path::NormalPath;
 
 use super::Checker;
 use super::cursor::{At, RouteAt};
@@ -70,7 +69,7 @@ impl Checker<'_> {
         let (modifier, path) = location::split(route.at.value.path.as_ref()?.value.as_str());
         let is_literal =
             !uri.value.contains('$') && uri.value.bytes().all(|byte| byte > b' ' && byte < 0x7f);
-        let prefix = NormalPath::from_config(path).ok();
+        let prefix = location::path(path).ok();
         match prefix.filter(|_| matches!(modifier, "" | "=" | "^~")) {
             None => {
                 let flaw = Flaw::new(
@@ -85,9 +84,7 @@ impl Checker<'_> {
                 self.error_at(&uri, flaw);
                 None
             }
-            Some(prefix) => {
-                Some(Replaced { prefix: prefix.as_bytes().into(), by: uri.value.as_bytes().into() })
-            }
+            Some(prefix) => Some(Replaced { prefix, by: uri.value.as_bytes().into() }),
         }
     }
 }

@@ -46,8 +46,14 @@ impl Checker<'_> {
         let mut routes: Vec<(&RouteAt<'_>, settings::Route)> = Vec::new();
         // Where each is in the list, if it has a place there.
         let mut placed: Vec<Option<usize>> = Vec::new();
+        let merges = server.at.value.merge_slashes.as_ref().is_none_or(|merges| merges.value);
         for route in given {
             self.twin(route, &mut taken);
+            if let Some(at) = route.at.key("path", &route.at.value.path)
+                && let Some(flaw) = path::unmet(at.value, merges)
+            {
+                self.warning_at(&at, flaw);
+            }
             let outer = route.outer.and_then(|outer| placed.get(outer).copied().flatten());
             let checked = self.route(file, route, outer.map(|outer| &routes[outer].1), sessions);
             placed.push(checked.is_some().then_some(routes.len()));

@@ -10,9 +10,11 @@ use crate::config::schema::{
 use crate::config::value::address::{Place, endpoint};
 use crate::config::value::name::{host, identifier};
 use crate::config::value::unit::{Zero, duration};
-use crate::config::value::{Flaw, choice};
+use crate::config::value::{Flaw, Parsed, choice};
 use crate::proxy::sticky::StickySettings;
 use crate::routing::host::Host;
+use crate::upstream::pace::Until;
+use crate::upstream::queue::QueueSettings;
 use crate::upstream::{
     Address, Balance, EndpointSettings, Limits, NameSettings, NextUpstream, Protocol, ResolvedBy,
     Timeouts, UpstreamSettings,
@@ -24,6 +26,9 @@ use super::{Checker, at, items, on};
 
 /// nginx's own limit is about this; larger ones are mistakes.
 const WEIGHT_MAX: u32 = 65_535;
+
+/// nginx's.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Those that another endpoint may be asked for (nginx `proxy_next_upstream`).
 const NEXT_STATUSES: [u16; 7] = [403, 404, 429, 500, 502, 503, 504];
@@ -103,6 +108,7 @@ impl Checker<'_> {
             name: name.to_owned(),
             host: self.known_as(upstream, &format!("{path}.host")),
             balance,
+            queue: self.optional(&upstream.queue, &format!("{path}.queue"), queue),
             protocol,
             endpoints,
             names,
@@ -126,7 +132,9 @@ impl Checker<'_> {
 
     /// How it balances, and by which key where that is a hash: `hash $request_uri consistent`.
     fn balance(&mut self, upstream: &Upstream, path: &str) -> (Balance, Option<Template>) {
-        const BALANCES: [(&str, Balance); 7] = [
+        let by_time =
+            |until, with_those_under_way| Balance::LeastTime { until, with_those_under_way };
+        let balances: [(&str, Balance); 11] = [
             ("round_robin", Balance::RoundRobin),
             ("session", Balance::Session),
             ("least_conn", Balance::LeastConn),
@@ -134,6 +142,10 @@ impl Checker<'_> {
             ("random", Balance::Random { two: false }),
             ("random two", Balance::Random { two: true }),
             ("random two least_conn", Balance::Random { two: true }),
+            ("least_time header", by_time(Until::Head, false)),
+            ("least_time last_byte", by_time(Until::LastByte, false)),
+            ("least_time header inflight", by_time(Until::Head, true)),
+            ("least_time last_byte inflight", by_time(Until::LastByte, true)),
         ];
         if let Some(given) = &upstream.balance
             && let Some(hash) = given.value.strip_prefix("hash ")
@@ -146,7 +158,7 @@ impl Checker<'_> {
             return (Balance::Hash { consistent }, self.template(&at));
         }
         let balance = self.or(&upstream.balance, path, Balance::RoundRobin, |text| {
-            choice(text, "way to balance", &BALANCES)
+            choice(text, "way to balance", &balances)
         });
         (balance, None)
     }
@@ -346,12 +358,15 @@ impl Checker<'_> {
     fn slow_start(&mut self, endpoint: &Endpoint, balance: Balance, path: &str) -> Duration {
         let path = format!("{path}.slow_start");
         let by_weight = match balance {
-            Balance::RoundRobin | Balance::Session | Balance::LeastConn => true,
+            Balance::RoundRobin
+            | Balance::Session
+            | Balance::LeastConn
+            | Balance::LeastTime { .. } => true,
             Balance::IpHash | Balance::Hash { .. } | Balance::Random { .. } => false,
         };
         if let Some(given) = endpoint.slow_start.as_ref().filter(|_| !by_weight) {
             let flaw = Flaw::new(
-                "goes with round_robin, least_conn and session only",
+                "goes with round_robin, least_conn, least_time and session only",
                 "leave it out: what a hash places elsewhere would be lost",
             );
             self.error(at(given), &path, flaw);
@@ -402,4 +417,20 @@ struct Resolve {
     host: String,
     port: u16,
     service: Option<String>,
+}
+/// `100`, or `100 timeout=60s`.
+fn queue(text: &str) -> Parsed<QueueSettings> {
+    const HELP: &str = "write how many requests may wait, and for how long: `100 timeout=60s`";
+    let flaw = || Flaw::new(format!("`{text}` is no queue"), HELP);
+    let mut words = text.split_ascii_whitespace();
+    let requests_max = words.next().and_then(|word| word.parse().ok()).filter(|max| *max > 0);
+    let requests_max = requests_max.ok_or_else(flaw)?;
+    let timeout = match words.next() {
+        None => QUEUE_TIMEOUT,
+        Some(word) => duration(word.strip_prefix("timeout=").ok_or_else(flaw)?, Zero::Refused)?,
+    };
+    match words.next() {
+        None => Ok(QueueSettings { requests_max, timeout }),
+        Some(_) => Err(flaw()),
+    }
 }

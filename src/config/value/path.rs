@@ -51,14 +51,7 @@ pub fn normal(text: &str) -> Parsed<String> {
 pub fn location(text: &str, outer: Option<&str>) -> Parsed<String> {
     match location::split(text) {
         ("" | "=" | "^~", path) => {
-            // Paths are compared decoded, but a percent sign has to be told from an escape.
-            normal(&path.replace("%25", "-")).map_err(|mut flaw| {
-                if flaw.message.ends_with("is percent-encoded") {
-                    flaw.message = format!("`{path}` is percent-encoded");
-                    flaw.help.push_str(", and %25 for a percent sign");
-                }
-                flaw
-            })?;
+            written(path)?;
         }
         ("@", name) => {
             name::identifier(name)?;
@@ -70,6 +63,38 @@ pub fn location(text: &str, outer: Option<&str>) -> Parsed<String> {
         parsed.fits_in(&outer).map_err(|bad| flaw(text, &bad))?;
     }
     Ok(text.to_owned())
+}
+
+/// Checks what a route's path has to be to be compared. As in nginx it may be one that no request has.
+fn written(path: &str) -> Parsed<()> {
+    let flawed = |why: &str, help: &str| Err(Flaw::new(format!("`{path}` {why}"), help));
+    if !path.starts_with('/') {
+        return flawed("does not begin with `/`", &format!("write `/{path}`"));
+    }
+    // Paths are compared decoded, but a percent sign has to be told from an escape.
+    if path.replace("%25", "-").contains('%') {
+        let help =
+            "paths are compared decoded: write the character itself, and %25 for a percent sign";
+        return flawed("is percent-encoded", help);
+    }
+    if path.contains(char::is_control) {
+        return flawed("has a control character", "no request path has one");
+    }
+    Ok(())
+}
+
+/// Why no request has the path of a route, if that is so; `merges`: doubled slashes are merged before.
+pub fn unmet(text: &str, merges: bool) -> Option<Flaw> {
+    let ("" | "=" | "^~", path) = location::split(text) else { return None };
+    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        let help = "dot segments are resolved before paths are compared: leave them out";
+        return Some(Flaw::new("is met by no request: it has a dot segment", help));
+    }
+    (merges && path.contains("//")).then(|| {
+        let help = "slashes are merged before paths are compared: write one, or \
+                    `merge_slashes: false` in the server";
+        Flaw::new("is met by no request: it has an empty segment", help)
+    })
 }
 
 fn flaw(text: &str, bad: &BadLocation) -> Flaw {
@@ -152,6 +177,22 @@ mod tests {
         let flaw = location("/a%20b", None).expect_err("an escape");
         assert_eq!(flaw.message, "`/a%20b` is percent-encoded");
         assert!(flaw.help.ends_with("%25 for a percent sign"), "{}", flaw.help);
+    }
+
+    #[test]
+    fn a_route_may_have_a_path_that_no_request_has() {
+        for (path, merged, unmerged) in [
+            ("/a", true, true),
+            ("/a//b", false, true),
+            ("= /a/../b", false, false),
+            ("/a?b#c", true, true),
+            ("~ //", true, true),
+            ("@a", true, true),
+        ] {
+            assert_eq!(location(path, None).as_deref(), Ok(path));
+            assert_eq!(unmet(path, true).is_none(), merged, "{path}");
+            assert_eq!(unmet(path, false).is_none(), unmerged, "{path}");
+        }
     }
 
     #[test]

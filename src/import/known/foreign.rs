@@ -3,7 +3,7 @@
 //! Where they may stand and what they take is not known here.
 
 /// Modules with their directives, as Debian packs them.
-const MODULES: &[(&str, &[&str])] = &[
+pub(in crate::import) const MODULES: &[(&str, &[&str])] = &[
     ("ndk_http_module", &["upstream_list"]),
     ("ngx_http_auth_pam_module", &["auth_pam", "auth_pam_service_name", "auth_pam_set_pam_env"]),
     (

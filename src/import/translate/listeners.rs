@@ -43,6 +43,9 @@ impl Listeners {
             if listen.quic {
                 notes.say(Matter::Left, directive, "HTTP/3 is not spoken");
             }
+            for text in of_no_use(&listen) {
+                notes.say(Matter::Meaningless, directive, text);
+            }
         }
         if given.is_empty() {
             let address = "0.0.0.0:80".to_owned();
@@ -115,6 +118,24 @@ impl Listener {
         listener.extend(self.socket);
         Yaml::Map(listener)
     }
+}
+
+/// Why what tunes nginx's own sockets is not asked of ours.
+fn of_no_use(listen: &Listen) -> impl Iterator<Item = &'static str> {
+    [
+        (
+            listen.reuseport,
+            "`reuseport`: one socket serves all workers, and the one that is free takes the connection",
+        ),
+        (
+            listen.deferred,
+            "`deferred`: a connection that says nothing holds no worker and is ended in time",
+        ),
+        (listen.fastopen.is_some(), "`fastopen`: connections are opened in the usual way"),
+        (listen.multipath, "`multipath`: TCP is spoken over one path"),
+    ]
+    .into_iter()
+    .filter_map(|(is_asked, text)| is_asked.then_some(text))
 }
 
 /// What a `listen` asks of its socket.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::meaning;
 use super::notes::Matter;
-use crate::import::known::{MODULES, Module};
+use crate::import::known::{MODULES, foreign};
 
 const PAGE: &str = "docs/nginx-directives.md";
 const HEAD: &str = "\
@@ -52,30 +52,71 @@ fn sources(directory: &Path) -> String {
 
 fn page(sources: &str) -> String {
     let mut page = HEAD.to_owned();
-    let is_http = |module: &&Module| {
-        module.name.starts_with("ngx_http_")
-            || ["ngx_core_module", "ngx_errlog_module", "ngx_event_core_module"]
-                .contains(&module.name)
+    let is_taken = |name: &str| {
+        // That one is the reader's.
+        name == "include" || sources.contains(&format!("\"{name}\""))
     };
-    for module in MODULES.into_iter().flatten().filter(is_http) {
+    let is_ours = |name: &str| !name.starts_with("ngx_mail_") && !name.starts_with("ngx_stream_");
+    for module in MODULES.into_iter().flatten() {
         let mut names: Vec<&str> = module.directives.iter().map(|known| known.name).collect();
         names.dedup();
         writeln!(page, "\n## {}\n\n| directive | |\n| --- | --- |", module.name).expect("a string");
         for name in names {
-            let fate = match sources.contains(&format!("\"{name}\"")) {
+            let fate = match is_taken(name) {
+                _ if !is_ours(module.name) => fate("mail"),
                 true => "taken".to_owned(),
-                false => {
-                    let (matter, why) = meaning::of(name);
-                    let matter = match matter {
-                        Matter::Meaningless => "meaningless here",
-                        Matter::Different => "differs",
-                        Matter::Left => "not taken",
-                    };
-                    format!("{matter}: {why}")
-                }
+                false => fate(name),
             };
             writeln!(page, "| `{name}` | {fate} |").expect("a string");
         }
     }
+    let others = "Modules that are not nginx's own";
+    writeln!(page, "\n## {others}\n\n| directive | |\n| --- | --- |").expect("a string");
+    for (module, names) in foreign::MODULES {
+        for name in *names {
+            let fate = match is_taken(name) {
+                true => "taken".to_owned(),
+                false => fate(name),
+            };
+            writeln!(page, "| `{name}` ({module}) | {fate} |").expect("a string");
+        }
+    }
     page
+}
+
+fn fate(name: &str) -> String {
+    let (matter, why) = meaning::of(name);
+    let matter = match matter {
+        Matter::Meaningless => "meaningless here",
+        Matter::Different => "differs",
+        Matter::Left => "not taken",
+    };
+    format!("{matter}: {why}")
+}
+
+/// Those that public configurations use, with how many of them do.
+const IN_USE: &str = include_str!("../../../tests/nginx/directives-in-use.txt");
+/// What asks for a cache, or for another protocol than HTTP, goes without.
+const OUT_OF_SCOPE: [&str; 3] = ["proxy_cache", "proxy_no_cache", "fastcgi_"];
+
+#[test]
+fn what_public_configurations_use_has_its_row_and_is_taken() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = page(&sources(&root.join("src/import/translate")));
+    let in_use = IN_USE.lines().filter(|line| !line.starts_with('#'));
+    let in_use: Vec<(u32, &str)> = in_use
+        .map(|line| {
+            let (number, name) = line.split_once(' ').expect("a number and a name");
+            (number.parse().expect("a number"), name)
+        })
+        .collect();
+    assert_eq!(in_use.len(), 220);
+    for (number, name) in in_use {
+        let begin = format!("| `{name}` ");
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with(&begin)).collect();
+        assert!(!rows.is_empty(), "{name} has no row");
+        let is_out_of_scope = OUT_OF_SCOPE.iter().any(|begin| name.starts_with(begin));
+        let is_left = rows.iter().all(|row| row.contains("| not taken"));
+        assert!(number < 5 || !is_left || is_out_of_scope, "{name} is used by {number}: {rows:?}");
+    }
 }

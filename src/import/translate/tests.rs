@@ -28,6 +28,20 @@ fn check(http: &str, expected: &str, left: &[&str]) {
 }
 
 #[test]
+fn what_tunes_sockets_of_nginx_is_noted() {
+    let translation =
+        read("server { listen 80 reuseport deferred fastopen=3 multipath backlog=9; return 204; }");
+    let said: Vec<(Matter, &str)> = translation
+        .notes
+        .iter()
+        .filter(|note| note.directive == "listen")
+        .map(|note| (note.matter, note.text.split(':').next().unwrap_or_default()))
+        .collect();
+    let names = ["`reuseport`", "`deferred`", "`fastopen`", "`multipath`"];
+    assert_eq!(said, names.map(|name| (Matter::Meaningless, name)));
+}
+
+#[test]
 fn a_reverse_proxy_is_translated_whole() {
     check(
         "upstream app {\n  server 127.0.0.1:7001;\n  server 127.0.0.1:7002 weight=2;\n  keepalive 8;\n}\n\

@@ -85,7 +85,7 @@ impl Upstreams {
         for directive in block.children() {
             match directive.name.text.as_str() {
                 "server" => endpoints.extend(endpoint(directive)),
-                "least_conn" | "ip_hash" | "hash" | "random" => {
+                "least_conn" | "least_time" | "ip_hash" | "hash" | "random" => {
                     let words = directive.args.iter().map(|word| word.text.as_str());
                     let words = std::iter::once(directive.name.text.as_str()).chain(words);
                     upstream.add("balance", Yaml::text(words.collect::<Vec<_>>().join(" ")));
@@ -100,6 +100,10 @@ impl Upstreams {
                     kept.add("keepalive_requests", Yaml::Plain(number.to_owned()));
                 }
                 "sticky" if directive.args.len() > 1 => upstream.add("sticky", sticky(directive)),
+                "queue" => {
+                    let words = directive.args.iter().map(|word| timed(&word.text, &["timeout"]));
+                    upstream.add("queue", Yaml::text(words.collect::<Vec<_>>().join(" ")));
+                }
                 "resolver" => upstream.add("resolver", resolver(directive)),
                 "resolver_timeout" => {
                     let time = directive.first().and_then(time);
@@ -259,13 +263,18 @@ fn endpoint(directive: &Directive) -> Option<Yaml> {
 
 /// What clients stay with their endpoint by: nginx's words, with units of time.
 fn sticky(directive: &Directive) -> Yaml {
-    let words = directive.args.iter().map(|word| match word.text.split_once('=') {
-        Some((key @ ("expires" | "timeout"), value)) => {
-            time(value).map_or_else(|| word.text.clone(), |it| format!("{key}={it}"))
-        }
-        _ => word.text.clone(),
-    });
+    let words = directive.args.iter().map(|word| timed(&word.text, &["expires", "timeout"]));
     Yaml::text(words.collect::<Vec<_>>().join(" "))
+}
+
+/// A word whose value is a time, with its unit.
+fn timed(word: &str, keys: &[&str]) -> String {
+    match word.split_once('=') {
+        Some((key, value)) if keys.contains(&key) => {
+            time(value).map_or_else(|| word.to_owned(), |it| format!("{key}={it}"))
+        }
+        _ => word.to_owned(),
+    }
 }
 
 /// Who is asked for names: nginx's words, with units of time.

@@ -45,6 +45,18 @@ impl RequestFacts<'_, '_> {
             Builtin::UpstreamResponseLength => {
                 self.of_each(out, |tried, out| show(out, tried.length))
             }
+            Builtin::UpstreamQueueTime => self.of_each(out, |tried, out| took(tried.waited, out)),
+            Builtin::UpstreamBytesReceived => {
+                self.of_each(out, |tried, out| show(out, tried.moved.received))
+            }
+            Builtin::UpstreamBytesSent => {
+                self.of_each(out, |tried, out| show(out, tried.moved.sent))
+            }
+            // As in nginx, what is logged is not under way any more.
+            Builtin::ConnectionsWriting if self.ctx.is_over => {
+                show(out, self.shared.gate.doings().writing.saturating_sub(1))
+            }
+            Builtin::GzipRatio => self.ctx.packed.is_some_and(|packed| ratio(packed, out)),
             Builtin::ProxyHost | Builtin::ProxyPort => {
                 let Some((target, upstream)) = endpoint::upstream(self.shared, self.ctx) else {
                     return Some(false);
@@ -101,6 +113,15 @@ impl RequestFacts<'_, '_> {
             _ => parts::field(&head.fields, name, out),
         }
     }
+}
+
+/// How many times smaller something became, as nginx rounds it.
+fn ratio((taken, made): (u64, u64), out: &mut Vec<u8>) -> bool {
+    if made == 0 {
+        return false;
+    }
+    let hundredths = (taken.saturating_mul(1000) / made + 5) / 10;
+    show(out, format_args!("{}.{:02}", hundredths / 100, hundredths % 100))
 }
 
 /// The port of `app:8080`, `[::1]:8080`.

@@ -16,8 +16,7 @@ use crate::proxy::pages::Instead;
 use crate::proxy::returned::{Returned, evaluated};
 use crate::telemetry::error_log::Severity;
 use crate::variables::name::Builtin;
-use crate::variables::registry::Variable;
-use crate::variables::template::{Part, Template};
+use crate::variables::template::Template;
 use crate::wire::fields::Fields;
 
 /// A zone: what requests are counted by, and how.
@@ -28,6 +27,8 @@ pub struct ZoneSettings {
     /// `None`: requests under way are counted.
     pub rate: Option<Rate>,
     pub bytes_max: usize,
+    /// The key is not known before the session is.
+    pub by_session: bool,
 }
 
 /// The counters of a zone, which all workers share.
@@ -103,7 +104,7 @@ const PASSED: &str = "PASSED";
 impl Zone {
     /// A zone, which goes on counting where one of those before it counted the same.
     pub fn new(settings: &ZoneSettings, before: &[Self]) -> Self {
-        let ZoneSettings { name, key, rate, bytes_max } = settings;
+        let ZoneSettings { name, key, rate, bytes_max, by_session } = settings;
         let is_same = |one: &&Self| {
             one.name == *name && one.key == *key && one.rate == *rate && one.bytes_max == *bytes_max
         };
@@ -119,22 +120,15 @@ impl Zone {
             key: key.clone(),
             rate: *rate,
             bytes_max: *bytes_max,
-            by_session: is_by_session(key),
+            by_session: *by_session,
             counts,
         }
     }
 }
 
-/// Whether a key is not known before the session is.
-pub fn is_by_session(key: &Template) -> bool {
-    let of_session = |part: &Part| {
-        matches!(
-            part,
-            Part::Variable(Variable::Builtin(Builtin::SessionId | Builtin::SessionSubject))
-        )
-    };
-    key.parts().iter().any(of_session)
-}
+/// What is not known before the session is.
+pub const OF_SESSION: [Builtin; 3] =
+    [Builtin::SessionId, Builtin::SessionSubject, Builtin::SessionEvent];
 
 impl Limited {
     /// nginx's `$limit_req_status`.
@@ -175,28 +169,39 @@ pub async fn check(
 }
 
 /// The key of a zone, where it counts in this phase and is neither empty nor beyond any measure.
-fn key(asked: &mut Asked<'_, '_>, zone: usize, phase: Phase, bytes_max: usize) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// A pattern took too long over it: nobody knows whom this counts for.
+fn key(
+    asked: &mut Asked<'_, '_>,
+    zone: usize,
+    phase: Phase,
+    bytes_max: usize,
+) -> Result<Option<Vec<u8>>, Instead> {
     let Asked { shared, request, client, ctx, .. } = asked;
-    let zone = shared.limit_zones.get(zone)?;
-    if zone.by_session != (phase == Phase::BySession) {
-        return None;
-    }
+    let zone = shared.limit_zones.get(zone);
+    let Some(zone) = zone.filter(|it| it.by_session == (phase == Phase::BySession)) else {
+        return Ok(None);
+    };
     let key = evaluated(shared, request, client, ctx, &zone.key);
+    if ctx.values.take_given_up() {
+        return Err(RequestError::Internal.into());
+    }
     if key.len() > bytes_max {
         tracing::error!(
             zone = zone.name,
             "the value of the key is more than {bytes_max} bytes: {} bytes",
             key.len()
         );
-        return None;
+        return Ok(None);
     }
-    (!key.is_empty()).then_some(key)
+    Ok((!key.is_empty()).then_some(key))
 }
 
 async fn by_rate(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> Result<(), Instead> {
     let mut keys = Vec::new();
     for (zone, burst) in &limits.rates {
-        let key = key(asked, *zone, phase, rate::KEY_BYTES_MAX);
+        let key = key(asked, *zone, phase, rate::KEY_BYTES_MAX)?;
         keys.extend(key.map(|key| (*zone, key, *burst)));
     }
     if keys.is_empty() {
@@ -258,7 +263,7 @@ fn by_connections(asked: &mut Asked<'_, '_>, limits: &Limits, phase: Phase) -> R
     let Answers { status, dry_run, level } = limits.of_connections;
     let mut under_way = Vec::new();
     for (zone, max) in &limits.connections {
-        let Some(key) = key(asked, *zone, phase, connections::KEY_BYTES_MAX) else { continue };
+        let Some(key) = key(asked, *zone, phase, connections::KEY_BYTES_MAX)? else { continue };
         let Some(Zone { name, counts, .. }) = asked.shared.limit_zones.get(*zone) else { continue };
         let Counts::UnderWay(counters) = &**counts else { continue };
         asked.ctx.limited.connections.get_or_insert(PASSED);

@@ -81,6 +81,7 @@ impl Node {
             replaced_seals: ReplacedSeals::default(),
             records: fleet.records(line).with_cache(CACHE),
             gates: Arc::default(),
+            gate: crate::listen::Gate::new(1, 0),
             successions: Successions::default(),
             merges: Arc::default(),
             touches: Arc::new(Touches::new(u16::try_from(node).expect("few nodes"))),

@@ -45,11 +45,12 @@ impl ConnectError {
     /// What it is to the table of verdicts.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Refused | Self::Unreachable(_) => Failure::Refused,
+            Self::Refused => Failure::Refused(ECONNREFUSED),
+            Self::Unreachable(error) => Failure::Refused(number(error)),
             Self::TimedOut | Self::HandshakeTimedOut | Self::GreetingTimedOut => Failure::TimedOut,
             Self::Tls(_) => Failure::Tls,
             Self::NoHttp2(_) => Failure::Flaw,
-            Self::OutOfDescriptors(_) => Failure::OutOfDescriptors,
+            Self::OutOfDescriptors(error) => Failure::OutOfDescriptors(number(error)),
         }
     }
 }
@@ -107,6 +108,13 @@ async fn shake_hands(tls: &Tls, socket: Socket, limit: Duration) -> Result<Io, C
         Ok(Err(error)) => Err(ConnectError::Tls(error)),
         Err(_elapsed) => Err(ConnectError::HandshakeTimedOut),
     }
+}
+
+/// Linux's number of the error that is usual.
+const ECONNREFUSED: i32 = 111;
+
+fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(0)
 }
 
 /// Whose fault it is.

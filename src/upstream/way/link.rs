@@ -34,6 +34,14 @@ pub struct Link {
     reading: Reading,
     writing: Writing,
     age: Age,
+    moved: Moved,
+}
+
+/// Bytes of one request and its answer, heads included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub received: u64,
+    pub sent: u64,
 }
 
 /// How long a connection has been there, and how much it has served.
@@ -73,7 +81,13 @@ impl Link {
             reading: Reading::Open,
             writing: Writing::Open,
             age,
+            moved: Moved::default(),
         }
+    }
+
+    /// What has gone both ways since it was taken.
+    pub fn moved(&self) -> Moved {
+        self.moved
     }
 
     /// Whether it comes from the pool: the worker may have closed it meanwhile.
@@ -288,7 +302,7 @@ impl Link {
     fn note_end(&mut self, read: io::Result<usize>) -> io::Result<usize> {
         match &read {
             Ok(0) => self.reading = Reading::Ended,
-            Ok(_) => {}
+            Ok(bytes) => self.moved.received += *bytes as u64,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 self.reading = Reading::Truncated;
                 return Ok(0);
@@ -303,7 +317,11 @@ impl Link {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             other => other,
         };
-        written.inspect_err(|_| self.writing = Writing::Broken)
+        match &written {
+            Ok(bytes) => self.moved.sent += *bytes as u64,
+            Err(_) => self.writing = Writing::Broken,
+        }
+        written
     }
 
     #[cfg(test)]

@@ -16,7 +16,7 @@ mod ways;
 
 pub use connect::ConnectError;
 pub use identity::IdentityError;
-pub use link::Link;
+pub use link::{Link, Moved};
 pub use pool::Pool;
 pub use trust::TrustError;
 pub use ways::{WayError, WayFlaw, Ways};

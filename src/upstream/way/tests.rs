@@ -27,6 +27,7 @@ fn upstream(addresses: Vec<Address>, tls: Option<TlsSettings>) -> UpstreamSettin
         name: "shop".to_owned(),
         host: None,
         balance: Balance::RoundRobin,
+        queue: None,
         protocol: Protocol::Http1,
         endpoints: addresses.into_iter().map(EndpointSettings::new).collect(),
         names: Vec::new(),

@@ -15,6 +15,7 @@ pub fn groups() -> Vec<Group> {
         captures(),
         answers(),
         answers_in_place(),
+        statuses(),
         error_pages(),
         rounds(),
         files(),
@@ -393,6 +394,22 @@ fn answers_in_place() -> Group {
     .gets(&["/type", "/css.css", "/away", "/host", "/rule", "/port", "/name", "/expires", "/error"])
     .ask("POST", "a.example", "/body", &[], "abc")
     .ask("POST", "a.example", "/body", &[], "abcd")
+}
+
+/// `$status` in the text that is answered with it.
+fn statuses() -> Group {
+    let http = "map $status $kind { default other; ~^2 good; ~^4 bad; } server { listen 127.0.0.1:{port}; \
+         error_page 404 /for; error_page 403 = /for; error_page 410 @for; recursive_error_pages on; \
+         location / { return 200 '$status $kind'; } location /gone { return 404 '$status $kind'; } \
+         location /odd { return 299 '$status'; } location /low { return 42 '$status'; } \
+         location /away { return 302 /x/$status; } location /early { set $s $status; return 200 '$s'; } \
+         location /if { if ($status = 000) { return 200 'none'; } return 200 'some'; } \
+         location /rule { rewrite ^ /to/$status redirect; } \
+         location = /for { return 200 'for $status $kind'; } location @for { return 410 'named $status'; } \
+         location /404 { return 404; } location /403 { return 403; } location /410 { return 410; } }";
+    Group::new("the status in a text", http).gets(&[
+        "/", "/gone", "/odd", "/away", "/early", "/if", "/rule", "/for", "/404", "/403", "/410",
+    ])
 }
 
 fn error_pages() -> Group {

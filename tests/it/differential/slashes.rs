@@ -3,7 +3,7 @@
 use super::group::{Group, echo};
 
 pub fn groups() -> Vec<Group> {
-    vec![unmerged(), guarded(), written()]
+    vec![unmerged(), guarded(), written(), unusual(), unusual_and_merged()]
 }
 
 const UNMERGED: [&str; 18] = [
@@ -78,4 +78,23 @@ fn written() -> Group {
         "/h%2525i/x",
         "/h%25i/x",
     ])
+}
+
+const UNUSUAL: &str = "location / { return 200 'all $uri'; } location /a//b { return 200 'doubled $uri'; } \
+                       location = /c//d { return 200 'exactly $uri'; } location /e?f { return 200 'mark $uri'; } \
+                       location /g#h/ { return 200 'hash $uri'; } location /i/../j { return 200 'dots $uri'; } \
+                       location /k//l/ { proxy_pass http://{origin}/x/; }";
+
+const UNUSUALLY: [&str; 14] = [
+    "/a//b", "/a/b", "/a//bc", "/c//d", "/c/d", "/e?f", "/e%3Ff", "/e%3Ffg", "/g%23h/x", "/g#h/x",
+    "/i/../j", "/j", "/k//l/m", "/k/l/m",
+];
+
+/// Paths of locations that few or no requests have.
+fn unusual() -> Group {
+    Group::server("unusual locations", &format!("merge_slashes off; {UNUSUAL}")).gets(&UNUSUALLY)
+}
+
+fn unusual_and_merged() -> Group {
+    Group::server("unusual locations, slashes merged", UNUSUAL).gets(&UNUSUALLY)
 }

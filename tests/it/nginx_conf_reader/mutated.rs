@@ -1,7 +1,11 @@
 //! Files that were changed at random: no panic, no hang, spans that are right, and nginx's words.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use cloakroom::config::environment::Environment;
+use cloakroom::config::parse;
+use cloakroom::import::translate::{Folders, translate};
 use cloakroom::import::tree::{Directive, Span, Tree};
 use cloakroom::import::{self, Lexer, Source};
 
@@ -10,6 +14,7 @@ use super::oracle::Oracle;
 /// How many are read, and of how many nginx is asked.
 const READ: usize = 20_000;
 const ASKED: usize = 400;
+const TRANSLATED: usize = 2000;
 
 /// Good files, with everything that the language has.
 const SEEDS: &[&str] = &[
@@ -72,7 +77,11 @@ impl Random {
     }
 
     fn mutated(&mut self) -> Vec<u8> {
-        let mut text = SEEDS[self.below(SEEDS.len())].as_bytes().to_vec();
+        let seed = SEEDS[self.below(SEEDS.len())].as_bytes().to_vec();
+        self.changed(seed)
+    }
+
+    fn changed(&mut self, mut text: Vec<u8>) -> Vec<u8> {
         for _ in 0..=self.below(4) {
             let at = self.below(text.len());
             let end = (at + self.below(12)).min(text.len());
@@ -141,6 +150,60 @@ fn changed_files_neither_panic_nor_hang() {
         }
     }
     assert!(good > READ / 50, "some are still good: {good}");
+}
+
+/// The configurations of applications, with all that theirs have.
+fn of_applications() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nginx");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .expect("it is there")
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "conf"))
+        .collect();
+    paths.sort();
+    let places = [
+        ("{http}", "127.0.0.1:8080"),
+        ("{https}", "127.0.0.1:8443"),
+        ("{origin}", "127.0.0.1:7001"),
+        ("{second}", "127.0.0.1:7002"),
+        ("{dir}", "/srv"),
+        ("{cert}", "/srv/a.pem"),
+        ("{key}", "/srv/a.key"),
+        ("{msec}", "1"),
+    ];
+    let read = |path: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(path).expect("it is readable");
+        let text = places.iter().fold(text, |text, (from, to)| text.replace(from, to));
+        format!("events {{}}\nhttp {{\n{text}\n}}\n").into_bytes()
+    };
+    paths.iter().map(read).collect()
+}
+
+/// What is read is translated, and what is translated is read again: into a configuration, or mistakes.
+#[test]
+fn changed_files_are_translated_without_a_panic() {
+    let read = std::env::var("NGINX_CONF_MUTATIONS").ok().and_then(|number| number.parse().ok());
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    let seeds = of_applications();
+    assert_eq!(seeds.len(), 17);
+    let folders = Folders { prefix: "/n/", conf: "/n/", as_nginx: true };
+    let environment = Environment::of_process();
+    let mut files = others();
+    let (mut good, mut served, mut longest) = (0, 0, Duration::ZERO);
+    for _ in 0..read.unwrap_or(TRANSLATED) {
+        let seed = &seeds[random.below(seeds.len())];
+        files.insert("/n/nginx.conf".to_owned(), random.changed(seed.clone()));
+        let begun = Instant::now();
+        if let Ok(tree) = import::nginx(&files, "/n/nginx.conf", "") {
+            good += 1;
+            let translation = translate(&tree, &folders);
+            served += u32::from(parse(&translation.yaml, "nginx.conf", &environment).is_ok());
+        }
+        longest = longest.max(begun.elapsed());
+    }
+    println!("{good} are files of nginx's, {served} can be served; the longest took {longest:?}");
+    assert!(good > 0 && served > 0, "some are still good: {good} {served}");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
 }
 
 /// What is not the reader's to say: patterns, variables, names, and what is asked of the whole.

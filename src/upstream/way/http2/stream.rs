@@ -12,6 +12,7 @@ use super::SEND_MAX;
 use super::connection::Place;
 use super::head::{Head, Unsendable};
 use crate::upstream::verdict::Failure;
+use crate::upstream::way::link::Moved;
 use crate::wire::fields::Fields;
 use crate::wire::flaw::ResponseFlaw;
 use crate::wire::framing::Framing;
@@ -38,6 +39,7 @@ pub struct Stream {
     collected: Vec<u8>,
     is_over: bool,
     trailers: Option<Box<Fields>>,
+    moved: Moved,
 }
 
 /// The worker takes no more of a request; it may have answered all the same.
@@ -63,6 +65,7 @@ impl Stream {
             collected: Vec::new(),
             is_over: false,
             trailers: None,
+            moved: Moved::default(),
         }
     }
 
@@ -121,6 +124,7 @@ impl Stream {
     /// Hands over a piece of the body, whatever the worker's window: what was held of it.
     pub fn put(&mut self, bytes: &[u8]) {
         if let Some(sending) = &mut self.sending {
+            self.moved.sent += bytes.len() as u64;
             // Whoever waits for the answer hears of it.
             let _ = sending.send_data(Bytes::copy_from_slice(bytes), false);
         }
@@ -146,6 +150,7 @@ impl Stream {
             }
         }
         let taken = bytes.len().min(sending.capacity());
+        self.moved.sent += taken as u64;
         let piece = Bytes::copy_from_slice(bytes.get(..taken).unwrap_or_default());
         Poll::Ready(sending.send_data(piece, false).map(|()| taken).map_err(|_| Refused))
     }
@@ -219,7 +224,10 @@ impl Stream {
                 return Poll::Ready(Ok(None));
             };
             match ready!(receiving.poll_data(cx)) {
-                Some(Ok(piece)) => self.piece = piece,
+                Some(Ok(piece)) => {
+                    self.moved.received += piece.len() as u64;
+                    self.piece = piece;
+                }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "a worker's answer broke off");
                     return Poll::Ready(Err(Incomplete));
@@ -239,8 +247,14 @@ impl Stream {
     pub fn collect(&mut self, cx: &mut Context<'_>) {
         let Some(receiving) = self.receiving.as_mut().filter(|_| !self.is_over) else { return };
         while let Poll::Ready(Some(Ok(piece))) = receiving.poll_data(cx) {
+            self.moved.received += piece.len() as u64;
             self.collected.extend_from_slice(&piece);
         }
+    }
+
+    /// Bytes of both bodies: the size of heads is the connection's business.
+    pub fn moved(&self) -> Moved {
+        self.moved
     }
 
     /// Bytes of the answer that wait for their client.

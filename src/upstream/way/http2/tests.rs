@@ -63,6 +63,7 @@ impl Worker {
             name: "grpc".to_owned(),
             host: None,
             balance: Balance::RoundRobin,
+            queue: None,
             protocol: Protocol::Http2,
             endpoints: vec![EndpointSettings::new(address)],
             names: Vec::new(),

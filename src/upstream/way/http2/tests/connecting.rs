@@ -39,11 +39,11 @@ async fn a_worker_that_closes_or_is_not_there_is_told_at_once() {
     let worker = Worker::new().await;
     let stream = worker.stream();
     let (_, ready) = tokio::join!(async { drop(worker.tcp().await) }, stream.ready());
-    assert_eq!(ready, Err(Failure::Refused));
+    assert_eq!(ready, Err(Failure::Refused(0)));
     let Worker { listener, pool } = worker;
     drop(listener);
     let stream = pool.stream_to_known(None, Instant::now());
-    assert_eq!(stream.ready().await, Err(Failure::Refused));
+    assert_eq!(stream.ready().await, Err(Failure::Refused(111)));
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn all_who_wait_for_a_connection_hear_that_there_is_none() {
     let waiting: Vec<_> = (0..3).map(|_| worker.stream()).collect();
     drop(worker.tcp().await);
     for stream in &waiting {
-        assert_eq!(stream.ready().await, Err(Failure::Refused));
+        assert_eq!(stream.ready().await, Err(Failure::Refused(0)));
     }
 }
 
