@@ -42,7 +42,7 @@ pub async fn admit(
     shared: &Arc<Shared>,
     policy: &Policy,
     opened: Option<&Opened>,
-    mut facts: Facts,
+    mut facts: Facts<'_>,
     mut heard: impl FnMut(Event),
 ) -> Result<Admitted, Refusal> {
     let Some(Opened { ticket, key }) = opened else {

@@ -81,7 +81,9 @@ pub async fn run(
         return Ok(());
     }
     let mut opened = open_ticket(shared, request, ctx, policy, &carried).await;
-    let asked = Asked::read(request, ctx, route, policy, target, opened.is_some());
+    let bearer = policy.knows_clients().then(|| bearer(request, ctx, target));
+    let has_ticket = opened.is_some();
+    let asked = Asked::read(request, ctx, route, policy, target, has_ticket, bearer.as_ref());
     if asked.attempt == Attempt::Moves && is_out_of_attempts(shared, policy, target.client.ip) {
         ctx.tell(shared, request, policy, &Event::LoginLimited);
         return Err(RequestError::TooManyAttempts.into());
@@ -116,13 +118,13 @@ pub async fn run(
 }
 
 /// What a request asks of its session.
-struct Asked {
+struct Asked<'a> {
     attempt: Attempt,
     is_logout: bool,
-    facts: Facts,
+    facts: Facts<'a>,
 }
 
-impl Asked {
+impl<'a> Asked<'a> {
     fn read(
         request: &Request,
         ctx: &Context,
@@ -130,6 +132,7 @@ impl Asked {
         policy: &Policy,
         target: &Target,
         has_ticket: bool,
+        bearer: Option<&'a Bearer>,
     ) -> Self {
         let (method, head) = (&request.method, request.fields());
         let attempt = policy.attempt(method, &target.requested.path);
@@ -163,7 +166,7 @@ impl Asked {
                 Require::Login | Require::Nothing => Access::Anybody,
             },
             turns: if takes_turns { Turns::Takes } else { Turns::None },
-            bearer: policy.knows_clients().then(|| bearer(request, ctx, target)),
+            bearer,
             on_store_down: route.on_store_down,
             ..Facts::default()
         };
@@ -176,7 +179,7 @@ fn exchange(
     request: &Request,
     policy: &Arc<Policy>,
     target: &Target,
-    asked: &Asked,
+    asked: &Asked<'_>,
     opened: Option<Opened>,
     admitted: Admitted,
 ) -> Exchange {
@@ -203,7 +206,7 @@ fn exchange(
         answer_begins: None,
         is_logout: asked.is_logout,
         is_cross_site: asked.facts.origin == Origin::CrossSite,
-        bearer: asked.facts.bearer,
+        bearer: asked.facts.bearer.copied(),
         is_forwarded: false,
         is_settled: false,
     }
@@ -243,7 +246,7 @@ async fn admit_following(
     ctx: &Context,
     policy: &Arc<Policy>,
     opened: &mut Option<Opened>,
-    facts: Facts,
+    facts: Facts<'_>,
 ) -> Result<Admitted, Refusal> {
     let mut follows = 0;
     loop {

@@ -38,7 +38,7 @@ pub struct Admission<'a> {
     policy: &'a Policy,
     ticket: &'a Ticket,
     key: RecordKey,
-    facts: Facts,
+    facts: Facts<'a>,
     stage: Stage,
     /// How long it waits for others, from its beginning.
     until: Duration,
@@ -133,7 +133,7 @@ impl<'a> Admission<'a> {
         policy: &'a Policy,
         ticket: &'a Ticket,
         key: RecordKey,
-        facts: Facts,
+        facts: Facts<'a>,
     ) -> (Self, Step) {
         let order = policy.serialize;
         let (until, grace) = match facts.turns {

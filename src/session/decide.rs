@@ -73,7 +73,7 @@ pub enum Refusal {
 pub fn decide(
     policy: &Policy,
     claim: Claim<'_>,
-    facts: Facts,
+    facts: Facts<'_>,
     now: UnixMillis,
 ) -> (Verdict, Option<Event>) {
     match beforehand(facts) {
@@ -90,12 +90,12 @@ pub fn decide(
 ///
 /// # Errors
 /// Why it is refused.
-pub fn without_ticket(facts: Facts) -> Result<Bond, Refusal> {
+pub fn without_ticket(facts: Facts<'_>) -> Result<Bond, Refusal> {
     beforehand(facts).unwrap_or_else(|| free(facts))
 }
 
 /// What needs no look at a session.
-fn beforehand(facts: Facts) -> Option<Result<Bond, Refusal>> {
+fn beforehand(facts: Facts<'_>) -> Option<Result<Bond, Refusal>> {
     if facts.intent == Intent::Preflight {
         Some(Ok(Bond::Silent(Silence::Preflight)))
     } else if facts.is_foreign_login() {
@@ -105,7 +105,7 @@ fn beforehand(facts: Facts) -> Option<Result<Bond, Refusal>> {
     }
 }
 
-fn free(facts: Facts) -> Result<Bond, Refusal> {
+fn free(facts: Facts<'_>) -> Result<Bond, Refusal> {
     match facts.access {
         Access::Anybody => Ok(Bond::Free),
         Access::LoggedIn => Err(Refusal::LoginRequired),
@@ -117,7 +117,7 @@ fn free(facts: Facts) -> Result<Bond, Refusal> {
 /// as the record returned.
 pub fn successor(
     lookup: &Lookup<(u64, Arc<Record>)>,
-    facts: Facts,
+    facts: Facts<'_>,
 ) -> (Result<Bond, Refusal>, Option<Record>) {
     match lookup {
         // What was moved has no jar to lend, however well it is remembered.
@@ -131,7 +131,7 @@ pub fn successor(
 
 /// Whether the application may make a session in answer to a request without a ticket: not where
 /// `SameSite` may have held the ticket back, which a new one would overwrite (rule 10).
-pub fn may_make(same_site: SameSite, is_safe: bool, facts: Facts) -> Result<(), NotMade> {
+pub fn may_make(same_site: SameSite, is_safe: bool, facts: Facts<'_>) -> Result<(), NotMade> {
     let withheld = facts.origin == Origin::CrossSite
         && match same_site {
             SameSite::Strict => true,
@@ -150,7 +150,7 @@ fn end(held: Held, cause: Cause) -> Verdict {
     Verdict::End { held, ended, cause }
 }
 
-fn require(verdict: Verdict, facts: Facts) -> Verdict {
+fn require(verdict: Verdict, facts: Facts<'_>) -> Verdict {
     match &verdict {
         Verdict::Forward { bond, .. }
             if facts.access == Access::LoggedIn
@@ -165,7 +165,7 @@ fn require(verdict: Verdict, facts: Facts) -> Verdict {
 fn on_claim(
     policy: &Policy,
     claim: Claim<'_>,
-    facts: Facts,
+    facts: Facts<'_>,
     now: UnixMillis,
 ) -> (Verdict, Option<Event>) {
     let Claim { ticket, key, lookup } = claim;
@@ -206,7 +206,7 @@ fn on_live(
     policy: &Policy,
     ticket: &Ticket,
     mut held: Held,
-    facts: Facts,
+    facts: Facts<'_>,
     now: UnixMillis,
 ) -> (Verdict, Option<Event>) {
     let Timeouts { idle, grace, .. } = policy.timeouts;
@@ -232,7 +232,7 @@ fn on_live(
                     (forward(Bond::Free), event)
                 }
                 OnReuse::Log => (forward(Bond::Silent(Silence::Reused)), event),
-                OnReuse::Recent if held.record.is_twin(ticket.counter, facts.bearer.as_ref()) => {
+                OnReuse::Recent if held.record.is_twin(ticket.counter, facts.bearer) => {
                     (forward(Bond::Silent(Silence::Outdated)), event)
                 }
                 OnReuse::Revoke | OnReuse::Recent => (end(held, Cause::Reused), event),
@@ -241,7 +241,7 @@ fn on_live(
     };
     if let Some(bind) = &policy.bind
         && let Some(binding) = &held.record.binding
-        && !facts.bearer.is_some_and(|bearer| binding.holds(&held.record.seed, &bearer))
+        && !facts.bearer.is_some_and(|bearer| binding.holds(&held.record.seed, bearer))
     {
         let event = Some(Event::BindingMismatch { id: held.key });
         return match bind.on_mismatch {

@@ -64,7 +64,7 @@ pub enum GateState {
 
 /// What is known of a request besides its ticket.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Facts {
+pub struct Facts<'a> {
     pub intent: Intent,
     pub origin: Origin,
     pub access: Access,
@@ -74,14 +74,14 @@ pub struct Facts {
     pub patience: Patience,
     pub gate: GateState,
     /// Whoever presents the ticket; given where that matters to the policy.
-    pub bearer: Option<Bearer>,
+    pub bearer: Option<&'a Bearer>,
     /// The node's number, by which it moves idle deadlines at other times than others do.
     pub node: u16,
     /// What the route wants while the store does not answer.
     pub on_store_down: OnStoreDown,
 }
 
-impl Facts {
+impl Facts<'_> {
     /// Whether it tries to log in.
     pub fn is_login(&self) -> bool {
         matches!(self.intent, Intent::Login(_))

@@ -325,18 +325,17 @@ impl Jar {
             cookie.goes_to(host, path, now) && !(cookie.is_foreign() && gives_way(cookie))
         };
         // Hardly any jar has cookies of two paths: one round, and nothing to be sorted.
-        let longest_below = |bound: usize| {
-            let lengths = self.cookies.iter().filter(fits).map(|cookie| cookie.path.len());
-            lengths.filter(|length| *length < bound).max()
-        };
-        let mut next = longest_below(usize::MAX);
+        let mut next = self.cookies.iter().map(|cookie| cookie.path.len()).max();
         while let Some(length) = next {
-            for cookie in self.cookies.iter().filter(|cookie| cookie.path.len() == length) {
-                if fits(&cookie) {
+            next = None;
+            for cookie in &self.cookies {
+                let own = cookie.path.len();
+                if own == length && fits(&cookie) {
                     field.push_cookie(&cookie.name, &cookie.value);
+                } else if own < length {
+                    next = next.max(Some(own));
                 }
             }
-            next = longest_below(length);
         }
     }
 

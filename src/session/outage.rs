@@ -64,7 +64,7 @@ impl WithoutStore {
 /// Logins and logouts are refused whatever the route wants: nothing could be suspended or ended, and
 /// neither must seem to have happened. Who is logged in nobody knows, so no route that requires it
 /// is open to the anonymous.
-pub fn verdict(facts: Facts) -> Verdict {
+pub fn verdict(facts: Facts<'_>) -> Verdict {
     match facts.on_store_down {
         OnStoreDown::Stale(max) if !changes_session(facts) => Verdict::Recall(max),
         OnStoreDown::Stale(_) | OnStoreDown::Reject | OnStoreDown::Anonymous => {
@@ -80,7 +80,7 @@ pub fn verdict(facts: Facts) -> Verdict {
 ///
 /// # Errors
 /// The request is refused.
-pub fn without_record(facts: Facts) -> Result<Bond, Refusal> {
+pub fn without_record(facts: Facts<'_>) -> Result<Bond, Refusal> {
     let is_refused = changes_session(facts) || facts.access == Access::LoggedIn;
     match facts.on_store_down {
         OnStoreDown::Anonymous if !is_refused => Ok(Bond::Silent(Silence::Outage)),
@@ -91,7 +91,7 @@ pub fn without_record(facts: Facts) -> Result<Bond, Refusal> {
 }
 
 /// A login or a logout would have to be written down.
-fn changes_session(facts: Facts) -> bool {
+fn changes_session(facts: Facts<'_>) -> bool {
     match facts.intent {
         Intent::Login(_) | Intent::Logout => true,
         Intent::Use | Intent::Preflight => false,
@@ -111,7 +111,7 @@ pub fn recalled(
     ticket: &Ticket,
     key: RecordKey,
     remembered: Option<(u64, Arc<Record>)>,
-    facts: Facts,
+    facts: Facts<'_>,
     now: UnixMillis,
 ) -> Result<Bond, Refusal> {
     let Some((version, record)) =
@@ -130,12 +130,12 @@ fn is_beyond_doubt(
     policy: &Policy,
     ticket: &Ticket,
     record: &Record,
-    facts: Facts,
+    facts: Facts<'_>,
     now: UnixMillis,
 ) -> bool {
     let is_its_client = match (&policy.bind, &record.binding) {
         (Some(_), Some(binding)) => {
-            facts.bearer.is_some_and(|bearer| binding.holds(&record.seed, &bearer))
+            facts.bearer.is_some_and(|bearer| binding.holds(&record.seed, bearer))
         }
         _ => true,
     };
@@ -162,9 +162,9 @@ mod tests {
     const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
     const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
     const MAX: Duration = Duration::from_secs(30);
-    const ANONYMOUS: Facts = Facts { on_store_down: OnStoreDown::Anonymous, ..PLAIN };
-    const STALE: Facts = Facts { on_store_down: OnStoreDown::Stale(MAX), ..PLAIN };
-    const PLAIN: Facts = Facts {
+    const ANONYMOUS: Facts<'static> = Facts { on_store_down: OnStoreDown::Anonymous, ..PLAIN };
+    const STALE: Facts<'static> = Facts { on_store_down: OnStoreDown::Stale(MAX), ..PLAIN };
+    const PLAIN: Facts<'static> = Facts {
         intent: Intent::Use,
         origin: Origin::Own,
         access: Access::Anybody,
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_route_says_what_an_outage_costs_its_visitors() {
         let refused = || Verdict::Refuse(Refusal::StoreDown);
-        let check = |facts: Facts, expected: Verdict| {
+        let check = |facts: Facts<'_>, expected: Verdict| {
             assert_eq!(verdict(facts), expected, "{facts:?}");
         };
         let silent = Verdict::Forward { bond: Bond::Silent(Silence::Outage), touch: None };
@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// Says whether the record is served.
-    fn serves(record: Record, ticket: &Ticket, facts: Facts, secs: u64) -> bool {
+    fn serves(record: Record, ticket: &Ticket, facts: Facts<'_>, secs: u64) -> bool {
         let policy = policy();
         let now = NOW.plus(Duration::from_secs(secs));
         match recalled(&policy, ticket, KEY, Some((9, Arc::new(record))), facts, now) {
@@ -288,7 +288,8 @@ mod tests {
         let binding = Some(Binding::of(ties, &record().seed, &owner));
         let bound = || Some((9, Arc::new(Record { binding, ..record() })));
         for (who, expected) in [(b"Firefox".as_slice(), true), (b"curl", false)] {
-            let facts = Facts { bearer: bearer(who), ..STALE };
+            let presented = bearer(who);
+            let facts = Facts { bearer: presented.as_ref(), ..STALE };
             let recalled = recalled(&policy, &ticket(5), KEY, bound(), facts, NOW);
             assert_eq!(recalled.is_ok(), expected, "{}", who.escape_ascii());
         }

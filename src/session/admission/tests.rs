@@ -37,11 +37,11 @@ fn moved() -> Record {
     seen().into_state(State::Moved { successor: NEXT, at: long_ago })
 }
 
-fn login() -> Facts {
+fn login() -> Facts<'static> {
     Facts { intent: Intent::Login(CrossSite::Deny), attempt: 7, ..Facts::default() }
 }
 
-fn in_turn(requests: Serialize) -> (Policy, Facts) {
+fn in_turn(requests: Serialize) -> (Policy, Facts<'static>) {
     let mut policy = policy();
     policy.serialize.requests = requests;
     policy.serialize.wait = Duration::from_secs(10);
@@ -148,7 +148,7 @@ fn state(record: &Record) -> &'static str {
 }
 
 /// Begins with `first`; each outcome leads to the step beside it. Returns what has happened.
-fn check(policy: &Policy, facts: Facts, first: &str, script: &[(Outcome, &str)]) -> Vec<Event> {
+fn check(policy: &Policy, facts: Facts<'_>, first: &str, script: &[(Outcome, &str)]) -> Vec<Event> {
     let seed = Seed::new([7; 32]);
     let (secret, issued) = (seed.secret(0), NOW.as_secs());
     let ticket =

@@ -14,7 +14,7 @@ use crate::session::ticket::{Secret, Selector};
 const NOW: UnixMillis = UnixMillis(1_795_462_335_000);
 const KEY: RecordKey = RecordKey { tag: [1; 8], id: [2; 16], has_subject: false };
 const NEXT: RecordKey = RecordKey { tag: [3; 8], id: [4; 16], has_subject: false };
-const PLAIN: Facts = Facts {
+const PLAIN: Facts<'static> = Facts {
     intent: Intent::Use,
     origin: Origin::Own,
     access: Access::Anybody,
@@ -26,7 +26,7 @@ const PLAIN: Facts = Facts {
     node: 0,
     on_store_down: OnStoreDown::Reject,
 };
-const LOGIN: Facts = Facts { intent: Intent::Login(CrossSite::Deny), ..PLAIN };
+const LOGIN: Facts<'static> = Facts { intent: Intent::Login(CrossSite::Deny), ..PLAIN };
 
 fn record() -> Record {
     let timeouts = policy().timeouts;
@@ -46,7 +46,7 @@ fn ticket(record: &Record) -> Ticket {
     }
 }
 
-fn on(record: Record, facts: Facts, secs: u64) -> Verdict {
+fn on(record: Record, facts: Facts<'_>, secs: u64) -> Verdict {
     let ticket = ticket(&record);
     let claim = Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, Arc::new(record))) };
     decide(&policy(), claim, facts, NOW.plus(Duration::from_secs(secs))).0
@@ -68,24 +68,26 @@ fn a_bound_record_serves_its_own_client_only() {
         let binding = bearer.map(|bearer| Binding::of(ties, &record.seed, &bearer));
         Record { presented: None, binding, ..record }
     };
-    let decide = |on_mismatch: Option<OnMismatch>, record: Record, facts: Facts| {
+    let decide = |on_mismatch: Option<OnMismatch>, record: Record, facts: Facts<'_>| {
         let bind = on_mismatch.map(|on_mismatch| Bind { ties, on_mismatch });
         let (policy, ticket) = (Policy { bind, ..policy() }, ticket(&record));
         let claim =
             Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, Arc::new(record))) };
         decide(&policy, claim, facts, NOW)
     };
-    let from = |bearer| Facts { bearer, ..PLAIN };
+    fn from(bearer: &Option<Bearer>) -> Facts<'_> {
+        Facts { bearer: bearer.as_ref(), ..PLAIN }
+    }
     let is_forwarded = |(verdict, _): (Verdict, Option<Event>)| {
         matches!(verdict, Verdict::Forward { bond: Bond::Live(..), .. })
     };
     let mismatch = Some(Event::BindingMismatch { id: KEY });
     for on_mismatch in [OnMismatch::End, OnMismatch::Deny] {
-        assert!(is_forwarded(decide(Some(on_mismatch), bound(alice), from(alice))));
-        assert!(is_forwarded(decide(Some(on_mismatch), bound(None), from(thief))), "unbound");
+        assert!(is_forwarded(decide(Some(on_mismatch), bound(alice), from(&alice))));
+        assert!(is_forwarded(decide(Some(on_mismatch), bound(None), from(&thief))), "unbound");
     }
-    assert!(is_forwarded(decide(None, bound(alice), from(None))), "no longer asked for");
-    for facts in [from(thief), from(None), Facts { intent: LOGIN.intent, ..from(thief) }] {
+    assert!(is_forwarded(decide(None, bound(alice), from(&None))), "no longer asked for");
+    for facts in [from(&thief), from(&None), Facts { intent: LOGIN.intent, ..from(&thief) }] {
         let (verdict, event) = decide(Some(OnMismatch::Deny), bound(alice), facts);
         assert_eq!(verdict, Verdict::Refuse(Refusal::BindingMismatch));
         assert_eq!(event, mismatch);
@@ -237,7 +239,7 @@ fn a_recent_ticket_of_a_twin_costs_only_its_own_claim() {
         let claim =
             Claim { ticket: &ticket, key: KEY, lookup: Lookup::Found((9, Arc::new(record))) };
         let policy = Policy { on_reuse: OnReuse::Recent, ..policy() };
-        let facts = Facts { bearer, ..PLAIN };
+        let facts = Facts { bearer: bearer.as_ref(), ..PLAIN };
         let (verdict, event) = decide(&policy, claim, facts, NOW.plus(Duration::from_secs(61)));
         assert_eq!(event, Some(Event::Reused { id: KEY }));
         let expected = forward(Bond::Silent(Silence::Outdated));
