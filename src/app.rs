@@ -7,6 +7,7 @@ mod control;
 mod fixed;
 mod generation;
 mod in_force;
+mod inside;
 mod lasting;
 mod notify;
 mod pid_file;

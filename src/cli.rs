@@ -15,6 +15,7 @@ pub mod papers;
 mod probe;
 pub mod sessions;
 pub mod switches;
+pub mod upstreams;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use self::first_look::FirstLook;
 use self::keys::Keys;
 use self::papers::{Completions, Manual};
 use self::sessions::Sessions;
+use self::upstreams::Upstreams;
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/cloakroom/cloakroom.yaml";
@@ -62,6 +64,11 @@ pub enum Command {
     /// Ask a running process about sessions; it is found by its configuration.
     Sessions {
         sessions: Sessions,
+        config: PathBuf,
+    },
+    /// Ask a running process about its upstreams, or change them; it is found by its configuration.
+    Upstreams {
+        upstreams: Upstreams,
         config: PathBuf,
     },
     /// Translate nginx's configuration.
@@ -150,6 +157,7 @@ pub fn parse_from(
         }
         Sub::Keys(keys) => Command::Keys { keys, config },
         Sub::Sessions(sessions) => Command::Sessions { sessions, config },
+        Sub::Upstreams(upstreams) => Command::Upstreams { upstreams, config },
         Sub::Import(import) => Command::Import { import, config, quiet },
         Sub::Schema => Command::Schema,
         Sub::Completions(completions) => Command::Completions(completions),
@@ -219,6 +227,9 @@ enum Sub {
     /// List and revoke sessions of a running process
     #[command(subcommand)]
     Sessions(Sessions),
+    /// List, drain, enable, weigh, add and remove endpoints of a running process
+    #[command(subcommand)]
+    Upstreams(Upstreams),
     /// Translate nginx's configuration into this program's
     Import(import::Import),
     /// Print the JSON Schema of the configuration, for editors
@@ -235,6 +246,7 @@ enum Sub {
 mod tests {
     use super::*;
     use crate::cli::ask::Place;
+    use crate::cli::upstreams::Which;
     use crate::crypto::keyring::KeyId;
 
     fn check(line: &str, expected: Result<Command, ErrorKind>) {
@@ -282,7 +294,7 @@ mod tests {
         check("cloakroom keys show ring.json", asked(Keys::Show { file: file.clone() }));
         let key = KeyId([0xa, 0, 0, 0x1f]);
         let promote = |force, admin: Option<&str>| {
-            let place = Place { admin: admin.map(str::to_owned) };
+            let place = Place { admin: admin.map(str::to_owned), ..Place::default() };
             asked(Keys::Promote { file: file.clone(), key, force, place })
         };
         check("cloakroom keys promote ring.json 0A00001f", promote(false, None));
@@ -319,7 +331,7 @@ mod tests {
             place,
         };
         check("cloakroom sessions revoke --all", asked(all(place()), CONFIG_FILE));
-        let admin = Place { admin: Some("unix:/a".to_owned()) };
+        let admin = Place { admin: Some("unix:/a".to_owned()), ..Place::default() };
         check("cloakroom sessions revoke --all --admin unix:/a", asked(all(admin), CONFIG_FILE));
         let missing = ErrorKind::MissingRequiredArgument;
         check("cloakroom sessions list", Err(missing));
@@ -358,6 +370,36 @@ mod tests {
         check("cloakroom man", Ok(Command::Manual(Manual { directory: None })));
         let directory = Some(PathBuf::from("a"));
         check("cloakroom man --directory a", Ok(Command::Manual(Manual { directory })));
+    }
+
+    #[test]
+    fn endpoints_are_named_by_upstream_and_address() {
+        let which = |token: Option<&str>| Which {
+            upstream: "shop".to_owned(),
+            endpoint: "127.0.0.1:7001".to_owned(),
+            place: Place { token_file: token.map(PathBuf::from), ..Place::default() },
+        };
+        let asked =
+            |upstreams| Ok(Command::Upstreams { upstreams, config: PathBuf::from(CONFIG_FILE) });
+        let list = |upstream: Option<&str>| Upstreams::List {
+            upstream: upstream.map(str::to_owned),
+            place: Place::default(),
+        };
+        check("cloakroom upstreams list", asked(list(None)));
+        check("cloakroom upstreams list shop", asked(list(Some("shop"))));
+        let drain = Upstreams::Drain(which(Some("t")));
+        check("cloakroom upstreams drain shop 127.0.0.1:7001 --token-file t", asked(drain));
+        let enable = Upstreams::Enable(which(None));
+        check("cloakroom upstreams enable shop 127.0.0.1:7001", asked(enable));
+        let weight = Upstreams::Weight { which: which(None), weight: 3 };
+        check("cloakroom upstreams weight shop 127.0.0.1:7001 3", asked(weight));
+        let (weight, max_conns) = (Some(3), None);
+        let add = Upstreams::Add { which: which(None), weight, backup: true, max_conns };
+        check("cloakroom upstreams add shop 127.0.0.1:7001 --weight 3 --backup", asked(add));
+        let remove = Upstreams::Remove(which(None));
+        check("cloakroom upstreams remove shop 127.0.0.1:7001", asked(remove));
+        let missing = Err(ErrorKind::MissingRequiredArgument);
+        check("cloakroom upstreams drain shop", missing);
     }
 
     #[test]

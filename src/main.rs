@@ -48,6 +48,9 @@ fn main() -> ExitCode {
         Command::Sessions { sessions, config } => {
             sessions.run(&config).map(|said| println!("{said}"))
         }
+        Command::Upstreams { upstreams, config } => {
+            upstreams.run(&config).map(|said| println!("{said}"))
+        }
         Command::Import { import, config, quiet } if import.run => {
             import.config(&config, quiet).and_then(serve)
         }

@@ -8,15 +8,16 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use crate::admin::{Address, AdminSettings};
+use crate::admin::{Address, AdminSettings, Token};
 
 /// A bound socket, not yet served. Non-blocking.
 #[derive(Debug)]
 pub enum Listener {
-    /// With the names that it may be called by.
+    /// With the names that it may be called by, and the token to show.
     Tcp {
         listener: TcpListener,
         names: Vec<String>,
+        token: Option<Token>,
     },
     Unix(UnixListener),
 }
@@ -26,7 +27,8 @@ impl Listener {
     pub fn take(settings: &AdminSettings, socket: OwnedFd) -> Self {
         match &settings.address {
             Address::Inet(_) => {
-                Self::Tcp { listener: TcpListener::from(socket), names: settings.names.clone() }
+                let (names, token) = (settings.names.clone(), settings.token.clone());
+                Self::Tcp { listener: TcpListener::from(socket), names, token }
             }
             Address::Unix(_) => Self::Unix(UnixListener::from(socket)),
         }
@@ -38,8 +40,9 @@ impl Listener {
     /// The system's, usually that too many files are open.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
-            Self::Tcp { listener, names } => {
-                Self::Tcp { listener: listener.try_clone()?, names: names.clone() }
+            Self::Tcp { listener, names, token } => {
+                let (names, token) = (names.clone(), token.clone());
+                Self::Tcp { listener: listener.try_clone()?, names, token }
             }
             Self::Unix(listener) => Self::Unix(listener.try_clone()?),
         })
@@ -86,7 +89,8 @@ pub fn bind(settings: &AdminSettings) -> Result<Listener, BindError> {
             let fail = |error| BindError::Tcp { address: *address, error };
             let listener = TcpListener::bind(address).map_err(fail)?;
             listener.set_nonblocking(true).map_err(fail)?;
-            Ok(Listener::Tcp { listener, names: settings.names.clone() })
+            let (names, token) = (settings.names.clone(), settings.token.clone());
+            Ok(Listener::Tcp { listener, names, token })
         }
         Address::Unix(path) => {
             make_way(path)?;
@@ -147,7 +151,7 @@ mod tests {
     use super::*;
 
     fn unix(path: &Path) -> AdminSettings {
-        AdminSettings { address: Address::Unix(path.to_owned()), names: Vec::new() }
+        AdminSettings { address: Address::Unix(path.to_owned()), names: Vec::new(), token: None }
     }
 
     #[test]
@@ -188,8 +192,12 @@ mod tests {
     fn a_taken_port_and_a_missing_directory_are_errors() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("an address");
-        let error = bind(&AdminSettings { address: Address::Inet(address), names: Vec::new() })
-            .expect_err("the port is taken");
+        let error = bind(&AdminSettings {
+            address: Address::Inet(address),
+            names: Vec::new(),
+            token: None,
+        })
+        .expect_err("the port is taken");
         assert!(error.to_string().starts_with("admin: cannot listen on 127.0.0.1:"), "{error}");
         let error = bind(&unix(Path::new("/nonexistent/admin.sock"))).expect_err("no directory");
         let said = error.to_string();

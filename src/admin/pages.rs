@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use crate::admin::{Sessions, keys};
+use crate::admin::{OPENAPI, Operators, Sessions, keys};
 use crate::store::key_watch::KeyWatch;
 use crate::telemetry::metrics::Metrics;
 
@@ -29,6 +29,8 @@ pub struct PagesState {
     pub keys: Option<Arc<KeyWatch>>,
     /// For what operators ask of sessions; where there is none, the pages are all.
     pub sessions: Option<Sessions>,
+    /// The same of the process.
+    pub operators: Option<Operators>,
 }
 
 impl fmt::Debug for PagesState {
@@ -49,6 +51,7 @@ pub(super) fn answer(method: &Method, path: &str, state: &PagesState) -> Respons
         "/livez" => livez,
         "/readyz" => readyz,
         "/keys" if state.keys.is_some() => keys,
+        "/openapi.json" => openapi,
         _ => return page(StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
     };
     if method != Method::GET && method != Method::HEAD {
@@ -77,6 +80,10 @@ fn metrics(state: &PagesState) -> Response<String> {
 /// Alive as long as the process runs: a store that is down is no reason to restart it.
 fn livez(_: &PagesState) -> Response<String> {
     page(StatusCode::OK, TEXT, "alive\n".to_owned())
+}
+
+fn openapi(_: &PagesState) -> Response<String> {
+    page(StatusCode::OK, JSON, OPENAPI.to_owned())
 }
 
 /// Which keys the live nodes have.
@@ -119,7 +126,13 @@ mod tests {
             reasons: reasons.iter().map(|&reason| reason.to_owned()).collect(),
         };
         let readiness = Arc::new(move || readiness.clone());
-        PagesState { metrics: Arc::new(Metrics::new()), readiness, keys: None, sessions: None }
+        PagesState {
+            metrics: Arc::new(Metrics::new()),
+            readiness,
+            keys: None,
+            sessions: None,
+            operators: None,
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::admin::browsers::{Way, is_ours};
-use crate::admin::{Listener, PagesState, pages, sessions};
+use crate::admin::{Listener, PagesState, operators, pages, sessions};
 
 /// A probe and a few scrapers; more than this is a mistake, and must not eat descriptors.
 const CONNECTIONS_MAX: usize = 64;
@@ -46,10 +46,10 @@ pub async fn serve(
 ) -> io::Result<()> {
     let state = Arc::new(state);
     match listener {
-        Listener::Tcp { listener, names } => {
+        Listener::Tcp { listener, names, token } => {
             let listener = TcpListener::from_std(listener)?;
             let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(s, _)| s);
-            run(accept, Way::Tcp(names.into()), state, shutdown).await;
+            run(accept, Way::Tcp { names: names.into(), token }, state, shutdown).await;
         }
         Listener::Unix(listener) => {
             let listener = UnixListener::from_std(listener)?;
@@ -144,11 +144,15 @@ async fn answer(request: Request<Incoming>, way: &Way, state: &PagesState) -> Re
     if !is_ours(&request, way) {
         return pages::misdirected();
     }
-    match &state.sessions {
-        Some(known) if sessions::is_here(request.uri().path()) => {
-            sessions::answer(request, known, &state.metrics).await
+    let path = request.uri().path();
+    match (&state.sessions, &state.operators) {
+        (Some(known), _) if sessions::is_here(path) => {
+            sessions::answer(request, way, known, &state.metrics).await
         }
-        _ => pages::answer(request.method(), request.uri().path(), state),
+        (_, Some(known)) if let Some(found) = operators::find(path) => {
+            operators::answer(request, found, way, state, known).await
+        }
+        _ => pages::answer(request.method(), path, state),
     }
 }
 
@@ -173,7 +177,8 @@ mod tests {
     }
 
     fn start(address: Address) -> Running {
-        let listener = bind(&AdminSettings { address, names: Vec::new() }).expect("bound");
+        let listener =
+            bind(&AdminSettings { address, names: Vec::new(), token: None }).expect("bound");
         let address = listener.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         let state = PagesState {
@@ -181,6 +186,7 @@ mod tests {
             readiness: Arc::new(|| Readiness { ready: false, reasons: vec!["draining".into()] }),
             keys: None,
             sessions: None,
+            operators: None,
         };
         let task = tokio::spawn(serve(listener, state, async {
             let _ = stopped.await;

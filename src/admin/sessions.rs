@@ -4,18 +4,17 @@
 //! revocation is answered with 200 once the store has acknowledged it (PROTOCOL.md 26), not before.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::admin::browsers::{Suspicion, suspicion};
+use crate::admin::answers::{self, NoBody, json};
+use crate::admin::browsers::{Room, Suspicion, Way, suspicion};
 use crate::clock::{Clock, UnixMillis};
 use crate::session::outcome::{Lookup, RecordKey, Removed};
 use crate::session::subject::{User, normalised};
@@ -25,11 +24,6 @@ use crate::store::records::users::UserSessions;
 use crate::telemetry::audit;
 use crate::telemetry::labels::Revocation;
 use crate::telemetry::metrics::Metrics;
-
-/// A name of 256 bytes, escaped in whatever way, fits.
-const BODY_BYTES_MAX: usize = 4 * 1024;
-/// For the body, once the head is there.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where sessions are looked up and ended.
 #[derive(Clone, Debug)]
@@ -66,9 +60,7 @@ enum Revoke {
 enum Problem {
     Suspicious(Suspicion),
     Method(&'static str),
-    BodyTooLarge,
-    BodyTooSlow,
-    BodyBroken,
+    Body(NoBody),
     NotOneTarget,
     NoName,
     NoSuchUsers,
@@ -93,6 +85,7 @@ pub(super) fn is_here(path: &str) -> bool {
 /// Answers a request for one of these paths.
 pub(super) async fn answer<B>(
     request: Request<B>,
+    way: &Way,
     sessions: &Sessions,
     metrics: &Metrics,
 ) -> Response<String>
@@ -100,7 +93,7 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let asked = match read(request).await {
+    let asked = match read(request, way).await {
         Ok(asked) => asked,
         Err(problem) => return problem.response(),
     };
@@ -111,7 +104,7 @@ where
     done.unwrap_or_else(Problem::response)
 }
 
-async fn read<B>(request: Request<B>) -> Result<Asked, Problem>
+async fn read<B>(request: Request<B>, way: &Way) -> Result<Asked, Problem>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -123,19 +116,14 @@ where
     if *request.method() != method {
         return Err(Problem::Method(allowed));
     }
-    if let Some(suspicion) = suspicion(&request) {
+    if let Some(suspicion) = suspicion(&request, way, Room::Sessions) {
         return Err(Problem::Suspicious(suspicion));
     }
     if method == Method::GET {
         return listed(request.uri().query().unwrap_or_default()).map(Asked::List);
     }
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Err(_) => Err(Problem::BodyTooSlow),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge),
-        Ok(Err(_)) => Err(Problem::BodyBroken),
-        Ok(Ok(body)) => to_revoke(&body.to_bytes()).map(Asked::Revoke),
-    }
+    let body = answers::body(request).await.map_err(Problem::Body)?;
+    to_revoke(&body).map(Asked::Revoke)
 }
 
 /// The one `subject` of a query, and the `users` that it is of.
@@ -290,26 +278,13 @@ impl Problem {
     fn response(self) -> Response<String> {
         use StatusCode as S;
         let (status, error, message) = match self {
-            Self::Suspicious(Suspicion::Browser) => (
-                S::FORBIDDEN,
-                "browser",
-                "this request comes from a browser; use `cloakroom sessions`, or curl",
-            ),
-            Self::Suspicious(Suspicion::Form) => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "content_type",
-                "send JSON, and say so: `Content-Type: application/json`",
-            ),
+            Self::Suspicious(suspicion) => return suspicion.response(),
+            Self::Body(problem) => return problem.response(),
             Self::Method(_) => (
                 S::METHOD_NOT_ALLOWED,
                 "method",
                 "`GET /sessions?subject=NAME` lists, `POST /sessions/revoke` revokes",
             ),
-            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "too_large", "at most 4 KiB"),
-            Self::BodyTooSlow => {
-                (S::REQUEST_TIMEOUT, "too_slow", "the body did not come within 10 seconds")
-            }
-            Self::BodyBroken => (S::BAD_REQUEST, "broken", "the body broke off"),
             Self::NotOneTarget => (
                 S::BAD_REQUEST,
                 "target",
@@ -342,7 +317,7 @@ impl Problem {
                  try again",
             ),
         };
-        let mut response = json(status, &json!({ "error": error, "message": message }));
+        let mut response = answers::error(status, error, message);
         match self {
             Self::Method(allowed) => {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -354,17 +329,6 @@ impl Problem {
         }
         response
     }
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Response<String> {
-    let mut text = serde_json::to_string(value).expect("maps have keys of text");
-    text.push('\n');
-    let mut response = Response::new(text);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]

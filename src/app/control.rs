@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::in_force::{AtWork, InForce};
+use super::inside;
 use super::notify::{notify, watchdog};
 use super::running::{self, Ask};
 use super::{App, BuildError, signals};
@@ -54,7 +55,8 @@ impl App {
             let watch = keys.clone();
             let watching = tokio::spawn(async move { watch.run(progress).await });
             if let Some(listener) = admin {
-                let state = admin_state(&lasting, &store, &keys, &is_ready);
+                let mut state = admin_state(&lasting, &store, &keys, &is_ready);
+                state.operators = Some(inside::open(in_force.clone(), keys.clone()));
                 tokio::spawn(serve_admin(listener, state, in_force.clone()));
             }
             tokio::spawn(renewed(in_force.clone()));
@@ -289,5 +291,6 @@ fn admin_state(
         readiness: Arc::new(readiness),
         keys: Some(keys.clone()),
         sessions,
+        operators: None,
     }
 }

@@ -17,6 +17,7 @@ use crate::proxy::sticky::Sticky;
 use crate::routing::host::Host;
 use crate::routing::table::{RouteEntry, ServerEntry, Table};
 use crate::store::throttle::Throttle;
+use crate::telemetry::active::ActiveSessions;
 use crate::telemetry::log_writer::{LogWriter, SinkSettings};
 use crate::upstream::group::Group;
 use crate::upstream::names::{Resolver, ResolverSettings};
@@ -91,6 +92,7 @@ impl Generation {
             insecure_cookies: config.insecure_cookies,
             limit_zones: config.limit_zones.iter().map(|zone| Zone::new(zone, zones)).collect(),
             guards: Guards::new(&config.sessions, &guards, &lasting.metrics),
+            active: active_sessions(config, known),
             access_log: config.log.access,
             log_writer,
             variables: config.variables.clone(),
@@ -101,6 +103,18 @@ impl Generation {
         let (limits, sinks) = (config.limits, config.log_sinks.clone());
         Ok(Self { shared: Arc::new(shared), ways, listeners, limits, orders, sinks })
     }
+}
+
+/// What counts sessions in use, where somebody may ask. Those that are known go on.
+fn active_sessions(config: &Config, known: Option<&Shared>) -> Vec<Arc<ActiveSessions>> {
+    let policies = config.sessions.iter().filter(|policy| policy.has_tickets());
+    let asked = policies.filter(|_| config.admin.is_some());
+    let of_policy = |name: &str| {
+        let mut known = known.iter().flat_map(|known| &known.active);
+        let known = known.find(|known| known.policy() == name).cloned();
+        known.unwrap_or_else(|| Arc::new(ActiveSessions::new(name)))
+    };
+    asked.map(|policy| of_policy(&policy.name)).collect()
 }
 
 /// The namespaces of users, each once.

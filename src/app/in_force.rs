@@ -18,11 +18,11 @@ use super::fixed::Fixed;
 use super::generation::{self, Generation};
 use super::pid_file::PidFile;
 use super::tended::Tended;
-use crate::config::Config;
+use crate::config::{Config, SourceText};
 use crate::downstream::Services;
 use crate::listen::succession::Predecessor;
 use crate::listen::watch::Watch;
-use crate::listen::{self, Change, Gate, Inherited, Listener};
+use crate::listen::{self, Change, Gate, Inherited, Listener, tls};
 use crate::proxy::service::Proxy;
 use crate::proxy::shared::{Lasting, Shared};
 use crate::store::SharedStore;
@@ -42,6 +42,11 @@ pub(super) struct InForce {
     pub lasting: Arc<Lasting>,
     pub store: SharedStore,
     pub gate: Arc<Gate>,
+    pub engine: &'static str,
+    /// What it was read from.
+    pub text: ArcSwap<SourceText>,
+    /// What listeners show, with their addresses.
+    pub shown: ArcSwap<Vec<(String, Arc<tls::Store>)>>,
     certificates: Mutex<Watch>,
     watches_certificates: AtomicBool,
     drain_millis: AtomicU64,
@@ -92,6 +97,9 @@ impl InForce {
             lasting,
             store,
             gate,
+            engine: config.store.engine(),
+            text: ArcSwap::default(),
+            shown: ArcSwap::from_pointee(shown(&generation.listeners)),
             certificates: Mutex::new(Watch::new(&generation.listeners)),
             watches_certificates: AtomicBool::new(false),
             drain_millis: AtomicU64::new(0),
@@ -377,6 +385,7 @@ impl InForce {
                 tracing::error!(%error, "a worker could not take the new listeners");
             }
         }
+        self.shown.store(Arc::new(shown(&generation.listeners)));
         let certificates = Watch::new(&generation.listeners);
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
         let before = std::mem::replace(&mut state.generation, generation);
@@ -392,6 +401,7 @@ impl InForce {
     /// What is no part of a generation.
     fn note(&self, config: &Config) {
         let Config { limits, .. } = config;
+        self.text.store(Arc::new(config.source.clone()));
         let longest = config.sessions.iter().map(|policy| policy.timeouts.absolute).max();
         self.lasting.records.keep_epochs(longest.unwrap_or_default());
         self.lasting.namespaces.store(Arc::new(generation::namespaces(config)));
@@ -426,6 +436,12 @@ impl State {
             tokio::task::spawn_blocking(move || over.iter().for_each(|log| log.finish()));
         }
     }
+}
+
+/// The certificates of listeners.
+fn shown(listeners: &[Listener]) -> Vec<(String, Arc<tls::Store>)> {
+    let with_tls = listeners.iter().filter_map(|one| Some((one.address(), one.tls()?)));
+    with_tls.map(|(address, store)| (address.to_string(), store.clone())).collect()
 }
 
 fn proxy(shared: &Arc<Shared>, pool: Arc<Pool>, limits: &listen::Limits) -> Proxy {

@@ -49,7 +49,8 @@ pub(super) async fn obey(
             _ = terminate.recv() => order(&orders, Shutdown::Stopped),
             _ = interrupt.recv() => order(&orders, Shutdown::Stopped),
             _ = hangup.recv() => {
-                tokio::spawn(reload(in_force.clone()));
+                // What came of it has been said.
+                drop(tokio::spawn(reload(in_force.clone())));
             }
             _ = user1.recv() => {
                 tracing::info!("reopening logs");
@@ -68,15 +69,18 @@ pub(super) async fn obey(
     }
 }
 
-/// Reloads, and says what came of it.
-async fn reload(in_force: Arc<InForce>) {
+/// Reloads, and says what came of it. Keys of what stays what it was are returned.
+///
+/// # Errors
+/// What is wrong: nothing has changed.
+pub(super) async fn reload(in_force: Arc<InForce>) -> Result<Vec<&'static str>, String> {
     if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
         notify(&[sd_notify::NotifyState::Reloading, now]);
     }
     let outcome = in_force.reload().await;
     in_force.pid.report(&outcome);
     notify(&[sd_notify::NotifyState::Ready]);
-    match outcome {
+    match &outcome {
         Ok(stays) => {
             for key in stays {
                 tracing::warn!(key, "this stays what it was until the process is started again");
@@ -87,6 +91,7 @@ async fn reload(in_force: Arc<InForce>) {
             tracing::error!("the configuration was not read again, the old one stays: {error}");
         }
     }
+    outcome
 }
 
 /// Orders it, if it goes further than what was ordered before: of two signals that arrive together

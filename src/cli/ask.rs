@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-use crate::admin::Address;
+use crate::admin::{Address, Token};
 use crate::config;
 
 /// How long the process may take to connect, to be written to, to answer. The store's own deadlines
@@ -24,20 +25,58 @@ pub struct Place {
     /// The admin listener (`unix:PATH` or `HOST:PORT`) in place of the configuration's
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<String>,
+    /// The file with the listener's token in place of the configuration's
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 impl Place {
-    pub(super) fn address(&self, file: &Path) -> Result<Address, String> {
+    /// The content of what the process answers to GET.
+    pub(super) fn get(&self, file: &Path, target: &str) -> Result<Value, String> {
+        self.ask(file, &format!("GET {target} HTTP/1.1\r\n"), "")
+    }
+
+    /// The content of what it answers to this body.
+    pub(super) fn post(&self, file: &Path, target: &str, body: &Value) -> Result<Value, String> {
+        let body = body.to_string();
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        self.ask(file, &head, &body)
+    }
+
+    fn ask(&self, file: &Path, head: &str, body: &str) -> Result<Value, String> {
+        let token = self.token()?;
+        let (address, configured) = self.address(file)?;
+        let field = token.or(configured).map(|token| token.field());
+        let field = field.as_ref().map_or("", |field| field.as_str());
+        let head = Zeroizing::new(format!("{head}{field}"));
+        ask(&address, &head, body)
+    }
+
+    fn token(&self) -> Result<Option<Token>, String> {
+        let Some(file) = &self.token_file else { return Ok(None) };
+        let text = std::fs::read_to_string(file).map(Zeroizing::new);
+        let text = text.map_err(|error| format!("--token-file {}: {error}", file.display()))?;
+        let token = Token::read(&text);
+        token
+            .map(Some)
+            .map_err(|flaw| format!("--token-file: what {} holds {flaw}", file.display()))
+    }
+
+    /// Where it is, and the token that the configuration has for it.
+    fn address(&self, file: &Path) -> Result<(Address, Option<Token>), String> {
         if let Some(text) = &self.admin {
             return match text.strip_prefix("unix:") {
-                Some(path) if !path.is_empty() => Ok(Address::Unix(PathBuf::from(path))),
-                _ => text.parse().map(Address::Inet).map_err(|_| {
+                Some(path) if !path.is_empty() => Ok((Address::Unix(PathBuf::from(path)), None)),
+                _ => text.parse().map(|it| (Address::Inet(it), None)).map_err(|_| {
                     format!("--admin {}: give unix:PATH, or an address with its port", shown(text))
                 }),
             };
         }
         let config = config::load(file).map_err(|found| found.to_string())?;
-        config.admin.map(|settings| settings.address).ok_or_else(|| {
+        config.admin.map(|settings| (settings.address, settings.token)).ok_or_else(|| {
             format!(
                 "{} has no `admin.address`, so nobody can ask the process; add one, or name \
                  another process's with --admin",
@@ -48,14 +87,16 @@ impl Place {
 }
 
 /// The content of a successful answer.
-pub(super) fn ask(address: &Address, head: &str, body: &str) -> Result<Value, String> {
+fn ask(address: &Address, head: &str, body: &str) -> Result<Value, String> {
     let (place, answer) = match address {
         Address::Inet(address) => {
-            let request = format!("{head}Host: {address}\r\nConnection: close\r\n\r\n{body}");
+            let request =
+                Zeroizing::new(format!("{head}Host: {address}\r\nConnection: close\r\n\r\n{body}"));
             (address.to_string(), over_tcp(*address, &request))
         }
         Address::Unix(path) => {
-            let request = format!("{head}Host: localhost\r\nConnection: close\r\n\r\n{body}");
+            let request =
+                Zeroizing::new(format!("{head}Host: localhost\r\nConnection: close\r\n\r\n{body}"));
             (format!("unix:{}", path.display()), over_unix(path, &request))
         }
     };
@@ -126,8 +167,9 @@ mod tests {
     fn addresses_are_those_of_the_configuration() {
         let file = Path::new("/nonexistent/cloakroom.yaml");
         let check = |text: &str, expected: Option<Address>| {
-            let place = Place { admin: Some(text.to_owned()) };
-            assert_eq!(place.address(file).ok(), expected, "{text}");
+            let place = Place { admin: Some(text.to_owned()), ..Place::default() };
+            let found = place.address(file).ok().map(|(address, _)| address);
+            assert_eq!(found, expected, "{text}");
         };
         check("unix:/run/a.sock", Some(Address::Unix("/run/a.sock".into())));
         check("127.0.0.1:9000", Some(Address::Inet(([127, 0, 0, 1], 9000).into())));

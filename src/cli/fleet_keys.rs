@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ask::{Place, ask, shown};
+use super::ask::{Place, shown};
 use crate::crypto::keyring::KeyId;
 
 /// What was read longer ago than an announcement holds says nothing of now.
@@ -31,7 +31,7 @@ struct Node {
 impl FleetKeys {
     /// Asks the process there.
     pub(super) fn of(place: &Place, config: &Path) -> Result<Self, String> {
-        Self::read(&ask(&place.address(config)?, "GET /keys HTTP/1.1\r\n", "")?)
+        Self::read(&place.get(config, "/keys")?)
     }
 
     fn read(answer: &Value) -> Result<Self, String> {

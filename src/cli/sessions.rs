@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ask::{Place, ask, shown};
+use super::ask::{Place, shown};
 
 /// `cloakroom sessions …`
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -56,8 +56,7 @@ impl Sessions {
                 let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
                 let users = users.as_ref().map(|users| format!("&users={}", encoded(users)));
                 let (subject, users) = (encoded(subject), users.unwrap_or_default());
-                let head = format!("GET /sessions?subject={subject}{users} HTTP/1.1\r\n");
-                let answer = ask(&place.address(config)?, &head, "")?;
+                let answer = place.get(config, &format!("/sessions?subject={subject}{users}"))?;
                 list(&answer)
             }
             Self::Revoke { subject, users, session, all: _, place } => {
@@ -82,13 +81,7 @@ impl Sessions {
                         (json!({ "all": true }), "every session of everybody has ended".to_owned())
                     }
                 };
-                let body = body.to_string();
-                let head = format!(
-                    "POST /sessions/revoke HTTP/1.1\r\nContent-Type: application/json\r\n\
-                     Content-Length: {}\r\n",
-                    body.len()
-                );
-                ask(&place.address(config)?, &head, &body)?;
+                place.post(config, "/sessions/revoke", &body)?;
                 Ok(format!("{done}; other nodes know within a second"))
             }
         }

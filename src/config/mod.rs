@@ -11,6 +11,7 @@ pub mod json_schema;
 mod outline;
 mod schema;
 mod shape;
+mod source;
 mod value;
 pub mod write;
 
@@ -34,6 +35,8 @@ use crate::{admin, cookie, listen, proxy, session, store, telemetry, upstream, v
 
 use diagnostic::{Diagnostics, Severity};
 use environment::Environment;
+
+pub use source::SourceText;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -78,6 +81,8 @@ pub struct Config {
     pub notices: Vec<String>,
     /// The same findings with their snippets: warnings and notices, never errors.
     pub warnings: Diagnostics,
+    /// What all of it was read from.
+    pub source: SourceText,
 }
 
 impl Config {
@@ -130,5 +135,6 @@ pub fn parse(
     }
     config.notices = found.one_liners();
     config.warnings = found;
+    config.source = SourceText::new(text);
     Ok(config)
 }

@@ -584,6 +584,7 @@ pub struct AddedField {
 pub struct Admin {
     pub address: Text,
     pub names: List<String>,
+    pub token_file: Text,
 }
 
 /// `log`

@@ -96,6 +96,23 @@ pub struct Loaded {
     pub(super) warnings: Vec<String>,
 }
 
+/// What operators see of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// Names and addresses that it is for.
+    pub names: Vec<String>,
+    pub not_after: UnixMillis,
+}
+
+impl Loaded {
+    pub(super) fn about(&self) -> ShownCertificate {
+        let names = self.names.iter().map(str::to_owned);
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        let [_, not_after] = self.validity;
+        ShownCertificate { names: names.chain(addresses).collect(), not_after }
+    }
+}
+
 /// Reads a chain and its key.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::certificate::{self, Loaded, Names, TlsError};
+use super::certificate::{self, Loaded, Names, ShownCertificate, TlsError};
 use super::{self_signed, tls};
 use crate::clock::UnixMillis;
 
@@ -115,6 +115,10 @@ impl Ordered {
     /// The first of its names, which it goes by.
     pub fn name(&self) -> &str {
         self.settings.names.first().map_or("", String::as_str)
+    }
+
+    pub(super) fn about(&self) -> ShownCertificate {
+        self.shown.load().about()
     }
 
     pub(super) fn key(&self) -> Arc<CertifiedKey> {

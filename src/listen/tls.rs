@@ -22,7 +22,7 @@ use rustls::{CommonState, ServerConfig, SignatureAlgorithm};
 use sha2::{Digest, Sha256};
 
 use self::make::Make;
-use super::certificate::{self, ByName, Names, TlsError};
+use super::certificate::{self, ByName, Loaded, Names, ShownCertificate, TlsError};
 use super::info::{ClientCertificate, Tls};
 use super::ordered::{self, Ordered};
 use super::{
@@ -86,6 +86,7 @@ struct Current {
     /// Of servers that say more than which certificate they have, by their index.
     own: HashMap<usize, Own>,
     shown: Arc<Shown>,
+    about: Vec<ShownCertificate>,
 }
 
 /// What one server has for itself.
@@ -187,6 +188,18 @@ impl Store {
         let (current, warnings) = Current::load(&self.settings, &self.protocols, &self.doors, now)?;
         self.current.store(Arc::new(current));
         Ok(warnings)
+    }
+
+    /// What is shown to clients now.
+    pub fn shown(&self) -> Vec<ShownCertificate> {
+        let current = self.current.load();
+        let of_servers =
+            current.shown.of_servers.values().filter_map(|of_server| match of_server {
+                OfServer::Ordered(ordered) => Some(ordered),
+                OfServer::Files(_) => None,
+            });
+        let ordered = current.shown.ordered.iter().chain(of_servers).map(|ordered| ordered.about());
+        current.about.iter().cloned().chain(ordered).collect()
     }
 
     /// Everything that is read.
@@ -333,6 +346,7 @@ impl Current {
         let mut loaded = Vec::new();
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
+        let mut about = Vec::new();
         let mut of_servers = HashMap::new();
         let order = |settings: &OrderedSettings| doors.outside.ordered.find(settings, now);
         for ServerTls { server, certificates, ordered, .. } in &settings.of_servers {
@@ -340,6 +354,7 @@ impl Current {
             for one in certificates {
                 match certificate::load(one, &provider, now) {
                     Ok(one) => {
+                        about.push(one.about());
                         warnings.extend(one.warnings);
                         keys.push(one.key);
                     }
@@ -382,6 +397,7 @@ impl Current {
             return Err(errors);
         }
         warnings.extend(loaded.iter().flat_map(|one| one.warnings.clone()));
+        about.extend(loaded.iter().map(Loaded::about));
         let has_others = ordered.is_some() || !of_servers.is_empty();
         let by_name = match loaded.is_empty() && has_others {
             true => None,
@@ -405,7 +421,7 @@ impl Current {
         match make.config() {
             Ok(config) if errors.is_empty() => {
                 let config = Arc::new(config);
-                Ok((Self { config, own, shown }, warnings))
+                Ok((Self { config, own, shown, about }, warnings))
             }
             Ok(_) => Err(errors),
             Err(error) => {

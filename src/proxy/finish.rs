@@ -100,6 +100,7 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &mut Contex
     let status = status(client);
     let duration = ctx.begun.elapsed();
     ctx.is_over = true;
+    note_session(shared, ctx);
     shared.metrics.request_finished(&Finished {
         route: ctx.kind,
         status,
@@ -124,6 +125,18 @@ fn log(shared: &Shared, request: &Request, client: &Client<'_>, ctx: &mut Contex
             let mut evaluation = Evaluation { variables, facts: &facts, values };
             access_logs::write(&logs, &shared.log_writer, &mut evaluation);
         }
+    }
+}
+
+/// Counts its session as one that is in use, where operators may ask how many are.
+fn note_session(shared: &Shared, ctx: &Context) {
+    if shared.active.is_empty() {
+        return;
+    }
+    if let (Some(exchange), Some(key)) = (&ctx.exchange, ctx.session()) {
+        let policy = exchange.policy.name.as_str();
+        let active = shared.active.iter().find(|active| active.policy() == policy);
+        active.into_iter().for_each(|active| active.see(&key.id));
     }
 }
 

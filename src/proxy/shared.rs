@@ -40,6 +40,7 @@ use crate::session::subject::User;
 use crate::store::records::Records;
 use crate::store::records::users::{Others, UserSessions};
 use crate::store::throttle::Throttle;
+use crate::telemetry::active::ActiveSessions;
 use crate::telemetry::findings::{Findings, Found};
 use crate::telemetry::labels::{StoreOp, StoreOutcome};
 use crate::telemetry::log_writer::LogWriter;
@@ -117,6 +118,8 @@ pub struct Shared {
     pub insecure_cookies: bool,
     pub limit_zones: Vec<Zone>,
     pub guards: Guards,
+    /// Of each policy with records, where operators may ask how many sessions are in use.
+    pub active: Vec<Arc<ActiveSessions>>,
     pub access_log: bool,
     pub log_writer: Arc<LogWriter>,
     pub variables: Variables,

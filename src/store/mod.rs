@@ -258,6 +258,18 @@ pub enum StoreSettings {
     Server(sql::server::ServerSettings),
 }
 
+impl StoreSettings {
+    /// What it is called.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite(_) => "sqlite",
+            Self::Redis(_) => "redis",
+            Self::Server(settings) => settings.url.engine(),
+        }
+    }
+}
+
 /// How a node learns what others have changed in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hears {

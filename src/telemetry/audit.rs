@@ -12,6 +12,7 @@ use crate::session::outcome::RecordKey;
 use crate::telemetry::labels::{Label, Revocation};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::peer_text;
+use crate::telemetry::recent::RecentEvent;
 
 /// Where an event happened.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,17 @@ fn write(metrics: &Metrics, event: &Event, context: &AuditContext<'_>, level: Le
     metrics.session_event(event);
     let fields = Fields::of(event);
     let (path, _query) = context.path.split_once('?').unwrap_or((context.path, ""));
+    if !matches!(level, Level::Debug) {
+        metrics.note(|| RecentEvent {
+            event: event.name(),
+            policy: Some(context.policy.to_owned()),
+            client: Some(context.client),
+            session: fields.session.map(|key| format!("{key:?}")),
+            subject: fields.subject.map(|subject| peer_text(subject).to_owned()),
+            about: fields.cause.map(str::to_owned),
+            ..RecentEvent::default()
+        });
+    }
     // The level is part of a call site, so one macro writes each of the three.
     macro_rules! write_at {
         ($level:ident) => {
@@ -169,6 +181,13 @@ pub fn revoked(
     by: &'static str,
 ) {
     metrics.revoked(scope);
+    metrics.note(|| RecentEvent {
+        event: "revoked",
+        session: session.map(|key| format!("{key:?}")),
+        subject: subject.map(|subject| peer_text(subject).to_owned()),
+        about: Some(format!("{}, by {by}", scope.value())),
+        ..RecentEvent::default()
+    });
     tracing::info!(
         target: "audit",
         event = "revoked",
@@ -179,6 +198,16 @@ pub fn revoked(
         by,
         "session"
     );
+}
+
+/// Writes down what an operator has done to the process: to `object`, in words.
+pub fn operator(metrics: &Metrics, action: &'static str, object: &str) {
+    metrics.note(|| RecentEvent {
+        event: action,
+        about: Some(peer_text(object).to_owned()),
+        ..RecentEvent::default()
+    });
+    tracing::info!(target: "audit", event = action, object = peer_text(object), by = "operator", "operator");
 }
 
 /// Whether a store answers.
@@ -199,6 +228,11 @@ pub fn store(metrics: &Metrics, state: StoreState, engine: &str, reason: &dyn fm
     match state {
         StoreState::Down => {
             let reason = reason.to_string();
+            metrics.note(|| RecentEvent {
+                event: "store_down",
+                about: Some(peer_text(&reason).to_owned()),
+                ..RecentEvent::default()
+            });
             tracing::error!(
                 target: "audit",
                 event = "store_down",
@@ -207,7 +241,10 @@ pub fn store(metrics: &Metrics, state: StoreState, engine: &str, reason: &dyn fm
                 "store"
             );
         }
-        StoreState::Up => tracing::info!(target: "audit", event = "store_up", engine, "store"),
+        StoreState::Up => {
+            metrics.note(|| RecentEvent { event: "store_up", ..RecentEvent::default() });
+            tracing::info!(target: "audit", event = "store_up", engine, "store");
+        }
     }
 }
 
@@ -215,6 +252,14 @@ pub fn store(metrics: &Metrics, state: StoreState, engine: &str, reason: &dyn fm
 /// at once (rule 29).
 pub fn mass_logout(metrics: &Metrics, policy: &str, change: Change) {
     metrics.mass_logout(policy, matches!(change, Change::Begins { .. }));
+    metrics.note(|| RecentEvent {
+        event: match change {
+            Change::Begins { .. } => "mass_logout",
+            Change::Ends => "mass_logout_over",
+        },
+        policy: Some(policy.to_owned()),
+        ..RecentEvent::default()
+    });
     match change {
         Change::Begins { lost, of } => tracing::error!(
             target: "audit",

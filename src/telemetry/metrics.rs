@@ -14,10 +14,12 @@ use crate::crypto::ring_source::RingSource;
 use crate::session::event::{Cause, Event, EventKind, NotMade, OutOfTurn, Reject};
 use crate::telemetry::audit::StoreState;
 use crate::telemetry::labels::{Revocation, RouteKind, StatusClass, StoreOp, StoreOutcome};
+use crate::telemetry::recent::{Recent, RecentEvent};
 use crate::telemetry::series::{
     Counters, Grid, Timings, counter, gauge, gauges, histogram, register,
 };
 
+pub use self::snapshot::{Distribution, Snapshot};
 use self::store::Store;
 pub use self::store::{CacheCounts, StoreCounts};
 pub use self::upstream::UpstreamMetrics;
@@ -55,6 +57,7 @@ pub struct Metrics {
     store: Store,
     upstreams: Upstreams,
     watched: Watched,
+    recent: Recent,
 }
 
 /// A request that is over, as it is counted.
@@ -182,6 +185,7 @@ impl Metrics {
             store: Store::new(r),
             upstreams: Upstreams::new(r),
             watched: Watched::new(r),
+            recent: Recent::default(),
             registry,
         }
     }
@@ -270,6 +274,21 @@ impl Metrics {
         }
     }
 
+    /// Keeps the last events from now on, for [`recent_events`](Self::recent_events).
+    pub fn keep_events(&self) {
+        self.recent.begin();
+    }
+
+    /// Keeps an event, where events are kept.
+    pub(super) fn note(&self, event: impl FnOnce() -> RecentEvent) {
+        self.recent.note(event);
+    }
+
+    /// The last events that were written to the audit trail.
+    pub fn recent_events(&self) -> Vec<RecentEvent> {
+        self.recent.all()
+    }
+
     /// Counts something that is wrong with a cookie of the application.
     pub(super) fn cookie_finding(&self, finding: Finding) {
         self.cookie_findings.get(finding).inc();
@@ -340,6 +359,7 @@ fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 
+mod snapshot;
 mod store;
 mod upstream;
 mod watched;

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod access_logs;
+pub mod active;
 pub mod audit;
 pub mod error_log;
 pub mod findings;
@@ -16,6 +17,7 @@ pub mod log;
 pub mod log_format;
 pub mod log_writer;
 pub mod metrics;
+pub mod recent;
 mod series;
 
 /// Form of the logs.

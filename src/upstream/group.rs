@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::balance::{at_weight, by_address};
+use super::changes::{Change, Refused};
 use super::endpoint::Endpoint;
 use super::hash::by_key;
 use super::members::{Eligible, Member, Members};
 use super::pace::Until;
 use super::queue::Queue;
-use super::{Balance, EndpointSettings, UpstreamSettings};
+use super::{Address, Balance, EndpointSettings, UpstreamSettings};
 use crate::clock::UnixMillis;
 
 /// A named group of endpoints at work. Which ones it has may change while it is.
@@ -47,15 +48,52 @@ pub struct Pick {
     pub moved: bool,
 }
 
-/// How an endpoint is doing, for the status page.
+/// How an endpoint is doing, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub address: String,
+    /// As the configuration has it: a name may have several addresses.
+    pub server: String,
     pub weight: u32,
-    pub available: bool,
+    pub is_backup: bool,
+    pub standing: Standing,
+    /// Failures of requests that are not forgotten.
     pub fails: u32,
-    /// Requests under way.
+    /// Requests under way, and how many there may be; 0: as many as there are.
     pub active: usize,
+    pub max_conns: usize,
+}
+
+/// Whether an endpoint is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Up,
+    /// Only by who is sticky to it.
+    Draining,
+    /// Not for a while: requests failed.
+    Failed,
+    /// Not before checks say that it is well.
+    Unhealthy,
+    /// Not at all: the configuration says so.
+    Down,
+}
+
+impl Standing {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+            Self::Unhealthy => "unhealthy",
+            Self::Down => "down",
+        }
+    }
+
+    /// Whether requests may go there that nothing binds to it.
+    pub fn is_up(self) -> bool {
+        self == Self::Up
+    }
 }
 
 impl Group {
@@ -87,6 +125,17 @@ impl Group {
     pub fn replace(&self, name: usize, found: Vec<EndpointSettings>) {
         self.lock().replace(name, found);
         self.queue.iter().for_each(Queue::free_all);
+    }
+
+    /// Carries an operator's change out.
+    ///
+    /// # Errors
+    /// Why there is nothing to be changed.
+    pub fn change(&self, address: &Address, change: Change) -> Result<(), Refused> {
+        let changed = self.lock().change(address, change);
+        // Who waits for room may have some now.
+        self.queue.iter().for_each(Queue::free_all);
+        changed
     }
 
     /// Chooses an endpoint that was not `tried` for this request yet: a backup where no other one is
@@ -250,12 +299,13 @@ impl Group {
             let Endpoint { text, settings, .. } = &*member.endpoint;
             Status {
                 address: text.clone(),
+                server: settings.server.clone(),
                 weight: settings.weight,
-                available: !settings.is_down
-                    && member.is_healthy()
-                    && member.health.is_available(settings.limits, now),
+                is_backup: settings.is_backup,
+                standing: member.standing(now),
                 fails: member.health.fails(),
                 active: member.active,
+                max_conns: settings.max_conns,
             }
         };
         self.lock().list.iter().map(described).collect()
@@ -422,7 +472,7 @@ mod tests {
         // Back with an effective weight of nothing: the other one is first in this round.
         check(&group, &[], after(11), &[1, 0, 1]);
         group.succeeded(&of(&group, 0), T0);
-        assert!(group.status(after(11)).iter().all(|status| status.available));
+        assert!(group.status(after(11)).iter().all(|status| status.standing.is_up()));
     }
 
     #[test]
@@ -433,7 +483,7 @@ mod tests {
         assert!(pick(&group, None, &[], T0).is_some());
         assert_eq!(pick(&group, None, &[0], T0), Some((1, false)));
         group.succeeded(&of(&group, 1), T0);
-        let available: Vec<bool> = group.status(T0).iter().map(|s| s.available).collect();
+        let available: Vec<bool> = group.status(T0).iter().map(|s| s.standing.is_up()).collect();
         assert!(available[1], "an answer brings it back at once");
     }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::balance::{Load, SmoothWeight, smooth};
+use super::changes::Said;
 use super::check::{CheckSettings, Checked};
 use super::endpoint::Endpoint;
+use super::group::Standing;
 use super::hash::Ring;
 use super::health::Health;
 use super::pace::Pace;
-use super::{Balance, EndpointSettings, UpstreamSettings};
+use super::{Address, Balance, EndpointSettings, UpstreamSettings};
 use crate::clock::UnixMillis;
 
 /// What one is in weights of endpoints some of which start slowly.
@@ -22,6 +24,8 @@ pub(super) struct Members {
     pub(super) weights: Vec<i64>,
     /// Where they are chosen on one.
     pub(super) ring: Option<Ring>,
+    /// Of those that names bring, what an operator has taken away.
+    pub(super) removed: Vec<Address>,
     /// What one is in the weights of those that take turns: finer where some start slowly.
     one: i64,
     check: Option<CheckSettings>,
@@ -38,6 +42,7 @@ pub(super) struct Member {
     checked: Option<Checked>,
     pub(super) active: usize,
     pub(super) pace: Pace,
+    pub(super) said: Said,
 }
 
 /// Whether an endpoint may be chosen.
@@ -53,6 +58,7 @@ impl Members {
             list: Vec::new(),
             weights: Vec::new(),
             ring: has_ring.then(Ring::default),
+            removed: Vec::new(),
             one: if is_fine { FINE } else { 1 },
             check: settings.check.clone(),
             next_id: 0,
@@ -90,13 +96,15 @@ impl Members {
     /// Puts what a name has now in place of what it had. Endpoints that remain keep what is known of
     /// them; new ones come last.
     pub(super) fn replace(&mut self, name: usize, mut found: Vec<EndpointSettings>) {
+        let removed = &self.removed;
+        found.retain(|new| !removed.contains(&new.address));
         self.list.retain_mut(|member| {
             let known = &member.endpoint.settings;
             if known.name != Some(name) {
                 return true;
             }
             let place = found.iter().position(|new| new.address == known.address);
-            if let Some(new) = place.map(|place| found.remove(place))
+            if let Some(new) = place.map(|place| member.said.over(found.remove(place)))
                 && new != *known
             {
                 member.turn.weighs(new.weight);
@@ -107,7 +115,7 @@ impl Members {
         self.add(found.into_iter());
     }
 
-    fn add(&mut self, endpoints: impl Iterator<Item = EndpointSettings>) {
+    pub(super) fn add(&mut self, endpoints: impl Iterator<Item = EndpointSettings>) {
         for settings in endpoints {
             self.list.push(Member {
                 turn: SmoothWeight::new(settings.weight, self.one),
@@ -116,9 +124,15 @@ impl Members {
                 checked: self.check.as_ref().map(Checked::new),
                 active: 0,
                 pace: Pace::default(),
+                said: Said::default(),
             });
             self.next_id += 1;
         }
+        self.weigh();
+    }
+
+    /// Takes in which endpoints there are, and what they weigh.
+    pub(super) fn weigh(&mut self) {
         self.weights = self.list.iter().map(Member::weight).collect();
         if let Some(ring) = &mut self.ring {
             let servers = self.list.iter().map(|member| member.endpoint.settings.server.as_str());
@@ -163,6 +177,22 @@ impl Member {
         self.checked.is_none_or(Checked::is_healthy)
     }
 
+    /// Whether it is asked.
+    pub(super) fn standing(&self, now: UnixMillis) -> Standing {
+        let settings = &self.endpoint.settings;
+        if settings.is_down {
+            Standing::Down
+        } else if !self.is_healthy() {
+            Standing::Unhealthy
+        } else if !self.health.is_available(settings.limits, now) {
+            Standing::Failed
+        } else if settings.is_draining {
+            Standing::Draining
+        } else {
+            Standing::Up
+        }
+    }
+
     /// It is well again.
     pub(super) fn recovers(&mut self, now: UnixMillis) {
         self.health = Health::default();
@@ -177,7 +207,6 @@ impl Member {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Address;
     use super::*;
 
     fn of_name(name: usize, port: u16) -> EndpointSettings {

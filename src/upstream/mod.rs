@@ -2,6 +2,7 @@
 //! opened in `way` alone.
 
 pub mod balance;
+pub mod changes;
 pub mod check;
 pub mod endpoint;
 pub mod group;
@@ -46,6 +47,28 @@ pub enum Balance {
 pub enum Address {
     Inet(std::net::SocketAddr),
     Unix(PathBuf),
+}
+
+/// A text is no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no address")]
+pub struct NoAddress;
+
+impl std::str::FromStr for Address {
+    type Err = NoAddress;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
+        /// `sun_path` holds 108 bytes with its closing zero.
+        const SOCKET_PATH_BYTES_MAX: usize = 107;
+        if let Some(path) = text.strip_prefix("unix:") {
+            let fits = path.starts_with('/') && path.len() <= SOCKET_PATH_BYTES_MAX;
+            let is_path = fits && !path.contains(char::is_control);
+            return is_path.then(|| Self::Unix(path.into())).ok_or(NoAddress);
+        }
+        let address: std::net::SocketAddr = text.parse().map_err(|_| NoAddress)?;
+        if address.port() == 0 { Err(NoAddress) } else { Ok(Self::Inet(address)) }
+    }
 }
 
 impl fmt::Display for Address {

@@ -4,6 +4,7 @@ mod support;
 
 mod access;
 mod access_log;
+mod admin_api;
 mod acme;
 mod affinity;
 mod answers;

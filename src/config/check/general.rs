@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::schema::File;
+use crate::config::schema::{Admin, File};
 use crate::config::value::address::{Place, endpoint, network};
 use crate::config::value::unit::{Zero, duration, size};
 use crate::config::value::{Flaw, Parsed, choice, name};
@@ -250,7 +250,30 @@ impl Checker<'_> {
                 Err(flaw) => self.error(at(given), &format!("admin.names[{index}]"), flaw),
             }
         }
-        Some(admin::AdminSettings { address, names })
+        let token = self.admin_token(&given.value);
+        Some(admin::AdminSettings { address, names, token })
+    }
+
+    fn admin_token(&mut self, admin: &Admin) -> Option<admin::Token> {
+        const PATH: &str = "admin.token_file";
+        let given = admin.token_file.as_ref()?;
+        let file = self.path(&given.value);
+        let read = self.environment.system.read(&file).map_err(|error| {
+            let help = format!("make one: head -c 32 /dev/urandom | base64 > {}", file.display());
+            Flaw::new(format!("cannot read `{}`: {error}", file.display()), help)
+        });
+        let token = read.and_then(|bytes| {
+            admin::Token::read(&String::from_utf8_lossy(&bytes)).map_err(|flaw| {
+                let help = "write one line of random text: head -c 32 /dev/urandom | base64";
+                Flaw::new(format!("what `{}` holds {flaw}", file.display()), help)
+            })
+        });
+        if self.environment.system.mode(&file).is_some_and(|mode| mode & 0o004 != 0) {
+            let message = format!("everybody on this machine can read `{}`", file.display());
+            let help = format!("chmod 600 {}", file.display());
+            self.warning(at(given), PATH, Flaw::new(message, help));
+        }
+        token.map_err(|flaw| self.error(at(given), PATH, flaw)).ok()
     }
 
     fn public_admin(

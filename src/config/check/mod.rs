@@ -168,6 +168,7 @@ impl Checker<'_> {
             orders: std::mem::take(&mut self.orders),
             notices: Vec::new(),
             warnings: super::diagnostic::Diagnostics::default(),
+            source: super::SourceText::default(),
             listeners,
             state_directory,
             sessions,

@@ -108,6 +108,7 @@ impl Node {
             insecure_cookies: false,
             limit_zones: Vec::new(),
             guards: Guards::default(),
+            active: Vec::new(),
             access_log: false,
             log_writer: Arc::default(),
             variables: Variables::default(),

@@ -117,6 +117,14 @@ impl ServerSettings {
 }
 
 impl ServerUrl {
+    /// What speaks there.
+    pub fn engine(&self) -> &'static str {
+        match self.kind {
+            ServerKind::Postgres => "postgresql",
+            ServerKind::MySql => "mysql",
+        }
+    }
+
     /// Parses a URL.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
 use crate::session::outage::WithoutStore;
 use crate::telemetry::audit::StoreState;
@@ -134,6 +134,26 @@ impl Store {
             self.up.set(i64::from(answers));
         }
         changed
+    }
+
+    pub(super) fn seconds(&self, op: StoreOp) -> &Histogram {
+        self.seconds.get(op)
+    }
+
+    pub(super) fn calls(&self, op: StoreOp, outcome: StoreOutcome) -> u64 {
+        self.calls.get(op, outcome).get()
+    }
+
+    pub(super) fn cache_hits(&self) -> u64 {
+        self.cache_hits.get()
+    }
+
+    pub(super) fn cache_misses(&self) -> u64 {
+        self.cache_misses.get()
+    }
+
+    pub(super) fn cache_entries(&self) -> i64 {
+        self.cache_entries.get()
     }
 
     pub(super) fn read(&self, counts: StoreCounts) {

@@ -180,6 +180,10 @@ impl Watched {
         exposed()
     }
 
+    pub(super) fn connections_open(&self) -> i64 {
+        self.connections_open.get()
+    }
+
     pub(super) fn connections(&self, read: impl Fn() -> Connections + Send + 'static) {
         self.with(|sources| sources.connections = Some(Box::new(read)));
     }
