@@ -89,6 +89,11 @@ pub fn is_navigation(method: &Method, head: &Fields) -> bool {
         && head.all(Name::Accept).any(names_html)
 }
 
+/// Whether HTML is asked for.
+pub fn wants_html(head: &Fields) -> bool {
+    head.all(Name::Accept).any(names_html)
+}
+
 /// Whether an answer is a page by itself, in a tab or a frame, and no part of one: by
 /// `Sec-Fetch-Dest`, or without Fetch Metadata HTML in answer to a GET.
 pub fn is_document(method: &Method, head: &Fields, answer: &Fields) -> bool {

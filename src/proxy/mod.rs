@@ -17,6 +17,7 @@ mod compressed;
 mod context;
 pub mod cut;
 mod deliver;
+pub mod devices;
 mod document_root;
 mod endpoint;
 pub mod error;

@@ -7,7 +7,7 @@ use crate::downstream::Reply;
 use crate::downstream::refused::outside;
 use crate::proxy::error::RequestError;
 use crate::proxy::inside::Inside;
-use crate::proxy::own_sessions::Json;
+use crate::proxy::own_sessions::OwnAnswer;
 use crate::proxy::returned::Returned;
 use crate::wire::fields::{Fields, Unwritable};
 
@@ -17,7 +17,8 @@ pub enum Instead {
     /// A head that makes no request.
     Refused(u16),
     Redirect(StatusCode, Vec<u8>),
-    Json(Json),
+    /// To a user who asks for her own sessions.
+    Json(OwnAnswer),
     /// Another route answers.
     Inside(Box<Inside>),
     /// What the route says itself.
@@ -56,7 +57,7 @@ impl Instead {
             Self::Error(error) => Ok(self::error(error)),
             Self::Refused(status) => Ok(Some(refusal(status))),
             Self::Redirect(status, location) => redirect(status, &location).map(Some),
-            Self::Json(json) => self::json(&json).map(Some),
+            Self::Json(answer) => own_sessions(answer).map(Some),
             Self::Options => Ok(Some(options())),
             Self::Returned(returned) => returned.reply().map(Some),
             Self::Closed => Ok(None),
@@ -94,17 +95,19 @@ pub fn redirect(status: StatusCode, location: &[u8]) -> Result<Reply, Unwritable
     Ok(reply(status, fields, HTML, page(status, None)))
 }
 
-/// JSON.
+/// What a user is told of her own sessions.
 ///
 /// # Errors
 /// A field has no such value.
-pub fn json(json: &Json) -> Result<Reply, Unwritable> {
+fn own_sessions(answer: OwnAnswer) -> Result<Reply, Unwritable> {
     let mut fields = Fields::new();
-    for (name, value) in &json.fields {
+    for (name, value) in &answer.fields {
         fields.push(name.as_str().as_bytes(), value.as_bytes())?;
     }
     set(&mut fields, b"Cache-Control", b"no-store");
-    Ok(reply(json.status, fields, b"application/json", format!("{}\n", json.body)))
+    let reply = reply(answer.status, fields, answer.content_type, answer.body);
+    // It is no page of an error, which another one may stand for.
+    Ok(Reply { is_page: false, ..reply })
 }
 
 /// What passes here, as far as we know: the worker was not asked.

@@ -10,7 +10,7 @@ pub const PATH: &str = "/.well-known/cloakroom/sessions";
 pub enum Asked {
     /// `GET`: the list.
     List,
-    /// `DELETE …/<id>`: the end of one, by the 32 hex digits that the list has.
+    /// `DELETE …/<id>` or, of a form, `POST …/<id>`: the end of one, by the 32 hex digits that the list has.
     End([u8; 16]),
     /// `DELETE …?others` or `POST …?others`: the end of all but the one that asks.
     EndOthers,
@@ -50,8 +50,8 @@ impl Asked {
         }
         match (rest.strip_prefix(b"/").and_then(identifier), method) {
             (None, _) => Err(Refused::Nothing),
-            (Some(id), &Method::DELETE) => Ok(Self::End(id)),
-            (Some(_), _) => Err(Refused::Method("DELETE")),
+            (Some(id), &Method::DELETE | &Method::POST) => Ok(Self::End(id)),
+            (Some(_), _) => Err(Refused::Method("POST, DELETE")),
         }
     }
 }
@@ -97,7 +97,8 @@ mod tests {
         }
         check("PUT", "", Err(Refused::Method("GET, HEAD, POST, DELETE")));
         check("OPTIONS", "", Err(Refused::Method("GET, HEAD, POST, DELETE")));
-        check("GET", &format!("/{id}"), Err(Refused::Method("DELETE")));
+        check("POST", &format!("/{id}"), Ok(Asked::End(bytes)));
+        check("GET", &format!("/{id}"), Err(Refused::Method("POST, DELETE")));
         for nothing in [
             "/",
             "s",

@@ -346,3 +346,83 @@ async fn other_paths_and_methods_are_told_apart() {
     }
     assert!(is_in(&mut alice).await);
 }
+
+/// As a browser goes to a page, and as a form of that page is sent.
+fn visit() -> Ask {
+    ask("GET", "").field("Accept", "text/html,*/*;q=0.8").field("Sec-Fetch-Mode", "navigate")
+}
+
+fn form(rest: &str) -> Ask {
+    let form = ask("POST", rest).field("Accept", "text/html,*/*;q=0.8");
+    form.field("Content-Type", "application/x-www-form-urlencoded")
+}
+
+#[tokio::test]
+async fn who_asks_for_html_gets_a_page_in_her_language() {
+    let stage = Stage::start().await;
+    let mut alice = stage.logged_in("alice").await;
+    let _other = stage.logged_in("alice").await;
+    for (language, title) in
+        [("de-AT,en;q=0.5", "Ihre Geräte"), ("zh", "您的设备"), ("fr", "Your devices")]
+    {
+        let visit =
+            visit().field("Accept-Language", language).field("Sec-Fetch-Site", "same-origin");
+        let page = alice.send(visit).await.expect(200);
+        assert!(page.text().contains(&format!("<h1>{title}</h1>")), "{}", page.text());
+        assert_eq!(page.text().matches("<li>").count(), 2);
+        let policy = page.field("content-security-policy").expect("a policy");
+        assert!(
+            policy.contains("frame-ancestors 'none'") && !policy.contains("script"),
+            "{policy}"
+        );
+        assert_eq!(page.field("cache-control").as_deref(), Some("no-store"));
+        assert_eq!(page.field("vary").as_deref(), Some("Accept, Accept-Language"));
+        assert!(!page.text().contains("<script"));
+    }
+    // A bookmark, or a link from elsewhere: the page is shown, and to nobody else.
+    for site in ["none", "cross-site"] {
+        let visit = visit().field("Sec-Fetch-Site", site);
+        alice.send(visit.clone().field("Sec-Fetch-Dest", "document")).await.expect(200);
+        alice.send(visit.field("Sec-Fetch-Dest", "iframe")).await.expect(403);
+    }
+    let json = alice.send(ask("GET", "").field("Accept", "application/json")).await.expect(200);
+    assert_eq!(json.field("content-type").as_deref(), Some("application/json"));
+    let mut nobody = browser(&stage.nodes);
+    let page = nobody.send(visit().field("Sec-Fetch-Site", "same-origin")).await.expect(401);
+    assert!(page.text().contains("You are not signed in"), "{}", page.text());
+}
+
+#[tokio::test]
+async fn forms_of_the_page_end_sessions_and_no_others_do() {
+    let stage = Stage::start().await;
+    let mut alice = stage.logged_in("alice").await;
+    let mut lost = stage.logged_in("alice").await;
+    let mut third = stage.logged_in("alice").await;
+    let found = list(&mut lost).await;
+    let (hers, ..) = found.iter().find(|(.., current)| *current).expect("her own");
+    for (name, value) in [
+        ("Origin", "https://evil.example.net"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+        ("Sec-Fetch-Site", "none"),
+        ("X-Nothing", "said"),
+    ] {
+        for rest in [&*format!("/{hers}"), "?others"] {
+            let page = alice.send(form(rest).field(name, value)).await.expect(403);
+            assert!(page.text().contains("did not come from this page"), "{name}: {value}");
+        }
+    }
+    assert!(is_in(&mut lost).await, "none of it did anything");
+    let here = FROM_HERE;
+    let ended = alice.send(form(&format!("/{hers}")).field(here.0, here.1)).await.expect(303);
+    assert_eq!(ended.field("location"), Some(format!("{PATH}?ended")));
+    assert!(!is_in(lost.node(1)).await && is_in(&mut third).await);
+    let again = alice.send(form(&format!("/{hers}")).field(here.0, here.1)).await.expect(404);
+    assert!(again.text().contains("over already"), "{}", again.text());
+    alice.send(form("?others").field("Origin", &format!("https://{HOST}"))).await.expect(303);
+    assert!(!is_in(third.node(1)).await && is_in(&mut alice).await);
+    let (own, ..) = list(&mut alice).await.remove(0);
+    alice.send(form(&format!("/{own}")).field(here.0, here.1)).await.expect(303);
+    assert!(alice.cookie(TICKET).is_none());
+}
