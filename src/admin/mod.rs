@@ -17,12 +17,13 @@ mod process;
 mod server;
 mod sessions;
 mod status;
+mod status_page;
 mod token;
 
 pub use listener::{BindError, Listener, bind};
 pub use operators::Operators;
 pub use pages::{PagesState, Readiness};
-pub use process::{Certificate, Process, StoreState};
+pub use process::{Certificate, Process, Reloading, StoreState};
 pub use server::serve;
 pub use sessions::Sessions;
 pub use token::{NoToken, Token};
@@ -33,6 +34,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 /// What is answered beside what operators have.
 #[cfg(test)]
 const OTHER_ROUTES: &[(&str, &str)] = &[
+    ("/", "GET"),
     ("/livez", "GET"),
     ("/readyz", "GET"),
     ("/metrics", "GET"),

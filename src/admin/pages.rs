@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use crate::admin::{OPENAPI, Operators, Sessions, keys};
+use crate::admin::{OPENAPI, Operators, Sessions, keys, status_page};
 use crate::store::key_watch::KeyWatch;
 use crate::telemetry::metrics::Metrics;
 
@@ -52,6 +52,7 @@ pub(super) fn answer(method: &Method, path: &str, state: &PagesState) -> Respons
         "/readyz" => readyz,
         "/keys" if state.keys.is_some() => keys,
         "/openapi.json" => openapi,
+        "/" if state.operators.is_some() => status_page,
         _ => return page(StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
     };
     if method != Method::GET && method != Method::HEAD {
@@ -80,6 +81,11 @@ fn metrics(state: &PagesState) -> Response<String> {
 /// Alive as long as the process runs: a store that is down is no reason to restart it.
 fn livez(_: &PagesState) -> Response<String> {
     page(StatusCode::OK, TEXT, "alive\n".to_owned())
+}
+
+/// Whoever may not ask sees an empty one.
+fn status_page(_: &PagesState) -> Response<String> {
+    status_page::answer()
 }
 
 fn openapi(_: &PagesState) -> Response<String> {

@@ -25,8 +25,8 @@ class Chromium {
   #calls = new Map();
   #listeners = new Set();
 
-  /** `options`: profile (an empty directory), host, port (where the host's 443 is), pin. */
-  static start({ profile, host, port, pin }) {
+  /** `options`: profile (an empty directory), host, port (where the host's 443 is), pin; local: 127.0.0.1 is there, too. */
+  static start({ profile, host, port, pin, local }) {
     const browser = new Chromium();
     browser.#child = spawn(process.env.CHROMIUM || 'chromium', [
       '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-dev-shm-usage',
@@ -35,7 +35,7 @@ class Chromium {
       '--disable-crash-reporter', '--no-proxy-server', '--password-store=basic',
       `--user-data-dir=${profile}`,
       // Every other name leads nowhere: nothing leaves this machine.
-      `--host-resolver-rules=MAP ${host}:443 127.0.0.1:${port}, MAP * ~NOTFOUND`,
+      `--host-resolver-rules=MAP ${host}:443 127.0.0.1:${port}, MAP * ~NOTFOUND${local ? ', EXCLUDE 127.0.0.1' : ''}`,
       // This one certificate is believed, and no other.
       `--ignore-certificate-errors-spki-list=${pin}`,
       '--remote-debugging-pipe', 'about:blank',

@@ -4,8 +4,8 @@ mod support;
 
 mod access;
 mod access_log;
-mod admin_api;
 mod acme;
+mod admin_api;
 mod affinity;
 mod answers;
 mod at_a_glance;
@@ -57,6 +57,7 @@ mod operations;
 mod order;
 mod outage;
 mod own_sessions;
+mod pages;
 mod path_readers;
 mod polled;
 mod proxying;
