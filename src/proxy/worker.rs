@@ -143,13 +143,10 @@ async fn attempts(
         let answered = asking.run(client, ctx, proxy.patience(ctx)).await;
         let Asking { worker, answer, .. } = asking;
         ctx.tried.has_moved(worker.peer.moved());
-        if answered.is_ok() {
+        let answered = answered.and_then(|framing| {
             note_answer(shared, ctx, &answer, upload);
-        }
-        let answered = match answered {
-            Ok(_) => tries.judge(shared, ctx, &answer, upload).map_or(answered, Err),
-            Err(_) => answered,
-        };
+            tries.judge(shared, ctx, &answer, upload).map_or(Ok(framing), Err)
+        });
         match answered {
             Ok(framing) => return Ok(Answered { worker, answer, framing }),
             Err(failed) => {

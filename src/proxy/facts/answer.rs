@@ -57,27 +57,30 @@ impl RequestFacts<'_, '_> {
                 show(out, self.shared.gate.doings().writing.saturating_sub(1))
             }
             Builtin::GzipRatio => self.ctx.packed.is_some_and(|packed| ratio(packed, out)),
-            Builtin::ProxyHost | Builtin::ProxyPort => {
-                let Some((target, upstream)) = endpoint::upstream(self.shared, self.ctx) else {
-                    return Some(false);
-                };
-                if let Some(to) = &target.passed {
-                    return Some(match name {
-                        Builtin::ProxyPort => show(out, to.port),
-                        _ => put(out, Some(to.host.as_bytes())),
-                    });
-                }
-                let settings = upstream.group.settings();
-                match name {
-                    Builtin::ProxyPort => match port_of(settings.known_as()) {
-                        Some(port) => put(out, Some(port.as_bytes())),
-                        None => show(out, if settings.tls.is_some() { 443 } else { 80 }),
-                    },
-                    _ => put(out, Some(settings.known_as().as_bytes())),
-                }
-            }
+            Builtin::ProxyHost | Builtin::ProxyPort => self.proxied_to(name, out),
             _ => return None,
         })
+    }
+
+    /// Whom the configuration names as asked.
+    fn proxied_to(&self, name: Builtin, out: &mut Vec<u8>) -> bool {
+        let Some((target, upstream)) = endpoint::upstream(self.shared, self.ctx) else {
+            return false;
+        };
+        if let Some(to) = &target.passed {
+            return match name {
+                Builtin::ProxyPort => show(out, to.port),
+                _ => put(out, Some(to.host.as_bytes())),
+            };
+        }
+        let settings = upstream.group.settings();
+        match name {
+            Builtin::ProxyPort => match port_of(settings.known_as()) {
+                Some(port) => put(out, Some(port.as_bytes())),
+                None => show(out, if settings.tls.is_some() { 443 } else { 80 }),
+            },
+            _ => put(out, Some(settings.known_as().as_bytes())),
+        }
     }
 
     /// Something of each attempt at an endpoint, in nginx's form: `a, b : c`, with `-` for what never

@@ -131,11 +131,11 @@ impl Keys {
     /// So many that one of them lies in a slot, even where there is a single one, all but certainly.
     const TRIES: u32 = 300_000;
 
-    /// Tries tags until one lies in a slot that will do: three, where a third of the slots does.
+    /// Tries tags until one lies in a slot that will do: three, where a third of the slots does. Each is
+    /// chosen anew, since tags that follow one another leave some slots out.
     fn find(namespace: &Namespace, will_do: impl Fn(u16) -> bool) -> Option<Self> {
-        let first: u32 = rand::random_range(0..1 << 30);
-        let tag = (first..first + Self::TRIES)
-            .map(|n| format!("{n:x}"))
+        let tag = (0..Self::TRIES)
+            .map(|_| format!("{:x}", rand::random::<u64>()))
             .find(|tag| will_do(slot_of(tag.as_bytes())))?;
         let slot = slot_of(tag.as_bytes());
         Some(Self { slot, read: namespace.probe(&tag), written: namespace.beat_in(&tag) })
