@@ -3,6 +3,7 @@
 //! Arguments become a [`Command`]; `main` acts on it. Usage mistakes end with code 2, everything
 //! else that fails with code 1, as nginx's do.
 
+pub mod adoption;
 pub mod ask;
 pub mod check;
 pub mod demo;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use self::adoption::{Learn, Report};
 use self::first_look::FirstLook;
 use self::keys::Keys;
 use self::papers::{Completions, Manual};
@@ -81,6 +83,8 @@ pub enum Command {
     Demo(Demo),
     /// Print the configuration's JSON Schema.
     Schema,
+    Report(Report),
+    Learn(Learn),
     Completions(Completions),
     Manual(Manual),
     /// Print what [`version`] says.
@@ -160,6 +164,8 @@ pub fn parse_from(
         Sub::Upstreams(upstreams) => Command::Upstreams { upstreams, config },
         Sub::Import(import) => Command::Import { import, config, quiet },
         Sub::Schema => Command::Schema,
+        Sub::Report(report) => Command::Report(report),
+        Sub::Learn(learn) => Command::Learn(learn),
         Sub::Completions(completions) => Command::Completions(completions),
         Sub::Man(manual) => Command::Manual(manual),
         Sub::Demo(demo) => Command::Demo(demo),
@@ -234,6 +240,10 @@ enum Sub {
     Import(import::Import),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+    /// Gather from the log what is wrong with cookies and logins
+    Report(Report),
+    /// Propose a session policy and login rules by what the log shows
+    Learn(Learn),
     /// Print what a shell completes this program's arguments by
     Completions(Completions),
     /// Print the manual page

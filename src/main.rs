@@ -61,6 +61,8 @@ fn main() -> ExitCode {
         }
         Command::FirstLook(look) => first_look(&look),
         Command::CheckFirstLook { look, prints } => return look.test(prints),
+        Command::Report(report) => report.run(),
+        Command::Learn(learn) => learn.run(),
         Command::Completions(completions) => completions.run(),
         Command::Manual(manual) => manual.run(),
         Command::Demo(demo) => cli::demo::run(demo.port),

@@ -41,6 +41,7 @@ pub mod merging;
 mod model;
 mod modes;
 pub mod nginx_pages;
+mod observing;
 pub mod open_streams;
 pub mod origins;
 mod own_redirect;

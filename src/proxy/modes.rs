@@ -15,6 +15,7 @@ use crate::downstream::Request;
 use crate::headers::fetch::is_document;
 use crate::proxy::context::Context;
 use crate::proxy::error::RequestError;
+use crate::proxy::observing;
 use crate::proxy::respond::NOT_KEPT;
 use crate::proxy::shared::Shared;
 use crate::session::carried::Carried;
@@ -33,6 +34,8 @@ pub struct Guarded {
     at: UnixMillis,
     /// The sealed cookies that came.
     brought: Vec<Brought>,
+    /// What came, where the policy only reports.
+    observed: Option<observing::Brought>,
 }
 
 /// Takes in what a request carries. Gives the pairs for the worker.
@@ -60,7 +63,8 @@ pub async fn join(
         ctx.tell(shared, request, policy, &Event::TicketRejected { reason });
     }
     let at = shared.clock.now();
-    ctx.guarded = Some(Guarded { policy: policy.clone(), at, brought });
+    let observed = policy.only_reports().then(|| observing::Brought::of(policy, carried));
+    ctx.guarded = Some(Guarded { policy: policy.clone(), at, brought, observed });
     pairs
 }
 
@@ -87,6 +91,9 @@ pub fn respond(
 ) -> Result<(), RequestError> {
     let Some(target) = &ctx.target else { return Err(RequestError::Internal) };
     let policy = &guarded.policy;
+    if let Some(brought) = &guarded.observed {
+        observing::tell(shared, request, response, (policy, &target.host), brought, fields);
+    }
     for field in fields {
         let name = name_of(field);
         match &policy.mode {

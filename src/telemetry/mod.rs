@@ -17,6 +17,7 @@ pub mod log;
 pub mod log_format;
 pub mod log_writer;
 pub mod metrics;
+pub mod observed;
 pub mod recent;
 mod series;
 

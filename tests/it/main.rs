@@ -6,6 +6,7 @@ mod access;
 mod access_log;
 mod acme;
 mod admin_api;
+mod adoption;
 mod affinity;
 mod answers;
 mod at_a_glance;
