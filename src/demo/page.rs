@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::proxy::devices::escaped;
+
 /// What the front page says.
 pub(super) struct Home<'a> {
     pub worker: &'a str,
@@ -17,10 +19,10 @@ pub(super) fn home(home: &Home<'_>) -> String {
     let body = format!(
         "<p>You are <b>{}</b>. Worker <b>{}</b> answers; this is visit {} of your session.</p>\n\
          <p>Cookies that reached the worker: <code>{}</code></p>",
-        escape(user),
-        escape(home.worker),
+        escaped(user),
+        escaped(home.worker),
         home.visits,
-        escape(home.cookie.unwrap_or("none")),
+        escaped(home.cookie.unwrap_or("none")),
     );
     page("The demo shop", &body)
 }
@@ -41,8 +43,8 @@ pub(super) fn account(worker: &str, user: &str) -> String {
     let body = format!(
         "<p>This page belongs to <b>{}</b>. Worker <b>{}</b> says so.</p>\n\
          <form method=\"post\" action=\"/logout\"><button>Log out</button></form>",
-        escape(user),
-        escape(worker),
+        escaped(user),
+        escaped(worker),
     );
     page("Your account", &body)
 }
@@ -55,7 +57,7 @@ pub(super) fn cart(items: &[String]) -> String {
     } else {
         body.push_str("<ul>\n");
         for item in items {
-            writeln!(body, "<li>{}</li>", escape(item))
+            writeln!(body, "<li>{}</li>", escaped(item))
                 .expect("a string takes what is written to it");
         }
         body.push_str("</ul>\n");
@@ -68,7 +70,7 @@ pub(super) fn cart(items: &[String]) -> String {
 
 /// A page with a heading and a sentence.
 pub(super) fn note(title: &str, text: &str) -> String {
-    page(title, &format!("<p>{}</p>", escape(text)))
+    page(title, &format!("<p>{}</p>", escaped(text)))
 }
 
 fn page(title: &str, body: &str) -> String {
@@ -77,24 +79,8 @@ fn page(title: &str, body: &str) -> String {
          <body>\n<h1>{title}</h1>\n{body}\n\
          <p><a href=\"/\">Home</a> · <a href=\"/cart\">Cart</a> · <a href=\"/account/\">Account</a> · \
          <a href=\"/login\">Log in</a></p>\n</body>\n</html>\n",
-        title = escape(title),
+        title = escaped(title),
     )
-}
-
-/// Text as HTML, also inside quoted attributes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ fn name(agent: Option<&str>, words: &Words) -> String {
 }
 
 /// Text as it stands in HTML, in quoted attributes too.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::report::Told;
+use crate::proxy::devices::escaped;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark}\
@@ -30,17 +31,18 @@ pub(super) fn page(told: &Told) -> String {
         ));
     }
     for one in &told.cookies {
-        let lines =
-            |texts: &[&str]| texts.iter().map(|text| escape(text)).collect::<Vec<_>>().join("<br>");
+        let lines = |texts: &[&str]| {
+            texts.iter().map(|text| escaped(text)).collect::<Vec<_>>().join("<br>")
+        };
         add(format_args!(
             "<tr><td>{}</td><td><code>{}</code><br>{}</td><td class=\"bad\">{}</td><td>{}<br>{}</td><td><code>{}</code></td></tr>\n",
-            escape(&one.host),
-            escape(&one.name),
-            escape(&one.policy),
+            escaped(&one.host),
+            escaped(&one.name),
+            escaped(&one.policy),
             lines(&one.dropped),
-            escape(&one.lacks.join(", ")),
+            escaped(&one.lacks.join(", ")),
             lines(&one.notes),
-            escape(one.instead.as_deref().unwrap_or_default()),
+            escaped(one.instead.as_deref().unwrap_or_default()),
         ));
     }
     if !told.cookies.is_empty() {
@@ -55,8 +57,8 @@ pub(super) fn page(told: &Told) -> String {
         let bad = if one.unrotated > 0 { " class=\"bad\"" } else { "" };
         add(format_args!(
             "<li{bad}><code>{}</code> ({}): {} logins, {} left the identifier as it was</li>\n",
-            escape(&one.request),
-            escape(&one.policy),
+            escaped(&one.request),
+            escaped(&one.policy),
             one.times,
             one.unrotated,
         ));
@@ -64,24 +66,9 @@ pub(super) fn page(told: &Told) -> String {
     for (policy, times) in &told.unexplained {
         add(format_args!(
             "<li class=\"bad\">{}: {times} times an identifier became somebody by nothing that the log shows</li>\n",
-            escape(policy)
+            escaped(policy)
         ));
     }
     add(format_args!("</ul>\n</body>\n</html>\n"));
     page
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
